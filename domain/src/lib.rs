@@ -1,1 +1,24 @@
-//! Filled in next.
+//! The rules of Carbon-Pixels, once: what a kilogram of waste earns and emits, what a level and a streak are, which
+//! phone numbers may sign in, which entries are valid, and how an old diary is read.
+//!
+//! Compiled into the database extension and into the Worker, so that every way in gives the same answer. The crate has
+//! no clock, no I/O and no randomness; whoever calls says what time it is. Money, weights and emissions are integers.
+
+pub mod achievement;
+pub mod credit;
+pub mod emission;
+pub mod error;
+pub mod identity;
+pub mod lang;
+pub mod level;
+pub mod phone;
+pub mod province;
+pub mod streak;
+pub mod units;
+pub mod waste;
+
+mod json;
+
+pub use error::{DomainError, FieldError};
+pub use lang::Lang;
+pub use units::{MicroKg, Weight};
