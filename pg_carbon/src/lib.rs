@@ -1,11 +1,40 @@
-//! Carbon-Pixels inside PostgreSQL.
+//! Carbon-Pixels inside PostgreSQL: adapters between SQL and the domain crate, without arithmetic of their own.
+//!
+//! Everything lies in the schema `carbon`, touches no table and depends on no setting: the same arguments give the
+//! same answer for ever, so generated columns and indexes may use it. A mistake in the arguments ends the statement
+//! as [`error`] says; a panic ends it with XX000 and leaves the server up.
 
 use pgrx::prelude::*;
 
+mod catalog;
+mod convert;
+mod credit;
+mod emission;
+mod error;
+mod identity;
+mod level;
+mod phone;
+mod reference;
+mod streak;
+#[cfg(any(test, feature = "pg_test"))]
+mod testing;
+
 ::pgrx::pg_module_magic!(name, version);
 
-/// Placeholder.
-#[pg_extern(immutable, strict, parallel_safe)]
-fn current_factor_set() -> &'static str {
-    "tgo-app-2024"
+// PostgreSQL knows the time zones: the local day needs no code of ours.
+extension_sql_file!("../sql/time.sql", name = "local_date");
+extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
+
+#[cfg(test)]
+pub mod pg_test {
+    //! What the test runner asks for.
+
+    /// Nothing has to be set up.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// No setting has to be changed.
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        Vec::new()
+    }
 }

@@ -1,0 +1,48 @@
+-- What each function is, for whoever looks at it with \df+. A test refuses a function without its line here.
+
+comment on function current_factor_set() is
+    'Id of the factor set that new entries are computed with.';
+comment on function credits(text, text, numeric, text) is
+    'Credits (points) of a weight in kilograms, 0.01 to 100: factor × kilograms, halves towards +∞. The weight is rounded half up to grams first. NULL for any NULL. 22023 with the token as DETAIL for an unknown factor set, category or method and for a weight out of range.';
+comment on function credits_for_grams(text, text, integer, text) is
+    'Credits (points) of a weight in whole grams, 10 to 100,000. What carbon.credits calls.';
+comment on function co2e_kg(text, text, numeric, text) is
+    'Kilograms CO2e that this way of treating the weight (kg) lets off, six decimals, negative when it takes more out of the air. Arguments and errors as carbon.credits.';
+comment on function co2e_avoided_kg(text, text, numeric, text) is
+    'Kilograms CO2e that this way of treating the weight (kg) spares against throwing it away, six decimals. Arguments and errors as carbon.credits.';
+comment on function co2e_milligrams(text, text, integer, text) is
+    'Milligrams CO2e of a weight in whole grams. What carbon.co2e_kg calls.';
+comment on function co2e_avoided_milligrams(text, text, integer, text) is
+    'Milligrams CO2e spared by a weight in whole grams. What carbon.co2e_avoided_kg calls.';
+comment on function local_date(timestamptz, text) is
+    'The day of an instant in a time zone (IANA name). NULL for any NULL. 22023 for an unknown zone.';
+comment on function level(bigint) is
+    'Level 1 to 5 of a total of credits; 1 for a negative one.';
+comment on function credits_to_next_level(bigint) is
+    'Credits missing to the next level; NULL at the highest.';
+comment on function level_progress(bigint) is
+    'Whole per cent, 0 to 100, from the level of a total to the next; 100 at the highest.';
+comment on function trees(bigint) is
+    'Trees that a total of credits stands for; 0 for a negative one. 22003 beyond an integer.';
+comment on function streak(date[], date) is
+    'One row: the run of consecutive days that ends on as_of, the day before it or later, and the longest run. Order, repetitions and NULL days do not matter.';
+comment on function longest_run(date[]) is
+    'The longest run of consecutive days. What carbon.max_streak ends with.';
+comment on aggregate max_streak(date) is
+    'The longest run of consecutive days, 0 without days. Order, repetitions and NULL days do not matter.';
+comment on function normalize_phone(text, text) is
+    'A Thai mobile number as +66…, however it was typed; country_code is meant where the number has none. 22023 carbon.phone_… for anything else.';
+comment on function entry_identity(text, text, text, integer, timestamptz) is
+    'What makes two occurrences of an entry the same one: 16 bytes of SHA-256 over id (may be NULL), category, method, grams and instant, as a uuid.';
+comment on function factors() is
+    'Every compiled factor: set, category, method, names, credits per kilogram, kilograms CO2e per kilogram, basis. The truth behind the table waste_factors.';
+comment on function categories() is
+    'The waste categories of the current factor set in their order, position from 1.';
+comment on function levels() is
+    'The levels, lowest first, with the total of credits each begins at.';
+comment on function provinces() is
+    'The 77 provinces by ISO 3166-2 code.';
+comment on function is_province(text) is
+    'Whether this is the ISO code of a province (TH-10).';
+comment on function error_messages() is
+    'Every mistake that any layer reports: token, usual field (NULL for none), Thai and English text.';

@@ -1,0 +1,27 @@
+-- JSON crosses the border as text: the numbers keep their digits, and an argument nested deeper than the
+-- reader allows is a mistake of the caller (22023), not a failure of a conversion. None of the wrappers is
+-- strict, because PostgreSQL inlines a set-returning function only then; the functions below them are.
+
+create function parse_entries(entries jsonb, now timestamptz)
+returns table (
+    ordinal integer,
+    category_id text,
+    disposal_method text,
+    weight_kg numeric,
+    logged_at timestamptz,
+    location_lat numeric,
+    location_lng numeric,
+    notes text,
+    place text,
+    image_id uuid,
+    device_id text,
+    offline_id text,
+    errors jsonb
+)
+language sql immutable parallel safe rows 20
+begin atomic
+    select parsed.ordinal, parsed.category_id, parsed.disposal_method, parsed.weight_kg, parsed.logged_at,
+           parsed.location_lat, parsed.location_lng, parsed.notes, parsed.place, parsed.image_id,
+           parsed.device_id, parsed.offline_id, parsed.errors
+    from @extschema@.parse_entries_text(entries::text, now) as parsed;
+end;

@@ -1,0 +1,44 @@
+//! Values of PostgreSQL as the domain has them, and back.
+
+use carbon_domain::error::DomainError;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use pgrx::datum::Date;
+use pgrx::prelude::*;
+
+use crate::error::raise;
+
+/// PostgreSQL counts microseconds from 2000-01-01 00:00 UTC; chrono's epoch is 1970.
+const EPOCH_2000_SECS: i64 = 946_684_800;
+
+/// The instant as chrono has it; `None` for ±infinity and years that chrono cannot hold.
+pub fn to_chrono(instant: TimestampWithTimeZone) -> Option<DateTime<Utc>> {
+    let microseconds = i64::from(instant);
+    if !instant.is_finite() {
+        return None;
+    }
+    DateTime::from_timestamp(EPOCH_2000_SECS, 0)?.checked_add_signed(TimeDelta::microseconds(microseconds))
+}
+
+/// The instant as PostgreSQL has it, cut to microseconds; `None` outside of its range.
+pub fn from_chrono(instant: DateTime<Utc>) -> Option<TimestampWithTimeZone> {
+    let since_1970 = instant.timestamp_micros();
+    let microseconds = since_1970.checked_sub(EPOCH_2000_SECS * 1_000_000)?;
+    TimestampWithTimeZone::try_from(microseconds).ok()
+}
+
+/// The day as chrono has it.
+///
+/// Errors: 22023 `carbon.date_invalid` for a day that no calendar has (infinity).
+pub fn calendar_day(date: Date) -> NaiveDate {
+    // PostgreSQL counts days from 2000-01-01, chrono from the first day of the common era.
+    const DAYS_TO_2000: i32 = 730_120;
+    i32::from(date)
+        .checked_add(DAYS_TO_2000)
+        .and_then(NaiveDate::from_num_days_from_ce_opt)
+        .unwrap_or_else(|| raise(DomainError::DateInvalid))
+}
+
+/// The numeric of a decimal text made by the domain.
+pub fn numeric(decimal: &str) -> AnyNumeric {
+    AnyNumeric::try_from(decimal).expect("the domain writes decimals that PostgreSQL reads")
+}

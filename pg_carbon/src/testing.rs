@@ -1,0 +1,71 @@
+//! What the tests share: catching an error whole, and reading golden vectors.
+
+use pgrx::prelude::*;
+
+/// What a statement failed with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// SQLSTATE.
+    pub state: String,
+    /// MESSAGE.
+    pub message: String,
+    /// DETAIL, empty when there is none.
+    pub detail: String,
+    /// HINT, empty when there is none.
+    pub hint: String,
+}
+
+/// Runs `statement` in a subtransaction and tells what it failed with.
+///
+/// # Panics
+/// When it does not fail.
+pub fn failure(statement: &str) -> Failure {
+    Spi::run(
+        "create or replace function pg_temp.failure(statement text) returns text[] language plpgsql as $body$
+         declare state text; message text; detail text; hint text;
+         begin
+             execute statement;
+             return null;
+         exception when others then
+             get stacked diagnostics state = returned_sqlstate, message = message_text,
+                 detail = pg_exception_detail, hint = pg_exception_hint;
+             return array[state, message, detail, hint];
+         end $body$",
+    )
+    .expect("the helper can be created");
+    let parts = Spi::get_one_with_args::<Vec<String>>("select pg_temp.failure($1)", &[statement.into()])
+        .expect("the helper runs")
+        .unwrap_or_else(|| panic!("{statement} does not fail"));
+    let [state, message, detail, hint] = parts.try_into().expect("four parts");
+    Failure { state, message, detail, hint }
+}
+
+/// The token of the bad-input error that `statement` ends with.
+///
+/// # Panics
+/// When it does not fail or fails in another way.
+pub fn refused_with(statement: &str) -> String {
+    let failure = failure(statement);
+    assert_eq!(failure.state, "22023", "{statement}: {failure:?}");
+    assert!(!failure.hint.is_empty(), "{statement}: {failure:?}");
+    failure.detail
+}
+
+/// The one value that `query` gives.
+///
+/// # Panics
+/// When it fails or gives NULL.
+pub fn one<T: FromDatum + IntoDatum>(query: &str) -> T {
+    match Spi::get_one::<T>(query) {
+        Ok(Some(value)) => value,
+        other => panic!("{query}: {}", if other.is_ok() { "NULL" } else { "an error" }),
+    }
+}
+
+/// Whether `query` gives NULL.
+///
+/// # Panics
+/// When it fails.
+pub fn is_null(query: &str) -> bool {
+    one(&format!("select ({query}) is null"))
+}
