@@ -1,2 +1,73 @@
-//! Filled in next.
-fn main() {}
+//! The developer's commands: `cargo xtask help`.
+
+mod artifacts;
+mod checkout;
+mod environment;
+mod migrations;
+mod postgres;
+mod process;
+mod progress;
+mod services;
+mod stamp;
+mod supervisor;
+mod tools;
+mod up;
+mod wasm_toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use checkout::Checkout;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  up [--no-build]     install what is missing, build, start everything
+  down                stop everything
+  reset               stop everything and delete the data
+  status              what runs, where, and whether it answers
+  logs [NAME] [-f]    the end of the logs (of one service), -f to go on
+  test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
+  check               format, lints, SQL lint, licences, advisories
+  db migrate|status   apply migrations, or list them   [--url postgres://…]
+  db reset            build the local database anew
+
+Ports: PORT_API PORT_SUPABASE PORT_DB PORT_REST PORT_AUTH PORT_INBOX.
+A real Supabase Auth instead of the stand-in: AUTH_BIN and AUTH_MIGRATIONS.
+State of the checkout: .local (env, secrets, logs, data). Tools: ~/.cache/carbon-pixels.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n✗ {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    let checkout = Checkout::find()?;
+    match words {
+        ["up"] => up::up(&checkout, up::Options::default()).map(drop),
+        ["up", "--no-build"] => up::up(&checkout, up::Options { no_build: true }).map(drop),
+        ["down"] => up::down(&checkout),
+        ["reset"] => up::reset(&checkout),
+        ["status"] => up::status(&checkout),
+        ["logs"] => up::logs(&checkout, None, false),
+        ["logs", "-f"] => up::logs(&checkout, None, true),
+        ["logs", name] => up::logs(&checkout, Some(name), false),
+        ["logs", name, "-f"] => up::logs(&checkout, Some(name), true),
+        ["db", action] => up::db(&checkout, action, None),
+        ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("cannot do {:?}\n\n{HELP}", words.join(" ")),
+    }
+}

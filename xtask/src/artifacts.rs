@@ -1,0 +1,185 @@
+//! What is compiled: carbon-local, the extension, the Worker. Nothing is built without a change.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::checkout::Checkout;
+use crate::postgres::Postgres;
+use crate::process::{command, text};
+use crate::progress::step;
+use crate::stamp;
+use crate::tools::{CARGO_PGRX, WASM_BINDGEN, WORKER_BUILD};
+use crate::wasm_toolchain::WasmToolchain;
+
+/// What the domain crate is made of, without its tests.
+const DOMAIN: [&str; 3] = ["domain/src", "domain/data", "domain/Cargo.toml"];
+
+/// The program with Auth, gateway and inbox.
+pub fn carbon_local(checkout: &Checkout) -> PathBuf {
+    checkout.local.join("bin/carbon-local")
+}
+
+/// Compiles carbon-local; cargo itself knows whether anything changed.
+///
+/// In the profile of the tests, whose dependencies are the same: nothing is compiled twice.
+pub fn build_carbon_local(checkout: &Checkout) -> Result<()> {
+    step(
+        &checkout.local.join("logs/setup"),
+        "carbon-local",
+        None,
+        "mend what the compiler says, then run the command again",
+        |step| {
+            let mut build = command("cargo");
+            build
+                .args(["build", "--locked", "--package", "carbon-local"])
+                .current_dir(&checkout.root);
+            step.run(&mut build)?;
+            // A copy of its own: the tests may relink the original under a running service.
+            let built = checkout.target_dir().join("debug/carbon-local");
+            let copy = carbon_local(checkout);
+            let version = stamp::version_of(&built);
+            let note = copy.with_extension("stamp");
+            if !stamp::matches(&note, &version) {
+                fs::create_dir_all(copy.parent().context("it lies in a folder")?)?;
+                let new = copy.with_extension("new");
+                fs::copy(&built, &new).with_context(|| built.display().to_string())?;
+                fs::rename(&new, &copy)?;
+                stamp::write(&note, &version)?;
+            }
+            Ok(())
+        },
+    )
+}
+
+/// The search path with the cargo tools first, so that cargo finds `cargo pgrx`.
+pub fn path_with_tools(checkout: &Checkout) -> Result<OsString> {
+    let tools = CARGO_PGRX.path(checkout);
+    let tools = tools.parent().context("tools lie in a folder")?.to_owned();
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(
+        std::iter::once(tools).chain(std::env::split_paths(&old)),
+    )?)
+}
+
+fn paths(checkout: &Checkout, names: &[&str]) -> Vec<PathBuf> {
+    names.iter().map(|name| checkout.path(name)).collect()
+}
+
+/// Digest of everything the installed extension depends on.
+fn extension_stamp(checkout: &Checkout, postgres: &Postgres) -> Result<String> {
+    let sources = [
+        "pg_carbon/src",
+        "pg_carbon/sql",
+        "pg_carbon/Cargo.toml",
+        "pg_carbon/pg_carbon.control",
+        "Cargo.toml",
+        "Cargo.lock",
+    ];
+    let server = fs::read_to_string(postgres.server.join("version"))?;
+    stamp::inputs(
+        &paths(checkout, &[&DOMAIN[..], &sources[..]].concat()),
+        &[&text(command("rustc").arg("--version"))?, &server],
+    )
+}
+
+/// Whether the installed extension is that of these sources.
+pub fn extension_is_current(checkout: &Checkout, postgres: &Postgres) -> Result<bool> {
+    Ok(stamp::matches(
+        &postgres.server.join("pg_carbon.stamp"),
+        &extension_stamp(checkout, postgres)?,
+    ))
+}
+
+/// Compiles the extension and installs it into the relocated server, which must not run.
+pub fn install_extension(checkout: &Checkout, postgres: &Postgres) -> Result<()> {
+    let stamp = extension_stamp(checkout, postgres)?;
+    step(
+        &checkout.local.join("logs/setup"),
+        "extension pg_carbon",
+        Some("about 2 min when everything is new"),
+        "mend what the compiler says, then run the command again",
+        |step| {
+            let home = checkout.local.join("pgrx");
+            fs::create_dir_all(&home)?;
+            let mut install = command("cargo");
+            install
+                .args(["pgrx", "install", "--profile", "extension", "--pg-config"])
+                .arg(postgres.bin("pg_config"))
+                .current_dir(checkout.path("pg_carbon"))
+                .env("PATH", path_with_tools(checkout)?)
+                .env("PGRX_HOME", home);
+            step.run(&mut install)?;
+            stamp::write(&postgres.server.join("pg_carbon.stamp"), &stamp)
+        },
+    )
+}
+
+/// Digest of the SQL that CREATE EXTENSION runs, as installed.
+pub fn extension_sql(postgres: &Postgres) -> Result<String> {
+    let folder = postgres.server.join("share/postgresql/15/extension");
+    let mut scripts = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("pg_carbon--") && name.ends_with(".sql") {
+            scripts.push(path);
+        }
+    }
+    stamp::inputs(&scripts, &[])
+}
+
+fn worker_stamp(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<String> {
+    stamp::inputs(
+        &paths(checkout, &[&DOMAIN[..], &WORKER_INPUTS[..]].concat()),
+        &[&toolchain.version()?],
+    )
+}
+
+const WORKER_INPUTS: [&str; 5] = [
+    "edge/src",
+    "edge/Cargo.toml",
+    "edge/Cargo.lock",
+    "edge/package-lock.json",
+    "edge/.cargo",
+];
+
+/// Compiles and bundles the Worker unless `edge/build` is that of these sources.
+pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<()> {
+    let stamp = worker_stamp(checkout, toolchain)?;
+    let file = checkout.path("edge/build/.stamp");
+    if stamp::matches(&file, &stamp) {
+        return Ok(());
+    }
+    step(
+        &checkout.local.join("logs/setup"),
+        "Worker",
+        Some("2 to 4 min when everything is new"),
+        "mend what the compiler says, then run the command again",
+        |step| {
+            let modules = checkout.path("edge/node_modules");
+            let mut build = command(WORKER_BUILD.path(checkout));
+            build
+                .arg("--release")
+                .current_dir(checkout.path("edge"))
+                .env("WASM_BINDGEN_BIN", WASM_BINDGEN.path(checkout))
+                .env("ESBUILD_BIN", modules.join(".bin/esbuild"))
+                .env("WASM_OPT_BIN", modules.join(".bin/wasm-opt"));
+            step.run(toolchain.apply(&mut build))?;
+            stamp::write(&file, &stamp)
+        },
+    )
+}
+
+/// Digest of the built Worker, so that its service starts anew when it changed.
+pub fn worker_digest(checkout: &Checkout) -> Result<String> {
+    stamp::inputs(
+        &paths(
+            checkout,
+            &["edge/build/.stamp", "edge/serve.mjs", "edge/package-lock.json"],
+        ),
+        &[],
+    )
+}

@@ -1,0 +1,306 @@
+//! Ports, secrets and the file `.local/env` that tests, tools and people read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use serde_json::json;
+use sha2::Sha256;
+
+use crate::checkout::Checkout;
+use crate::stamp;
+
+/// Lifetime of the two key tokens of a checkout: ten years, in seconds.
+const KEY_LIFETIME_SECS: u64 = 10 * 365 * 24 * 3600;
+
+/// The loopback ports of one checkout; each can be set by the variable of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports {
+    pub api: u16,
+    pub supabase: u16,
+    pub db: u16,
+    pub rest: u16,
+    pub auth: u16,
+    pub inbox: u16,
+}
+
+/// Variable names and defaults, in the order of the fields of `Ports`.
+const PORT_VARIABLES: [(&str, u16); 6] = [
+    ("PORT_API", 8787),
+    ("PORT_SUPABASE", 54321),
+    ("PORT_DB", 54322),
+    ("PORT_REST", 54323),
+    ("PORT_AUTH", 54324),
+    ("PORT_INBOX", 54325),
+];
+
+impl Ports {
+    /// Environment first, then the ports this checkout runs on, then the defaults.
+    pub fn choose(running: Option<&BTreeMap<String, String>>) -> Result<Self> {
+        Self::from_values(|name| {
+            std::env::var(name)
+                .ok()
+                .filter(|value| !value.is_empty())
+                .or_else(|| running.and_then(|env| env.get(name).cloned()))
+        })
+    }
+
+    fn from_values(value: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut ports = [0; 6];
+        for (port, (name, default)) in ports.iter_mut().zip(PORT_VARIABLES) {
+            *port = match value(name) {
+                Some(text) => text
+                    .parse()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .with_context(|| format!("{name}={text}: a port is a number 1..65535"))?,
+                None => default,
+            };
+        }
+        let [api, supabase, db, rest, auth, inbox] = ports;
+        Ok(Self {
+            api,
+            supabase,
+            db,
+            rest,
+            auth,
+            inbox,
+        })
+    }
+}
+
+/// Secrets of one checkout, made once and kept in `.local/secrets` (mode 0600).
+#[derive(Clone, Debug)]
+pub struct Secrets(BTreeMap<String, String>);
+
+impl Secrets {
+    /// Reads the checkout's secrets and makes those that are missing.
+    pub fn load_or_make(checkout: &Checkout) -> Result<Self> {
+        let file = checkout.local.join("secrets");
+        let mut secrets = Self(read_env(&file).unwrap_or_default());
+        let known = secrets.0.len();
+        secrets.complete()?;
+        if secrets.0.len() != known {
+            write_private(&file, &lines(&secrets.0))?;
+        }
+        Ok(secrets)
+    }
+
+    fn complete(&mut self) -> Result<()> {
+        self.make("JWT_SECRET", || Ok(URL_SAFE_NO_PAD.encode(random()?)))?;
+        self.make("EDGE_SECRET", || Ok(URL_SAFE_NO_PAD.encode(random()?)))?;
+        self.make("METRICS_TOKEN", || Ok(URL_SAFE_NO_PAD.encode(random()?)))?;
+        self.make("HOOK_SECRET", || {
+            Ok(format!("v1,whsec_{}", STANDARD.encode(random()?)))
+        })?;
+        for (name, prefix) in [
+            ("PUBLISHABLE_KEY", "sb_publishable_"),
+            ("SECRET_KEY", "sb_secret_"),
+        ] {
+            self.make(name, || {
+                Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random()?)))
+            })?;
+        }
+        for role in ["SUPERUSER", "POSTGRES", "AUTHENTICATOR", "AUTH"] {
+            // Hexadecimal: these stand in connection URLs, where other signs need escapes.
+            self.make(&format!("DB_PASSWORD_{role}"), || {
+                Ok(stamp::hex(&random()?[..16]))
+            })?;
+        }
+        let jwt_secret = self.get("JWT_SECRET")?.to_owned();
+        self.make("ANON_KEY", || key_token("anon", &jwt_secret))?;
+        self.make("SERVICE_ROLE_KEY", || {
+            key_token("service_role", &jwt_secret)
+        })
+    }
+
+    fn make(&mut self, name: &str, value: impl FnOnce() -> Result<String>) -> Result<()> {
+        if !self.0.contains_key(name) {
+            self.0.insert(name.to_owned(), value()?);
+        }
+        Ok(())
+    }
+
+    /// One secret by its name.
+    pub fn get(&self, name: &str) -> Result<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!(".local/secrets has no {name}"))
+    }
+}
+
+fn random() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no randomness: {error}"))?;
+    Ok(bytes)
+}
+
+/// The long-lived HS256 token that stands for a database role, as Supabase's API keys do.
+fn key_token(role: &str, secret: &str) -> Result<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let header = json!({"alg": "HS256", "typ": "JWT"}).to_string();
+    let claims = json!({
+        "role": role, "iss": "supabase", "iat": now, "exp": now + KEY_LIFETIME_SECS,
+    })
+    .to_string();
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+        .map_err(|error| anyhow!("JWT_SECRET: {error}"))?;
+    mac.update(signed.as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    Ok(format!("{signed}.{signature}"))
+}
+
+/// Everything the parts of the system are told.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    pub ports: Ports,
+    pub secrets: Secrets,
+}
+
+impl Environment {
+    /// `http://127.0.0.1:port`, the form of every address here.
+    pub fn http(port: u16) -> String {
+        format!("http://127.0.0.1:{port}")
+    }
+
+    /// A connection URL for one of the roles with a password.
+    pub fn db_url(&self, role: &str) -> Result<String> {
+        let password = match role {
+            "supabase_admin" => "DB_PASSWORD_SUPERUSER",
+            "postgres" => "DB_PASSWORD_POSTGRES",
+            "authenticator" => "DB_PASSWORD_AUTHENTICATOR",
+            _ => "DB_PASSWORD_AUTH",
+        };
+        Ok(format!(
+            "postgres://{role}:{}@127.0.0.1:{}/postgres",
+            self.secrets.get(password)?,
+            self.ports.db
+        ))
+    }
+
+    /// The lines of `.local/env`.
+    pub fn published(&self) -> Result<BTreeMap<String, String>> {
+        let Ports {
+            api,
+            supabase,
+            db,
+            rest,
+            auth,
+            inbox,
+        } = self.ports;
+        let mut env = BTreeMap::from([
+            ("API_URL".to_owned(), Self::http(api)),
+            ("SUPABASE_URL".to_owned(), Self::http(supabase)),
+            ("REST_URL".to_owned(), Self::http(rest)),
+            ("AUTH_URL".to_owned(), Self::http(auth)),
+            ("INBOX_URL".to_owned(), Self::http(inbox)),
+            ("DB_URL".to_owned(), self.db_url("supabase_admin")?),
+            ("ENVIRONMENT".to_owned(), "local".to_owned()),
+        ]);
+        for ((name, _), port) in PORT_VARIABLES
+            .iter()
+            .zip([api, supabase, db, rest, auth, inbox])
+        {
+            env.insert((*name).to_owned(), port.to_string());
+        }
+        for name in [
+            "ANON_KEY",
+            "SERVICE_ROLE_KEY",
+            "PUBLISHABLE_KEY",
+            "SECRET_KEY",
+            "JWT_SECRET",
+            "EDGE_SECRET",
+            "HOOK_SECRET",
+            "METRICS_TOKEN",
+        ] {
+            env.insert(name.to_owned(), self.secrets.get(name)?.to_owned());
+        }
+        Ok(env)
+    }
+
+    /// Writes `.local/env`, readable by its owner only.
+    pub fn write(&self, checkout: &Checkout) -> Result<()> {
+        write_private(&checkout.local.join("env"), &lines(&self.published()?))
+    }
+}
+
+/// Reads a file of KEY=VALUE lines; none if it is not there.
+pub fn read_env(file: &Path) -> Option<BTreeMap<String, String>> {
+    let text = fs::read_to_string(file).ok()?;
+    Some(
+        text.lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+    )
+}
+
+fn lines(env: &BTreeMap<String, String>) -> String {
+    env.iter()
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .collect()
+}
+
+/// Writes a file that only its owner may read, replacing an old one in one move.
+pub fn write_private(file: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let new = file.with_extension("new");
+    let _ = fs::remove_file(&new);
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?
+        .write_all(text.as_bytes())?;
+    fs::rename(&new, file).with_context(|| file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_comes_from_the_variable_of_its_name_or_the_default() -> Result<()> {
+        let ports = Ports::from_values(|name| (name == "PORT_DB").then(|| "6000".to_owned()))?;
+        assert_eq!((ports.api, ports.db), (8787, 6000));
+        Ok(())
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_refused_by_name() {
+        for bad in ["0", "70000", "web"] {
+            let error = Ports::from_values(|name| (name == "PORT_API").then(|| bad.to_owned()))
+                .expect_err("the port is refused");
+            assert!(error.to_string().contains("PORT_API"), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_complete_and_kept() -> Result<()> {
+        let mut secrets = Secrets(BTreeMap::new());
+        secrets.complete()?;
+        let first = secrets.clone();
+        secrets.complete()?;
+        assert_eq!(first.0, secrets.0);
+        let claims = secrets.get("ANON_KEY")?.split('.').nth(1).unwrap_or("");
+        let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+        assert_eq!(claims["role"], "anon");
+        assert!(secrets.get("HOOK_SECRET")?.starts_with("v1,whsec_"));
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! PostgreSQL for one checkout: a relocated copy of the server, a cluster, and psql.
+//!
+//! The copy exists so that installing the extension never touches the system's own server, and
+//! so that two checkouts with different extensions run side by side.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+use crate::checkout::{Checkout, OsUser};
+use crate::environment::{Environment, write_private};
+use crate::process::{command, text};
+use crate::progress::Step;
+use crate::stamp;
+use crate::supervisor::{Health, Service};
+
+/// Where Debian's package keeps the server's programs.
+pub const SYSTEM_BIN: &str = "/usr/lib/postgresql/15/bin";
+
+/// The superuser, named as in Supabase's image.
+const SUPERUSER: &str = "supabase_admin";
+
+/// Settings beyond `initdb`'s. Values of people (parameters) never reach the log.
+const SETTINGS: &str = "\
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+max_connections = 100
+password_encryption = 'scram-sha-256'
+shared_buffers = '256MB'
+max_wal_size = '2GB'
+wal_level = 'logical'
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+shared_preload_libraries = 'pg_cron'
+cron.database_name = 'postgres'
+cron.use_background_workers = on
+cron.log_statement = off
+max_worker_processes = 20
+log_line_prefix = '%m [%p] %u '
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
+";
+
+/// Passwords over loopback, nothing else.
+const HBA: &str = "\
+# TYPE  DATABASE  USER  ADDRESS       METHOD
+host    all       all   127.0.0.1/32  scram-sha-256
+";
+
+/// The server's files of one checkout.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Prefix of the relocated copy.
+    pub server: PathBuf,
+    /// The cluster.
+    pub data: PathBuf,
+    /// Notes about the cluster (which bootstrap ran); deleted with it.
+    pub notes: PathBuf,
+    user: Option<OsUser>,
+}
+
+impl Postgres {
+    pub fn of(checkout: &Checkout) -> Result<Self> {
+        let home = checkout.postgres_home()?;
+        Ok(Self {
+            server: home.join("pgsql"),
+            data: home.join("pg"),
+            notes: home.join("pg-notes"),
+            user: checkout.postgres_user()?,
+        })
+    }
+
+    /// A program of the relocated server.
+    pub fn bin(&self, name: &str) -> PathBuf {
+        self.server.join("lib/postgresql/15/bin").join(name)
+    }
+
+    /// The version of the installed package; the copy follows it.
+    fn system_version() -> Result<String> {
+        text(command(Path::new(SYSTEM_BIN).join("postgres")).arg("--version"))
+    }
+
+    /// Whether the relocated copy is there and of the installed version.
+    pub fn is_relocated(&self) -> Result<bool> {
+        Ok(stamp::matches(
+            &self.server.join("version"),
+            &Self::system_version()?,
+        ))
+    }
+
+    /// Copies Debian's server below one prefix of our own.
+    ///
+    /// The programs find their libraries and share files relative to themselves, so the folders
+    /// keep their places. Headers are only read: a link does.
+    pub fn relocate(&self, step: &Step) -> Result<()> {
+        relocate_to(&self.server, step)
+    }
+
+    /// Whether there is a cluster.
+    pub fn has_cluster(&self) -> bool {
+        self.data.join("PG_VERSION").exists() && self.notes.join("initialised").exists()
+    }
+
+    /// Makes the cluster.
+    pub fn initdb(&self, environment: &Environment, step: &Step) -> Result<()> {
+        self.delete_cluster()?;
+        fs::create_dir_all(&self.data)?;
+        fs::create_dir_all(&self.notes)?;
+        let password_file = self.notes.join("password");
+        write_private(&password_file, environment.secrets.get("DB_PASSWORD_SUPERUSER")?)?;
+        if let Some(user) = self.user {
+            for path in [&self.data, &password_file] {
+                std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))?;
+            }
+        }
+        let mut initdb = command(self.bin("initdb"));
+        initdb
+            .args(["--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"])
+            .args(["--auth=scram-sha-256", "--no-sync", "--no-instructions"])
+            .arg(format!("--username={SUPERUSER}"))
+            .arg(format!("--pwfile={}", password_file.display()))
+            .arg(&self.data);
+        step.run(self.as_user(&mut initdb))?;
+        fs::remove_file(&password_file)?;
+        stamp::write(&self.notes.join("initialised"), "yes")
+    }
+
+    /// Writes the settings files; they are ours, so each start may replace them.
+    fn configure(&self, port: u16) -> Result<String> {
+        let settings = format!("{SETTINGS}port = {port}\n");
+        fs::write(self.data.join("pg_hba.conf"), HBA)?;
+        fs::write(self.data.join("postgresql.conf"), &settings)?;
+        Ok(settings)
+    }
+
+    /// The server as a service of the checkout.
+    pub fn service(&self, environment: &Environment) -> Result<Service> {
+        let port = environment.ports.db;
+        let settings = self.configure(port)?;
+        Ok(Service {
+            name: "postgres",
+            program: self.bin("postgres"),
+            args: vec!["-D".to_owned(), self.data.display().to_string()],
+            env: Vec::new(),
+            user: self.user,
+            port,
+            port_variable: "PORT_DB",
+            health: Health::Command(vec![
+                self.bin("pg_isready").display().to_string(),
+                "--quiet".to_owned(),
+                "--host=127.0.0.1".to_owned(),
+                format!("--port={port}"),
+            ]),
+            deadline: Duration::from_secs(30),
+            // "Fast": sessions are ended, data is flushed.
+            stop_signal: Signal::INT,
+            inputs: format!("{settings}{HBA}"),
+        })
+    }
+
+    /// Deletes the cluster and what is noted about it. The server must not run.
+    pub fn delete_cluster(&self) -> Result<()> {
+        for folder in [&self.data, &self.notes] {
+            if folder.exists() {
+                fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// psql as the superuser, stopping at the first error.
+    pub fn psql(&self, environment: &Environment) -> Result<Command> {
+        Ok(psql(&environment.db_url(SUPERUSER)?))
+    }
+
+    fn as_user<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        if let Some(user) = self.user {
+            command.uid(user.uid).gid(user.gid).current_dir("/");
+        }
+        command
+    }
+}
+
+/// Copies Debian's server and share files below `prefix`.
+pub fn relocate_to(prefix: &Path, step: &Step) -> Result<()> {
+    if prefix.exists() {
+        fs::remove_dir_all(prefix)?;
+    }
+    let copies = [
+        ("/usr/lib/postgresql/15", "lib/postgresql/15"),
+        ("/usr/share/postgresql/15", "share/postgresql/15"),
+    ];
+    for (from, to) in copies {
+        let to = prefix.join(to);
+        fs::create_dir_all(to.parent().context("a prefix has folders")?)?;
+        step.run(command("cp").arg("-rL").arg(from).arg(&to))?;
+    }
+    // LLVM bitcode serves only the just-in-time compiler, which is off; it is half of the copy.
+    let bitcode = prefix.join("lib/postgresql/15/lib/bitcode");
+    if bitcode.exists() {
+        fs::remove_dir_all(bitcode)?;
+    }
+    fs::create_dir_all(prefix.join("include"))?;
+    std::os::unix::fs::symlink("/usr/include/postgresql", prefix.join("include/postgresql"))?;
+    let found = text(command(prefix.join("lib/postgresql/15/bin/pg_config")).arg("--sharedir"))?;
+    ensure!(
+        Path::new(&found) == prefix.join("share/postgresql/15"),
+        "the copied server looks for its files in {found}"
+    );
+    stamp::write(&prefix.join("version"), &Postgres::system_version()?)
+}
+
+/// psql on a database given by URL, quiet, without a person's own settings.
+///
+/// The password goes through the environment: arguments can be read by every user of a machine.
+pub fn psql(url: &str) -> Command {
+    let mut psql = command("psql");
+    psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
+    let (address, password) = split_password(url);
+    if let Some(password) = password {
+        psql.env("PGPASSWORD", password);
+    }
+    psql.arg(format!("--dbname={address}"));
+    psql.env("PGCONNECT_TIMEOUT", "10");
+    psql
+}
+
+/// Takes the password out of `scheme://user:password@host…`, decoding %xx.
+fn split_password(url: &str) -> (String, Option<String>) {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let end = rest.find('/').unwrap_or(rest.len());
+        let at = rest[..end].rfind('@')?;
+        let (user, password) = rest[..at].split_once(':')?;
+        Some((format!("{scheme}://{user}{}", &rest[at..]), decode(password)))
+    });
+    match parts {
+        Some((address, password)) => (address, Some(password)),
+        None => (url.to_owned(), None),
+    }
+}
+
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut position = 0;
+    while position < bytes.len() {
+        let escaped = (bytes[position] == b'%')
+            .then(|| text.get(position + 1..position + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(escaped.unwrap_or(bytes[position]));
+        position += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_a_url_does_not_become_an_argument() {
+        let (address, password) = split_password("postgres://ann:p%40ss@db:5432/x?sslmode=require");
+        assert_eq!(address, "postgres://ann@db:5432/x?sslmode=require");
+        assert_eq!(password.as_deref(), Some("p@ss"));
+    }
+
+    #[test]
+    fn a_url_without_a_password_stays_as_it_is() {
+        let url = "postgresql://db/x?user=a";
+        assert_eq!(split_password(url), (url.to_owned(), None));
+    }
+}

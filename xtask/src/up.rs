@@ -1,0 +1,435 @@
+//! `up`, `down`, `reset`, `status`, `logs`: the local system as a whole.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::Signal;
+
+use crate::artifacts;
+use crate::checkout::Checkout;
+use crate::environment::{Environment, Ports, Secrets, read_env};
+use crate::migrations;
+use crate::postgres::Postgres;
+use crate::process::{CANCELLED, command, succeeds};
+use crate::progress::{Failure, seconds, step};
+use crate::services::{self, AuthKind};
+use crate::supervisor::{Outcome, Service, running, stop};
+use crate::tools;
+use crate::wasm_toolchain;
+
+/// What a person may ask of `up`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Start what is built, without looking whether it is current.
+    pub no_build: bool,
+}
+
+/// One `up`, `down` or `reset` at a time in a checkout.
+fn lock(checkout: &Checkout) -> Result<fs::File> {
+    fs::create_dir_all(&checkout.local)?;
+    let file = fs::File::create(checkout.local.join("lock"))?;
+    if file.try_lock().is_err() {
+        println!("  … another command works in this checkout; waiting for it");
+        file.lock()?;
+    }
+    Ok(file)
+}
+
+/// The environment of this checkout; a running system keeps its ports.
+pub fn environment(checkout: &Checkout) -> Result<Environment> {
+    let runs = services::NAMES
+        .iter()
+        .any(|name| running(checkout, name).is_some());
+    let known = read_env(&checkout.local.join("env")).filter(|_| runs);
+    Ok(Environment {
+        ports: Ports::choose(known.as_ref())?,
+        secrets: Secrets::load_or_make(checkout)?,
+    })
+}
+
+/// Installs, builds and starts everything; returns whether anything had to be started.
+pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
+    let started = Instant::now();
+    let _lock = lock(checkout)?;
+    let environment = environment(checkout)?;
+    if !options.no_build {
+        install_and_build(checkout)?;
+    }
+    let any = start(checkout, &environment)?;
+    environment.write(checkout)?;
+    println!("\nEverything answers, after {}:", seconds(started.elapsed()));
+    let ports = &environment.ports;
+    for (what, port, path) in [
+        ("edge API", ports.api, "/api/v1"),
+        ("Supabase (gateway)", ports.supabase, ""),
+        ("inbox", ports.inbox, ""),
+    ] {
+        println!("  {what:<20} {}{path}", Environment::http(port));
+    }
+    println!("  {:<20} 127.0.0.1:{}, database postgres", "PostgreSQL", ports.db);
+    println!("  {:<20} .local/env", "keys and addresses");
+    Ok(any)
+}
+
+/// Two lanes side by side: what the database needs, and what the Worker needs.
+fn install_and_build(checkout: &Checkout) -> Result<()> {
+    tools::require_basics()?;
+    let _shared = lock_cache(checkout)?;
+    tools::ensure_packages(checkout)?;
+    let lanes: [fn(&Checkout) -> Result<()>; 2] = [build_for_database, build_for_edge];
+    let results = std::thread::scope(|scope| {
+        lanes
+            .map(|lane| {
+                scope.spawn(move || {
+                    let result = lane(checkout);
+                    if result.is_err() {
+                        CANCELLED.store(true, Ordering::Relaxed);
+                    }
+                    result
+                })
+            })
+            .map(|lane| lane.join().unwrap_or_else(|_| Err(anyhow!("a lane panicked"))))
+    });
+    // The failure with advice is the cause; the other lane was only ended because of it.
+    let mut errors: Vec<anyhow::Error> = results.into_iter().filter_map(Result::err).collect();
+    errors.sort_by_key(|error| error.to_string().contains("was ended"));
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => tools::clean_up(checkout),
+    }
+}
+
+/// Checkouts share tools and toolchains: they take turns at making them.
+fn lock_cache(checkout: &Checkout) -> Result<fs::File> {
+    fs::create_dir_all(&checkout.cache)?;
+    let file = fs::File::create(checkout.cache.join("lock"))?;
+    if file.try_lock().is_err() {
+        println!("  … another checkout installs tools; waiting for it");
+        file.lock()?;
+    }
+    Ok(file)
+}
+
+fn build_for_database(checkout: &Checkout) -> Result<()> {
+    let postgres = Postgres::of(checkout)?;
+    tools::ensure_npm(checkout, &checkout.path("xtask/npm"))?;
+    tools::ensure_npm(checkout, &checkout.path("tests"))?;
+    artifacts::build_carbon_local(checkout)?;
+    tools::CARGO_PGRX.ensure(checkout)?;
+    if !postgres.is_relocated()? {
+        stop_one(checkout, "postgres")?;
+        step(
+            &checkout.local.join("logs/setup"),
+            "PostgreSQL copied into the checkout",
+            None,
+            "is the package postgresql-15 whole? `apt-get install --reinstall postgresql-15`",
+            |step| postgres.relocate(step),
+        )?;
+    }
+    if !artifacts::extension_is_current(checkout, &postgres)? {
+        // Replacing a library under a server that has it loaded ends the server, and badly.
+        stop_one(checkout, "postgres")?;
+        artifacts::install_extension(checkout, &postgres)?;
+    }
+    Ok(())
+}
+
+fn build_for_edge(checkout: &Checkout) -> Result<()> {
+    tools::ensure_npm(checkout, &checkout.path("edge"))?;
+    let toolchain = wasm_toolchain::ensure(checkout)?;
+    tools::WASM_BINDGEN.ensure(checkout)?;
+    tools::WORKER_BUILD.ensure(checkout)?;
+    if checkout.path("edge/serve.mjs").exists() {
+        artifacts::build_worker(checkout, &toolchain)?;
+    }
+    Ok(())
+}
+
+fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
+    let postgres = Postgres::of(checkout)?;
+    let logs = checkout.local.join("logs/setup");
+    let kind = AuthKind::from_environment()?;
+    if !postgres.has_cluster() {
+        stop_one(checkout, "postgres")?;
+        step(
+            &logs,
+            "empty database cluster",
+            None,
+            "is there room on the disk?",
+            |step| postgres.initdb(environment, step),
+        )?;
+    }
+    refuse_other_auth(&postgres, &kind)?;
+    let mut any = ensure(checkout, &postgres.service(environment)?)?;
+    if any {
+        // Their connections are gone, and what they learnt of the schema may be.
+        stop_one(checkout, "postgrest")?;
+        stop_one(checkout, "auth")?;
+    }
+    bootstrap(checkout, environment, &postgres)?;
+    any |= ensure(checkout, &services::auth(checkout, environment, &kind)?)?;
+    crate::stamp::write(&postgres.notes.join("auth"), kind.word())?;
+    migrate(checkout, environment)?;
+    any |= ensure(checkout, &services::postgrest(checkout, environment)?)?;
+    any |= ensure(checkout, &services::gateway(checkout, environment)?)?;
+    any |= ensure(checkout, &services::inbox(checkout, environment))?;
+    if checkout.path("edge/serve.mjs").exists() {
+        any |= ensure(checkout, &services::edge(checkout, environment)?)?;
+    }
+    Ok(any)
+}
+
+fn ensure(checkout: &Checkout, service: &Service) -> Result<bool> {
+    let started = Instant::now();
+    let outcome = service.ensure(checkout)?;
+    if outcome == Outcome::Started {
+        println!("  ✓ {} answers {}", service.name, seconds(started.elapsed()));
+    }
+    Ok(outcome == Outcome::Started)
+}
+
+fn refuse_other_auth(postgres: &Postgres, kind: &AuthKind) -> Result<()> {
+    let note = fs::read_to_string(postgres.notes.join("auth")).unwrap_or_default();
+    let made_by = note.trim();
+    if made_by.is_empty() || made_by == kind.word() {
+        return Ok(());
+    }
+    Err(Failure {
+        what: format!(
+            "The tables of this database were made by the other kind of Auth ({made_by}), \
+             now asked for: {}",
+            kind.word()
+        ),
+        log: None,
+        advice: "`cargo xtask reset`, which deletes the data, then this command again; \
+                 or set or unset AUTH_BIN as before"
+            .to_owned(),
+    }
+    .into())
+}
+
+/// Roles, schemas and extensions, when their file or the extension changed.
+fn bootstrap(checkout: &Checkout, environment: &Environment, postgres: &Postgres) -> Result<()> {
+    let file = checkout.path("supabase/bootstrap.sql");
+    let extension = artifacts::extension_sql(postgres)?;
+    let stamp = crate::stamp::inputs(std::slice::from_ref(&file), &[&extension])?;
+    let note = postgres.notes.join("bootstrap");
+    if crate::stamp::matches(&note, &stamp) {
+        return Ok(());
+    }
+    let extension_note = postgres.notes.join("extension");
+    if extension_note.exists() && !crate::stamp::matches(&extension_note, &extension) {
+        return Err(Failure {
+            what: "The SQL of the extension changed since this database was made".to_owned(),
+            log: None,
+            advice: "while its version stays the same there is nothing to upgrade: \
+                     `cargo xtask db reset` builds the database anew and deletes its data"
+                .to_owned(),
+        }
+        .into());
+    }
+    step(
+        &checkout.local.join("logs/setup"),
+        "roles, schemas, extensions",
+        None,
+        "`cargo xtask db reset` builds the database anew",
+        |step| {
+            let secrets = &environment.secrets;
+            let mut psql = postgres.psql(environment)?;
+            for (variable, secret) in [
+                ("postgres_password", "DB_PASSWORD_POSTGRES"),
+                ("authenticator_password", "DB_PASSWORD_AUTHENTICATOR"),
+                ("auth_password", "DB_PASSWORD_AUTH"),
+            ] {
+                // Read from the environment by psql: arguments are visible to every user.
+                psql.arg(format!("--command=\\getenv {variable} {secret}"));
+                psql.env(secret, secrets.get(secret)?);
+            }
+            step.run(psql.arg("--file").arg(&file))
+        },
+    )?;
+    crate::stamp::write(&extension_note, &extension)?;
+    crate::stamp::write(&note, &stamp)
+}
+
+fn migrate(checkout: &Checkout, environment: &Environment) -> Result<()> {
+    let folder = checkout.path("migrations");
+    let url = environment.db_url("postgres")?;
+    let waiting = migrations::count_pending(&folder, &url)?;
+    if waiting == 0 {
+        return Ok(());
+    }
+    let applied = step(
+        &checkout.local.join("logs/setup"),
+        &format!("{waiting} migrations"),
+        None,
+        "mend the file named above; what was applied before it stays",
+        |step| migrations::migrate(&folder, &url, step),
+    )?;
+    for name in applied {
+        println!("      {name}");
+    }
+    Ok(())
+}
+
+fn stop_one(checkout: &Checkout, name: &str) -> Result<bool> {
+    let signal = if name == "postgres" {
+        Signal::INT
+    } else {
+        Signal::TERM
+    };
+    stop(checkout, name, signal, Duration::from_secs(20))
+}
+
+/// Stops everything, in the opposite order of starting.
+pub fn down(checkout: &Checkout) -> Result<()> {
+    let _lock = lock(checkout)?;
+    stop_all(checkout)
+}
+
+fn stop_all(checkout: &Checkout) -> Result<()> {
+    let mut any = false;
+    for name in services::NAMES.iter().rev() {
+        if stop_one(checkout, name)? {
+            println!("  ✓ {name} stopped");
+            any = true;
+        }
+    }
+    if !any {
+        println!("  nothing was running");
+    }
+    Ok(())
+}
+
+/// Stops everything and deletes the data; tools, builds and secrets stay.
+pub fn reset(checkout: &Checkout) -> Result<()> {
+    let _lock = lock(checkout)?;
+    stop_all(checkout)?;
+    Postgres::of(checkout)?.delete_cluster()?;
+    let edge = checkout.local.join("edge");
+    if edge.exists() {
+        fs::remove_dir_all(&edge)?;
+    }
+    for name in services::NAMES {
+        let _ = fs::remove_file(checkout.log(name));
+    }
+    println!("  ✓ data deleted");
+    Ok(())
+}
+
+/// A table of the processes: pid, port, whether it answers.
+pub fn status(checkout: &Checkout) -> Result<()> {
+    let environment = environment(checkout)?;
+    println!("  {:<10} {:>8} {:>6}  state", "name", "pid", "port");
+    for service in all_services(checkout, &environment)? {
+        let process = running(checkout, service.name);
+        let state = match &process {
+            None => "stopped",
+            Some(_) if service.health.is_good() => "answers",
+            Some(_) => "runs, does not answer",
+        };
+        let pid = process.map_or_else(|| "-".to_owned(), |process| process.pid.to_string());
+        println!("  {:<10} {pid:>8} {:>6}  {state}", service.name, service.port);
+    }
+    Ok(())
+}
+
+fn all_services(checkout: &Checkout, environment: &Environment) -> Result<Vec<Service>> {
+    let mut all = Vec::new();
+    let postgres = Postgres::of(checkout)?;
+    if postgres.has_cluster() {
+        all.push(postgres.service(environment)?);
+    }
+    all.push(services::auth(
+        checkout,
+        environment,
+        &AuthKind::from_environment()?,
+    )?);
+    all.push(services::postgrest(checkout, environment)?);
+    all.push(services::gateway(checkout, environment)?);
+    all.push(services::inbox(checkout, environment));
+    all.push(services::edge(checkout, environment)?);
+    Ok(all)
+}
+
+/// Shows the end of the logs, of all services or of one, and goes on showing what is added.
+pub fn logs(checkout: &Checkout, name: Option<&str>, follow: bool) -> Result<()> {
+    let names: Vec<&str> = match name {
+        None => services::NAMES.to_vec(),
+        Some(name) if services::NAMES.contains(&name) => vec![name],
+        Some(name) => bail!("no service {name:?}; there are {}", services::NAMES.join(", ")),
+    };
+    let files: Vec<_> = names
+        .into_iter()
+        .map(|name| checkout.log(name))
+        .filter(|file| file.exists())
+        .collect();
+    if files.is_empty() {
+        println!("  no logs yet");
+        return Ok(());
+    }
+    let mut tail = command("tail");
+    tail.arg("-n").arg(if files.len() == 1 { "100" } else { "20" });
+    if follow {
+        tail.arg("-F");
+    }
+    tail.args(files).status().context("cannot run tail")?;
+    Ok(())
+}
+
+/// `db migrate|status|reset [--url URL]`.
+pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
+    let folder = checkout.path("migrations");
+    if action == "reset" {
+        if url.is_some() {
+            bail!("db reset deletes everything and is for the local database only");
+        }
+        let _lock = lock(checkout)?;
+        let environment = environment(checkout)?;
+        stop_all(checkout)?;
+        Postgres::of(checkout)?.delete_cluster()?;
+        start(checkout, &environment)?;
+        return environment.write(checkout);
+    }
+    let url = match url {
+        Some(url) => url.to_owned(),
+        None => {
+            let environment = environment(checkout)?;
+            if running(checkout, "postgres").is_none() {
+                return Err(Failure {
+                    what: "the local database does not run".to_owned(),
+                    log: None,
+                    advice: "`cargo xtask up`, or name another database: `--url postgres://…`"
+                        .to_owned(),
+                }
+                .into());
+            }
+            environment.db_url("postgres")?
+        }
+    };
+    if !succeeds(command("psql").arg("--version")) {
+        bail!("psql is missing: `apt-get install postgresql-client-15`");
+    }
+    match action {
+        "status" => migrations::status(&folder, &url),
+        "migrate" => {
+            let applied = step(
+                &checkout.local.join("logs/setup"),
+                "migrations",
+                None,
+                "mend the file named above; what was applied before it stays",
+                |step| migrations::migrate(&folder, &url, step),
+            )?;
+            if applied.is_empty() {
+                println!("      nothing to do");
+            }
+            for name in applied {
+                println!("      {name}");
+            }
+            Ok(())
+        }
+        _ => bail!("db migrate, db status or db reset"),
+    }
+}
