@@ -7,13 +7,16 @@
 pub mod achievement;
 pub mod credit;
 pub mod emission;
+pub mod entry;
 pub mod error;
 pub mod identity;
 pub mod lang;
 pub mod level;
 pub mod phone;
+pub mod profile;
 pub mod province;
 pub mod streak;
+pub mod time;
 pub mod units;
 pub mod waste;
 

@@ -263,7 +263,7 @@ fn has_nonzero(digits: &[u8], from: usize) -> bool {
 }
 
 /// Whether a number that follows the grammar has no part after the decimal point.
-fn is_whole(text: &str) -> bool {
+pub(crate) fn is_whole(text: &str) -> bool {
     Decimal::parse(text).is_some_and(|decimal| {
         let point = usize::try_from(decimal.point).unwrap_or(0);
         !has_nonzero(&decimal.digits, point)

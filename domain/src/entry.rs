@@ -1,0 +1,355 @@
+//! An entry as clients send it (the contract's "entry in"), validated field by field.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::error::{DomainError, FieldError};
+use crate::time::{check_logged_at, instant_text, parse_instant};
+use crate::units::{Degrees, Weight};
+use crate::waste::{Category, current};
+
+/// Longest notes that the API takes, in Unicode scalar values.
+pub const MAX_NOTES_CHARS: usize = 500;
+/// Longest place, in Unicode scalar values.
+pub const MAX_PLACE_CHARS: usize = 200;
+/// Longest device id, in Unicode scalar values.
+pub const MAX_DEVICE_ID_CHARS: usize = 100;
+/// Longest offline id, in Unicode scalar values.
+pub const MAX_OFFLINE_ID_CHARS: usize = 200;
+/// Most entries that fit into one batch.
+pub const MAX_BATCH_ENTRIES: usize = 500;
+
+/// A valid entry of the current factor set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryIn {
+    /// Category, one of the factor set's own.
+    pub category_id: &'static str,
+    /// Method, one of the category's own.
+    pub disposal_method: &'static str,
+    /// 10..=100,000 grams.
+    pub weight: Weight,
+    /// When it was logged, whole microseconds; now when the client named no time.
+    pub logged_at: DateTime<Utc>,
+    /// Where, if the client said so.
+    pub location: Option<Location>,
+    /// At most 500 characters, without U+0000.
+    pub notes: Option<String>,
+    /// Free text about the place, at most 200 characters, without U+0000.
+    pub place: Option<String>,
+    /// UUID in lower case.
+    pub image_id: Option<String>,
+    /// 1 to 100 characters.
+    pub device_id: Option<String>,
+    /// 1 to 200 characters: the client's own id, by which a resent entry is known.
+    pub offline_id: Option<String>,
+}
+
+/// A point on the globe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// -90..=90 degrees.
+    pub latitude: Degrees,
+    /// -180..=180 degrees.
+    pub longitude: Degrees,
+}
+
+impl EntryIn {
+    /// Reads one entry. Unknown members are ignored (credits that a client sends among them); null is as good as missing.
+    ///
+    /// The weight is taken from the number's text, so `value` must come from a parser with arbitrary precision.
+    ///
+    /// # Errors
+    /// One error for every bad field, in the order of the fields.
+    pub fn parse(value: &Value, now: DateTime<Utc>) -> Result<EntryIn, Vec<FieldError>> {
+        let Value::Object(members) = value else {
+            return Err(vec![FieldError::new("", DomainError::NotAnObject)]);
+        };
+        let mut reader = Reader {
+            members,
+            errors: Vec::new(),
+        };
+        let pair = reader.pair();
+        let weight = reader.take("weight_kg", weight);
+        let logged_at = reader.take("logged_at", |value| logged_at(value, now));
+        let location = reader.location();
+        let notes = reader.take("notes", |value| free_text(value, &NOTES));
+        let place = reader.take("place", |value| free_text(value, &PLACE));
+        let image_id = reader.take("image_id", image_id);
+        let device_id = reader.take("device_id", |value| free_text(value, &DEVICE_ID));
+        let offline_id = reader.take("offline_id", |value| free_text(value, &OFFLINE_ID));
+        if weight.is_none() && !reader.has_error("weight_kg") {
+            reader.errors.push(DomainError::WeightRequired.into());
+        }
+        match (pair, weight) {
+            (Some((category_id, disposal_method)), Some(weight)) if reader.errors.is_empty() => {
+                Ok(EntryIn {
+                    category_id,
+                    disposal_method,
+                    weight,
+                    logged_at: logged_at.unwrap_or_else(|| whole_micros(now)),
+                    location,
+                    notes,
+                    place,
+                    image_id,
+                    device_id,
+                    offline_id,
+                })
+            }
+            _ => Err(reader.errors),
+        }
+    }
+
+    /// The entry in the shape it came in, normalised; fields that were not stated are left out.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut out = Map::new();
+        out.insert("category_id".into(), self.category_id.into());
+        out.insert("disposal_method".into(), self.disposal_method.into());
+        out.insert("weight_kg".into(), json!(self.weight));
+        out.insert("logged_at".into(), instant_text(self.logged_at).into());
+        if let Some(location) = self.location {
+            let point = json!({"latitude": location.latitude, "longitude": location.longitude});
+            out.insert("location".into(), point);
+        }
+        let texts = [
+            ("notes", &self.notes),
+            ("place", &self.place),
+            ("image_id", &self.image_id),
+            ("device_id", &self.device_id),
+            ("offline_id", &self.offline_id),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                out.insert(name.into(), text.as_str().into());
+            }
+        }
+        Value::Object(out)
+    }
+}
+
+/// Walks over the members and keeps every error.
+struct Reader<'a> {
+    members: &'a Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Reader<'a> {
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    fn has_error(&self, field: &str) -> bool {
+        self.errors.iter().any(|error| error.field == field)
+    }
+
+    /// Reads an optional field; a bad one is noted and gives `None`.
+    fn take<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&'a Value) -> Result<T, DomainError>,
+    ) -> Option<T> {
+        match read(self.get(name)?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.errors.push(FieldError::new(name, error));
+                None
+            }
+        }
+    }
+
+    fn pair(&mut self) -> Option<(&'static str, &'static str)> {
+        let category = self.required("category_id", DomainError::CategoryRequired, category);
+        let method = self.required("disposal_method", DomainError::MethodRequired, |value| {
+            value.as_str().ok_or(DomainError::MethodNotText)
+        });
+        let (category, method) = (category?, method?);
+        match category.method(method) {
+            Ok(method) => Some((category.id, method.id)),
+            Err(error) => {
+                self.errors.push(error.into());
+                None
+            }
+        }
+    }
+
+    fn required<T>(
+        &mut self,
+        name: &'static str,
+        missing: DomainError,
+        read: impl FnOnce(&'a Value) -> Result<T, DomainError>,
+    ) -> Option<T> {
+        if self.get(name).is_none() {
+            self.errors.push(FieldError::new(name, missing));
+            return None;
+        }
+        self.take(name, read)
+    }
+
+    fn location(&mut self) -> Option<Location> {
+        let location = self.get("location")?;
+        let number = |name| location.get(name).and_then(number_text);
+        let (Some(latitude), Some(longitude)) = (number("latitude"), number("longitude")) else {
+            self.errors.push(DomainError::LocationInvalid.into());
+            return None;
+        };
+        match Location::from_text(latitude, longitude) {
+            Ok(location) => Some(location),
+            Err(error) => {
+                self.errors.push(error.into());
+                None
+            }
+        }
+    }
+}
+
+impl Location {
+    /// Reads two JSON numbers, rounded half up to seven decimals after the range was checked.
+    ///
+    /// # Errors
+    /// [`DomainError::LatitudeOutOfRange`], [`DomainError::LongitudeOutOfRange`]
+    pub fn from_text(latitude: &str, longitude: &str) -> Result<Location, DomainError> {
+        Ok(Location {
+            latitude: Degrees::from_text(latitude, 90).ok_or(DomainError::LatitudeOutOfRange)?,
+            longitude: Degrees::from_text(longitude, 180)
+                .ok_or(DomainError::LongitudeOutOfRange)?,
+        })
+    }
+}
+
+/// A number's text as it was written; `None` when the value is no number.
+fn number_text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Number(number) => Some(number.as_str()),
+        _ => None,
+    }
+}
+
+fn category(value: &Value) -> Result<&'static Category, DomainError> {
+    current().category(value.as_str().ok_or(DomainError::CategoryNotText)?)
+}
+
+fn weight(value: &Value) -> Result<Weight, DomainError> {
+    Weight::from_kg_text(number_text(value).ok_or(DomainError::WeightNotANumber)?)
+}
+
+fn logged_at(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, DomainError> {
+    let instant = value
+        .as_str()
+        .and_then(parse_instant)
+        .ok_or(DomainError::LoggedAtInvalid)?;
+    check_logged_at(instant, now)?;
+    Ok(instant)
+}
+
+fn whole_micros(instant: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(instant.timestamp_micros()).unwrap_or(instant)
+}
+
+/// What a text field takes.
+struct TextRule {
+    min_chars: usize,
+    max_chars: usize,
+    /// Not text, too short, or with U+0000, which PostgreSQL cannot keep.
+    invalid: DomainError,
+    too_long: DomainError,
+}
+
+const NOTES: TextRule = TextRule {
+    min_chars: 0,
+    max_chars: MAX_NOTES_CHARS,
+    invalid: DomainError::NotesInvalid,
+    too_long: DomainError::NotesTooLong,
+};
+const PLACE: TextRule = TextRule {
+    min_chars: 0,
+    max_chars: MAX_PLACE_CHARS,
+    invalid: DomainError::PlaceInvalid,
+    too_long: DomainError::PlaceTooLong,
+};
+const DEVICE_ID: TextRule = TextRule {
+    min_chars: 1,
+    max_chars: MAX_DEVICE_ID_CHARS,
+    invalid: DomainError::DeviceIdInvalid,
+    too_long: DomainError::DeviceIdInvalid,
+};
+const OFFLINE_ID: TextRule = TextRule {
+    min_chars: 1,
+    max_chars: MAX_OFFLINE_ID_CHARS,
+    invalid: DomainError::OfflineIdInvalid,
+    too_long: DomainError::OfflineIdInvalid,
+};
+
+fn free_text(value: &Value, rule: &TextRule) -> Result<String, DomainError> {
+    let text = value.as_str().ok_or(rule.invalid)?;
+    if text.contains('\0') {
+        return Err(rule.invalid);
+    }
+    let length = text.chars().count();
+    if length > rule.max_chars {
+        Err(rule.too_long)
+    } else if length < rule.min_chars {
+        Err(rule.invalid)
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn image_id(value: &Value) -> Result<String, DomainError> {
+    value
+        .as_str()
+        .and_then(uuid)
+        .ok_or(DomainError::ImageIdInvalid)
+}
+
+/// A UUID in its usual writing (8-4-4-4-12 hexadecimal digits), in lower case.
+pub(crate) fn uuid(text: &str) -> Option<String> {
+    let shape = text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    shape.then(|| text.to_ascii_lowercase())
+}
+
+/// Whether a text may be a device id: 1 to 100 characters without U+0000.
+///
+/// # Errors
+/// [`DomainError::DeviceIdInvalid`]
+pub fn check_device_id(text: &str) -> Result<(), DomainError> {
+    free_text(&Value::from(text), &DEVICE_ID).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_reads_back_as_it_was_normalised() {
+        let now = parse_instant("2024-06-01T00:00:00.1234567Z").unwrap();
+        let value: Value = serde_json::from_str(
+            r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":0.30000000000000004,
+                "location":{"latitude":13.75630,"longitude":1.005018e2},"notes":"ก","image_id":
+                "3F2504E0-4F89-11D3-9A0C-0305E82C3301","offline_id":"a","carbonCredits":1e99}"#,
+        )
+        .unwrap();
+        let entry = EntryIn::parse(&value, now).unwrap();
+        assert_eq!(entry.logged_at, now);
+        let json = entry.to_json();
+        assert_eq!(json["weight_kg"].to_string(), "0.3");
+        assert_eq!(
+            json["location"].to_string(),
+            r#"{"latitude":13.7563,"longitude":100.5018}"#
+        );
+        assert_eq!(json["image_id"], "3f2504e0-4f89-11d3-9a0c-0305e82c3301");
+        assert!(json.get("place").is_none());
+        assert_eq!(EntryIn::parse(&json, now).unwrap(), entry);
+    }
+
+    #[test]
+    fn device_ids_have_a_length() {
+        assert_eq!(check_device_id("phone"), Ok(()));
+        for bad in ["", "a\0b", &"x".repeat(101)] {
+            assert_eq!(check_device_id(bad), Err(DomainError::DeviceIdInvalid));
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What a person may change about their profile and preferences, field by field.
+
+use serde_json::{Map, Value};
+
+use crate::error::{DomainError, FieldError};
+use crate::lang::Lang;
+use crate::province;
+
+/// Credits a day that anybody may aim for.
+const DAILY_GOAL: std::ops::RangeInclusive<i64> = 1..=100_000;
+/// Longest user name, as in the source document's column.
+const MAX_USERNAME_CHARS: usize = 50;
+const MIN_USERNAME_CHARS: usize = 3;
+/// Longest display name and district.
+const MAX_NAME_CHARS: usize = 100;
+/// Longest theme name, as in the source document's column.
+const MAX_THEME_CHARS: usize = 20;
+/// More switches than there will ever be push categories.
+const MAX_SWITCHES: usize = 30;
+
+/// What a change of one field leads to.
+type Checked = Result<Value, FieldError>;
+
+/// Normalises a change of the profile: missing = unchanged, null clears (a flag goes back to its default).
+///
+/// Texts are trimmed, `th-TH` becomes `th`. Whether a user name is taken and whether a time zone exists is for
+/// PostgreSQL to say; here only the shape is checked.
+///
+/// # Errors
+/// One error for every bad field, in the order of the names. Fields that no client may write, and unknown ones, are
+/// errors too, so that a typing mistake does not pass as a change.
+pub fn parse_changes(changes: &Value) -> Result<Map<String, Value>, Vec<FieldError>> {
+    let Value::Object(members) = changes else {
+        return Err(vec![FieldError::new("", DomainError::NotAnObject)]);
+    };
+    let mut out = Map::new();
+    let mut errors = Vec::new();
+    for (name, value) in members {
+        match field(name, value) {
+            Ok(value) => drop(out.insert(name.clone(), value)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() {
+        Ok(out)
+    } else {
+        Err(errors)
+    }
+}
+
+/// Checks and normalises one field of the profile.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn field(name: &str, value: &Value) -> Checked {
+    if value.is_null() {
+        return cleared(name);
+    }
+    let checked = match name {
+        "username" => username(value),
+        "display_name" => short_text(value, DomainError::DisplayNameInvalid),
+        "district" => short_text(value, DomainError::DistrictInvalid),
+        "province" => known_province(value),
+        "privacy_level" => whole(value, 1..=3).ok_or(DomainError::PrivacyLevelInvalid),
+        "visible_in_leaderboard" | "onboarding_completed" | "auto_sync" => flag(value),
+        "language" => language(value),
+        "time_zone" => time_zone(value),
+        "daily_goal" => whole(value, DAILY_GOAL).ok_or(DomainError::DailyGoalInvalid),
+        "measurement_unit" => measurement_unit(value),
+        "theme" => theme(value),
+        "notification_settings" => notification_settings(value),
+        _ => Err(unwritable(name)),
+    };
+    checked.map_err(|error| named(name, error))
+}
+
+/// What null does to a field.
+fn cleared(name: &str) -> Checked {
+    match name {
+        "privacy_level" => Ok(Value::from(1)),
+        "visible_in_leaderboard" => Ok(Value::from(true)),
+        "onboarding_completed" => Ok(Value::from(false)),
+        "username"
+        | "display_name"
+        | "district"
+        | "province"
+        | "auto_sync"
+        | "language"
+        | "time_zone"
+        | "daily_goal"
+        | "measurement_unit"
+        | "theme"
+        | "notification_settings" => Ok(Value::Null),
+        _ => Err(named(name, unwritable(name))),
+    }
+}
+
+fn unwritable(name: &str) -> DomainError {
+    match name {
+        "id" | "is_anonymous" | "phone_number" | "avatar_url" | "created_at" | "updated_at"
+        | "last_active_at" => DomainError::FieldReadOnly,
+        _ => DomainError::UnknownField,
+    }
+}
+
+/// Names of fields come from the client here: cut, so that an error stays short, and without U+0000.
+fn named(name: &str, error: DomainError) -> FieldError {
+    let name: String = name
+        .chars()
+        .filter(|character| *character != '\0')
+        .take(64)
+        .collect();
+    FieldError::new(name, error)
+}
+
+fn flag(value: &Value) -> Result<Value, DomainError> {
+    if value.is_boolean() {
+        Ok(value.clone())
+    } else {
+        Err(DomainError::FlagInvalid)
+    }
+}
+
+/// A whole number, also written `3.0` or `3e0`.
+fn whole(value: &Value, range: std::ops::RangeInclusive<i64>) -> Option<Value> {
+    let Value::Number(number) = value else {
+        return None;
+    };
+    let thousandths = crate::units::scaled_decimal(number.as_str(), 3, 12).ok()?;
+    let exact = number.as_str().len() <= 16 && thousandths % 1000 == 0;
+    (exact && range.contains(&(thousandths / 1000))).then(|| Value::from(thousandths / 1000))
+}
+
+fn username(value: &Value) -> Result<Value, DomainError> {
+    let name = value.as_str().ok_or(DomainError::UsernameInvalid)?.trim();
+    let fits = (MIN_USERNAME_CHARS..=MAX_USERNAME_CHARS).contains(&name.len());
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if fits && name.bytes().all(plain) {
+        Ok(name.into())
+    } else {
+        Err(DomainError::UsernameInvalid)
+    }
+}
+
+fn short_text(value: &Value, invalid: DomainError) -> Result<Value, DomainError> {
+    let text = value.as_str().ok_or(invalid)?.trim();
+    let length = text.chars().count();
+    if (1..=MAX_NAME_CHARS).contains(&length) && !text.contains(char::is_control) {
+        Ok(text.into())
+    } else {
+        Err(invalid)
+    }
+}
+
+fn known_province(value: &Value) -> Result<Value, DomainError> {
+    let known = value.as_str().and_then(province::by_iso);
+    known
+        .map(|province| province.iso.into())
+        .ok_or(DomainError::UnknownProvince)
+}
+
+fn language(value: &Value) -> Result<Value, DomainError> {
+    let known = value
+        .as_str()
+        .filter(|tag| tag.len() <= 5)
+        .and_then(Lang::from_tag);
+    known
+        .map(|lang| lang.code().into())
+        .ok_or(DomainError::LanguageInvalid)
+}
+
+/// The shape of an IANA name: parts of letters, digits, `_`, `+`, `-`, joined by slashes.
+fn time_zone(value: &Value) -> Result<Value, DomainError> {
+    let name = value.as_str().ok_or(DomainError::TimeZoneInvalid)?;
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-');
+    let part = |part: &str| !part.is_empty() && part.bytes().all(letter);
+    let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    if name.len() <= 50 && starts_well && name.split('/').all(part) {
+        Ok(name.into())
+    } else {
+        Err(DomainError::TimeZoneInvalid)
+    }
+}
+
+fn measurement_unit(value: &Value) -> Result<Value, DomainError> {
+    match value.as_str() {
+        Some(unit @ ("kg" | "g" | "lb")) => Ok(unit.into()),
+        _ => Err(DomainError::MeasurementUnitInvalid),
+    }
+}
+
+fn theme(value: &Value) -> Result<Value, DomainError> {
+    match value.as_str() {
+        Some(name) if is_slug(name, MAX_THEME_CHARS) => Ok(name.into()),
+        _ => Err(DomainError::ThemeInvalid),
+    }
+}
+
+/// Switches by name. Names that this version does not know are kept: a newer client may know more push categories.
+fn notification_settings(value: &Value) -> Result<Value, DomainError> {
+    let Value::Object(switches) = value else {
+        return Err(DomainError::NotificationSettingsInvalid);
+    };
+    let valid = |(name, value): (&String, &Value)| is_slug(name, 50) && value.is_boolean();
+    if switches.len() <= MAX_SWITCHES && switches.iter().all(valid) {
+        Ok(value.clone())
+    } else {
+        Err(DomainError::NotificationSettingsInvalid)
+    }
+}
+
+/// Lower-case letters, digits, dashes and underscores, beginning with a letter.
+pub(crate) fn is_slug(text: &str, max_chars: usize) -> bool {
+    let letter = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+    };
+    text.len() <= max_chars
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn error_of(name: &str, value: Value) -> DomainError {
+        let errors = parse_changes(&json!({name: value})).unwrap_err();
+        assert_eq!((errors.len(), errors[0].field.as_ref()), (1, name));
+        errors[0].error
+    }
+
+    #[test]
+    fn every_field_is_normalised() {
+        let changes = json!({
+            "username": " Somchai_1 ", "display_name": " สมชาย ใจดี ", "province": "TH-10", "district": "บางรัก",
+            "privacy_level": 2, "visible_in_leaderboard": false, "language": "th-TH", "time_zone": "Asia/Bangkok",
+            "daily_goal": 250, "measurement_unit": "g", "theme": "dark", "auto_sync": true,
+            "notification_settings": {"daily_reminder": false}, "onboarding_completed": true,
+        });
+        let mut expected = changes.clone();
+        expected["username"] = json!("Somchai_1");
+        expected["display_name"] = json!("สมชาย ใจดี");
+        expected["language"] = json!("th");
+        assert_eq!(Value::Object(parse_changes(&changes).unwrap()), expected);
+        assert_eq!(parse_changes(&json!({})).unwrap(), Map::new());
+    }
+
+    #[test]
+    fn null_clears() {
+        let changes = json!({"username": null, "theme": null, "privacy_level": null, "visible_in_leaderboard": null,
+            "onboarding_completed": null});
+        let expected = json!({"username": null, "theme": null, "privacy_level": 1, "visible_in_leaderboard": true,
+            "onboarding_completed": false});
+        assert_eq!(Value::Object(parse_changes(&changes).unwrap()), expected);
+        assert_eq!(
+            error_of("phone_number", Value::Null),
+            DomainError::FieldReadOnly
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        use DomainError as E;
+        let long = "x".repeat(101);
+        for (name, value, error) in [
+            ("username", json!("ab"), E::UsernameInvalid),
+            ("username", json!("a b c"), E::UsernameInvalid),
+            ("username", json!(7), E::UsernameInvalid),
+            ("display_name", json!("  "), E::DisplayNameInvalid),
+            ("display_name", json!("a\u{7}b"), E::DisplayNameInvalid),
+            ("display_name", json!(long), E::DisplayNameInvalid),
+            ("district", json!([]), E::DistrictInvalid),
+            ("province", json!("TH-99"), E::UnknownProvince),
+            ("privacy_level", json!(0), E::PrivacyLevelInvalid),
+            ("privacy_level", json!("2"), E::PrivacyLevelInvalid),
+            ("auto_sync", json!(1), E::FlagInvalid),
+            ("language", json!("de"), E::LanguageInvalid),
+            ("language", json!("th-and-more"), E::LanguageInvalid),
+            ("time_zone", json!("Asia//Bangkok"), E::TimeZoneInvalid),
+            ("time_zone", json!("+07:00"), E::TimeZoneInvalid),
+            ("daily_goal", json!(0), E::DailyGoalInvalid),
+            ("daily_goal", json!(2.5), E::DailyGoalInvalid),
+            (
+                "measurement_unit",
+                json!("stone"),
+                E::MeasurementUnitInvalid,
+            ),
+            ("theme", json!("Dark Mode"), E::ThemeInvalid),
+            (
+                "notification_settings",
+                json!({"daily_reminder": "yes"}),
+                E::NotificationSettingsInvalid,
+            ),
+            (
+                "notification_settings",
+                json!([true]),
+                E::NotificationSettingsInvalid,
+            ),
+            ("id", json!("x"), E::FieldReadOnly),
+            ("is_admin", json!(true), E::UnknownField),
+        ] {
+            assert_eq!(error_of(name, value.clone()), error, "{name} {value}");
+        }
+        let errors = parse_changes(&json!("x")).unwrap_err();
+        assert_eq!(errors[0].error, E::NotAnObject);
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_with_a_point() {
+        let goal = |text: &str| whole(&serde_json::from_str(text).unwrap(), DAILY_GOAL);
+        assert_eq!(goal("100.0"), Some(json!(100)));
+        assert_eq!(goal("1e2"), Some(json!(100)));
+        for text in ["100.0001", "1.00000000000000000000001", "1e999999999", "-5"] {
+            assert_eq!(goal(text), None, "{text}");
+        }
+    }
+}

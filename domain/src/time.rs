@@ -1,0 +1,160 @@
+//! Instants: how they are written, and how far from now an entry may lie.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Duration, Months, SecondsFormat, Utc};
+
+use crate::error::DomainError;
+
+/// How far in the future a device's clock may lie.
+pub const FUTURE_TOLERANCE: Duration = Duration::minutes(5);
+
+/// How far back an entry may lie: retention is 7 years.
+pub const OLDEST_MONTHS: u32 = 7 * 12;
+
+/// The zone of people who chose none.
+pub const DEFAULT_TIME_ZONE: &str = "Asia/Bangkok";
+
+/// Reads ISO 8601 with a zone (`2024-06-01T08:30:00.123+07:00`, `…Z`, `…+0700`, `…+07`, without seconds).
+///
+/// Cut to whole microseconds, as PostgreSQL keeps them. `None` for anything else, also for a time without a zone.
+#[must_use]
+pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+    // The longest sensible writing has 35 characters; anything much longer is no time.
+    if text.len() > 64 || !text.is_ascii() {
+        return None;
+    }
+    let full = with_full_zone(text)?;
+    let instant = DateTime::parse_from_rfc3339(&with_seconds(&full)).ok()?;
+    DateTime::from_timestamp_micros(instant.timestamp_micros())
+}
+
+/// Completes a zone written `+07` or `+0700` to `+07:00`.
+fn with_full_zone(text: &str) -> Option<Cow<'_, str>> {
+    let time_starts = text.find(['T', 't', ' '])?;
+    let Some(sign) = text[time_starts..]
+        .rfind(['+', '-'])
+        .map(|at| time_starts + at)
+    else {
+        return Some(Cow::Borrowed(text));
+    };
+    let (time, zone) = text.split_at(sign);
+    Some(match zone.len() {
+        3 => Cow::Owned(format!("{time}{zone}:00")),
+        5 if !zone.contains(':') => Cow::Owned(format!("{time}{}:{}", &zone[..3], &zone[3..])),
+        _ => Cow::Borrowed(text),
+    })
+}
+
+/// Completes `08:30+07:00` to `08:30:00+07:00`.
+fn with_seconds(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    match bytes.get(16) {
+        Some(b'Z' | b'z' | b'+' | b'-') if bytes.get(13) == Some(&b':') => {
+            Cow::Owned(format!("{}:00{}", &text[..16], &text[16..]))
+        }
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// Checks that an entry lies at most 5 minutes in the future and at most 7 years in the past.
+///
+/// # Errors
+/// [`DomainError::LoggedAtInFuture`], [`DomainError::LoggedAtTooOld`]
+pub fn check_logged_at(logged_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), DomainError> {
+    let latest = now
+        .checked_add_signed(FUTURE_TOLERANCE)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let oldest = now
+        .checked_sub_months(Months::new(OLDEST_MONTHS))
+        .unwrap_or(DateTime::<Utc>::MIN_UTC);
+    if logged_at > latest {
+        return Err(DomainError::LoggedAtInFuture);
+    }
+    if logged_at < oldest {
+        return Err(DomainError::LoggedAtTooOld);
+    }
+    Ok(())
+}
+
+/// Writes an instant as every answer does: UTC, with as many decimals as it needs, `2024-06-01T01:30:00.123Z`.
+#[must_use]
+pub fn instant_text(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(written: &str) -> Option<String> {
+        parse_instant(written).map(instant_text)
+    }
+
+    #[test]
+    fn iso_8601_with_a_zone_is_read_in_its_usual_writings() {
+        for written in [
+            "2024-06-01T08:30:00+07:00",
+            "2024-06-01T01:30:00Z",
+            "2024-06-01t01:30:00.000z",
+            "2024-06-01T08:30:00+0700",
+            "2024-06-01T08:30:00+07",
+            "2024-06-01T08:30+07:00",
+            "2024-06-01T01:30Z",
+            "2024-05-31T20:30:00-05:00",
+        ] {
+            assert_eq!(
+                text(written).as_deref(),
+                Some("2024-06-01T01:30:00Z"),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_finer_than_a_microsecond_is_cut() {
+        assert_eq!(
+            text("2024-06-01T01:30:00.1234569Z").as_deref(),
+            Some("2024-06-01T01:30:00.123456Z")
+        );
+        assert_eq!(
+            text("2016-12-31T23:59:60Z").as_deref(),
+            Some("2017-01-01T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn what_is_no_instant_is_refused() {
+        for written in [
+            "",
+            "2024-06-01",
+            "2024-06-01T08:30:00",
+            "2024-06-01T24:30:00Z",
+            "2024-02-30T00:00:00Z",
+            "1717205400000",
+            "yesterday",
+            "2024-06-01T08:30:00+99:00",
+            "2024-06-01T08:30:00+",
+            "๒๐๒๔-06-01T08:30:00Z",
+            "+010000-01-01T00:00:00Z",
+        ] {
+            assert_eq!(text(written), None, "{written}");
+        }
+        assert_eq!(text(&"9".repeat(1000)), None);
+    }
+
+    #[test]
+    fn entries_lie_between_seven_years_ago_and_five_minutes_ahead() {
+        let at = |written| parse_instant(written).unwrap();
+        let now = at("2024-02-29T12:00:00Z");
+        assert_eq!(check_logged_at(at("2024-02-29T12:05:00Z"), now), Ok(()));
+        let ahead = check_logged_at(at("2024-02-29T12:05:00.001Z"), now);
+        assert_eq!(ahead, Err(DomainError::LoggedAtInFuture));
+        assert_eq!(check_logged_at(at("2017-02-28T12:00:00Z"), now), Ok(()));
+        let old = check_logged_at(at("2017-02-28T11:59:59Z"), now);
+        assert_eq!(old, Err(DomainError::LoggedAtTooOld));
+        for end in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            assert_eq!(check_logged_at(end, end), Ok(()));
+        }
+    }
+}
