@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::error::{DomainError, FieldError};
 use crate::lang::Lang;
 use crate::province;
+use crate::units::{is_whole, scaled_decimal};
 
 /// Credits a day that anybody may aim for.
 const DAILY_GOAL: std::ops::RangeInclusive<i64> = 1..=100_000;
@@ -126,9 +127,8 @@ fn whole(value: &Value, range: std::ops::RangeInclusive<i64>) -> Option<Value> {
     let Value::Number(number) = value else {
         return None;
     };
-    let thousandths = crate::units::scaled_decimal(number.as_str(), 3, 12).ok()?;
-    let exact = number.as_str().len() <= 16 && thousandths % 1000 == 0;
-    (exact && range.contains(&(thousandths / 1000))).then(|| Value::from(thousandths / 1000))
+    let whole = scaled_decimal(number.as_str(), 0, 12).ok()?;
+    (is_whole(number.as_str()) && range.contains(&whole)).then(|| Value::from(whole))
 }
 
 fn username(value: &Value) -> Result<Value, DomainError> {
