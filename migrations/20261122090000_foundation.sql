@@ -1,0 +1,139 @@
+-- The ground everything else stands on: the private schema, Supabase's generous defaults taken
+-- back, and the few helpers that every topic uses.
+
+do $$
+begin
+  if to_regprocedure('carbon.current_factor_set()') is null then
+    raise exception using
+      errcode = 'undefined_object',
+      message = 'The extension pg_carbon is not installed in this database.',
+      hint = 'As a superuser: create schema carbon; create extension pg_carbon schema carbon; (supabase/bootstrap.sql does it).';
+  end if;
+end;
+$$;
+
+-- Whoever makes an object in public says who may use it, from here on: Supabase would hand all of
+-- it to the API's roles, and PostgreSQL every function to everybody.
+alter default privileges in schema public revoke all on tables from anon, authenticated, service_role;
+alter default privileges in schema public revoke all on functions from anon, authenticated, service_role;
+alter default privileges in schema public revoke all on sequences from anon, authenticated, service_role;
+alter default privileges revoke execute on functions from public;
+
+create schema if not exists private;
+comment on schema private is
+  'Definer functions, triggers, ledgers and jobs. Not exposed through the API; the API''s roles may call the functions granted to them by name and see no table.';
+revoke all on schema private from public;
+grant usage on schema private to anon, authenticated, service_role;
+-- The rules of the domain, the same functions for clients, REST and SQL.
+grant usage on schema carbon to anon, authenticated, service_role;
+
+create table if not exists private.schema_migrations (
+  version text primary key,
+  name text not null,
+  checksum text not null,
+  applied_at timestamptz not null default now()
+);
+comment on table private.schema_migrations is
+  'The migrations that have been applied here, in the order of their version, with the checksum of the file as it was then.';
+alter table private.schema_migrations enable row level security;
+
+-- Errors ------------------------------------------------------------------------------------
+create function private.raise_error(token text, error_code text)
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  known record;
+begin
+  select m.field, m.message_en, m.message_th into known
+  from carbon.error_messages() as m
+  where m.token = raise_error.token;
+
+  raise exception using
+    errcode = error_code,
+    message = coalesce(known.field || ': ', '') || coalesce(known.message_en, token),
+    detail = token,
+    hint = coalesce(known.message_th, '');
+end;
+$$;
+comment on function private.raise_error(text, text) is
+  'Raises the error of a token (carbon.…) with the SQLSTATE given: MESSAGE in English with its field, DETAIL the token, HINT in Thai. PTnnn becomes the HTTP status nnn.';
+grant execute on function private.raise_error(text, text) to anon, authenticated, service_role;
+
+create function private.caller_id()
+returns uuid
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  caller uuid := auth.uid();
+begin
+  if caller is null then
+    perform private.raise_error('carbon.not_signed_in', '42501');
+  end if;
+  return caller;
+end;
+$$;
+comment on function private.caller_id() is
+  'The signed-in user who calls, from the verified token. Raises 42501 carbon.not_signed_in when there is none.';
+grant execute on function private.caller_id() to anon, authenticated, service_role;
+
+create function private.is_client()
+returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  -- The setting, not current_user: inside a definer function that is the owner.
+  return current_setting('role') in ('authenticated', 'anon');
+end;
+$$;
+comment on function private.is_client() is
+  'Whether the statement comes from a client through the API: then the limits of a single user apply.';
+grant execute on function private.is_client() to anon, authenticated, service_role;
+
+create function private.tg_any__touch()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  new.updated_at := now();
+  return new;
+end;
+$$;
+comment on function private.tg_any__touch() is
+  'Row trigger: updated_at becomes the time of the transaction, whoever changes the row.';
+
+-- Audit -------------------------------------------------------------------------------------
+create table private.audit_log (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default now(),
+  actor uuid,
+  actor_role text not null default current_setting('role'),
+  action text not null,
+  subject uuid,
+  details jsonb not null default '{}'
+);
+comment on table private.audit_log is
+  'Who did what to whom, for 90 days: imports, roll-backs, deletions, repairs. Holds ids and counts, never names, phone numbers or contents.';
+comment on column private.audit_log.actor is 'The signed-in user who acted; null for jobs and operators.';
+comment on column private.audit_log.subject is 'The user it was done to.';
+create index audit_log_at on private.audit_log (at);
+create index audit_log_subject on private.audit_log (subject, at);
+alter table private.audit_log enable row level security;
+grant select on private.audit_log to service_role;
+
+create function private.audit(action text, subject uuid, details jsonb default '{}')
+returns void
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  insert into private.audit_log (actor, action, subject, details)
+  values (auth.uid(), audit.action, audit.subject, audit.details);
+end;
+$$;
+comment on function private.audit(text, uuid, jsonb) is
+  'Writes one line of the audit log in the name of the caller.';

@@ -1,0 +1,206 @@
+-- People: what they say about themselves, and when a person begins to exist here.
+
+create table public.profiles (
+  id uuid primary key references auth.users (id) on delete cascade,
+  is_anonymous boolean not null default false,
+  phone_number text,
+  username text,
+  display_name text,
+  avatar_url text,
+  province text,
+  district text,
+  privacy_level smallint not null default 1,
+  visible_in_leaderboard boolean not null default true,
+  onboarding_completed boolean not null default false,
+  notification_settings jsonb,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  last_active_at timestamptz not null default now(),
+  constraint username_has_3_to_50_of_letters_digits_dot_dash_underscore
+    check (username ~ '^[A-Za-z0-9._-]{3,50}$'),
+  constraint display_name_has_1_to_100_characters check (length(display_name) between 1 and 100),
+  constraint avatar_url_has_at_most_500_characters check (length(avatar_url) <= 500),
+  constraint province_is_an_iso_code_of_thailand check (carbon.is_province(province)),
+  constraint district_has_1_to_100_characters check (length(district) between 1 and 100),
+  constraint privacy_level_is_1_2_or_3 check (privacy_level between 1 and 3),
+  constraint notification_settings_is_an_object
+    check (jsonb_typeof(notification_settings) = 'object' and length(notification_settings::text) <= 2000)
+);
+comment on table public.profiles is
+  'One row per person, from the moment Auth shows them confirmed or anonymous until they are deleted. A person sees only their own row; what others may see of them comes through functions that name their columns.';
+comment on column public.profiles.is_anonymous is 'Signed in without phone or identity; kept in step with Auth.';
+comment on column public.profiles.phone_number is 'E.164 (+66…), kept in step with Auth; nobody but its owner can read it.';
+comment on column public.profiles.username is 'Unique whatever its case.';
+comment on column public.profiles.province is 'ISO 3166-2 (TH-10). New entries carry it; entries already there keep theirs.';
+comment on column public.profiles.privacy_level is '1 listed on boards, 2 listed without name except to friends, 3 neither listed nor counted.';
+comment on column public.profiles.notification_settings is 'Category of push → boolean; null = nothing chosen, every category on.';
+create unique index profiles_username_is_unique on public.profiles (lower(username));
+
+alter table public.profiles enable row level security;
+create policy "people read their own profile" on public.profiles
+  for select to authenticated using (id = (select auth.uid()));
+create policy "people change their own profile" on public.profiles
+  for update to authenticated
+  using (id = (select auth.uid())) with check (id = (select auth.uid()));
+grant select on public.profiles to authenticated;
+grant update (username, display_name, province, district, privacy_level, visible_in_leaderboard,
+              onboarding_completed, notification_settings) on public.profiles to authenticated;
+grant select, update on public.profiles to service_role;
+
+create trigger tg_profiles__touch before update on public.profiles
+  for each row when (old.* is distinct from new.*) execute function private.tg_any__touch();
+
+-- Preferences -------------------------------------------------------------------------------
+create table public.user_preferences (
+  user_id uuid primary key references public.profiles (id) on delete cascade,
+  language text,
+  time_zone text,
+  daily_goal integer,
+  measurement_unit text,
+  theme text,
+  auto_sync boolean,
+  updated_at timestamptz not null default now(),
+  constraint language_is_th_or_en check (language in ('th', 'en')),
+  constraint daily_goal_is_between_1_and_100000 check (daily_goal between 1 and 100000),
+  constraint measurement_unit_is_kg_g_or_lb check (measurement_unit in ('kg', 'g', 'lb')),
+  constraint theme_is_a_short_name check (theme ~ '^[a-z0-9_-]{1,50}$')
+);
+comment on table public.user_preferences is
+  'What a person has chosen; null = not chosen, and the answer is the default: th, Asia/Bangkok, 100, kg, notebook, true. Keeping the difference lets an import fill in only what was never set.';
+comment on column public.user_preferences.time_zone is 'IANA name; decides the local day of entries logged from now on.';
+comment on column public.user_preferences.daily_goal is 'Credits a day the person aims at.';
+
+alter table public.user_preferences enable row level security;
+create policy "people read their own preferences" on public.user_preferences
+  for select to authenticated using (user_id = (select auth.uid()));
+create policy "people change their own preferences" on public.user_preferences
+  for update to authenticated
+  using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
+grant select on public.user_preferences to authenticated;
+grant update (language, time_zone, daily_goal, measurement_unit, theme, auto_sync)
+  on public.user_preferences to authenticated;
+grant select, update on public.user_preferences to service_role;
+
+create trigger tg_user_preferences__touch before update on public.user_preferences
+  for each row when (old.* is distinct from new.*) execute function private.tg_any__touch();
+
+create function private.is_time_zone(name text)
+returns boolean
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  -- PostgreSQL takes 'XYZ+5' and abbreviations as zones too; those have no daylight rules.
+  return exists (select from pg_catalog.pg_timezone_names as z where z.name = is_time_zone.name);
+end;
+$$;
+comment on function private.is_time_zone(text) is
+  'Whether this is the IANA name of a time zone that the server knows. Reads the zone files (tens of milliseconds): for changes of a preference, not for entries.';
+
+create function private.tg_user_preferences__check_time_zone()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  if new.time_zone is not null and not private.is_time_zone(new.time_zone) then
+    perform private.raise_error('carbon.time_zone_invalid', '22023');
+  end if;
+  return new;
+end;
+$$;
+comment on function private.tg_user_preferences__check_time_zone() is
+  'Row trigger: a preferred time zone must be an IANA name (22023 carbon.time_zone_invalid).';
+create trigger tg_user_preferences__check_time_zone
+  before insert or update of time_zone on public.user_preferences
+  for each row execute function private.tg_user_preferences__check_time_zone();
+
+-- Totals of a person ------------------------------------------------------------------------
+create table public.user_totals (
+  user_id uuid primary key references public.profiles (id) on delete cascade,
+  entries bigint not null default 0,
+  weight_kg numeric not null default 0,
+  credits bigint not null default 0,
+  co2e_kg numeric not null default 0,
+  co2e_avoided_kg numeric not null default 0,
+  revision bigint not null default 0,
+  last_change_at timestamptz,
+  window_started_at timestamptz not null default '-infinity',
+  window_rows integer not null default 0
+) with (fillfactor = 70);
+comment on table public.user_totals is
+  'Sums over all entries of a person, kept by triggers in the transaction of the entry; equal to recomputing them. The row is also the person''s lock: whoever writes entries holds it first.';
+comment on column public.user_totals.credits is 'Points; may be negative.';
+comment on column public.user_totals.weight_kg is 'Kilograms, exact.';
+comment on column public.user_totals.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
+comment on column public.user_totals.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e against disposal.';
+comment on column public.user_totals.revision is 'How many changes of entries there have been: gapless, the newest one''s number.';
+comment on column public.user_totals.window_rows is 'Rows a client has written since window_started_at; after an hour it starts anew.';
+
+alter table public.user_totals enable row level security;
+create policy "people read their own totals" on public.user_totals
+  for select to authenticated using (user_id = (select auth.uid()));
+grant select on public.user_totals to authenticated, service_role;
+
+-- From Auth to a person ---------------------------------------------------------------------
+create function private.tg_users__keep_profile()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  proven_phone text := case when new.phone_confirmed_at is not null then '+' || nullif(ltrim(new.phone, '+'), '') end;
+begin
+  -- Auth writes a user for every number typed; a person begins when one is proven.
+  if not coalesce(new.is_anonymous, false)
+     and new.phone_confirmed_at is null and new.email_confirmed_at is null then
+    return null;
+  end if;
+
+  insert into public.profiles as p (id, is_anonymous, phone_number)
+  values (new.id, coalesce(new.is_anonymous, false), proven_phone)
+  on conflict (id) do update
+    set is_anonymous = excluded.is_anonymous, phone_number = excluded.phone_number
+    where (p.is_anonymous, p.phone_number) is distinct from (excluded.is_anonymous, excluded.phone_number);
+  insert into public.user_preferences (user_id) values (new.id) on conflict do nothing;
+  insert into public.user_totals (user_id) values (new.id) on conflict do nothing;
+  return null;
+end;
+$$;
+comment on function private.tg_users__keep_profile() is
+  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and totals, and keeps phone number and is_anonymous in step afterwards.';
+create trigger tg_users__keep_profile
+  after insert or update of phone, phone_confirmed_at, email_confirmed_at, is_anonymous on auth.users
+  for each row execute function private.tg_users__keep_profile();
+-- Whoever signed in before this migration gets a profile now.
+update auth.users set is_anonymous = is_anonymous
+where is_anonymous or phone_confirmed_at is not null or email_confirmed_at is not null;
+
+-- What a new entry takes over from its owner --------------------------------------------------
+create function private.caller_time_zone()
+returns text
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return coalesce(
+    (select p.time_zone from public.user_preferences as p where p.user_id = auth.uid()),
+    'Asia/Bangkok');
+end;
+$$;
+comment on function private.caller_time_zone() is
+  'The caller''s time zone as chosen, else Asia/Bangkok: default of waste_entries.time_zone. Writers without a token state the zone themselves.';
+grant execute on function private.caller_time_zone() to authenticated, service_role;
+
+create function private.caller_province()
+returns text
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return (select p.province from public.profiles as p where p.id = auth.uid());
+end;
+$$;
+comment on function private.caller_province() is
+  'The caller''s province, null if none: default of waste_entries.province.';
+grant execute on function private.caller_province() to authenticated, service_role;

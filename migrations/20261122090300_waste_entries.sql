@@ -1,0 +1,144 @@
+-- The diary: one row per thing thrown away or saved, partitioned by month, with its derived figures
+-- as generated columns so that no client can state them.
+
+create table public.waste_entries (
+  id uuid not null default gen_random_uuid(),
+  user_id uuid not null default auth.uid(),
+  category_id text not null,
+  disposal_method text not null,
+  weight_kg numeric(8, 3) not null,
+  logged_at timestamptz not null default now(),
+  time_zone text not null default private.caller_time_zone(),
+  province text default private.caller_province(),
+  location_lat numeric(9, 6),
+  location_lng numeric(9, 6),
+  notes text,
+  place text,
+  image_id uuid,
+  device_id text,
+  offline_id text,
+  legacy_id text,
+  batch_id uuid,
+  factor_set text not null default carbon.current_factor_set(),
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  carbon_credits integer not null
+    generated always as (carbon.credits(category_id, disposal_method, weight_kg, factor_set)) stored,
+  co2e_kg numeric(12, 6) not null
+    generated always as (carbon.co2e_kg(category_id, disposal_method, weight_kg, factor_set)) stored,
+  co2e_avoided_kg numeric(12, 6) not null
+    generated always as (carbon.co2e_avoided_kg(category_id, disposal_method, weight_kg, factor_set)) stored,
+  local_date date not null generated always as (carbon.local_date(logged_at, time_zone)) stored,
+  primary key (user_id, logged_at, id),
+  constraint weight_kg_is_between_0_01_and_100 check (weight_kg between 0.01 and 100),
+  constraint location_has_both_latitude_and_longitude check ((location_lat is null) = (location_lng is null)),
+  constraint latitude_is_between_minus_90_and_90 check (location_lat between -90 and 90),
+  constraint longitude_is_between_minus_180_and_180 check (location_lng between -180 and 180),
+  constraint notes_have_at_most_500_characters
+    check (length(notes) <= 500 or (batch_id is not null and length(notes) <= 4000)),
+  constraint place_has_at_most_200_characters check (length(place) <= 200),
+  constraint device_id_has_1_to_100_characters check (length(device_id) between 1 and 100),
+  constraint offline_id_has_1_to_200_characters check (length(offline_id) between 1 and 200)
+) partition by range (logged_at);
+
+comment on table public.waste_entries is
+  'The diary. Figures are generated from category, method, weight, factor set, time and zone; sums, days, sync keys and limits are kept by the triggers tg_waste_entries__*. Deliberately without foreign keys: the trigger refuses rows of people without a profile, and deleting a profile deletes its rows.';
+comment on column public.waste_entries.weight_kg is 'Kilograms, 0.01 to 100, three decimals.';
+comment on column public.waste_entries.logged_at is 'When it happened: at most 5 minutes ahead, at most 7 years back.';
+comment on column public.waste_entries.time_zone is 'IANA zone of the person when it was logged; a later change of the preference moves nothing.';
+comment on column public.waste_entries.province is 'Province of the person when it was created (ISO 3166-2); the boards of that province count it for ever.';
+comment on column public.waste_entries.location_lat is 'Degrees, WGS 84.';
+comment on column public.waste_entries.location_lng is 'Degrees, WGS 84.';
+comment on column public.waste_entries.notes is 'At most 500 characters; up to 4,000 in entries imported from old diaries.';
+comment on column public.waste_entries.place is 'Free text of old diaries and clients without coordinates.';
+comment on column public.waste_entries.offline_id is 'The device''s own id, by which a repeated send is known.';
+comment on column public.waste_entries.legacy_id is 'The id an imported entry had in the app''s localStorage; not unique there.';
+comment on column public.waste_entries.batch_id is 'The import that created it; null for everything else.';
+comment on column public.waste_entries.factor_set is 'The figures it was computed with; edits keep them.';
+comment on column public.waste_entries.carbon_credits is 'Points: floor(credits per kg × kg + 0.5).';
+comment on column public.waste_entries.co2e_kg is 'Kilograms CO2e, six decimals.';
+comment on column public.waste_entries.co2e_avoided_kg is 'Kilograms CO2e less than by disposal, six decimals.';
+comment on column public.waste_entries.local_date is 'The day of logged_at in time_zone.';
+
+alter table public.waste_entries enable row level security;
+create policy "people read their own entries" on public.waste_entries
+  for select to authenticated using (user_id = (select auth.uid()));
+create policy "people add entries of their own" on public.waste_entries
+  for insert to authenticated with check (user_id = (select auth.uid()));
+create policy "people change their own entries" on public.waste_entries
+  for update to authenticated
+  using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
+create policy "people delete their own entries" on public.waste_entries
+  for delete to authenticated using (user_id = (select auth.uid()));
+grant select, delete on public.waste_entries to authenticated;
+grant insert (category_id, disposal_method, weight_kg, logged_at, location_lat, location_lng, notes, place,
+              image_id, device_id, offline_id) on public.waste_entries to authenticated;
+grant update (category_id, disposal_method, weight_kg, logged_at, location_lat, location_lng, notes, place,
+              image_id) on public.waste_entries to authenticated;
+grant select, insert, update, delete on public.waste_entries to service_role;
+
+-- Partitions --------------------------------------------------------------------------------
+create table private.waste_entries_default partition of public.waste_entries default;
+comment on table private.waste_entries_default is
+  'Stays empty: rows outside all months land here only to be refused by the trigger with a clear error, and rows that came while the job slept are moved to their month by private.ensure_partitions().';
+alter table private.waste_entries_default enable row level security;
+
+create function private.create_month_partition(month date)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  name text := format('waste_entries_y%sm%s', to_char(month, 'YYYY'), to_char(month, 'MM'));
+  lower_bound timestamptz := month::timestamp at time zone 'UTC';
+  upper_bound timestamptz := (month + interval '1 month')::timestamp at time zone 'UTC';
+  stated_columns text;
+begin
+  select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into stated_columns
+  from pg_catalog.pg_attribute as a
+  where a.attrelid = 'public.waste_entries'::regclass
+    and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+
+  -- Attaching a finished table locks out nobody who reads or writes the other months.
+  execute format('create table private.%I (like public.waste_entries including all)', name);
+  execute format('alter table private.%I enable row level security', name);
+  execute format('comment on table private.%I is %L', name,
+                 'Entries logged in ' || to_char(month, 'YYYY-MM') || ' (UTC). Reached through public.waste_entries only.');
+  execute format('insert into private.%I (%s) select %s from private.waste_entries_default where logged_at >= $1 and logged_at < $2',
+                 name, stated_columns, stated_columns) using lower_bound, upper_bound;
+  execute 'delete from private.waste_entries_default where logged_at >= $1 and logged_at < $2'
+    using lower_bound, upper_bound;
+  execute format('alter table public.waste_entries attach partition private.%I for values from (%L) to (%L)',
+                 name, lower_bound, upper_bound);
+end;
+$$;
+comment on function private.create_month_partition(date) is
+  'Makes the partition of the month that begins on the date given, and moves into it what waited in the default partition. Raises 42P07 if it exists.';
+
+create function private.ensure_partitions()
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+  month date;
+  made integer := 0;
+begin
+  for month in
+    select m::date
+    from generate_series(
+      date_trunc('month', (now() - interval '7 years') at time zone 'UTC'),
+      date_trunc('month', now() at time zone 'UTC') + interval '3 months',
+      interval '1 month') as m
+  loop
+    if to_regclass(format('private.waste_entries_y%sm%s', to_char(month, 'YYYY'), to_char(month, 'MM'))) is null then
+      perform private.create_month_partition(month);
+      made := made + 1;
+    end if;
+  end loop;
+  return made;
+end;
+$$;
+comment on function private.ensure_partitions() is
+  'Makes the monthly partitions that are missing, from 7 years ago to 3 months ahead, and returns how many that were. Safe at any time.';
+do $$ begin perform private.ensure_partitions(); end $$;

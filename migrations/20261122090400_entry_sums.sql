@@ -1,0 +1,63 @@
+-- What is kept about entries so that no reader has to add them up: sums by day, and the narrow keys
+-- that a table partitioned by month cannot hold.
+
+create table public.user_days (
+  user_id uuid not null,
+  local_date date not null,
+  province text,
+  entries integer not null,
+  weight_kg numeric not null,
+  credits bigint not null,
+  credits_positive bigint not null,
+  credits_negative bigint not null,
+  co2e_kg numeric not null,
+  co2e_avoided_kg numeric not null,
+  constraint user_days_is_unique unique nulls not distinct (user_id, local_date, province)
+) with (fillfactor = 80);
+comment on table public.user_days is
+  'Sums of a person''s entries by local day and by the province the entries carry. A day without entries has no row: the days here are the days of a streak.';
+comment on column public.user_days.credits is 'Points: credits_positive + credits_negative.';
+comment on column public.user_days.credits_negative is 'Sum of the negative points, zero or less.';
+comment on column public.user_days.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
+comment on column public.user_days.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
+comment on column public.user_days.weight_kg is 'Kilograms, exact.';
+
+alter table public.user_days enable row level security;
+create policy "people read their own days" on public.user_days
+  for select to authenticated using (user_id = (select auth.uid()));
+grant select on public.user_days to authenticated, service_role;
+
+create table private.entry_keys (
+  user_id uuid not null,
+  entry_id uuid not null,
+  logged_at timestamptz not null,
+  revision bigint not null,
+  deleted_at timestamptz,
+  offline_id text,
+  identity uuid,
+  batch_id uuid,
+  constraint entry_keys_pkey primary key (user_id, entry_id),
+  constraint entry_keys_revision_is_unique unique (user_id, revision)
+) partition by hash (user_id);
+comment on table private.entry_keys is
+  'One row per entry there ever was, kept after its deletion: where it is (logged_at leads to its month), the number of its newest change, and by what it is known again.';
+comment on column private.entry_keys.revision is 'The newest change of this entry in its owner''s own gapless numbering.';
+comment on column private.entry_keys.deleted_at is 'Set = tombstone: the entry is gone, devices learn of it, its keys stay taken.';
+comment on column private.entry_keys.identity is
+  'Fingerprint of id, category, method, weight and time as they were at creation, for entries with an offline_id and imported ones; later edits never change it, a roll-back frees it.';
+comment on column private.entry_keys.batch_id is 'The import that created the entry.';
+create unique index entry_keys_offline_id_is_unique on private.entry_keys (user_id, offline_id)
+  where offline_id is not null;
+create unique index entry_keys_identity_is_unique on private.entry_keys (user_id, identity)
+  where identity is not null;
+alter table private.entry_keys enable row level security;
+
+do $$
+begin
+  for part in 0..7 loop
+    execute format('create table private.entry_keys_p%s partition of private.entry_keys for values with (modulus 8, remainder %s) with (fillfactor = 90)', part, part);
+    execute format('alter table private.entry_keys_p%s enable row level security', part);
+    execute format('comment on table private.entry_keys_p%s is %L', part, 'Part of private.entry_keys, by hash of the user.');
+  end loop;
+end;
+$$;

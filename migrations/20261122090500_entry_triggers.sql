@@ -1,0 +1,381 @@
+-- One statement-level trigger per operation keeps everything that is derived from entries, however
+-- rows come: by rpc, REST or SQL, one or two hundred thousand at a time.
+--
+-- Every writer of a person's entries first holds that person's row of user_totals. This one lock
+-- makes revisions gapless, twins of one offline_id meet one after the other, and a deletion of
+-- the person wait.
+
+create function private.check_logged_at(earliest timestamptz, latest timestamptz)
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if latest > now() + interval '5 minutes' then
+    perform private.raise_error('carbon.logged_at_in_future', '22023');
+  elsif earliest < now() - interval '7 years' then
+    perform private.raise_error('carbon.logged_at_too_old', '22023');
+  end if;
+end;
+$$;
+comment on function private.check_logged_at(timestamptz, timestamptz) is
+  'Refuses times more than 5 minutes ahead or more than 7 years back (22023 carbon.logged_at_in_future, carbon.logged_at_too_old).';
+
+create function private.check_written_rows(in_statement bigint, in_window bigint)
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  -- 5,060 an hour = 60 single creates + 10 batches of 500, what the edge lets through.
+  if in_statement > 500 then
+    perform private.raise_error('carbon.rows_per_statement', 'PT429');
+  elsif in_window > 5060 then
+    perform private.raise_error('carbon.rows_per_hour', 'PT429');
+  end if;
+end;
+$$;
+comment on function private.check_written_rows(bigint, bigint) is
+  'What the database takes from one person on any way in: 500 rows a statement and 5,060 an hour (PT429 carbon.rows_per_statement, carbon.rows_per_hour).';
+
+-- Insert ------------------------------------------------------------------------------------
+create function private.tg_waste_entries__count_inserted()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  by_client boolean := private.is_client();
+  written record;
+begin
+  if not by_client then
+    -- Statements over many people take their locks in one order and so never deadlock.
+    perform from public.user_totals as t
+    where t.user_id in (select n.user_id from new_rows as n)
+    order by t.user_id
+    for no key update;
+  end if;
+
+  -- The rows travel as arrays from the sums to the keys: no join that a plan made for one row
+  -- could do badly for many.
+  with by_user as (
+    select
+      n.user_id,
+      count(*) as entries,
+      count(*) filter (where n.batch_id is null) as stated,
+      sum(n.weight_kg) as weight_kg,
+      sum(n.carbon_credits) as credits,
+      sum(n.co2e_kg) as co2e_kg,
+      sum(n.co2e_avoided_kg) as co2e_avoided_kg,
+      min(n.logged_at) as earliest,
+      max(n.logged_at) as latest,
+      array_agg(n.id) as ids,
+      array_agg(n.logged_at) as times,
+      array_agg(n.offline_id) as offline_ids,
+      array_agg(n.batch_id) as batch_ids,
+      array_agg(case when n.offline_id is not null or n.batch_id is not null then
+        carbon.entry_identity(coalesce(n.offline_id, n.legacy_id), n.category_id, n.disposal_method,
+                              (n.weight_kg * 1000)::integer, n.logged_at) end) as identities
+    from new_rows as n
+    group by n.user_id
+  ), totals as (
+    update public.user_totals as t
+    set entries = t.entries + b.entries,
+        weight_kg = t.weight_kg + b.weight_kg,
+        credits = t.credits + b.credits,
+        co2e_kg = t.co2e_kg + b.co2e_kg,
+        co2e_avoided_kg = t.co2e_avoided_kg + b.co2e_avoided_kg,
+        revision = t.revision + b.entries,
+        last_change_at = now(),
+        window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
+                                 then now() else t.window_started_at end,
+        window_rows = case when not by_client then t.window_rows
+                           when t.window_started_at <= now() - interval '1 hour' then b.stated
+                           else t.window_rows + b.stated end
+    from by_user as b
+    where t.user_id = b.user_id
+    returning t.user_id, t.revision, t.window_rows, b.entries, b.ids, b.times, b.offline_ids,
+              b.batch_ids, b.identities
+  ), days as (
+    insert into public.user_days as d
+      (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
+    select n.user_id, n.local_date, n.province, count(*), sum(n.weight_kg), sum(n.carbon_credits),
+           sum(greatest(n.carbon_credits, 0)), sum(least(n.carbon_credits, 0)),
+           sum(n.co2e_kg), sum(n.co2e_avoided_kg)
+    from new_rows as n
+    group by n.user_id, n.local_date, n.province
+    on conflict (user_id, local_date, province) do update
+      set entries = d.entries + excluded.entries,
+          weight_kg = d.weight_kg + excluded.weight_kg,
+          credits = d.credits + excluded.credits,
+          credits_positive = d.credits_positive + excluded.credits_positive,
+          credits_negative = d.credits_negative + excluded.credits_negative,
+          co2e_kg = d.co2e_kg + excluded.co2e_kg,
+          co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
+  ), keys as (
+    insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
+    select t.user_id, k.entry_id, k.logged_at, t.revision - t.entries + k.place, k.offline_id, k.identity, k.batch_id
+    from totals as t,
+         unnest(t.ids, t.times, t.offline_ids, t.identities, t.batch_ids) with ordinality
+           as k (entry_id, logged_at, offline_id, identity, batch_id, place)
+  )
+  select
+    (select count(*) from by_user) as users,
+    (select count(*) from totals) as known_users,
+    (select min(b.earliest) from by_user as b) as earliest,
+    (select max(b.latest) from by_user as b) as latest,
+    (select sum(b.stated)::bigint from by_user as b) as stated,
+    (select max(t.window_rows) from totals as t) as in_window
+  into written;
+
+  if written.users > written.known_users then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  perform private.check_logged_at(written.earliest, written.latest);
+  if by_client then
+    perform private.check_written_rows(written.stated, written.in_window);
+  end if;
+  return null;
+end;
+$$;
+comment on function private.tg_waste_entries__count_inserted() is
+  'Statement trigger: adds new entries to totals and days, numbers them, records their keys, and holds the limits of time, people and rows. A known offline_id is 23505.';
+
+-- Changes: update and delete ------------------------------------------------------------------
+create function private.tg_waste_entries__lock_owner()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  -- Before the rows themselves, as the rpc do: the other order would deadlock with them.
+  if private.is_client() then
+    perform from public.user_totals as t where t.user_id = auth.uid() for no key update;
+  end if;
+  return null;
+end;
+$$;
+comment on function private.tg_waste_entries__lock_owner() is
+  'Statement trigger before a client''s update or delete: holds the client''s own lock first.';
+
+create function private.forget_empty_days(users uuid[], dates date[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  delete from public.user_days as d
+  using (select distinct u.user_id, u.local_date from unnest(users, dates) as u (user_id, local_date)) as touched
+  where d.user_id = touched.user_id and d.local_date = touched.local_date and d.entries = 0;
+end;
+$$;
+comment on function private.forget_empty_days(uuid[], date[]) is
+  'Deletes the days given that no entry is left of: a day in user_days is a day of the streak.';
+
+create function private.tg_waste_entries__count_deleted()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  emptied_users uuid[];
+  emptied_dates date[];
+begin
+  if not private.is_client() then
+    perform from public.user_totals as t
+    where t.user_id in (select o.user_id from old_rows as o)
+    order by t.user_id
+    for no key update;
+  end if;
+
+  -- People without totals are being deleted themselves; nothing of theirs is kept up.
+  with by_user as (
+    select o.user_id, count(*) as entries, sum(o.weight_kg) as weight_kg, sum(o.carbon_credits) as credits,
+           sum(o.co2e_kg) as co2e_kg, sum(o.co2e_avoided_kg) as co2e_avoided_kg, array_agg(o.id) as ids
+    from old_rows as o
+    group by o.user_id
+  ), totals as (
+    update public.user_totals as t
+    set entries = t.entries - b.entries,
+        weight_kg = t.weight_kg - b.weight_kg,
+        credits = t.credits - b.credits,
+        co2e_kg = t.co2e_kg - b.co2e_kg,
+        co2e_avoided_kg = t.co2e_avoided_kg - b.co2e_avoided_kg,
+        revision = t.revision + b.entries,
+        last_change_at = now()
+    from by_user as b
+    where t.user_id = b.user_id
+    returning t.user_id, t.revision, b.entries, b.ids
+  ), keys as (
+    update private.entry_keys as k
+    set revision = t.revision - t.entries + gone.place, deleted_at = now()
+    from totals as t, unnest(t.ids) with ordinality as gone (entry_id, place)
+    where k.user_id = t.user_id and k.entry_id = gone.entry_id
+  ), by_day as (
+    select o.user_id, o.local_date, o.province, count(*) as entries, sum(o.weight_kg) as weight_kg,
+           sum(o.carbon_credits) as credits, sum(greatest(o.carbon_credits, 0)) as credits_positive,
+           sum(least(o.carbon_credits, 0)) as credits_negative, sum(o.co2e_kg) as co2e_kg,
+           sum(o.co2e_avoided_kg) as co2e_avoided_kg
+    from old_rows as o
+    group by o.user_id, o.local_date, o.province
+  ), days as (
+    update public.user_days as d
+    set entries = d.entries - b.entries,
+        weight_kg = d.weight_kg - b.weight_kg,
+        credits = d.credits - b.credits,
+        credits_positive = d.credits_positive - b.credits_positive,
+        credits_negative = d.credits_negative - b.credits_negative,
+        co2e_kg = d.co2e_kg - b.co2e_kg,
+        co2e_avoided_kg = d.co2e_avoided_kg - b.co2e_avoided_kg
+    from by_day as b
+    where d.user_id = b.user_id and d.local_date = b.local_date and d.province is not distinct from b.province
+    returning d.user_id, d.local_date, d.entries
+  )
+  select array_agg(d.user_id), array_agg(d.local_date) into emptied_users, emptied_dates
+  from days as d
+  where d.entries = 0;
+
+  if emptied_users is not null then
+    perform private.forget_empty_days(emptied_users, emptied_dates);
+  end if;
+  return null;
+end;
+$$;
+comment on function private.tg_waste_entries__count_deleted() is
+  'Statement trigger: takes deleted entries out of totals and days, numbers the deletions and leaves tombstones.';
+
+create function private.tg_waste_entries__count_updated()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  written record;
+begin
+  if not private.is_client() then
+    perform from public.user_totals as t
+    where t.user_id in (select n.user_id from new_rows as n)
+    order by t.user_id
+    for no key update;
+  end if;
+
+  -- Old and new row meet by grouping, not by a join that a plan made for one row could do badly
+  -- for many; whether a row changed shows in its hash.
+  with both_sides as (
+    select 1 as side, hash_record_extended(n, 0) as print, n.* from new_rows as n
+    union all
+    select -1, hash_record_extended(o, 0), o.* from old_rows as o
+  ), pairs as (
+    select b.user_id, b.id, sum(b.side) as strangers, min(b.print) <> max(b.print) as is_changed,
+           max(b.logged_at) filter (where b.side = 1) as logged_at,
+           max(b.logged_at) filter (where b.side = -1) as logged_before
+    from both_sides as b
+    group by b.user_id, b.id
+  ), changed_rows as (
+    select p.user_id, count(*) as entries, array_agg(p.id) as ids, array_agg(p.logged_at) as times
+    from pairs as p
+    where p.is_changed
+    group by p.user_id
+  ), by_user as (
+    select b.user_id, sum(b.side * b.weight_kg) as weight_kg, sum(b.side * b.carbon_credits) as credits,
+           sum(b.side * b.co2e_kg) as co2e_kg, sum(b.side * b.co2e_avoided_kg) as co2e_avoided_kg
+    from both_sides as b
+    group by b.user_id
+  ), totals as (
+    update public.user_totals as t
+    set weight_kg = t.weight_kg + b.weight_kg,
+        credits = t.credits + b.credits,
+        co2e_kg = t.co2e_kg + b.co2e_kg,
+        co2e_avoided_kg = t.co2e_avoided_kg + b.co2e_avoided_kg,
+        revision = t.revision + c.entries,
+        last_change_at = now()
+    from changed_rows as c
+    join by_user as b on b.user_id = c.user_id
+    where t.user_id = c.user_id
+    returning t.user_id, t.revision, c.entries, c.ids, c.times
+  ), keys as (
+    update private.entry_keys as k
+    set revision = t.revision - t.entries + c.place, logged_at = c.logged_at
+    from totals as t, unnest(t.ids, t.times) with ordinality as c (entry_id, logged_at, place)
+    where k.user_id = t.user_id and k.entry_id = c.entry_id
+  ), days as (
+    insert into public.user_days as d
+      (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
+    select b.user_id, b.local_date, b.province, sum(b.side), sum(b.side * b.weight_kg),
+           sum(b.side * b.carbon_credits), sum(b.side * greatest(b.carbon_credits, 0)),
+           sum(b.side * least(b.carbon_credits, 0)), sum(b.side * b.co2e_kg), sum(b.side * b.co2e_avoided_kg)
+    from both_sides as b
+    group by b.user_id, b.local_date, b.province
+    on conflict (user_id, local_date, province) do update
+      set entries = d.entries + excluded.entries,
+          weight_kg = d.weight_kg + excluded.weight_kg,
+          credits = d.credits + excluded.credits,
+          credits_positive = d.credits_positive + excluded.credits_positive,
+          credits_negative = d.credits_negative + excluded.credits_negative,
+          co2e_kg = d.co2e_kg + excluded.co2e_kg,
+          co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
+    returning d.user_id, d.local_date, d.entries
+  )
+  select
+    (select bool_or(p.strangers <> 0) from pairs as p) as has_strangers,
+    (select min(p.logged_at) from pairs as p where p.logged_at <> p.logged_before) as earliest,
+    (select max(p.logged_at) from pairs as p where p.logged_at <> p.logged_before) as latest,
+    (select array_agg(d.user_id) from days as d where d.entries = 0) as emptied_users,
+    (select array_agg(d.local_date) from days as d where d.entries = 0) as emptied_dates
+  into written;
+
+  if written.has_strangers then
+    raise exception using errcode = '23514', message = 'An entry keeps its id and its owner for ever.';
+  end if;
+  perform private.check_logged_at(written.earliest, written.latest);
+  if written.emptied_users is not null then
+    perform private.forget_empty_days(written.emptied_users, written.emptied_dates);
+  end if;
+  return null;
+end;
+$$;
+comment on function private.tg_waste_entries__count_updated() is
+  'Statement trigger: moves the sums of changed entries between totals and days, numbers the changes and keeps their keys'' time. Rows that did not change count for nothing.';
+
+create trigger tg_waste_entries__count_inserted after insert on public.waste_entries
+  referencing new table as new_rows
+  for each statement execute function private.tg_waste_entries__count_inserted();
+create trigger tg_waste_entries__lock_owner before update or delete on public.waste_entries
+  for each statement execute function private.tg_waste_entries__lock_owner();
+create trigger tg_waste_entries__count_deleted after delete on public.waste_entries
+  referencing old table as old_rows
+  for each statement execute function private.tg_waste_entries__count_deleted();
+create trigger tg_waste_entries__count_updated after update on public.waste_entries
+  referencing old table as old_rows new table as new_rows
+  for each statement execute function private.tg_waste_entries__count_updated();
+-- A whole-row comparison cannot be used before generated columns are known.
+create trigger tg_waste_entries__touch before update on public.waste_entries
+  for each row
+  when ((old.category_id, old.disposal_method, old.weight_kg, old.logged_at, old.time_zone, old.province,
+         old.location_lat, old.location_lng, old.notes, old.place, old.image_id, old.device_id, old.factor_set)
+        is distinct from
+        (new.category_id, new.disposal_method, new.weight_kg, new.logged_at, new.time_zone, new.province,
+         new.location_lat, new.location_lng, new.notes, new.place, new.image_id, new.device_id, new.factor_set))
+  execute function private.tg_any__touch();
+
+-- Deletion of a person ------------------------------------------------------------------------
+create function private.tg_profiles__delete_diary()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  -- Totals first: this waits for whoever is writing this person's entries, and from here on the
+  -- triggers see that there is nobody to keep sums for.
+  delete from public.user_totals as t where t.user_id = old.id;
+  delete from public.waste_entries as e where e.user_id = old.id;
+  delete from public.user_days as d where d.user_id = old.id;
+  delete from private.entry_keys as k where k.user_id = old.id;
+  perform private.audit('profile_deleted', old.id);
+  return old;
+end;
+$$;
+comment on function private.tg_profiles__delete_diary() is
+  'Row trigger before a profile goes (as Auth deletes its user): takes everything along that has no foreign key.';
+create trigger tg_profiles__delete_diary before delete on public.profiles
+  for each row execute function private.tg_profiles__delete_diary();

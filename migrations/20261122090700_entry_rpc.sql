@@ -1,0 +1,429 @@
+-- Writing entries by rpc: what must be one transaction, with the answer the contract names.
+--
+-- Public functions run as the caller and only hand over; the private ones run as their owner and
+-- always act for auth.uid(), never for an id that was sent.
+
+create function private.entry_json(entry public.waste_entries, revision bigint)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return jsonb_build_object(
+    'id', entry.id,
+    'category_id', entry.category_id,
+    'disposal_method', entry.disposal_method,
+    'weight_kg', trim_scale(entry.weight_kg),
+    'carbon_credits', entry.carbon_credits,
+    'co2e_kg', trim_scale(entry.co2e_kg),
+    'co2e_avoided_kg', trim_scale(entry.co2e_avoided_kg),
+    'factor_set', entry.factor_set,
+    'logged_at', entry.logged_at,
+    'local_date', entry.local_date,
+    'time_zone', entry.time_zone,
+    'location', case when entry.location_lat is not null then jsonb_build_object(
+      'latitude', trim_scale(entry.location_lat), 'longitude', trim_scale(entry.location_lng)) end,
+    'notes', entry.notes,
+    'place', entry.place,
+    'province', entry.province,
+    'image_id', entry.image_id,
+    'device_id', entry.device_id,
+    'offline_id', entry.offline_id,
+    'created_at', entry.created_at,
+    'updated_at', entry.updated_at,
+    'revision', revision);
+end;
+$$;
+comment on function private.entry_json(public.waste_entries, bigint) is
+  'An entry as the contract shows it, without the names that depend on language.';
+
+create function private.raise_entry_error(errors jsonb)
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  raise exception using
+    errcode = '22023',
+    message = concat_ws(': ', nullif(errors #>> '{0,field}', ''), errors #>> '{0,message_en}'),
+    detail = errors #>> '{0,token}',
+    hint = coalesce(errors #>> '{0,message_th}', '');
+end;
+$$;
+comment on function private.raise_entry_error(jsonb) is
+  'Raises the first of the errors carbon.parse_entries found in an entry (22023).';
+
+create function private.lock_writer(out user_id uuid, out time_zone text, out province text,
+                                    out revision bigint, out credits bigint)
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  user_id := private.caller_id();
+  select coalesce(p.time_zone, 'Asia/Bangkok'), pr.province, t.revision, t.credits
+  into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.credits
+  from public.user_totals as t
+  join public.user_preferences as p on p.user_id = t.user_id
+  join public.profiles as pr on pr.id = t.user_id
+  where t.user_id = lock_writer.user_id
+  for no key update of t;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+end;
+$$;
+comment on function private.lock_writer() is
+  'Holds the caller''s own lock until the end of the transaction and tells what new entries take over from them. Raises 42501 carbon.not_signed_in, 23503 carbon.unknown_user.';
+
+create function private.streak_json(user_id uuid, time_zone text)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  streak record;
+begin
+  select s.current_streak, s.max_streak into streak
+  from carbon.streak(
+    array(select d.local_date from public.user_days as d where d.user_id = streak_json.user_id),
+    carbon.local_date(now(), streak_json.time_zone)) as s;
+  return jsonb_build_object('current', streak.current_streak, 'max', streak.max_streak);
+end;
+$$;
+comment on function private.streak_json(uuid, text) is
+  'The streak {current, max} of a user as of today in the zone given, in days.';
+
+create function private.level_up_json(credits_before bigint, credits_after bigint)
+returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  if carbon.level(credits_after) > carbon.level(credits_before) then
+    return jsonb_build_object('from', carbon.level(credits_before), 'to', carbon.level(credits_after));
+  end if;
+  return null;
+end;
+$$;
+comment on function private.level_up_json(bigint, bigint) is
+  '{from, to} when the second total reaches a higher level than the first, else null.';
+
+-- Create ------------------------------------------------------------------------------------
+create function private.create_waste_entry(entry jsonb)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  writer record;
+  stated record;
+  fingerprint uuid;
+  known private.entry_keys;
+  created public.waste_entries;
+  answer jsonb;
+begin
+  select p.* into stated from carbon.parse_entries(jsonb_build_array(entry), now()) as p;
+  if stated.errors is not null then
+    perform private.raise_entry_error(stated.errors);
+  end if;
+
+  select w.* into writer from private.lock_writer() as w;
+
+  if stated.offline_id is not null then
+    fingerprint := carbon.entry_identity(stated.offline_id, stated.category_id, stated.disposal_method,
+                                         (stated.weight_kg * 1000)::integer, stated.logged_at);
+    select k.* into known from private.entry_keys as k
+    where k.user_id = writer.user_id and k.offline_id = stated.offline_id;
+    if not found then
+      select k.* into known from private.entry_keys as k
+      where k.user_id = writer.user_id and k.identity = fingerprint;
+    end if;
+  end if;
+
+  if known.deleted_at is not null then
+    answer := jsonb_build_object('id', known.entry_id, 'offline_id', stated.offline_id, 'revision', known.revision,
+                                 'duplicate', true, 'deleted', true);
+  elsif known.entry_id is not null then
+    select e.* into created from public.waste_entries as e
+    where e.user_id = writer.user_id and e.logged_at = known.logged_at and e.id = known.entry_id;
+    answer := private.entry_json(created, known.revision) || '{"duplicate": true}';
+  else
+    insert into public.waste_entries as e
+      (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
+       notes, place, image_id, device_id, offline_id)
+    values
+      (writer.user_id, stated.category_id, stated.disposal_method, stated.weight_kg, stated.logged_at, writer.time_zone,
+       writer.province, stated.location_lat, stated.location_lng, stated.notes, stated.place, stated.image_id,
+       stated.device_id, stated.offline_id)
+    returning e.* into created;
+    answer := private.entry_json(created, writer.revision + 1) || '{"duplicate": false}';
+  end if;
+
+  return answer || jsonb_build_object(
+    'achievements_unlocked', '[]'::jsonb,
+    'challenges_completed', '[]'::jsonb,
+    'level_up', case when known.entry_id is null then
+      private.level_up_json(writer.credits, writer.credits + created.carbon_credits) end,
+    'streak', private.streak_json(writer.user_id, writer.time_zone));
+end;
+$$;
+comment on function private.create_waste_entry(jsonb) is
+  'Body of public.create_waste_entry.';
+
+create function public.create_waste_entry(entry jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.create_waste_entry(entry);
+end;
+$$;
+comment on function public.create_waste_entry(jsonb) is
+  'Creates one entry of the caller. Input: entry-in. Answer: entry-out with duplicate, achievements_unlocked, challenges_completed, level_up, streak. A known offline_id answers the first entry with duplicate true; with deleted true and no figures when it was deleted since. Errors: 22023 with the field''s token, 23503 carbon.unknown_user, PT429.';
+
+create function private.create_waste_entries(entries jsonb)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  writer record;
+  lines jsonb;
+  earned bigint;
+begin
+  if jsonb_typeof(entries) is distinct from 'array' then
+    perform private.raise_error('carbon.entries_required', '22023');
+  elsif jsonb_array_length(entries) > 500 then
+    perform private.raise_error('carbon.batch_too_large', '22023');
+  end if;
+  select w.* into writer from private.lock_writer() as w;
+
+  with stated as materialized (
+    select p.*, gen_random_uuid() as new_id,
+           case when p.offline_id is not null then carbon.entry_identity(
+             p.offline_id, p.category_id, p.disposal_method, (p.weight_kg * 1000)::integer, p.logged_at) end as identity
+    from carbon.parse_entries(entries, now()) as p
+  ), known as materialized (
+    -- The entry each line is: one that exists, the first line of this batch with its offline_id, or itself.
+    select s.*, coalesce(by_id.entry_id, by_identity.entry_id) as known_id,
+           coalesce(by_id.logged_at, by_identity.logged_at) as known_at,
+           case when s.offline_id is null then s.new_id
+                else first_value(s.new_id) over (partition by s.offline_id order by s.ordinal) end as first_id
+    from stated as s
+    left join private.entry_keys as by_id
+      on by_id.user_id = writer.user_id and by_id.offline_id = s.offline_id
+    left join private.entry_keys as by_identity
+      on by_identity.user_id = writer.user_id and by_identity.identity = s.identity
+    where s.errors is null
+  ), created as (
+    insert into public.waste_entries as e
+      (id, user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
+       notes, place, image_id, device_id, offline_id)
+    select k.new_id, writer.user_id, k.category_id, k.disposal_method, k.weight_kg, k.logged_at, writer.time_zone,
+           writer.province, k.location_lat, k.location_lng, k.notes, k.place, k.image_id, k.device_id, k.offline_id
+    from known as k
+    where k.known_id is null and k.first_id = k.new_id
+    order by k.ordinal
+    returning e.id, e.carbon_credits
+  ), answered as (
+    select s.ordinal, s.offline_id, s.errors, coalesce(k.known_id, k.first_id) as id, c.id as created_id,
+           coalesce(c.carbon_credits, first_line.carbon_credits, old.carbon_credits) as carbon_credits
+    from stated as s
+    left join known as k on k.ordinal = s.ordinal
+    left join created as c on c.id = k.new_id
+    left join created as first_line on first_line.id = k.first_id
+    left join public.waste_entries as old
+      on old.user_id = writer.user_id and old.logged_at = k.known_at and old.id = k.known_id
+  )
+  select
+    jsonb_agg(case
+      when a.errors is not null then jsonb_build_object(
+        'offline_id', entries -> (a.ordinal - 1) -> 'offline_id', 'id', null, 'status', 'error',
+        'carbon_credits', null, 'error', a.errors -> 0)
+      else jsonb_build_object(
+        'offline_id', a.offline_id, 'id', a.id,
+        'status', case when a.created_id is not null then 'created' else 'duplicate' end,
+        'carbon_credits', a.carbon_credits) end order by a.ordinal),
+    coalesce(sum(a.carbon_credits) filter (where a.created_id is not null), 0)
+  into lines, earned
+  from answered as a;
+
+  return (
+    select jsonb_build_object(
+      'processed', count(*),
+      'created', count(*) filter (where line ->> 'status' = 'created'),
+      'duplicates', count(*) filter (where line ->> 'status' = 'duplicate'),
+      'errors', count(*) filter (where line ->> 'status' = 'error'),
+      'total_credits_earned', earned,
+      'achievements_unlocked', '[]'::jsonb,
+      'level_up', private.level_up_json(writer.credits, writer.credits + earned),
+      'entries', coalesce(lines, '[]'))
+    from jsonb_array_elements(lines) as line);
+end;
+$$;
+comment on function private.create_waste_entries(jsonb) is
+  'Body of public.create_waste_entries.';
+
+create function public.create_waste_entries(entries jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.create_waste_entries(entries);
+end;
+$$;
+comment on function public.create_waste_entries(jsonb) is
+  'Creates up to 500 entries of the caller; one bad entry never costs the good ones. Answer: the contract''s batch answer, each error {token, field, code, message_th, message_en}. Errors: 22023 carbon.entries_required, carbon.batch_too_large, 23503 carbon.unknown_user, PT429.';
+
+-- Update and delete -------------------------------------------------------------------------
+create function private.own_entry_key(owner uuid, wanted_entry uuid)
+returns private.entry_keys
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  key private.entry_keys;
+begin
+  select k.* into key from private.entry_keys as k
+  where k.user_id = owner and k.entry_id = wanted_entry and k.deleted_at is null;
+  if not found then
+    perform private.raise_error('carbon.not_found', 'PT404');
+  end if;
+  return key;
+end;
+$$;
+comment on function private.own_entry_key(uuid, uuid) is
+  'The key of a living entry of this owner; PT404 carbon.not_found when there is none, whoever else has one of that id.';
+
+create function private.merged_entry(entry public.waste_entries, changes jsonb)
+returns public.waste_entries
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  stated record;
+begin
+  -- What is required comes from the entry unless it is changed; what is optional is only looked at
+  -- when it is changed, so that an old diary's long notes do not stand in the way of a new weight.
+  select p.* into stated
+  from carbon.parse_entries(jsonb_build_array(
+    jsonb_build_object('category_id', entry.category_id, 'disposal_method', entry.disposal_method,
+                       'weight_kg', entry.weight_kg)
+    || (changes - '{offline_id,device_id}'::text[])), now()) as p;
+  if stated.errors is not null then
+    perform private.raise_entry_error(stated.errors);
+  elsif changes ? 'logged_at' and jsonb_typeof(changes -> 'logged_at') = 'null' then
+    perform private.raise_error('carbon.logged_at_required', '22023');
+  end if;
+
+  entry.category_id := stated.category_id;
+  entry.disposal_method := stated.disposal_method;
+  entry.weight_kg := stated.weight_kg;
+  if changes ? 'logged_at' then entry.logged_at := stated.logged_at; end if;
+  if changes ? 'location' then
+    entry.location_lat := stated.location_lat;
+    entry.location_lng := stated.location_lng;
+  end if;
+  if changes ? 'notes' then entry.notes := stated.notes; end if;
+  if changes ? 'place' then entry.place := stated.place; end if;
+  if changes ? 'image_id' then entry.image_id := stated.image_id; end if;
+  return entry;
+end;
+$$;
+comment on function private.merged_entry(public.waste_entries, jsonb) is
+  'The entry with the changes put in: missing = unchanged, null clears. Raises 22023 with the field''s token.';
+
+create function private.update_waste_entry(wanted_entry uuid, changes jsonb, expected_revision bigint)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  writer record;
+  key private.entry_keys;
+  before public.waste_entries;
+  after public.waste_entries;
+begin
+  if jsonb_typeof(changes) is distinct from 'object' then
+    perform private.raise_error('carbon.not_an_object', '22023');
+  end if;
+  select w.* into writer from private.lock_writer() as w;
+  key := private.own_entry_key(writer.user_id, wanted_entry);
+  select e.* into before from public.waste_entries as e
+  where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;
+
+  if key.revision <> expected_revision then
+    perform set_config('response.status', '409', true);
+    return jsonb_build_object('code', 'carbon.revision_conflict', 'entry', private.entry_json(before, key.revision));
+  end if;
+
+  after := private.merged_entry(before, changes);
+  if (before.category_id, before.disposal_method, before.weight_kg, before.logged_at, before.location_lat,
+      before.location_lng, before.notes, before.place, before.image_id)
+     is not distinct from
+     (after.category_id, after.disposal_method, after.weight_kg, after.logged_at, after.location_lat,
+      after.location_lng, after.notes, after.place, after.image_id) then
+    return private.entry_json(before, key.revision);
+  end if;
+
+  update public.waste_entries as e
+  set category_id = after.category_id, disposal_method = after.disposal_method, weight_kg = after.weight_kg,
+      logged_at = after.logged_at, location_lat = after.location_lat, location_lng = after.location_lng,
+      notes = after.notes, place = after.place, image_id = after.image_id
+  where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id
+  returning e.* into after;
+  return private.entry_json(after, writer.revision + 1);
+end;
+$$;
+comment on function private.update_waste_entry(uuid, jsonb, bigint) is
+  'Body of public.update_waste_entry.';
+
+create function public.update_waste_entry(entry_id uuid, changes jsonb, expected_revision bigint default null)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.update_waste_entry(entry_id, changes, expected_revision);
+end;
+$$;
+comment on function public.update_waste_entry(uuid, jsonb, bigint) is
+  'Changes an entry of the caller: any field of entry-in but offline_id and device_id (those are ignored); missing = unchanged, null clears. Answer: entry-out. If expected_revision is given and is not the entry''s: status 409 and {code: carbon.revision_conflict, entry}. Errors: 22023 with the field''s token, PT404 carbon.not_found.';
+
+create function private.delete_waste_entry(wanted_entry uuid)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  writer record;
+  key private.entry_keys;
+begin
+  select w.* into writer from private.lock_writer() as w;
+  key := private.own_entry_key(writer.user_id, wanted_entry);
+  delete from public.waste_entries as e
+  where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;
+  return jsonb_build_object('id', key.entry_id, 'deleted', true, 'revision', writer.revision + 1);
+end;
+$$;
+comment on function private.delete_waste_entry(uuid) is
+  'Body of public.delete_waste_entry.';
+
+create function public.delete_waste_entry(entry_id uuid)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.delete_waste_entry(entry_id);
+end;
+$$;
+comment on function public.delete_waste_entry(uuid) is
+  'Deletes an entry of the caller and leaves a tombstone for their other devices. Answer: {id, deleted, revision}. A second time PT404 carbon.not_found.';
+
+grant execute on function private.create_waste_entry(jsonb), public.create_waste_entry(jsonb),
+  private.create_waste_entries(jsonb), public.create_waste_entries(jsonb),
+  private.update_waste_entry(uuid, jsonb, bigint), public.update_waste_entry(uuid, jsonb, bigint),
+  private.delete_waste_entry(uuid), public.delete_waste_entry(uuid) to authenticated;

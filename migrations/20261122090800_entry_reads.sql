@@ -1,0 +1,244 @@
+-- Reading entries by rpc. No read writes anything: PostgREST runs GET in a read-only transaction.
+
+create function private.get_waste_entry(wanted_entry uuid)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  key private.entry_keys := private.own_entry_key(private.caller_id(), wanted_entry);
+  entry public.waste_entries;
+begin
+  select e.* into entry from public.waste_entries as e
+  where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;
+  return private.entry_json(entry, key.revision);
+end;
+$$;
+comment on function private.get_waste_entry(uuid) is
+  'Body of public.get_waste_entry.';
+
+create function public.get_waste_entry(entry_id uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.get_waste_entry(entry_id);
+end;
+$$;
+comment on function public.get_waste_entry(uuid) is
+  'One entry of the caller as entry-out; PT404 carbon.not_found.';
+
+-- The list ----------------------------------------------------------------------------------
+create type private.entry_filter as (
+  date_from date,
+  date_to date,
+  category_id text,
+  disposal_method text,
+  pattern text
+);
+comment on type private.entry_filter is
+  'What a list of entries is narrowed to; null = not narrowed. Dates are local days, inclusive; pattern is a LIKE pattern for notes or place, in lower case.';
+
+create function private.search_pattern(q text)
+returns text
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return '%' || replace(replace(replace(lower(nullif(q, '')), '\', '\\'), '%', '\%'), '_', '\_') || '%';
+end;
+$$;
+comment on function private.search_pattern(text) is
+  'The LIKE pattern of texts that contain q, its own wildcards taken literally; null for null or nothing.';
+
+create function private.entries_between(owner uuid, lower_bound timestamptz, upper_bound timestamptz,
+                                        after_id uuid, wanted private.entry_filter, skip bigint, row_limit bigint)
+returns setof public.waste_entries
+language plpgsql stable
+set search_path = ''
+set plan_cache_mode = force_custom_plan
+as $$
+begin
+  -- Planned at every call on purpose: with the bounds known, only their months are opened.
+  return query
+  select e.*
+  from public.waste_entries as e
+  where e.user_id = owner
+    and e.logged_at >= lower_bound
+    and e.logged_at <= upper_bound
+    and (after_id is null or (e.logged_at, e.id) < (upper_bound, after_id))
+    and (wanted.date_from is null or e.local_date >= wanted.date_from)
+    and (wanted.date_to is null or e.local_date <= wanted.date_to)
+    and (wanted.category_id is null or e.category_id = wanted.category_id)
+    and (wanted.disposal_method is null or e.disposal_method = wanted.disposal_method)
+    and (wanted.pattern is null or lower(e.notes) like wanted.pattern or lower(e.place) like wanted.pattern)
+  order by e.logged_at desc, e.id desc
+  offset skip limit row_limit;
+end;
+$$;
+comment on function private.entries_between(uuid, timestamptz, timestamptz, uuid, private.entry_filter, bigint, bigint) is
+  'Entries of one owner within bounds (both inclusive) that pass the filter, newest first; with after_id only those after (upper_bound, after_id) in that order.';
+
+create function private.entry_bounds(owner uuid, wanted private.entry_filter, newest timestamptz,
+                                     out lower_bound timestamptz, out upper_bound timestamptz)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  -- A local day begins up to 14 hours before the day in UTC and ends up to 12 hours after it.
+  select (min(d.local_date) - 1)::timestamp at time zone 'UTC',
+         least(newest, (max(d.local_date) + 2)::timestamp at time zone 'UTC')
+  into lower_bound, upper_bound
+  from public.user_days as d
+  where d.user_id = owner
+    and d.local_date >= coalesce(wanted.date_from, '-infinity')
+    and d.local_date <= least(wanted.date_to, (newest at time zone 'UTC')::date + 1);
+end;
+$$;
+comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz) is
+  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. Nulls when there is none.';
+
+create function private.newest_entries(owner uuid, newest timestamptz, after_id uuid, wanted private.entry_filter,
+                                       row_limit bigint)
+returns setof public.waste_entries
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  oldest timestamptz;
+  upper_bound timestamptz;
+  lower_bound timestamptz;
+  reach interval := interval '3 months';
+  missing bigint := row_limit;
+  found_rows bigint;
+begin
+  select b.lower_bound, b.upper_bound into oldest, upper_bound
+  from private.entry_bounds(owner, wanted, newest) as b;
+
+  -- Newest months first, and further back only while the page is not full.
+  while missing > 0 and upper_bound >= oldest loop
+    lower_bound := greatest(oldest, upper_bound - reach);
+    return query
+    select e.* from private.entries_between(owner, lower_bound, upper_bound,
+      case when upper_bound = newest then after_id end, wanted, 0, missing) as e;
+    get diagnostics found_rows = row_count;
+    missing := missing - found_rows;
+    upper_bound := lower_bound - interval '1 microsecond';
+    reach := case when reach = interval '3 months' then interval '12 months' else interval '100 years' end;
+  end loop;
+end;
+$$;
+comment on function private.newest_entries(uuid, timestamptz, uuid, private.entry_filter, bigint) is
+  'The newest entries of one owner at or before newest (with after_id: after that entry) that pass the filter.';
+
+create function private.list_waste_entries(page integer, page_size integer, page_cursor text, wanted private.entry_filter)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  owner uuid := private.caller_id();
+  size integer := coalesce(page_size, 20);
+  position_of_cursor text[];
+  newest timestamptz := 'infinity';
+  after_id uuid;
+  total bigint;
+  lines jsonb;
+  last_line jsonb;
+begin
+  if size not between 1 and 100 then
+    perform private.raise_error('carbon.limit_invalid', '22023');
+  elsif page < 1 or page > 1000000 then
+    perform private.raise_error('carbon.page_invalid', '22023');
+  elsif page is not null and page_cursor is not null then
+    perform private.raise_error('carbon.page_and_cursor', '22023');
+  elsif wanted.date_to < wanted.date_from then
+    perform private.raise_error('carbon.date_range_invalid', '22023');
+  end if;
+  if page_cursor is not null then
+    begin
+      position_of_cursor := string_to_array(convert_from(decode(translate(page_cursor, '-_', '+/'), 'base64'), 'UTF8'), ',');
+      newest := position_of_cursor[1]::timestamptz;
+      after_id := position_of_cursor[2]::uuid;
+    exception when others then
+      perform private.raise_error('carbon.cursor_invalid', '22023');
+    end;
+  end if;
+
+  -- One more than the page shows tells whether there is a next one.
+  if page is not null then
+    total := private.count_entries(owner, wanted);
+    select jsonb_agg(private.entry_json(e, k.revision) order by e.logged_at desc, e.id desc) into lines
+    from private.entry_bounds(owner, wanted, 'infinity') as b,
+         private.entries_between(owner, b.lower_bound, b.upper_bound, null, wanted,
+                                 (page - 1)::bigint * size, size) as e
+    join private.entry_keys as k on k.user_id = owner and k.entry_id = e.id;
+    return jsonb_build_object(
+      'entries', coalesce(lines, '[]'), 'next_cursor', null, 'page', page, 'limit', size, 'total', total,
+      'total_pages', (total + size - 1) / size);
+  end if;
+
+  select jsonb_agg(private.entry_json(e, k.revision) order by e.logged_at desc, e.id desc) into lines
+  from private.newest_entries(owner, newest, after_id, wanted, size + 1) as e
+  join private.entry_keys as k on k.user_id = owner and k.entry_id = e.id;
+  if jsonb_array_length(lines) > size then
+    lines := lines - size;
+    last_line := lines -> (size - 1);
+  end if;
+  return jsonb_build_object(
+    'entries', coalesce(lines, '[]'),
+    'next_cursor', translate(encode(convert_to(
+      (last_line ->> 'logged_at') || ',' || (last_line ->> 'id'), 'UTF8'), 'base64'), E'+/\n', '-_'),
+    'page', null, 'limit', size, 'total', null, 'total_pages', null);
+end;
+$$;
+comment on function private.list_waste_entries(integer, integer, text, private.entry_filter) is
+  'Body of public.list_waste_entries.';
+
+create function private.count_entries(owner uuid, wanted private.entry_filter)
+returns bigint
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if wanted.category_id is null and wanted.disposal_method is null and wanted.pattern is null then
+    return (
+      select coalesce(sum(d.entries), 0) from public.user_days as d
+      where d.user_id = owner
+        and d.local_date >= coalesce(wanted.date_from, '-infinity')
+        and d.local_date <= coalesce(wanted.date_to, 'infinity'));
+  end if;
+  return (
+    select count(*)
+    from private.entry_bounds(owner, wanted, 'infinity') as b,
+         private.entries_between(owner, b.lower_bound, b.upper_bound, null, wanted, 0, null));
+end;
+$$;
+comment on function private.count_entries(uuid, private.entry_filter) is
+  'How many entries of one owner pass the filter; from the sums by day where those know it.';
+
+create function public.list_waste_entries(
+  page integer default null, page_size integer default null, cursor text default null,
+  date_from date default null, date_to date default null, category_id text default null,
+  disposal_method text default null, q text default null)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if length(q) > 100 then
+    perform private.raise_error('carbon.query_invalid', '22023');
+  end if;
+  return private.list_waste_entries(
+    page, page_size, cursor,
+    row(date_from, date_to, category_id, disposal_method, private.search_pattern(q))::private.entry_filter);
+end;
+$$;
+comment on function public.list_waste_entries(integer, integer, text, date, date, text, text, text) is
+  'Entries of the caller, newest first by logged_at, then id. Either page (answers total and total_pages) or cursor (answers next_cursor, null at the end); page_size 1 to 100, default 20. date_from and date_to are local days, inclusive; q is a part of notes or place, whatever its case. Answer: {entries, next_cursor, page, limit, total, total_pages}. Errors: 22023 with the parameter''s token.';
+
+grant usage on type private.entry_filter to authenticated;
+grant execute on function private.search_pattern(text), private.get_waste_entry(uuid), public.get_waste_entry(uuid),
+  private.list_waste_entries(integer, integer, text, private.entry_filter),
+  public.list_waste_entries(integer, integer, text, date, date, text, text, text) to authenticated;

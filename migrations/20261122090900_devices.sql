@@ -1,0 +1,96 @@
+-- The devices a person uses: when each was last seen and how far its copy of the diary has come.
+
+create table public.devices (
+  user_id uuid not null references public.profiles (id) on delete cascade,
+  device_id text not null,
+  platform text,
+  app_version text,
+  last_seen_at timestamptz not null default now(),
+  revision_seen bigint not null default 0,
+  primary key (user_id, device_id),
+  constraint device_id_has_1_to_100_characters check (length(device_id) between 1 and 100),
+  constraint platform_is_web_ios_or_android check (platform in ('web', 'ios', 'android')),
+  constraint app_version_has_at_most_50_characters check (length(app_version) <= 50)
+);
+comment on table public.devices is
+  'Devices of a person, at most 50; the one seen longest ago makes room for a new one. Written by register_device and sync_changes only.';
+comment on column public.devices.platform is 'web, ios or android; null for a device known from synchronising only.';
+comment on column public.devices.revision_seen is 'The newest revision this device has been sent.';
+
+alter table public.devices enable row level security;
+create policy "people read their own devices" on public.devices
+  for select to authenticated using (user_id = (select auth.uid()));
+grant select on public.devices to authenticated, service_role;
+
+create function private.note_device(owner uuid, seen_device text, seen_platform text, seen_version text, seen_revision bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  insert into public.devices as d (user_id, device_id, platform, app_version, revision_seen)
+  values (owner, seen_device, seen_platform, seen_version, coalesce(seen_revision, 0))
+  on conflict (user_id, device_id) do update
+    set platform = coalesce(excluded.platform, d.platform),
+        app_version = coalesce(excluded.app_version, d.app_version),
+        revision_seen = coalesce(seen_revision, d.revision_seen),
+        last_seen_at = now();
+  -- Room for 50, so that made-up ids cannot fill the table.
+  delete from public.devices as d
+  where d.user_id = owner
+    and d.device_id in (
+      select o.device_id from public.devices as o
+      where o.user_id = owner
+      order by o.last_seen_at desc, (o.device_id = seen_device) desc, o.device_id
+      offset 50);
+end;
+$$;
+comment on function private.note_device(uuid, text, text, text, bigint) is
+  'Records that a device of this person was seen now; null leaves platform, version or revision as they are.';
+
+create function private.register_device(new_device text, new_platform text, new_version text)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  owner uuid := private.caller_id();
+  person record;
+  is_new boolean;
+begin
+  if coalesce(length(new_device), 0) not between 1 and 100 then
+    perform private.raise_error('carbon.device_id_invalid', '22023');
+  elsif coalesce(new_platform not in ('web', 'ios', 'android'), true) then
+    perform private.raise_error('carbon.platform_invalid', '22023');
+  elsif length(new_version) > 50 then
+    perform private.raise_error('carbon.app_version_invalid', '22023');
+  end if;
+
+  update public.profiles as p set last_active_at = now() where p.id = owner
+  returning p.id, p.phone_number, p.onboarding_completed into person;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  is_new := not exists (select from public.devices as d where d.user_id = owner);
+  perform private.note_device(owner, new_device, new_platform, new_version, null);
+  return jsonb_build_object('user', jsonb_build_object(
+    'id', person.id, 'phone_number', person.phone_number, 'is_new_user', is_new,
+    'onboarding_completed', person.onboarding_completed));
+end;
+$$;
+comment on function private.register_device(text, text, text) is
+  'Body of public.register_device.';
+
+create function public.register_device(device_id text, platform text, app_version text default null)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.register_device(device_id, platform, app_version);
+end;
+$$;
+comment on function public.register_device(text, text, text) is
+  'Records the caller''s device (device_id of 1 to 100 characters, platform web, ios or android) and answers {user: {id, phone_number, is_new_user, onboarding_completed}}; is_new_user = no device was known before. Errors: 22023 with the parameter''s token, 23503 carbon.unknown_user.';
+grant execute on function private.register_device(text, text, text), public.register_device(text, text, text)
+  to authenticated;

@@ -1,0 +1,140 @@
+-- The profile as clients see it: one object over profiles and user_preferences.
+
+create function private.default_notification_settings()
+returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return '{"daily_reminder": true, "achievement_unlocked": true, "level_up": true, "friend_activity": true,
+           "challenge_complete": true, "community_milestone": true}'::jsonb;
+end;
+$$;
+comment on function private.default_notification_settings() is
+  'Every push category switched on: what holds until a person chooses.';
+
+create function private.profile_json(person uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  answer jsonb;
+begin
+  select jsonb_build_object(
+    'id', p.id,
+    'is_anonymous', p.is_anonymous,
+    'phone_number', p.phone_number,
+    'username', p.username,
+    'display_name', p.display_name,
+    'avatar_url', p.avatar_url,
+    'province', p.province,
+    'district', p.district,
+    'privacy_level', p.privacy_level,
+    'visible_in_leaderboard', p.visible_in_leaderboard,
+    'language', coalesce(c.language, 'th'),
+    'time_zone', coalesce(c.time_zone, 'Asia/Bangkok'),
+    'daily_goal', coalesce(c.daily_goal, 100),
+    'measurement_unit', coalesce(c.measurement_unit, 'kg'),
+    'theme', coalesce(c.theme, 'notebook'),
+    'auto_sync', coalesce(c.auto_sync, true),
+    'notification_settings', private.default_notification_settings() || coalesce(p.notification_settings, '{}'),
+    'onboarding_completed', p.onboarding_completed,
+    'created_at', p.created_at,
+    'updated_at', greatest(p.updated_at, c.updated_at))
+  into answer
+  from public.profiles as p
+  join public.user_preferences as c on c.user_id = p.id
+  where p.id = person;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  return answer;
+end;
+$$;
+comment on function private.profile_json(uuid) is
+  'The profile of a person as the contract shows it to themself, defaults filled in.';
+
+create function private.get_profile()
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return private.profile_json(private.caller_id());
+end;
+$$;
+comment on function private.get_profile() is
+  'Body of public.get_profile.';
+
+create function public.get_profile()
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.get_profile();
+end;
+$$;
+comment on function public.get_profile() is
+  'The caller''s profile and preferences. Errors: 23503 carbon.unknown_user.';
+
+create function private.update_profile(changes jsonb)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  person uuid := private.caller_id();
+  stated jsonb := carbon.parse_profile_changes(changes);
+begin
+  -- Missing = unchanged, null clears: a cleared switch or level goes back to its default.
+  update public.profiles as p
+  set username = case when stated ? 'username' then stated ->> 'username' else p.username end,
+      display_name = case when stated ? 'display_name' then stated ->> 'display_name' else p.display_name end,
+      province = case when stated ? 'province' then stated ->> 'province' else p.province end,
+      district = case when stated ? 'district' then stated ->> 'district' else p.district end,
+      privacy_level = case when stated ? 'privacy_level'
+        then coalesce((stated ->> 'privacy_level')::smallint, 1) else p.privacy_level end,
+      visible_in_leaderboard = case when stated ? 'visible_in_leaderboard'
+        then coalesce((stated ->> 'visible_in_leaderboard')::boolean, true) else p.visible_in_leaderboard end,
+      onboarding_completed = case when stated ? 'onboarding_completed'
+        then coalesce((stated ->> 'onboarding_completed')::boolean, false) else p.onboarding_completed end,
+      notification_settings = case when stated ? 'notification_settings'
+        then nullif(stated -> 'notification_settings', 'null') else p.notification_settings end
+  where p.id = person;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+
+  update public.user_preferences as c
+  set language = case when stated ? 'language' then stated ->> 'language' else c.language end,
+      time_zone = case when stated ? 'time_zone' then stated ->> 'time_zone' else c.time_zone end,
+      daily_goal = case when stated ? 'daily_goal' then (stated ->> 'daily_goal')::integer else c.daily_goal end,
+      measurement_unit = case when stated ? 'measurement_unit' then stated ->> 'measurement_unit' else c.measurement_unit end,
+      theme = case when stated ? 'theme' then stated ->> 'theme' else c.theme end,
+      auto_sync = case when stated ? 'auto_sync' then (stated ->> 'auto_sync')::boolean else c.auto_sync end
+  where c.user_id = person;
+  return private.profile_json(person);
+exception
+  when unique_violation then
+    perform private.raise_error('carbon.username_taken', '23505');
+end;
+$$;
+comment on function private.update_profile(jsonb) is
+  'Body of public.update_profile.';
+
+create function public.update_profile(changes jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.update_profile(changes);
+end;
+$$;
+comment on function public.update_profile(jsonb) is
+  'Changes the caller''s profile and preferences: missing = unchanged, null clears (back to the default). Answer: the profile. Errors: 22023 with the field''s token, 23505 carbon.username_taken, 23503 carbon.unknown_user.';
+
+grant execute on function private.get_profile(), public.get_profile(), private.update_profile(jsonb),
+  public.update_profile(jsonb) to authenticated;
