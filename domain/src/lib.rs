@@ -11,6 +11,7 @@ pub mod entry;
 pub mod error;
 pub mod identity;
 pub mod lang;
+pub mod legacy;
 pub mod level;
 pub mod phone;
 pub mod profile;

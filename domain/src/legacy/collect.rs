@@ -1,0 +1,125 @@
+//! Counting: every entry found is kept, a duplicate, or rejected.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+
+use super::entry::{Read, Refused, Shape, read};
+use super::text::each_element;
+use super::{Adjusted, MAX_LISTED, Migration, MigrationEntry, Rejected, UnreadableKey};
+use crate::error::DomainError;
+use crate::identity::uuid_text;
+
+/// Gathers a migration, key by key.
+pub(super) struct Collector {
+    now: DateTime<Utc>,
+    pub out: Migration,
+    identities: BTreeSet<[u8; 16]>,
+    /// Entries with an offline id are one by that alone, whatever else changed.
+    offline_ids: BTreeSet<String>,
+}
+
+impl Collector {
+    pub fn new(now: DateTime<Utc>, device_id: Option<String>) -> Collector {
+        let out = Migration {
+            device_id,
+            ..Migration::default()
+        };
+        Collector {
+            now,
+            out,
+            identities: BTreeSet::new(),
+            offline_ids: BTreeSet::new(),
+        }
+    }
+
+    /// Takes every element of a list.
+    pub fn add_list(&mut self, key: &'static str, list: &RawValue, shape: Shape) {
+        let mut index = 0;
+        each_element(list, |value| {
+            self.add(key, index, value, shape);
+            index += 1;
+        });
+    }
+
+    /// Takes one entry.
+    pub fn add(&mut self, key: &'static str, index: usize, value: &RawValue, shape: Shape) {
+        self.out.received += 1;
+        match read(value, shape, self.now) {
+            Err(Refused { id, error }) => self.reject(key, index, id, error),
+            Ok(entry) => {
+                let is_api = shape == Shape::Api;
+                if self.is_new(&entry, is_api) {
+                    self.keep(key, index, entry, is_api);
+                } else {
+                    self.out.duplicates += 1;
+                }
+            }
+        }
+    }
+
+    /// A known key of which nothing could be taken.
+    pub fn unreadable(&mut self, key: &'static str, reason: &'static str) {
+        self.out.unreadable_keys.push(UnreadableKey { key, reason });
+    }
+
+    fn is_new(&mut self, entry: &Read, is_api: bool) -> bool {
+        let offline_id = entry.id.as_ref().filter(|_| is_api);
+        if offline_id.is_some_and(|id| self.offline_ids.contains(id))
+            || !self.identities.insert(entry.identity)
+        {
+            return false;
+        }
+        if let Some(id) = offline_id {
+            self.offline_ids.insert(id.clone());
+        }
+        true
+    }
+
+    fn keep(&mut self, key: &'static str, index: usize, entry: Read, is_api: bool) {
+        for (field, change) in entry.changes {
+            self.out.adjusted_count += 1;
+            if self.out.adjusted.len() < MAX_LISTED {
+                self.out.adjusted.push(Adjusted {
+                    key,
+                    index,
+                    id: entry.id.clone(),
+                    field,
+                    change,
+                });
+            }
+        }
+        self.out.entries.push(MigrationEntry {
+            ordinal: self.out.entries.len() + 1,
+            key,
+            index,
+            offline_id: entry.id.clone().filter(|_| is_api),
+            legacy_id: entry.id.clone().filter(|_| !is_api),
+            id: entry.id,
+            identity: uuid_text(entry.identity),
+            category_id: entry.category_id,
+            disposal_method: entry.disposal_method,
+            weight: entry.weight,
+            logged_at: entry.logged_at,
+            notes: entry.notes,
+            place: entry.place,
+            location_lat: entry.location.map(|location| location.latitude),
+            location_lng: entry.location.map(|location| location.longitude),
+            image_id: entry.image_id,
+            device_id: entry.device_id.or_else(|| self.out.device_id.clone()),
+        });
+    }
+
+    fn reject(&mut self, key: &'static str, index: usize, id: Option<String>, error: DomainError) {
+        self.out.rejected_count += 1;
+        if self.out.rejected.len() < MAX_LISTED {
+            self.out.rejected.push(Rejected {
+                key,
+                index,
+                id,
+                error,
+            });
+        }
+    }
+}

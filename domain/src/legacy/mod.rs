@@ -1,0 +1,169 @@
+//! The existing app's diary, as it comes out of a browser's localStorage or as a client has put it in order.
+//!
+//! Whatever the payload is, reading it never panics and never loses count: every entry found is kept, a duplicate, or
+//! rejected with a reason. Depth, repeated members, endless numbers and broken text cost neither stack nor memory.
+
+mod collect;
+mod entry;
+mod keys;
+mod preferences;
+mod text;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+use serde_json::{Map, Value};
+
+pub use entry::MAX_LEGACY_NOTES_CHARS;
+
+use crate::error::DomainError;
+use crate::lang::Lang;
+use crate::units::{Degrees, Weight};
+
+/// `rejected` and `adjusted` list at most so many each; the counts are whole.
+pub const MAX_LISTED: usize = 1_000;
+/// Most entries that one call may write.
+pub const MAX_MIGRATED_ENTRIES: usize = 20_000;
+
+/// Everything that a payload holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Migration {
+    /// Entries found: kept + duplicates + rejected, always.
+    pub received: u64,
+    /// The entries to import, in the order of the keys and then as they stand there.
+    pub entries: Vec<MigrationEntry>,
+    /// Repeats inside of the payload; the first occurrence is kept.
+    pub duplicates: u64,
+    /// Entries that cannot be imported.
+    pub rejected_count: u64,
+    /// The first 1,000 of them.
+    pub rejected: Vec<Rejected>,
+    /// Texts of kept entries that had to be changed.
+    pub adjusted_count: u64,
+    /// The first 1,000 of them.
+    pub adjusted: Vec<Adjusted>,
+    /// Known keys that could not be read.
+    pub unreadable_keys: Vec<UnreadableKey>,
+    /// The app's own total, if it is a finite number; never taken over.
+    pub credits_claimed: Option<serde_json::Number>,
+    /// What else the app claims, by key: numbers, or objects of numbers.
+    pub claims: Map<String, Value>,
+    /// Ids of achievements that the app shows as unlocked; never taken over.
+    pub achievements_claimed: Option<Vec<String>>,
+    /// Valid preferences under the profile's names.
+    pub preferences: Map<String, Value>,
+    /// Whether the app's introduction was finished, if it says so.
+    pub onboarding_completed: Option<bool>,
+    /// The device the payload comes from.
+    pub device_id: Option<String>,
+}
+
+/// An entry to import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MigrationEntry {
+    /// 1-based position among the entries to import.
+    pub ordinal: usize,
+    /// The key it was found in.
+    pub key: &'static str,
+    /// 0-based position in that key.
+    pub index: usize,
+    /// `legacy_id` or `offline_id`, whichever it has.
+    pub id: Option<String>,
+    /// The client's own id (normalised payload only).
+    pub offline_id: Option<String>,
+    /// The app's id (dump only).
+    pub legacy_id: Option<String>,
+    /// [`crate::identity::identity`] as a UUID.
+    pub identity: String,
+    /// Category, after aliases.
+    pub category_id: &'static str,
+    /// Method, after aliases.
+    pub disposal_method: &'static str,
+    /// Kilograms.
+    #[serde(rename = "weight_kg")]
+    pub weight: Weight,
+    /// When it was logged.
+    #[serde(serialize_with = "instant")]
+    pub logged_at: DateTime<Utc>,
+    /// At most 4,000 characters.
+    pub notes: Option<String>,
+    /// At most 200 characters.
+    pub place: Option<String>,
+    /// Degrees (normalised payload only).
+    pub location_lat: Option<Degrees>,
+    /// Degrees (normalised payload only).
+    pub location_lng: Option<Degrees>,
+    /// UUID (normalised payload only).
+    pub image_id: Option<String>,
+    /// The entry's own device, else the payload's.
+    pub device_id: Option<String>,
+}
+
+fn instant<S: Serializer>(instant: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&crate::time::instant_text(*instant))
+}
+
+/// An entry that cannot be imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The key it was found in.
+    pub key: &'static str,
+    /// 0-based position in that key.
+    pub index: usize,
+    /// Its id, if it has one that can be shown.
+    pub id: Option<String>,
+    /// The first thing that is wrong with it.
+    pub error: DomainError,
+}
+
+impl Serialize for Rejected {
+    /// `{key, index, id, reason, field, message_th, message_en}`; the reason is the error's code.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Rejected", 7)?;
+        out.serialize_field("key", self.key)?;
+        out.serialize_field("index", &self.index)?;
+        out.serialize_field("id", &self.id)?;
+        out.serialize_field("reason", self.error.code())?;
+        out.serialize_field("field", &self.error.field())?;
+        out.serialize_field("message_th", self.error.message(Lang::Th))?;
+        out.serialize_field("message_en", self.error.message(Lang::En))?;
+        out.end()
+    }
+}
+
+/// A text that was changed so that it can be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Adjusted {
+    /// The key the entry was found in.
+    pub key: &'static str,
+    /// 0-based position in that key.
+    pub index: usize,
+    /// The entry's id.
+    pub id: Option<String>,
+    /// `id`, `offline_id`, `notes` or `place`.
+    pub field: &'static str,
+    /// `nul_dropped`, `surrogate_replaced`, `cut`, `hashed` or `not_text_dropped`.
+    pub change: &'static str,
+}
+
+/// A key of which nothing could be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableKey {
+    /// Its name.
+    pub key: &'static str,
+    /// `not_json`, `not_a_list`, `not_an_object` or `not_a_flag`.
+    pub reason: &'static str,
+}
+
+/// Reads a payload: `{"local_storage": {key: string, …}, "device_id"?}` or
+/// `{"waste_entries": […], "carbon_credits", "achievements", "user_preferences"}`.
+///
+/// `now` bounds the entries' times. Time zones among the preferences have the shape of an IANA name; whether they exist
+/// is for PostgreSQL to say.
+///
+/// # Errors
+/// [`DomainError::MigrationUnreadable`] when the payload is no JSON object of either form. More entries than
+/// [`MAX_MIGRATED_ENTRIES`] are for the caller to refuse, who knows which of them are new.
+pub fn parse(payload: &str, now: DateTime<Utc>) -> Result<Migration, DomainError> {
+    keys::read(payload, now)
+}

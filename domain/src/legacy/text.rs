@@ -1,0 +1,261 @@
+//! Walking over JSON that nobody vouches for, without building a tree of it.
+//!
+//! Values stay slices of the payload until they are wanted, so nesting costs no stack, unknown members cost no memory,
+//! and numbers keep their text. Strings may hold what PostgreSQL cannot: U+0000 and lone surrogates.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// What kind of value a slice of JSON holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    Null,
+    Flag(bool),
+    /// The number as it was written.
+    Number(&'a str),
+    /// The string as it was written, quotes and escapes included.
+    Text(&'a str),
+    List,
+    Object,
+}
+
+pub(super) fn kind(raw: &RawValue) -> Kind<'_> {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'"') => Kind::Text(text),
+        Some(b'{') => Kind::Object,
+        Some(b'[') => Kind::List,
+        Some(b't') => Kind::Flag(true),
+        Some(b'f') => Kind::Flag(false),
+        Some(b'-' | b'0'..=b'9') => Kind::Number(text),
+        _ => Kind::Null,
+    }
+}
+
+/// Checks that a text is JSON, whole and at any depth; everything below relies on it.
+pub(super) fn parse(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
+}
+
+/// Calls back for every member of an object, in order, repeated ones included; for anything else not at all.
+pub(super) fn each_member<'a>(object: &'a RawValue, visit: impl FnMut(&[u8], &'a RawValue)) {
+    // The text was parsed before, so the only error left is that it is no object.
+    let _ = serde_json::Deserializer::from_str(object.get()).deserialize_map(Members(visit));
+}
+
+/// Calls back for every element of a list, in order; for anything else not at all.
+pub(super) fn each_element<'a>(list: &'a RawValue, visit: impl FnMut(&'a RawValue)) {
+    let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(Elements(visit));
+}
+
+struct Members<F>(F);
+
+impl<'de, F: FnMut(&[u8], &'de RawValue)> Visitor<'de> for Members<F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key_seed(StringBytes)? {
+            let value = map.next_value()?;
+            (self.0)(&name, value);
+        }
+        Ok(())
+    }
+}
+
+struct Elements<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(element) = list.next_element()? {
+            (self.0)(element);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a string as bytes: serde_json then lets lone surrogates through, in the encoding UTF-8 would give them.
+struct StringBytes;
+
+impl<'de> DeserializeSeed<'de> for StringBytes {
+    type Value = Cow<'de, [u8]>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl<'de> Visitor<'de> for StringBytes {
+    type Value = Cow<'de, [u8]>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(bytes))
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(bytes.to_vec()))
+    }
+}
+
+fn string_bytes(raw: &str) -> Cow<'_, [u8]> {
+    StringBytes
+        .deserialize(&mut serde_json::Deserializer::from_str(raw))
+        .unwrap_or_default()
+}
+
+/// A string made fit for keeping.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Text {
+    pub text: String,
+    /// U+0000 stood in it and was dropped.
+    pub nul_dropped: bool,
+    /// Lone surrogates stood in it and became U+FFFD.
+    pub surrogates_replaced: bool,
+}
+
+impl Text {
+    /// Decodes a string as it was written in JSON.
+    pub fn decode(raw: &str) -> Text {
+        Text::repair(&string_bytes(raw))
+    }
+
+    /// Makes text of bytes in which lone surrogates are encoded as UTF-8 would.
+    pub fn repair(bytes: &[u8]) -> Text {
+        let mut out = Text::default();
+        for chunk in bytes.utf8_chunks() {
+            out.text.push_str(chunk.valid());
+            // A surrogate takes three bytes, of which each is invalid by itself; the first is always 0xED.
+            if chunk.invalid().first() == Some(&0xED) {
+                out.text.push(char::REPLACEMENT_CHARACTER);
+                out.surrogates_replaced = true;
+            }
+        }
+        if out.text.contains('\0') {
+            out.text.retain(|character| character != '\0');
+            out.nul_dropped = true;
+        }
+        out
+    }
+
+    /// Keeps the first `max_chars` characters; says whether any were cut.
+    pub fn cut(&mut self, max_chars: usize) -> bool {
+        match self.text.char_indices().nth(max_chars) {
+            Some((end, _)) => {
+                self.text.truncate(end);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Decodes a string whose content is JSON itself. What only an escape can carry there is escaped again, so that the
+/// inner reader sees it where it stands: a lone surrogate and U+0000.
+pub(super) fn decode_json(raw: &str) -> String {
+    let bytes = string_bytes(raw);
+    let mut out = String::with_capacity(bytes.len());
+    let mut rest = bytes.as_ref();
+    while !rest.is_empty() {
+        let valid_until = match std::str::from_utf8(rest) {
+            Ok(valid) => {
+                out.push_str(valid);
+                break;
+            }
+            Err(error) => error.valid_up_to(),
+        };
+        out.push_str(&String::from_utf8_lossy(&rest[..valid_until]));
+        // 0xED, then ten bits of the surrogate in two bytes.
+        let unit = match rest[valid_until..] {
+            [0xED, high, low, ..] => 0xD000 | (u32::from(high & 0x3F) << 6) | u32::from(low & 0x3F),
+            _ => 0xFFFD,
+        };
+        out.push_str(&format!("\\u{unit:04x}"));
+        rest = rest.get(valid_until + 3..).unwrap_or(&[]);
+    }
+    if out.contains('\0') {
+        out.replace('\0', "\\u0000")
+    } else {
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_repaired_where_postgresql_could_not_keep_them() {
+        let plain = Text::decode(r#""ก\n😀""#);
+        assert_eq!(
+            plain,
+            Text {
+                text: "ก\n😀".into(),
+                ..Text::default()
+            }
+        );
+        let broken = Text::decode(r#""a\u0000b\ud83dc\ude00\ud83d\ude00""#);
+        assert_eq!(broken.text, "ab\u{FFFD}c\u{FFFD}😀");
+        assert!(broken.nul_dropped && broken.surrogates_replaced);
+        let twice = Text::decode(r#""\ud83d\ud83d""#);
+        assert_eq!(twice.text, "\u{FFFD}\u{FFFD}");
+    }
+
+    #[test]
+    fn json_inside_of_a_string_keeps_its_surrogates_as_escapes() {
+        assert_eq!(
+            decode_json(r#""[\"a\ud83d\u0000é\"]""#),
+            r#"["a\ud83d\u0000é"]"#
+        );
+        assert_eq!(decode_json(r#""\ude00""#), r"\ude00");
+        assert_eq!(decode_json(r#""plain""#), "plain");
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        let mut text = Text::decode("\"กขค\"");
+        assert!(!text.cut(3));
+        assert!(text.cut(2));
+        assert_eq!(text.text, "กข");
+    }
+
+    #[test]
+    fn walking_over_the_wrong_kind_does_nothing() {
+        let list = parse(" [1, {}] ").unwrap();
+        each_member(list, |_, _| unreachable!("a list has no members"));
+        let mut count = 0;
+        each_element(list, |_| count += 1);
+        assert_eq!(count, 2);
+        let object = parse(r#"{"a":1,"a":[2],"\ud800":null}"#).unwrap();
+        each_element(object, |_| unreachable!("an object has no elements"));
+        let mut names = Vec::new();
+        each_member(object, |name, value| names.push((name.len(), kind(value))));
+        assert_eq!(
+            names,
+            [(1, Kind::Number("1")), (1, Kind::List), (3, Kind::Null)]
+        );
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert!(parse(&deep).is_some());
+        assert!(parse(&deep[1..]).is_none());
+    }
+}
