@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -93,7 +93,9 @@ pub fn extension_is_current(checkout: &Checkout, postgres: &Postgres) -> Result<
     ))
 }
 
-/// Compiles the extension and installs it into the relocated server, which must not run.
+/// Compiles the extension and installs it into the relocated server.
+///
+/// The old library is unlinked, not overwritten, so a running server keeps it until its restart.
 pub fn install_extension(checkout: &Checkout, postgres: &Postgres) -> Result<()> {
     let stamp = extension_stamp(checkout, postgres)?;
     step(
@@ -102,12 +104,12 @@ pub fn install_extension(checkout: &Checkout, postgres: &Postgres) -> Result<()>
         Some("about 2 min when everything is new"),
         "mend what the compiler says, then run the command again",
         |step| {
-            let home = checkout.local.join("pgrx");
-            fs::create_dir_all(&home)?;
+            let pg_config = postgres.bin("pg_config");
+            let home = pgrx_home(checkout, "pgrx", &pg_config)?;
             let mut install = command("cargo");
             install
                 .args(["pgrx", "install", "--profile", "extension", "--pg-config"])
-                .arg(postgres.bin("pg_config"))
+                .arg(&pg_config)
                 .current_dir(checkout.path("pg_carbon"))
                 .env("PATH", path_with_tools(checkout)?)
                 .env("PGRX_HOME", home);
@@ -115,6 +117,17 @@ pub fn install_extension(checkout: &Checkout, postgres: &Postgres) -> Result<()>
             stamp::write(&postgres.server.join("pg_carbon.stamp"), &stamp)
         },
     )
+}
+
+/// A folder of settings that makes `cargo pgrx` use one relocated server.
+pub fn pgrx_home(checkout: &Checkout, name: &str, pg_config: &Path) -> Result<PathBuf> {
+    let home = checkout.local.join(name);
+    fs::create_dir_all(&home)?;
+    fs::write(
+        home.join("config.toml"),
+        format!("[configs]\npg15 = \"{}\"\n", pg_config.display()),
+    )?;
+    Ok(home)
 }
 
 /// Digest of the SQL that CREATE EXTENSION runs, as installed.
@@ -178,7 +191,11 @@ pub fn worker_digest(checkout: &Checkout) -> Result<String> {
     stamp::inputs(
         &paths(
             checkout,
-            &["edge/build/.stamp", "edge/serve.mjs", "edge/package-lock.json"],
+            &[
+                "edge/build/.stamp",
+                "edge/serve.mjs",
+                "edge/package-lock.json",
+            ],
         ),
         &[],
     )

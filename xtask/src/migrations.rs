@@ -200,12 +200,7 @@ pub fn migrate(folder: &Path, url: &str, step: &Step) -> Result<Vec<String>> {
                 .arg("--file")
                 .arg(&migration.path),
         )
-        .with_context(|| {
-            format!(
-                "{} (nothing of it was kept)",
-                migration.path.display()
-            )
-        })?;
+        .with_context(|| format!("{} (nothing of it was kept)", migration.path.display()))?;
     }
     // PostgREST keeps a picture of the schema until it is told.
     step.run(psql(url).args(["--command", "notify pgrst, 'reload schema'"]))?;
@@ -251,7 +246,10 @@ mod tests {
     fn ledger(rows: &[(&str, &str)]) -> Applied {
         rows.iter()
             .map(|(version, checksum)| {
-                ((*version).to_owned(), ((*checksum).to_owned(), String::new()))
+                (
+                    (*version).to_owned(),
+                    ((*checksum).to_owned(), String::new()),
+                )
             })
             .collect()
     }
@@ -259,7 +257,12 @@ mod tests {
     #[test]
     fn names_are_a_time_and_a_topic() {
         assert!(parse_name("20260101120000_first_tables").is_some());
-        for bad in ["2026_x", "20260101120000", "20260101120000_", "20260101120000_A b"] {
+        for bad in [
+            "2026_x",
+            "20260101120000",
+            "20260101120000_",
+            "20260101120000_A b",
+        ] {
             assert!(parse_name(bad).is_none(), "{bad}");
         }
     }

@@ -113,7 +113,10 @@ impl Postgres {
         fs::create_dir_all(&self.data)?;
         fs::create_dir_all(&self.notes)?;
         let password_file = self.notes.join("password");
-        write_private(&password_file, environment.secrets.get("DB_PASSWORD_SUPERUSER")?)?;
+        write_private(
+            &password_file,
+            environment.secrets.get("DB_PASSWORD_SUPERUSER")?,
+        )?;
         if let Some(user) = self.user {
             for path in [&self.data, &password_file] {
                 std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))?;
@@ -143,6 +146,7 @@ impl Postgres {
     pub fn service(&self, environment: &Environment) -> Result<Service> {
         let port = environment.ports.db;
         let settings = self.configure(port)?;
+        let extension = fs::read_to_string(self.server.join("pg_carbon.stamp")).unwrap_or_default();
         Ok(Service {
             name: "postgres",
             program: self.bin("postgres"),
@@ -160,7 +164,8 @@ impl Postgres {
             deadline: Duration::from_secs(30),
             // "Fast": sessions are ended, data is flushed.
             stop_signal: Signal::INT,
-            inputs: format!("{settings}{HBA}"),
+            // A new extension counts as well: sessions keep the library they have loaded.
+            inputs: format!("{settings}{HBA}{extension}"),
         })
     }
 
@@ -237,7 +242,10 @@ fn split_password(url: &str) -> (String, Option<String>) {
         let end = rest.find('/').unwrap_or(rest.len());
         let at = rest[..end].rfind('@')?;
         let (user, password) = rest[..at].split_once(':')?;
-        Some((format!("{scheme}://{user}{}", &rest[at..]), decode(password)))
+        Some((
+            format!("{scheme}://{user}{}", &rest[at..]),
+            decode(password),
+        ))
     });
     match parts {
         Some((address, password)) => (address, Some(password)),

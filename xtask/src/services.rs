@@ -89,10 +89,7 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
     let ports = &environment.ports;
     let secrets = &environment.secrets;
     let supabase = Environment::http(ports.supabase);
-    let hook = format!(
-        "{}/api/v1/hooks/send-sms",
-        Environment::http(ports.api)
-    );
+    let hook = format!("{}/api/v1/hooks/send-sms", Environment::http(ports.api));
     let mut service = service("auth", carbon_local(checkout), ports.auth, "/health");
     service.port_variable = "PORT_AUTH";
     service.env = pairs([
@@ -101,7 +98,10 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
         ("API_EXTERNAL_URL", format!("{supabase}/auth/v1")),
         ("GOTRUE_SITE_URL", Environment::http(ports.api)),
         ("GOTRUE_DB_DRIVER", "postgres".to_owned()),
-        ("GOTRUE_DB_DATABASE_URL", environment.db_url("supabase_auth_admin")?),
+        (
+            "GOTRUE_DB_DATABASE_URL",
+            environment.db_url("supabase_auth_admin")?,
+        ),
         ("GOTRUE_JWT_SECRET", secrets.get("JWT_SECRET")?.to_owned()),
         ("GOTRUE_JWT_EXP", "3600".to_owned()),
         ("GOTRUE_JWT_AUD", "authenticated".to_owned()),
@@ -119,10 +119,19 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
         ("GOTRUE_SMS_MAX_FREQUENCY", "1s".to_owned()),
         ("GOTRUE_HOOK_SEND_SMS_ENABLED", "true".to_owned()),
         ("GOTRUE_HOOK_SEND_SMS_URI", hook),
-        ("GOTRUE_HOOK_SEND_SMS_SECRETS", secrets.get("HOOK_SECRET")?.to_owned()),
+        (
+            "GOTRUE_HOOK_SEND_SMS_SECRETS",
+            secrets.get("HOOK_SECRET")?.to_owned(),
+        ),
         ("GOTRUE_SESSIONS_INACTIVITY_TIMEOUT", "168h".to_owned()),
-        ("GOTRUE_SECURITY_REFRESH_TOKEN_ROTATION_ENABLED", "true".to_owned()),
-        ("GOTRUE_SECURITY_REFRESH_TOKEN_REUSE_INTERVAL", "10".to_owned()),
+        (
+            "GOTRUE_SECURITY_REFRESH_TOKEN_ROTATION_ENABLED",
+            "true".to_owned(),
+        ),
+        (
+            "GOTRUE_SECURITY_REFRESH_TOKEN_REUSE_INTERVAL",
+            "10".to_owned(),
+        ),
         // Tries and messages are counted by the Worker; these only have to stay out of its way.
         ("GOTRUE_RATE_LIMIT_SMS_SENT", "1000000".to_owned()),
         ("GOTRUE_RATE_LIMIT_OTP", "1000000".to_owned()),
@@ -161,7 +170,10 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
         ("PGRST_DB_ANON_ROLE", "anon".to_owned()),
         ("PGRST_DB_POOL", "20".to_owned()),
         ("PGRST_DB_MAX_ROWS", "1000".to_owned()),
-        ("PGRST_JWT_SECRET", environment.secrets.get("JWT_SECRET")?.to_owned()),
+        (
+            "PGRST_JWT_SECRET",
+            environment.secrets.get("JWT_SECRET")?.to_owned(),
+        ),
         ("PGRST_JWT_AUD", "authenticated".to_owned()),
         ("PGRST_SERVER_HOST", "127.0.0.1".to_owned()),
         ("PGRST_SERVER_PORT", port.to_string()),
@@ -187,8 +199,14 @@ pub fn gateway(checkout: &Checkout, environment: &Environment) -> Result<Service
         ("REST_UPSTREAM", Environment::http(ports.rest)),
         ("AUTH_UPSTREAM", Environment::http(ports.auth)),
         ("ANON_KEY", secrets.get("ANON_KEY")?.to_owned()),
-        ("SERVICE_ROLE_KEY", secrets.get("SERVICE_ROLE_KEY")?.to_owned()),
-        ("PUBLISHABLE_KEY", secrets.get("PUBLISHABLE_KEY")?.to_owned()),
+        (
+            "SERVICE_ROLE_KEY",
+            secrets.get("SERVICE_ROLE_KEY")?.to_owned(),
+        ),
+        (
+            "PUBLISHABLE_KEY",
+            secrets.get("PUBLISHABLE_KEY")?.to_owned(),
+        ),
         ("SECRET_KEY", secrets.get("SECRET_KEY")?.to_owned()),
         ("EDGE_SECRETS", secrets.get("EDGE_SECRET")?.to_owned()),
     ]);
@@ -215,12 +233,20 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     let ports = &environment.ports;
     let secrets = &environment.secrets;
     let supabase = Environment::http(ports.supabase);
-    let mut service = service("edge", PathBuf::from("node"), ports.api, "/api/v1/health/ready");
+    let mut service = service(
+        "edge",
+        PathBuf::from("node"),
+        ports.api,
+        "/api/v1/health/ready",
+    );
     service.port_variable = "PORT_API";
     service.args = vec![checkout.path("edge/serve.mjs").display().to_string()];
     service.env = pairs([
         ("PORT_API", ports.api.to_string()),
-        ("EDGE_PERSIST", checkout.local.join("edge").display().to_string()),
+        (
+            "EDGE_PERSIST",
+            checkout.local.join("edge").display().to_string(),
+        ),
         ("ENVIRONMENT", "local".to_owned()),
         ("SUPABASE_URL", supabase.clone()),
         ("JWT_ISSUER", format!("{supabase}/auth/v1")),

@@ -59,7 +59,10 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
     }
     let any = start(checkout, &environment)?;
     environment.write(checkout)?;
-    println!("\nEverything answers, after {}:", seconds(started.elapsed()));
+    println!(
+        "\nEverything answers, after {}:",
+        seconds(started.elapsed())
+    );
     let ports = &environment.ports;
     for (what, port, path) in [
         ("edge API", ports.api, "/api/v1"),
@@ -68,7 +71,10 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
     ] {
         println!("  {what:<20} {}{path}", Environment::http(port));
     }
-    println!("  {:<20} 127.0.0.1:{}, database postgres", "PostgreSQL", ports.db);
+    println!(
+        "  {:<20} 127.0.0.1:{}, database postgres",
+        "PostgreSQL", ports.db
+    );
     println!("  {:<20} .local/env", "keys and addresses");
     Ok(any)
 }
@@ -90,7 +96,10 @@ fn install_and_build(checkout: &Checkout) -> Result<()> {
                     result
                 })
             })
-            .map(|lane| lane.join().unwrap_or_else(|_| Err(anyhow!("a lane panicked"))))
+            .map(|lane| {
+                lane.join()
+                    .unwrap_or_else(|_| Err(anyhow!("a lane panicked")))
+            })
     });
     // The failure with advice is the cause; the other lane was only ended because of it.
     let mut errors: Vec<anyhow::Error> = results.into_iter().filter_map(Result::err).collect();
@@ -129,8 +138,6 @@ fn build_for_database(checkout: &Checkout) -> Result<()> {
         )?;
     }
     if !artifacts::extension_is_current(checkout, &postgres)? {
-        // Replacing a library under a server that has it loaded ends the server, and badly.
-        stop_one(checkout, "postgres")?;
         artifacts::install_extension(checkout, &postgres)?;
     }
     Ok(())
@@ -185,7 +192,11 @@ fn ensure(checkout: &Checkout, service: &Service) -> Result<bool> {
     let started = Instant::now();
     let outcome = service.ensure(checkout)?;
     if outcome == Outcome::Started {
-        println!("  ✓ {} answers {}", service.name, seconds(started.elapsed()));
+        println!(
+            "  ✓ {} answers {}",
+            service.name,
+            seconds(started.elapsed())
+        );
     }
     Ok(outcome == Outcome::Started)
 }
@@ -331,7 +342,10 @@ pub fn status(checkout: &Checkout) -> Result<()> {
             Some(_) => "runs, does not answer",
         };
         let pid = process.map_or_else(|| "-".to_owned(), |process| process.pid.to_string());
-        println!("  {:<10} {pid:>8} {:>6}  {state}", service.name, service.port);
+        println!(
+            "  {:<10} {pid:>8} {:>6}  {state}",
+            service.name, service.port
+        );
     }
     Ok(())
 }
@@ -359,7 +373,10 @@ pub fn logs(checkout: &Checkout, name: Option<&str>, follow: bool) -> Result<()>
     let names: Vec<&str> = match name {
         None => services::NAMES.to_vec(),
         Some(name) if services::NAMES.contains(&name) => vec![name],
-        Some(name) => bail!("no service {name:?}; there are {}", services::NAMES.join(", ")),
+        Some(name) => bail!(
+            "no service {name:?}; there are {}",
+            services::NAMES.join(", ")
+        ),
     };
     let files: Vec<_> = names
         .into_iter()
@@ -371,7 +388,8 @@ pub fn logs(checkout: &Checkout, name: Option<&str>, follow: bool) -> Result<()>
         return Ok(());
     }
     let mut tail = command("tail");
-    tail.arg("-n").arg(if files.len() == 1 { "100" } else { "20" });
+    tail.arg("-n")
+        .arg(if files.len() == 1 { "100" } else { "20" });
     if follow {
         tail.arg("-F");
     }

@@ -135,16 +135,25 @@ fn from_debian(checkout: &Checkout, step: &Step) -> Result<()> {
 /// Names with versions in them (libstd-rust-web-1.96, libllvm22) change with each release of the
 /// archive, which keeps only its newest, so they are asked for and not written down here.
 fn wanted_packages() -> Result<BTreeSet<String>> {
-    let mut wanted: BTreeSet<String> =
-        ["rustc-web", "cargo-web", "rust-web-src", "libstd-rust-web-dev"]
-            .map(str::to_owned)
-            .into();
+    let mut wanted: BTreeSet<String> = [
+        "rustc-web",
+        "cargo-web",
+        "rust-web-src",
+        "libstd-rust-web-dev",
+    ]
+    .map(str::to_owned)
+    .into();
     let mut unseen: Vec<String> = wanted.iter().cloned().collect();
     while !unseen.is_empty() {
         let answer = text(
             command("apt-cache")
                 .args(["depends", "--no-suggests", "--no-recommends"])
-                .args(["--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"])
+                .args([
+                    "--no-conflicts",
+                    "--no-breaks",
+                    "--no-replaces",
+                    "--no-enhances",
+                ])
                 .args(&unseen),
         )?;
         unseen.clear();
@@ -223,9 +232,10 @@ fn build_library(home: &Path, prefix: &Path, step: &Step) -> Result<()> {
     fs::create_dir_all(&unfinished)?;
     for entry in fs::read_dir(&built).with_context(|| built.display().to_string())? {
         let path = entry?.path();
-        if let (Some(name), Some("rlib")) =
-            (path.file_name(), path.extension().and_then(|end| end.to_str()))
-        {
+        if let (Some(name), Some("rlib")) = (
+            path.file_name(),
+            path.extension().and_then(|end| end.to_str()),
+        ) {
             fs::copy(&path, unfinished.join(name))?;
         }
     }
