@@ -1,0 +1,312 @@
+//! What a signed-in user does with the own account: reading and changing it, signing out; and signing up
+//! without a name.
+
+use super::Server;
+use super::audit::{self, Actor};
+use super::db;
+use super::error::{ApiError, ApiResult};
+use super::http::{Call, Reply};
+use super::otp::{self, Purpose, check_channel, message_id, normal_phone};
+use super::session;
+use super::tokens::{self, Claims};
+use super::user::{self, By, Lock, NewUser, Object, User};
+use chrono::Utc;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// The caller of a request with a valid access token.
+pub struct Caller {
+    /// The account.
+    pub user: User,
+    /// The session the token belongs to; none for tokens that were not issued by a sign-in.
+    pub session: Option<Uuid>,
+    /// The token's claims.
+    pub claims: Claims,
+}
+
+/// Reads the bearer token's claims.
+pub fn claims(server: &Server, call: &Call) -> ApiResult<Claims> {
+    let now = Utc::now().timestamp_micros() as f64 / 1e6;
+    tokens::verify(&server.config.jwt_secret, call.bearer()?, now)
+}
+
+/// Finds the caller. A token outlives neither its session nor its user, and a banned user has no use of it.
+pub async fn caller(server: &Server, call: &Call) -> ApiResult<Caller> {
+    let claims = claims(server, call)?;
+    if claims.sub.is_empty() {
+        return Err(ApiError::new(
+            403,
+            "bad_jwt",
+            "invalid claim: missing sub claim",
+        ));
+    }
+    let not_a_uuid = |_| ApiError::new(400, "bad_jwt", "invalid claim: sub claim must be a UUID");
+    let id: Uuid = claims.sub.parse().map_err(not_a_uuid)?;
+    let client = server.pool.get().await?;
+    let user = user::find(&client, By::Id(id), Lock::No).await?;
+    let gone = || {
+        ApiError::new(
+            403,
+            "user_not_found",
+            "User from sub claim in JWT does not exist",
+        )
+    };
+    let user = user.ok_or_else(gone)?;
+    let mut session = None;
+    if !claims.session_id.is_empty() {
+        let not_a_uuid = |_| {
+            ApiError::new(
+                403,
+                "bad_jwt",
+                "invalid claim: session_id claim must be a UUID",
+            )
+        };
+        let id: Uuid = claims.session_id.parse().map_err(not_a_uuid)?;
+        if !id.is_nil() {
+            let found =
+                db::optional(&client, "select 1 from auth.sessions where id = $1", &[&id]).await?;
+            let gone = || {
+                ApiError::new(
+                    403,
+                    "session_not_found",
+                    "Session from session_id claim in JWT does not exist",
+                )
+            };
+            found.ok_or_else(gone)?;
+            session = Some(id);
+        }
+    }
+    if user.is_banned() {
+        return Err(ApiError::new(403, "user_banned", "User is banned"));
+    }
+    Ok(Caller {
+        user,
+        session,
+        claims,
+    })
+}
+
+/// GET /user
+pub async fn read(server: &Server, call: &Call) -> ApiResult<Reply> {
+    let caller = caller(server, call).await?;
+    if caller.claims.audience() != Some(server.audience(call, Some(&caller.claims)).as_str()) {
+        return Err(ApiError::invalid(
+            "Token audience doesn't match request audience",
+        ));
+    }
+    Reply::json(&caller.user)
+}
+
+/// 422 phone_exists.
+pub fn phone_exists() -> ApiError {
+    ApiError::new(
+        422,
+        "phone_exists",
+        "A user with this phone number has already been registered",
+    )
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UpdateParams {
+    email: String,
+    password: String,
+    phone: String,
+    channel: String,
+    data: Object,
+    app_metadata: Option<Object>,
+}
+
+/// PUT /user
+pub async fn update(server: &Server, call: &Call) -> ApiResult<Reply> {
+    let mut caller = caller(server, call).await?;
+    let params: UpdateParams = call.json()?;
+    if params.app_metadata.is_some() {
+        return Err(ApiError::new(
+            403,
+            "not_admin",
+            "Updating app_metadata requires admin privileges",
+        ));
+    }
+    if !params.password.is_empty() {
+        return Err(ApiError::new(
+            422,
+            "validation_failed",
+            "Passwords are not kept here",
+        ));
+    }
+    if !params.email.is_empty() && normal_email_differs(&params.email, &caller.user) {
+        return Err(ApiError::new(
+            422,
+            "email_provider_disabled",
+            "Email changes are disabled",
+        ));
+    }
+    let aud = server.audience(call, Some(&caller.claims));
+    let mut client = server.pool.get().await?;
+    let tx = client.transaction().await?;
+    let mut new_phone = None;
+    if !params.phone.is_empty() {
+        let phone = normal_phone(&params.phone)?;
+        check_channel(&params.channel)?;
+        if phone != caller.user.phone {
+            if user::find(&tx, By::Phone(&phone, &aud), Lock::No)
+                .await?
+                .is_some()
+            {
+                return Err(phone_exists());
+            }
+            new_phone = Some(phone);
+        }
+    }
+    if !params.data.is_empty() {
+        user::merge_user_metadata(&tx, caller.user.id, &params.data).await?;
+    }
+    if let Some(phone) = new_phone {
+        otp::send(
+            server,
+            call,
+            &tx,
+            &mut caller.user,
+            &phone,
+            Purpose::PhoneChange,
+        )
+        .await?;
+    }
+    audit::write(&tx, Actor::User(&caller.user), "user_modified", Value::Null).await?;
+    let user = user::reload(&tx, caller.user.id).await?;
+    tx.commit().await?;
+    Reply::json(&user)
+}
+
+fn normal_email_differs(email: &str, user: &User) -> bool {
+    email.to_lowercase() != user.email
+}
+
+/// POST /logout?scope=global|local|others
+pub async fn logout(server: &Server, call: &Call) -> ApiResult<Reply> {
+    let caller = caller(server, call).await?;
+    let everywhere =
+        "delete from auth.sessions where user_id = $1 and $2::uuid is distinct from $3";
+    let sql = match call.param("scope").unwrap_or_default() {
+        "" | "global" => everywhere,
+        "local" => {
+            "delete from auth.sessions where user_id = $1 and $2::uuid is distinct from $3 and id = $2"
+        }
+        "others" => {
+            "delete from auth.sessions where user_id = $1 and $2::uuid is distinct from $3 and id <> $2"
+        }
+        other => {
+            return Err(ApiError::invalid(format!(
+                "Unsupported logout scope {other:?}"
+            )));
+        }
+    };
+    // A token without a session cannot say which one is meant: it ends all of them.
+    let sql = if caller.session.is_none() {
+        everywhere
+    } else {
+        sql
+    };
+    let mut client = server.pool.get().await?;
+    let tx = client.transaction().await?;
+    audit::write(&tx, Actor::User(&caller.user), "logout", Value::Null).await?;
+    db::execute(&tx, sql, &[&caller.user.id, &caller.session, &Uuid::nil()]).await?;
+    tx.commit().await?;
+    Ok(Reply::empty())
+}
+
+/// GET /reauthenticate: a code to the user's own phone.
+pub async fn reauthenticate(server: &Server, call: &Call) -> ApiResult<Reply> {
+    let mut caller = caller(server, call).await?;
+    let phone = caller.user.phone.clone();
+    if phone.is_empty() {
+        return Err(ApiError::invalid(
+            "Reauthentication requires the user to have an email or a phone number",
+        ));
+    }
+    if caller.user.phone_confirmed_at.is_none() {
+        return Err(ApiError::new(
+            422,
+            "phone_not_confirmed",
+            "Please verify your phone first.",
+        ));
+    }
+    let mut client = server.pool.get().await?;
+    let tx = client.transaction().await?;
+    audit::write(
+        &tx,
+        Actor::User(&caller.user),
+        "user_reauthenticate_requested",
+        Value::Null,
+    )
+    .await?;
+    let test = otp::send(
+        server,
+        call,
+        &tx,
+        &mut caller.user,
+        &phone,
+        Purpose::Reauthentication,
+    )
+    .await?;
+    tx.commit().await?;
+    Reply::json(&message_id(test))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SignupParams {
+    email: String,
+    phone: String,
+    data: Object,
+}
+
+/// POST /signup: without a phone and an address an anonymous user. The other two need passwords, which
+/// nobody has here.
+pub async fn signup(server: &Server, call: &Call) -> ApiResult<Reply> {
+    let params: SignupParams = call.json()?;
+    let config = &server.config;
+    if !params.email.is_empty() {
+        return Err(ApiError::new(
+            400,
+            "email_provider_disabled",
+            "Email signups are disabled",
+        ));
+    }
+    if !params.phone.is_empty() {
+        return Err(ApiError::invalid(
+            "Signups by phone and password are not offered: ask for a code",
+        ));
+    }
+    if !config.anonymous_enabled {
+        return Err(ApiError::new(
+            422,
+            "anonymous_provider_disabled",
+            "Anonymous sign-ins are disabled",
+        ));
+    }
+    if config.signup_disabled {
+        return Err(ApiError::new(
+            422,
+            "signup_disabled",
+            "Signups not allowed for this instance",
+        ));
+    }
+    let aud = server.audience(call, None);
+    let mut client = server.pool.get().await?;
+    let tx = client.transaction().await?;
+    let new = NewUser {
+        aud: &aud,
+        role: &config.default_role,
+        app_metadata: json!({}),
+        user_metadata: params.data,
+        is_anonymous: true,
+        ..NewUser::default()
+    };
+    let id = user::insert(&tx, new).await?;
+    let reply = session::begin(server, call, &tx, id, "anonymous").await?;
+    tx.commit().await?;
+    Ok(reply)
+}

@@ -1,0 +1,123 @@
+//! Errors of the Auth API and the one place that turns them into answers.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+/// The header by which clients choose the newer shape of errors.
+pub const API_VERSION_HEADER: &str = "x-supabase-api-version";
+const API_VERSION_2024: &str = "2024-01-01";
+
+/// An answer that is not a success. `code` is one of Supabase Auth's error codes; empty when a hook's own
+/// refusal is passed on, which has none.
+#[derive(Debug)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable token for programs.
+    pub code: &'static str,
+    /// English sentence for people. Never holds a phone, a code or a token.
+    pub message: String,
+    /// SQLSTATE and constraint when the database refused; for the log and for callers that retry.
+    pub database: Option<String>,
+}
+
+/// What every handler returns on failure.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    /// An error with any status and code.
+    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            database: None,
+        }
+    }
+
+    /// 400 validation_failed.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(400, "validation_failed", message)
+    }
+
+    /// 500 unexpected_failure.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(500, "unexpected_failure", message)
+    }
+
+    /// 403 otp_expired: wrong, used and expired codes look the same from outside.
+    pub fn otp_expired() -> Self {
+        Self::new(403, "otp_expired", "Token has expired or is invalid")
+    }
+
+    /// 403 bad_jwt.
+    pub fn bad_jwt(message: &str) -> Self {
+        Self::new(403, "bad_jwt", format!("invalid JWT: {message}"))
+    }
+
+    /// Whether the database refused a second row with the same value.
+    pub fn is_unique_violation(&self) -> bool {
+        self.database
+            .as_deref()
+            .is_some_and(|text| text.starts_with("23505"))
+    }
+
+    /// The answer, in the shape that the request's API version asks for.
+    pub fn into_response(self, api_version: Option<&HeaderValue>) -> Response<Body> {
+        let newer = api_version
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|v| v >= API_VERSION_2024);
+        let code = match (self.code, self.status) {
+            ("", 500) => "unexpected_failure",
+            ("", _) => "unknown",
+            (code, _) => code,
+        };
+        let body = if newer {
+            json!({ "code": code, "message": self.message })
+        } else {
+            json!({ "code": self.status, "error_code": code, "msg": self.message })
+        };
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = super::http::json_response(status, &body);
+        if !self.code.is_empty() {
+            response
+                .headers_mut()
+                .insert("x-sb-error-code", HeaderValue::from_static(self.code));
+        }
+        if newer {
+            response.headers_mut().insert(
+                API_VERSION_HEADER,
+                HeaderValue::from_static(API_VERSION_2024),
+            );
+        }
+        response
+    }
+}
+
+impl From<tokio_postgres::Error> for ApiError {
+    /// Keeps SQLSTATE and constraint only: PostgreSQL's DETAIL quotes values, and those may be phones.
+    fn from(error: tokio_postgres::Error) -> Self {
+        let database = match error.as_db_error() {
+            Some(db) => format!(
+                "{} {}",
+                db.code().code(),
+                db.constraint().unwrap_or_default()
+            ),
+            None => "connection".to_owned(),
+        };
+        Self {
+            database: Some(database),
+            ..Self::internal("Database error")
+        }
+    }
+}
+
+impl From<deadpool_postgres::PoolError> for ApiError {
+    fn from(_: deadpool_postgres::PoolError) -> Self {
+        Self {
+            database: Some("pool".to_owned()),
+            ..Self::new(503, "unexpected_failure", "Database not available")
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! x
+use crate::settings::Settings;
+pub async fn run(_: &Settings) -> Result<(), String> {
+    Ok(())
+}
