@@ -34,6 +34,18 @@ comment on function normalize_phone(text, text) is
     'A Thai mobile number as +66…, however it was typed; country_code is meant where the number has none. 22023 carbon.phone_… for anything else.';
 comment on function entry_identity(text, text, text, integer, timestamptz) is
     'What makes two occurrences of an entry the same one: 16 bytes of SHA-256 over id (may be NULL), category, method, grams and instant, as a uuid.';
+comment on function parse_entries(jsonb, timestamptz) is
+    'Validates a list of at most 500 entries as clients send them: one row each, ordinal from 1, columns of a good one (weight_kg rounded half up to grams, logged_at or now), or errors [{field, token, code, message_th, message_en}]. No row for a NULL argument. 22023 carbon.not_a_list, carbon.batch_too_large, carbon.entry_too_large.';
+comment on function parse_entries_text(text, timestamptz) is
+    'The same from JSON text. What carbon.parse_entries calls.';
+comment on function parse_profile_changes(jsonb) is
+    'Validates and normalises changes of a profile (missing = unchanged, null clears). 22023 with the token of the first bad field. Whether a user name is taken or a time zone exists is not looked at.';
+comment on function parse_profile_changes_text(text) is
+    'The same from JSON text to JSON text. What carbon.parse_profile_changes calls.';
+comment on function parse_migration(text, timestamptz) is
+    'Reads an old diary: {"local_storage": {key: string}, "device_id"?} or {"waste_entries": […], …}. Answers received = entries + duplicates + rejected_count, with the entries to import, rejections and adjustments (1,000 listed of each), unreadable keys, claims, preferences. Never holds U+0000. 22023 carbon.migration_unreadable for neither form.';
+comment on function parse_migration_text(text, timestamptz) is
+    'The same as JSON text. What carbon.parse_migration calls.';
 comment on function factors() is
     'Every compiled factor: set, category, method, names, credits per kilogram, kilograms CO2e per kilogram, basis. The truth behind the table waste_factors.';
 comment on function categories() is

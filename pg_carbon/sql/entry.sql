@@ -21,7 +21,9 @@ returns table (
 language sql immutable parallel safe rows 20
 begin atomic
     select parsed.ordinal, parsed.category_id, parsed.disposal_method, parsed.weight_kg, parsed.logged_at,
-           parsed.location_lat, parsed.location_lng, parsed.notes, parsed.place, parsed.image_id,
+           parsed.location_lat, parsed.location_lng, parsed.notes, parsed.place, parsed.image_id::uuid,
            parsed.device_id, parsed.offline_id, parsed.errors
     from @extschema@.parse_entries_text(entries::text, now) as parsed;
 end;
+
+alter function parse_entries_text(text, timestamptz) rows 20;

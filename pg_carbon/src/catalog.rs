@@ -5,7 +5,7 @@
 mod tests {
     use pgrx::prelude::*;
 
-    use crate::testing::one;
+    use crate::testing::{one, plan};
 
     /// The functions and aggregates of the extension, without those of its tests.
     const OURS: &str = "from pg_catalog.pg_proc p
@@ -14,15 +14,19 @@ mod tests {
         where p.pronamespace = 'carbon'::regnamespace";
 
     fn listed(query: &str) -> String {
-        one(&format!("select coalesce(string_agg(x, ', ' order by x), '') from ({query}) t(x)"))
+        one(&format!(
+            "select coalesce(string_agg(x, ', ' order by x), '') from ({query}) t(x)"
+        ))
     }
 
     #[pg_test]
     fn default_version_is_the_version_of_the_crate() {
-        let version: String =
-            one("select default_version from pg_catalog.pg_available_extensions where name = 'pg_carbon'");
+        let version: String = one(
+            "select default_version from pg_catalog.pg_available_extensions where name = 'pg_carbon'",
+        );
         assert_eq!(version, env!("CARGO_PKG_VERSION"));
-        let installed: String = one("select extversion from pg_catalog.pg_extension where extname = 'pg_carbon'");
+        let installed: String =
+            one("select extversion from pg_catalog.pg_extension where extname = 'pg_carbon'");
         assert_eq!(installed, version);
     }
 
@@ -46,15 +50,18 @@ mod tests {
 
     #[pg_test]
     fn only_functions_with_a_use_for_null_are_called_with_it() {
-        let called_with_null =
-            listed(&format!("select p.proname::text {OURS} and not p.proisstrict and p.prokind = 'f'"));
+        let called_with_null = listed(&format!(
+            "select p.proname::text {OURS} and not p.proisstrict and p.prokind = 'f'"
+        ));
         // An entry may have no id; the wrapper around a set must not be strict to be inlined.
         assert_eq!(called_with_null, "entry_identity, parse_entries");
     }
 
     #[pg_test]
     fn nobody_is_definer_and_nothing_lies_outside_the_schema() {
-        let definers = listed(&format!("select p.proname::text {OURS} and (p.prosecdef or p.proconfig is not null)"));
+        let definers = listed(&format!(
+            "select p.proname::text {OURS} and (p.prosecdef or p.proconfig is not null)"
+        ));
         assert_eq!(definers, "");
         let elsewhere = listed(
             "select pg_catalog.pg_describe_object(d.classid, d.objid, 0) from pg_catalog.pg_depend d
@@ -70,23 +77,17 @@ mod tests {
 
     #[pg_test]
     fn the_wrappers_over_grams_are_inlined() {
-        Spi::run("create temp table probe (category text, method text, weight_kg numeric)").unwrap();
+        Spi::run("create temp table probe (category text, method text, weight_kg numeric)")
+            .unwrap();
         for function in ["credits", "co2e_kg", "co2e_avoided_kg"] {
-            let plan: Vec<String> = Spi::connect(|client| {
-                client
-                    .select(
-                        &format!(
-                            "explain (verbose, costs off) select carbon.{function}(category, method, weight_kg) from probe"
-                        ),
-                        None,
-                        &[],
-                    )
-                    .unwrap()
-                    .map(|row| row.get::<String>(1).unwrap().unwrap())
-                    .collect()
-            });
-            let plan = plan.join("\n");
+            let plan = plan(&format!(
+                "select carbon.{function}(category, method, weight_kg) from probe"
+            ));
             assert!(!plan.contains(&format!("{function}(category")), "{plan}");
+            assert!(plan.contains("grams(category"), "{plan}");
         }
+        Spi::run("create temp table instants (instant timestamptz)").unwrap();
+        let plan = plan("select carbon.local_date(instant, 'Asia/Bangkok') from instants");
+        assert!(!plan.contains("local_date"), "{plan}");
     }
 }

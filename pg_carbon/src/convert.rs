@@ -16,7 +16,8 @@ pub fn to_chrono(instant: TimestampWithTimeZone) -> Option<DateTime<Utc>> {
     if !instant.is_finite() {
         return None;
     }
-    DateTime::from_timestamp(EPOCH_2000_SECS, 0)?.checked_add_signed(TimeDelta::microseconds(microseconds))
+    DateTime::from_timestamp(EPOCH_2000_SECS, 0)?
+        .checked_add_signed(TimeDelta::microseconds(microseconds))
 }
 
 /// The instant as PostgreSQL has it, cut to microseconds; `None` outside of its range.

@@ -25,4 +25,136 @@ fn credits_for_grams(category: &str, method: &str, weight_grams: i32, factor_set
     credit::credits(factors, category, method, weight).or_raise()
 }
 
-extension_sql_file!("../sql/credit.sql", name = "credits", requires = [credits_for_grams]);
+extension_sql_file!(
+    "../sql/credit.sql",
+    name = "credits",
+    requires = [credits_for_grams]
+);
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::testing::{failure, is_null, one, refused_with};
+
+    #[pg_test]
+    fn credits_by_kilograms_and_by_grams_agree() {
+        assert_eq!(
+            one::<i32>("select carbon.credits('food_waste', 'composted', 1.234)"),
+            27
+        );
+        assert_eq!(
+            one::<i32>(
+                "select carbon.credits_for_grams('food_waste', 'composted', 1234, carbon.current_factor_set())"
+            ),
+            27
+        );
+        // -25 × 0.1 = -2.5: halves go towards +∞.
+        assert_eq!(
+            one::<i32>("select carbon.credits('food_waste', 'disposed', 0.1)"),
+            -2
+        );
+    }
+
+    #[pg_test]
+    fn weights_are_rounded_half_up_before_they_are_checked() {
+        assert_eq!(
+            one::<i32>("select carbon.credits('food_waste', 'reduced', 0.0095)"),
+            0
+        );
+        assert_eq!(
+            one::<i32>("select carbon.credits('food_waste', 'composted', 100.00049)"),
+            2200
+        );
+        for weight in ["0.00949", "100.0005", "0", "-1"] {
+            let statement = format!("select carbon.credits('food_waste', 'composted', {weight})");
+            assert_eq!(refused_with(&statement), "carbon.weight_out_of_range");
+        }
+    }
+
+    #[pg_test]
+    fn unknown_names_are_refused_by_name() {
+        assert_eq!(
+            refused_with("select carbon.credits('gold', 'composted', 1)"),
+            "carbon.unknown_category"
+        );
+        assert_eq!(
+            refused_with("select carbon.credits('food_waste', 'melted', 1)"),
+            "carbon.unknown_method"
+        );
+        assert_eq!(
+            refused_with("select carbon.credits('food_waste', 'composted', 1, 'x')"),
+            "carbon.unknown_factor_set"
+        );
+    }
+
+    #[pg_test]
+    fn an_error_has_state_message_token_and_thai_hint() {
+        let failure = failure("select carbon.credits('gold', 'composted', 1)");
+        assert_eq!(failure.state, "22023");
+        assert_eq!(
+            failure.message,
+            "category_id: There is no such waste category."
+        );
+        assert_eq!(failure.detail, "carbon.unknown_category");
+        assert_eq!(failure.hint, "ไม่มีประเภทขยะนี้");
+    }
+
+    #[pg_test]
+    fn more_grams_than_an_integer_holds_is_an_overflow() {
+        assert_eq!(
+            failure("select carbon.credits('food_waste', 'composted', 1e12)").state,
+            "22003"
+        );
+    }
+
+    #[pg_test]
+    fn any_null_gives_null() {
+        for arguments in [
+            "null, 'composted', 1",
+            "'food_waste', null, 1",
+            "'food_waste', 'composted', null",
+            "'food_waste', 'composted', 1, null",
+        ] {
+            for function in ["credits", "co2e_kg", "co2e_avoided_kg"] {
+                assert!(
+                    is_null(&format!("select carbon.{function}({arguments})")),
+                    "{function}({arguments})"
+                );
+            }
+        }
+    }
+
+    #[pg_test]
+    fn generated_columns_can_be_made_of_the_functions() {
+        Spi::run(
+            "create temp table entries (
+                category_id text, disposal_method text, weight_kg numeric(8, 3), factor_set text default carbon.current_factor_set(),
+                logged_at timestamptz, time_zone text default 'Asia/Bangkok',
+                carbon_credits integer not null generated always as (carbon.credits(category_id, disposal_method, weight_kg, factor_set)) stored,
+                co2e_kg numeric(14, 6) not null generated always as (carbon.co2e_kg(category_id, disposal_method, weight_kg, factor_set)) stored,
+                co2e_avoided_kg numeric(14, 6) not null generated always as (carbon.co2e_avoided_kg(category_id, disposal_method, weight_kg, factor_set)) stored,
+                local_date date not null generated always as (carbon.local_date(logged_at, time_zone)) stored)",
+        )
+        .unwrap();
+        Spi::run("insert into entries values ('food_waste', 'composted', 1.234, default, '2024-05-31 17:00Z')").unwrap();
+        let row = "select concat_ws(' ', carbon_credits, co2e_kg, co2e_avoided_kg, local_date) from entries";
+        assert_eq!(one::<String>(row), "27 0.410428 2.711592 2024-06-01");
+        Spi::run("update entries set weight_kg = 0.5, time_zone = 'UTC'").unwrap();
+        assert_eq!(one::<String>(row), "11 0.166300 1.098700 2024-05-31");
+        assert_eq!(
+            refused_with("update entries set disposal_method = 'melted'"),
+            "carbon.unknown_method"
+        );
+    }
+
+    #[pg_test]
+    fn workers_may_compute_credits() {
+        Spi::run("set local max_parallel_workers_per_gather = 2; set local parallel_setup_cost = 0; set local parallel_tuple_cost = 0;
+                  set local min_parallel_table_scan_size = 0").unwrap();
+        Spi::run("create table weights as select 10 + g as grams from generate_series(1, 50000) g; analyze weights").unwrap();
+        let query = "select sum(carbon.credits_for_grams('food_waste', 'composted', grams, 'tgo-app-2024')) from weights";
+        assert!(crate::testing::plan(query).contains("Partial Aggregate"));
+    }
+}

@@ -13,7 +13,9 @@ fn sqlstate(error: DomainError) -> PgSqlErrorCode {
     match error {
         DomainError::UsernameTaken => PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
         DomainError::UnknownUser => PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION,
-        DomainError::NotSignedIn | DomainError::PermissionDenied => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        DomainError::NotSignedIn | DomainError::PermissionDenied => {
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+        }
         _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
     }
 }
@@ -34,8 +36,12 @@ pub fn raise(error: impl Into<FieldError>) -> ! {
 
 /// Ends the statement with SQLSTATE 22003: a result is too great for its SQL type.
 pub fn raise_overflow(what: &str) -> ! {
-    ErrorReport::new(PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, format!("{what} out of range"), "pg_carbon")
-        .report(PgLogLevel::ERROR);
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        format!("{what} out of range"),
+        "pg_carbon",
+    )
+    .report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
 }
 

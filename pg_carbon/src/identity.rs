@@ -22,8 +22,74 @@ fn entry_identity(
     weight_grams: Option<i32>,
     logged_at: Option<TimestampWithTimeZone>,
 ) -> Option<Uuid> {
-    let (category, method, weight_grams, logged_at) = (category?, method?, weight_grams?, logged_at?);
+    let (category, method, weight_grams, logged_at) =
+        (category?, method?, weight_grams?, logged_at?);
     let weight = Weight::from_grams(weight_grams.into()).or_raise();
     let instant = to_chrono(logged_at).unwrap_or_else(|| raise(DomainError::LoggedAtInvalid));
-    Some(Uuid::from_bytes(identity::identity(id, category, method, weight.grams(), instant)))
+    Some(Uuid::from_bytes(identity::identity(
+        id,
+        category,
+        method,
+        weight.grams(),
+        instant,
+    )))
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::testing::{is_null, one, refused_with};
+
+    fn identity(arguments: &str) -> String {
+        one(&format!("select carbon.entry_identity({arguments})::text"))
+    }
+
+    #[pg_test]
+    fn the_five_parts_decide_and_nothing_else() {
+        let whole = identity("'1', 'food_waste', 'composted', 500, '2024-06-01 00:00Z'");
+        assert_eq!(
+            whole,
+            identity("'1', 'food_waste', 'composted', 500, '2024-06-01 07:00+07'")
+        );
+        for other in [
+            "'2', 'food_waste', 'composted', 500, '2024-06-01 00:00Z'",
+            "null, 'food_waste', 'composted', 500, '2024-06-01 00:00Z'",
+            "'', 'food_waste', 'composted', 500, '2024-06-01 00:00Z'",
+            "'1', 'paper_cardboard', 'composted', 500, '2024-06-01 00:00Z'",
+            "'1', 'food_waste', 'reduced', 500, '2024-06-01 00:00Z'",
+            "'1', 'food_waste', 'composted', 501, '2024-06-01 00:00Z'",
+            "'1', 'food_waste', 'composted', 500, '2024-06-01 00:00:00.000001Z'",
+        ] {
+            assert_ne!(whole, identity(other), "{other}");
+        }
+    }
+
+    #[pg_test]
+    fn only_the_id_may_be_null() {
+        for arguments in [
+            "'1', null, 'composted', 500, now()",
+            "'1', 'food_waste', null, 500, now()",
+            "'1', 'food_waste', 'composted', null, now()",
+            "'1', 'food_waste', 'composted', 500, null",
+        ] {
+            assert!(
+                is_null(&format!("select carbon.entry_identity({arguments})")),
+                "{arguments}"
+            );
+        }
+    }
+
+    #[pg_test]
+    fn what_no_entry_can_have_is_refused() {
+        assert_eq!(
+            refused_with("select carbon.entry_identity('1', 'a', 'b', 9, now())"),
+            "carbon.weight_out_of_range"
+        );
+        assert_eq!(
+            refused_with("select carbon.entry_identity('1', 'a', 'b', 500, 'infinity')"),
+            "carbon.logged_at_invalid"
+        );
+    }
 }

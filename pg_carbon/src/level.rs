@@ -16,8 +16,9 @@ fn level(total: i64) -> i32 {
 /// Errors: 22003 when the distance does not fit into an integer.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn credits_to_next_level(total: i64) -> Option<i32> {
-    domain::credits_to_next_level(total)
-        .map(|credits| i32::try_from(credits).unwrap_or_else(|_| raise_overflow("credits_to_next_level")))
+    domain::credits_to_next_level(total).map(|credits| {
+        i32::try_from(credits).unwrap_or_else(|_| raise_overflow("credits_to_next_level"))
+    })
 }
 
 /// How far a total has come from its level to the next, 0..=100 per cent; 100 at the highest level. NULL for NULL.
@@ -32,4 +33,60 @@ fn level_progress(total: i64) -> i32 {
 #[pg_extern(immutable, strict, parallel_safe)]
 fn trees(total: i64) -> i32 {
     i32::try_from(domain::trees(total)).unwrap_or_else(|_| raise_overflow("trees"))
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::testing::{failure, is_null, one};
+
+    fn figures(total: &str) -> String {
+        one(&format!(
+            "select concat_ws(' ', carbon.level(t), coalesce(carbon.credits_to_next_level(t)::text, 'top'), carbon.level_progress(t), carbon.trees(t))
+             from (select {total}::bigint) x(t)"
+        ))
+    }
+
+    #[pg_test]
+    fn a_total_gives_level_distance_progress_and_trees() {
+        for (total, expected) in [
+            ("0", "1 100 0 0"),
+            ("99", "1 1 99 0"),
+            ("100", "2 400 0 0"),
+            ("1000", "4 1500 0 2"),
+            ("2500", "5 top 100 5"),
+            ("-7", "1 107 0 0"),
+        ] {
+            assert_eq!(figures(total), expected, "{total}");
+        }
+    }
+
+    #[pg_test]
+    fn totals_at_the_ends_of_their_type_do_not_wrap() {
+        assert_eq!(one::<i32>("select carbon.level('-9223372036854775808')"), 1);
+        assert_eq!(
+            failure("select carbon.credits_to_next_level('-9223372036854775808')").state,
+            "22003"
+        );
+        assert_eq!(
+            failure("select carbon.trees(9223372036854775807)").state,
+            "22003"
+        );
+        assert_eq!(
+            one::<i32>("select carbon.level_progress(9223372036854775807)"),
+            100
+        );
+    }
+
+    #[pg_test]
+    fn no_total_gives_null() {
+        for function in ["level", "credits_to_next_level", "level_progress", "trees"] {
+            assert!(
+                is_null(&format!("select carbon.{function}(null)")),
+                "{function}"
+            );
+        }
+    }
 }

@@ -10,10 +10,13 @@ mod catalog;
 mod convert;
 mod credit;
 mod emission;
+mod entry;
 mod error;
 mod identity;
 mod level;
+mod migration;
 mod phone;
+mod profile;
 mod reference;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]

@@ -56,9 +56,22 @@ fn categories() -> TableIterator<
         name!(position, i32),
     ),
 > {
-    TableIterator::new(waste::current().categories.iter().zip(1..).map(|(category, position)| {
-        (category.id, category.name_th, category.name_en, category.icon, category.color, position)
-    }))
+    TableIterator::new(
+        waste::current()
+            .categories
+            .iter()
+            .zip(1..)
+            .map(|(category, position)| {
+                (
+                    category.id,
+                    category.name_th,
+                    category.name_en,
+                    category.icon,
+                    category.color,
+                    position,
+                )
+            }),
+    )
 }
 
 /// The levels, lowest first, each with the total of credits it begins at.
@@ -74,9 +87,15 @@ fn levels() -> TableIterator<
         name!(icon, &'static str),
     ),
 > {
-    TableIterator::new(
-        level::levels().iter().map(|level| (level.level, level.min_credits, level.name_th, level.name_en, level.icon)),
-    )
+    TableIterator::new(level::levels().iter().map(|level| {
+        (
+            level.level,
+            level.min_credits,
+            level.name_th,
+            level.name_en,
+            level.icon,
+        )
+    }))
 }
 
 /// The 77 provinces by ISO 3166-2 code; `code` is the number in it.
@@ -84,11 +103,21 @@ fn levels() -> TableIterator<
 #[allow(clippy::type_complexity)]
 fn provinces() -> TableIterator<
     'static,
-    (name!(iso, &'static str), name!(code, i32), name!(name_th, &'static str), name!(name_en, &'static str)),
+    (
+        name!(iso, &'static str),
+        name!(code, i32),
+        name!(name_th, &'static str),
+        name!(name_en, &'static str),
+    ),
 > {
-    TableIterator::new(
-        province::all().iter().map(|province| (province.iso, province.code, province.name_th, province.name_en)),
-    )
+    TableIterator::new(province::all().iter().map(|province| {
+        (
+            province.iso,
+            province.code,
+            province.name_th,
+            province.name_en,
+        )
+    }))
 }
 
 /// Whether this is the ISO code of a province, written exactly (`TH-10`). NULL for NULL.
@@ -109,9 +138,94 @@ fn error_messages() -> TableIterator<
         name!(message_en, &'static str),
     ),
 > {
-    TableIterator::new(
-        DomainError::ALL
-            .iter()
-            .map(|error| (error.token(), error.field(), error.message(Lang::Th), error.message(Lang::En))),
-    )
+    TableIterator::new(DomainError::ALL.iter().map(|error| {
+        (
+            error.token(),
+            error.field(),
+            error.message(Lang::Th),
+            error.message(Lang::En),
+        )
+    }))
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::testing::{is_null, one};
+
+    #[pg_test]
+    fn the_tables_are_whole() {
+        assert_eq!(one::<i64>("select count(*) from carbon.factors()"), 32);
+        assert_eq!(one::<i64>("select count(*) from carbon.categories()"), 8);
+        assert_eq!(one::<i64>("select count(*) from carbon.levels()"), 5);
+        assert_eq!(one::<i64>("select count(*) from carbon.provinces()"), 77);
+        assert_eq!(
+            one::<i64>(
+                "select count(*) from carbon.factors() f where f is null or name_th = '' or name_en = '' or basis = ''"
+            ),
+            0
+        );
+    }
+
+    #[pg_test]
+    fn the_factors_are_the_ones_that_credits_and_emissions_use() {
+        let differing = "select count(*) from carbon.factors() where carbon.credits(category_id, method, 1, factor_set) <> credits_per_kg
+            or carbon.co2e_kg(category_id, method, 1, factor_set) <> kg_co2e_per_kg";
+        assert_eq!(one::<i64>(differing), 0);
+        assert_eq!(
+            one::<String>(
+                "select kg_co2e_per_kg::text from carbon.factors() where (category_id, method) = ('food_waste', 'composted')"
+            ),
+            "0.3326"
+        );
+    }
+
+    #[pg_test]
+    fn levels_begin_where_the_level_function_says() {
+        let differing =
+            "select count(*) from carbon.levels() where carbon.level(min_credits) <> level
+            or (level > 1 and carbon.level(min_credits - 1) <> level - 1)";
+        assert_eq!(one::<i64>(differing), 0);
+    }
+
+    #[pg_test]
+    fn categories_have_places_from_one() {
+        assert_eq!(
+            one::<String>("select string_agg(id, ',' order by position) || ' ' || min(position) || ' ' || max(position) from carbon.categories()")
+                .split_once(',')
+                .map(|(first, _)| first.to_owned()),
+            Some("food_waste".to_owned())
+        );
+        assert_eq!(
+            one::<i64>(
+                "select count(distinct position) from carbon.categories() where position between 1 and 8"
+            ),
+            8
+        );
+    }
+
+    #[pg_test]
+    fn provinces_are_known_by_their_exact_code() {
+        assert!(one::<bool>(
+            "select bool_and(carbon.is_province(iso)) from carbon.provinces()"
+        ));
+        assert!(one::<bool>("select carbon.is_province('TH-38')"));
+        assert!(!one::<bool>("select carbon.is_province('th-10')"));
+        assert!(!one::<bool>("select carbon.is_province('TH-99')"));
+        assert!(is_null("select carbon.is_province(null)"));
+    }
+
+    #[pg_test]
+    fn every_token_has_texts_in_both_languages() {
+        let bad = "select count(*) from carbon.error_messages() where token !~ '^carbon[.][a-z_]+$' or message_th !~ '[ก-๙]' or message_en !~ '^[ -~]+$'";
+        assert_eq!(one::<i64>(bad), 0);
+        assert!(one::<bool>(
+            "select count(*) > 50 and count(*) = count(distinct token) from carbon.error_messages()"
+        ));
+        assert!(one::<bool>(
+            "select field is null from carbon.error_messages() where token = 'carbon.not_found'"
+        ));
+    }
 }

@@ -33,11 +33,17 @@ pub fn failure(statement: &str) -> Failure {
          end $body$",
     )
     .expect("the helper can be created");
-    let parts = Spi::get_one_with_args::<Vec<String>>("select pg_temp.failure($1)", &[statement.into()])
-        .expect("the helper runs")
-        .unwrap_or_else(|| panic!("{statement} does not fail"));
+    let parts =
+        Spi::get_one_with_args::<Vec<String>>("select pg_temp.failure($1)", &[statement.into()])
+            .expect("the helper runs")
+            .unwrap_or_else(|| panic!("{statement} does not fail"));
     let [state, message, detail, hint] = parts.try_into().expect("four parts");
-    Failure { state, message, detail, hint }
+    Failure {
+        state,
+        message,
+        detail,
+        hint,
+    }
 }
 
 /// The token of the bad-input error that `statement` ends with.
@@ -58,7 +64,10 @@ pub fn refused_with(statement: &str) -> String {
 pub fn one<T: FromDatum + IntoDatum>(query: &str) -> T {
     match Spi::get_one::<T>(query) {
         Ok(Some(value)) => value,
-        other => panic!("{query}: {}", if other.is_ok() { "NULL" } else { "an error" }),
+        other => panic!(
+            "{query}: {}",
+            if other.is_ok() { "NULL" } else { "an error" }
+        ),
     }
 }
 
@@ -68,4 +77,20 @@ pub fn one<T: FromDatum + IntoDatum>(query: &str) -> T {
 /// When it fails.
 pub fn is_null(query: &str) -> bool {
     one(&format!("select ({query}) is null"))
+}
+
+/// The plan of `query`, with every expression in it.
+///
+/// # Panics
+/// When it cannot be planned.
+pub fn plan(query: &str) -> String {
+    Spi::connect_mut(|client| {
+        let lines = client
+            .update(&format!("explain (verbose, costs off) {query}"), None, &[])
+            .expect("it can be planned");
+        lines
+            .map(|line| line.get::<String>(1).ok().flatten().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join("\n")
+    })
 }
