@@ -1,0 +1,288 @@
+-- The invariant, executable: what everything derived from a person's entries must be, whether it
+-- is, and how it is mended.
+
+create function private.days_of_entries(owner uuid)
+returns setof public.user_days
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select owner, e.local_date, e.province, count(*)::integer, sum(e.weight_kg), sum(e.carbon_credits),
+         sum(greatest(e.carbon_credits, 0)), sum(least(e.carbon_credits, 0)), sum(e.co2e_kg), sum(e.co2e_avoided_kg)
+  from public.waste_entries as e
+  where e.user_id = owner
+  group by e.local_date, e.province;
+end;
+$$;
+comment on function private.days_of_entries(uuid) is
+  'What user_days must hold for this person: their entries added up.';
+
+create function private.check_totals(owner uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    with must as (
+      select coalesce(sum(d.entries), 0) as entries, coalesce(sum(d.weight_kg), 0) as weight_kg,
+             coalesce(sum(d.credits), 0) as credits, coalesce(sum(d.co2e_kg), 0) as co2e_kg,
+             coalesce(sum(d.co2e_avoided_kg), 0) as co2e_avoided_kg
+      from private.days_of_entries(owner) as d
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('what', 'user_totals.' || c.name, 'expected', c.expected, 'found', c.found)), '[]')
+    from must as m
+    cross join public.user_totals as t
+    cross join lateral (values
+      ('entries', m.entries, t.entries::numeric),
+      ('weight_kg', m.weight_kg, t.weight_kg),
+      ('credits', m.credits, t.credits),
+      ('co2e_kg', m.co2e_kg, t.co2e_kg),
+      ('co2e_avoided_kg', m.co2e_avoided_kg, t.co2e_avoided_kg)) as c (name, expected, found)
+    where t.user_id = owner and c.expected <> c.found);
+end;
+$$;
+comment on function private.check_totals(uuid) is
+  'Differences between user_totals and the entries of this person.';
+
+create function private.check_days(owner uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('what', 'user_days', 'expected', to_jsonb(must), 'found', to_jsonb(is_now))), '[]')
+    from private.days_of_entries(owner) as must
+    full join (select d.* from public.user_days as d where d.user_id = owner) as is_now
+      on is_now.local_date = must.local_date
+     and coalesce(is_now.province, '') = coalesce(must.province, '')
+    where must is distinct from is_now);
+end;
+$$;
+comment on function private.check_days(uuid) is
+  'Differences between user_days and the entries of this person.';
+
+create function private.check_keys(owner uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    with keys as (
+      select k.* from private.entry_keys as k where k.user_id = owner
+    ), entries as (
+      select e.id, e.logged_at, e.offline_id from public.waste_entries as e where e.user_id = owner
+    ), differences as (
+      select 'entry_keys' as what, to_jsonb(e) as expected, to_jsonb(k) as found
+      from entries as e
+      full join (select * from keys where deleted_at is null) as k on k.entry_id = e.id
+      where k.entry_id is null or e.id is null
+         or k.logged_at <> e.logged_at or k.offline_id is distinct from e.offline_id
+      union all
+      -- Unique by its index, newest = the total's: with both, no number is given twice or ahead.
+      select 'user_totals.revision', to_jsonb(coalesce(max(k.revision), 0)), to_jsonb(min(t.revision))
+      from public.user_totals as t
+      left join keys as k on true
+      where t.user_id = owner
+      having coalesce(max(k.revision), 0) <> min(t.revision)
+          or min(k.revision) < 1
+          or count(k.revision) > min(t.revision)
+    )
+    select coalesce(jsonb_agg(to_jsonb(d)), '[]') from differences as d);
+end;
+$$;
+comment on function private.check_keys(uuid) is
+  'Differences between entry_keys and the entries of this person: each entry has its one living key where it lies, each tombstone no entry, and the revision is the newest change''s.';
+
+create function private.check_user(owner uuid)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  -- One snapshot for all of it (the function is stable), so that a writer at work is no difference.
+  return private.check_totals(owner) || private.check_days(owner) || private.check_keys(owner);
+end;
+$$;
+comment on function private.check_user(uuid) is
+  'Body of public.check_user.';
+
+create function public.check_user(user_id uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.check_user(user_id);
+end;
+$$;
+comment on function public.check_user(uuid) is
+  'For the service role: every difference between what is kept about a person and a recomputation from their entries, as [{what, expected, found}]; [] when all is right or there is no such person.';
+
+create function private.mend_keys(owner uuid)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  -- Rows that came or went past the triggers get their number now, so that devices hear of them.
+  with lost as (
+    select k.entry_id, row_number() over (order by k.revision) as place
+    from private.entry_keys as k
+    where k.user_id = owner and k.deleted_at is null
+      and not exists (select from public.waste_entries as e where e.user_id = owner and e.id = k.entry_id)
+  ), numbered as (
+    update public.user_totals as t
+    set revision = t.revision + (select count(*) from lost), last_change_at = now()
+    where t.user_id = owner and exists (select from lost)
+    returning t.revision - (select count(*) from lost) as revision
+  )
+  update private.entry_keys as k
+  set deleted_at = now(), revision = n.revision + l.place
+  from lost as l, numbered as n
+  where k.user_id = owner and k.entry_id = l.entry_id;
+
+  with wrong as (
+    select e.id, e.logged_at, e.offline_id, e.batch_id, row_number() over (order by e.logged_at, e.id) as place
+    from public.waste_entries as e
+    left join private.entry_keys as k on k.user_id = owner and k.entry_id = e.id
+    where e.user_id = owner
+      and (k.entry_id is null or k.deleted_at is not null or k.logged_at <> e.logged_at
+           or k.offline_id is distinct from e.offline_id)
+  ), numbered as (
+    update public.user_totals as t
+    set revision = t.revision + (select count(*) from wrong), last_change_at = now()
+    where t.user_id = owner and exists (select from wrong)
+    returning t.revision - (select count(*) from wrong) as revision
+  )
+  insert into private.entry_keys as k (user_id, entry_id, logged_at, revision, offline_id, batch_id)
+  select owner, w.id, w.logged_at, n.revision + w.place, w.offline_id, w.batch_id
+  from wrong as w, numbered as n
+  on conflict (user_id, entry_id) do update
+    set logged_at = excluded.logged_at, revision = excluded.revision, offline_id = excluded.offline_id, deleted_at = null;
+
+  update public.user_totals as t
+  set revision = k.newest
+  from (select max(k.revision) as newest from private.entry_keys as k where k.user_id = owner) as k
+  where t.user_id = owner and t.revision < k.newest;
+end;
+$$;
+comment on function private.mend_keys(uuid) is
+  'Gives every entry of a person its living key and every other key its tombstone, each mended one with a new revision.';
+
+create function private.recompute_user(owner uuid)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  differences jsonb;
+begin
+  perform from public.user_totals as t where t.user_id = owner for no key update;
+  differences := private.check_user(owner);
+  if differences = '[]' then
+    return differences;
+  end if;
+
+  perform private.mend_keys(owner);
+  delete from public.user_days as d where d.user_id = owner;
+  insert into public.user_days select d.* from private.days_of_entries(owner) as d;
+  update public.user_totals as t
+  set (entries, weight_kg, credits, co2e_kg, co2e_avoided_kg) = (
+    select coalesce(sum(d.entries), 0), coalesce(sum(d.weight_kg), 0), coalesce(sum(d.credits), 0),
+           coalesce(sum(d.co2e_kg), 0), coalesce(sum(d.co2e_avoided_kg), 0)
+    from public.user_days as d where d.user_id = owner)
+  where t.user_id = owner;
+  perform private.audit('recomputed', owner, jsonb_build_object('differences', jsonb_array_length(differences)));
+  return differences;
+end;
+$$;
+comment on function private.recompute_user(uuid) is
+  'Body of public.recompute_user.';
+
+create function public.recompute_user(user_id uuid)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.recompute_user(user_id);
+end;
+$$;
+comment on function public.recompute_user(uuid) is
+  'For the service role: rebuilds everything derived about a person from their entries and answers the differences it mended ([] when there were none). Safe at any time; waits for whoever is writing that person''s entries.';
+
+grant execute on function private.check_user(uuid), public.check_user(uuid), private.recompute_user(uuid),
+  public.recompute_user(uuid) to service_role;
+
+-- The nightly round --------------------------------------------------------------------------
+create table private.job_state (
+  job text primary key,
+  last_user uuid,
+  last_run_at timestamptz not null default now(),
+  last_result jsonb
+);
+comment on table private.job_state is
+  'Where each job that works in slices goes on, and what its last slice found.';
+comment on column private.job_state.last_user is 'The person the last slice ended with; null = begin anew.';
+alter table private.job_state enable row level security;
+grant select on private.job_state to service_role;
+insert into private.job_state (job) values ('update_daily_streaks');
+
+create function private.update_daily_streaks(max_users integer)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  came_to uuid;
+  people uuid[];
+  person uuid;
+  differing integer := 0;
+  result jsonb;
+begin
+  select s.last_user into came_to from private.job_state as s
+  where s.job = 'update_daily_streaks' for update skip locked;
+  if not found then
+    return '{"busy": true, "checked": 0, "mended": 0, "finished": false}';
+  end if;
+
+  people := array(
+    select t.user_id from public.user_totals as t
+    where came_to is null or t.user_id > came_to
+    order by t.user_id limit greatest(max_users, 1));
+  foreach person in array people loop
+    -- Looking takes no lock; only who differs is locked and mended.
+    if private.check_user(person) <> '[]' and private.recompute_user(person) <> '[]' then
+      differing := differing + 1;
+    end if;
+  end loop;
+
+  result := jsonb_build_object('busy', false, 'checked', cardinality(people), 'mended', differing,
+                               'finished', cardinality(people) < greatest(max_users, 1));
+  update private.job_state as s
+  set last_user = case when (result ->> 'finished')::boolean then null else people[cardinality(people)] end,
+      last_run_at = now(), last_result = result
+  where s.job = 'update_daily_streaks';
+  return result;
+end;
+$$;
+comment on function private.update_daily_streaks(integer) is
+  'Body of public.update_daily_streaks.';
+
+create function public.update_daily_streaks(max_users integer default 1000)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.update_daily_streaks(max_users);
+end;
+$$;
+comment on function public.update_daily_streaks(integer) is
+  'For the service role and crontabs: streaks are derived when read, so there is nothing to update; this goes on with a slice of max_users people, compares what is kept about each with a recomputation and mends what differs. Answers {busy, checked, mended, finished}; safe at any time, also twice at once.';
+grant execute on function private.update_daily_streaks(integer), public.update_daily_streaks(integer)
+  to service_role;

@@ -1,0 +1,130 @@
+-- Synchronising devices: each asks for what came after the revision it knows, deletions included.
+
+create function private.sync_status()
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  owner uuid := private.caller_id();
+  answer jsonb;
+begin
+  select jsonb_build_object('revision', t.revision, 'entries', t.entries, 'last_change_at', t.last_change_at)
+  into answer
+  from public.user_totals as t where t.user_id = owner;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  return answer || jsonb_build_object('devices', (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'device_id', d.device_id, 'platform', d.platform, 'app_version', d.app_version,
+      'last_seen_at', d.last_seen_at, 'revision_seen', d.revision_seen) order by d.last_seen_at desc, d.device_id), '[]')
+    from public.devices as d where d.user_id = owner));
+end;
+$$;
+comment on function private.sync_status() is
+  'Body of public.sync_status.';
+
+create function public.sync_status()
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.sync_status();
+end;
+$$;
+comment on function public.sync_status() is
+  'How far the caller''s diary is and how far each device: {revision, entries, last_change_at, devices}. Errors: 23503 carbon.unknown_user.';
+
+create function private.changes_between(owner uuid, since_revision bigint, last_revision bigint)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+  earliest timestamptz;
+  latest timestamptz;
+begin
+  -- The function is stable, so both statements see the same moment; with the bounds known, the
+  -- second opens only the months it needs.
+  select min(k.logged_at), max(k.logged_at) into earliest, latest
+  from private.entry_keys as k
+  where k.user_id = owner and k.revision > since_revision and k.revision <= last_revision and k.deleted_at is null;
+
+  return (
+    select coalesce(jsonb_agg(case
+      when k.deleted_at is not null then jsonb_build_object('revision', k.revision, 'op', 'delete', 'id', k.entry_id)
+      else jsonb_build_object('revision', k.revision, 'op', 'upsert', 'entry', private.entry_json(e, k.revision))
+      end order by k.revision), '[]')
+    from private.entry_keys as k
+    left join public.waste_entries as e
+      on e.user_id = owner and e.logged_at between earliest and latest
+     and e.logged_at = k.logged_at and e.id = k.entry_id
+    where k.user_id = owner and k.revision > since_revision and k.revision <= last_revision);
+end;
+$$;
+comment on function private.changes_between(uuid, bigint, bigint) is
+  'The changes after one revision up to another, in order: each entry once, with its newest revision.';
+
+create function private.sync_changes(since_revision bigint, max_changes integer, device text)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  owner uuid := private.caller_id();
+  current_revision bigint;
+  last_revision bigint;
+  page_size integer := coalesce(max_changes, 500);
+  has_more boolean := false;
+begin
+  if coalesce(since_revision, -1) < 0 then
+    perform private.raise_error('carbon.since_revision_invalid', '22023');
+  elsif page_size not between 1 and 500 then
+    perform private.raise_error('carbon.limit_invalid', '22023');
+  elsif length(device) not between 1 and 100 then
+    perform private.raise_error('carbon.device_id_invalid', '22023');
+  end if;
+  select t.revision into current_revision from public.user_totals as t where t.user_id = owner;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  elsif since_revision > current_revision then
+    perform private.raise_error('carbon.revision_ahead', 'PT409');
+  end if;
+
+  -- What is written meanwhile has a number above current_revision and comes with the next request.
+  select k.revision into last_revision
+  from private.entry_keys as k
+  where k.user_id = owner and k.revision > since_revision and k.revision <= current_revision
+  order by k.revision offset page_size - 1 limit 1;
+  has_more := last_revision < current_revision;
+  last_revision := coalesce(last_revision, current_revision);
+
+  if device is not null then
+    perform private.note_device(owner, device, null, null, last_revision);
+  end if;
+  return jsonb_build_object(
+    'changes', private.changes_between(owner, since_revision, last_revision),
+    'revision', last_revision,
+    'has_more', coalesce(has_more, false));
+end;
+$$;
+comment on function private.sync_changes(bigint, integer, text) is
+  'Body of public.sync_changes.';
+
+create function public.sync_changes(since_revision bigint, max_changes integer default 500, device_id text default null)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.sync_changes(since_revision, max_changes, device_id);
+end;
+$$;
+comment on function public.sync_changes(bigint, integer, text) is
+  'The caller''s changes after since_revision, at most max_changes (1 to 500), in order: {changes: [{revision, op: upsert, entry} | {revision, op: delete, id}], revision, has_more}. revision is how far the answer reaches: ask on from there. With device_id the device counts as having seen it. Errors: PT409 carbon.revision_ahead, 22023, 23503 carbon.unknown_user.';
+
+grant execute on function private.sync_status(), public.sync_status(), private.sync_changes(bigint, integer, text),
+  public.sync_changes(bigint, integer, text) to authenticated;

@@ -1,0 +1,183 @@
+-- Sums of a person's own entries by day, month and category.
+
+create function private.own_today(owner uuid)
+returns date
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return carbon.local_date(now(), coalesce(
+    (select p.time_zone from public.user_preferences as p where p.user_id = owner), 'Asia/Bangkok'));
+end;
+$$;
+comment on function private.own_today(uuid) is
+  'Today in the time zone a person has chosen, else in Asia/Bangkok.';
+
+create function private.sums_json(owner uuid, first_date date, last_date date)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_build_object(
+      'total_entries', coalesce(sum(d.entries), 0),
+      'total_weight_kg', trim_scale(coalesce(sum(d.weight_kg), 0)),
+      'total_credits', coalesce(sum(d.credits), 0),
+      'credits_positive', coalesce(sum(d.credits_positive), 0),
+      'credits_negative', coalesce(sum(d.credits_negative), 0),
+      'co2e_kg', trim_scale(coalesce(sum(d.co2e_kg), 0)),
+      'co2e_avoided_kg', trim_scale(coalesce(sum(d.co2e_avoided_kg), 0)),
+      'trees_equivalent', carbon.trees(coalesce(sum(d.credits), 0)::bigint))
+    from public.user_days as d
+    where d.user_id = owner and d.local_date between first_date and last_date);
+end;
+$$;
+comment on function private.sums_json(uuid, date, date) is
+  'The sums over a person''s local days from the first to the last date, both included: kilograms, points, kilograms CO2e, trees of 500 points.';
+
+create function private.own_entries_of(owner uuid, first_date date, last_date date)
+returns setof public.waste_entries
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select e.*
+  from private.entry_bounds(owner, row(first_date, last_date, null, null, null)::private.entry_filter, 'infinity') as b,
+       private.entries_between(owner, b.lower_bound, b.upper_bound, null,
+         row(first_date, last_date, null, null, null)::private.entry_filter, 0, null) as e;
+end;
+$$;
+comment on function private.own_entries_of(uuid, date, date) is
+  'A person''s entries of the local days from the first to the last date, both included; null = without that end.';
+
+create function private.waste_stats_daily(wanted_day date)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  owner uuid := private.caller_id();
+  day date := coalesce(wanted_day, private.own_today(owner));
+begin
+  return jsonb_build_object('date', day) || private.sums_json(owner, day, day) || jsonb_build_object('categories', (
+    select coalesce(jsonb_object_agg(c.category_id, jsonb_build_object(
+      'entries', c.entries, 'weight_kg', trim_scale(c.weight_kg), 'credits', c.credits)), '{}')
+    from (
+      select e.category_id, count(*) as entries, sum(e.weight_kg) as weight_kg, sum(e.carbon_credits) as credits
+      from private.own_entries_of(owner, day, day) as e
+      group by e.category_id) as c));
+end;
+$$;
+comment on function private.waste_stats_daily(date) is
+  'Body of public.waste_stats_daily.';
+
+create function public.waste_stats_daily(day date default null)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.waste_stats_daily(day);
+end;
+$$;
+comment on function public.waste_stats_daily(date) is
+  'The caller''s sums of one local day (default: today in their own zone), whole and by category, in the contract''s shape.';
+
+create function private.waste_stats_monthly(wanted_month text)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  owner uuid := private.caller_id();
+  month text := coalesce(wanted_month, to_char(private.own_today(owner), 'YYYY-MM'));
+  first_date date;
+  last_date date;
+begin
+  if month !~ '^[0-9]{4}-(0[1-9]|1[0-2])$' or month < '0001' then
+    perform private.raise_error('carbon.month_invalid', '22023');
+  end if;
+  first_date := (month || '-01')::date;
+  last_date := (first_date + interval '1 month')::date - 1;
+  return jsonb_build_object('month', month) || private.sums_json(owner, first_date, last_date)
+    || jsonb_build_object('days', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'date', d.local_date, 'entries', d.entries, 'weight_kg', trim_scale(d.weight_kg), 'credits', d.credits)
+        order by d.local_date), '[]')
+      from (
+        select u.local_date, sum(u.entries) as entries, sum(u.weight_kg) as weight_kg, sum(u.credits) as credits
+        from public.user_days as u
+        where u.user_id = owner and u.local_date between first_date and last_date
+        group by u.local_date) as d));
+end;
+$$;
+comment on function private.waste_stats_monthly(text) is
+  'Body of public.waste_stats_monthly.';
+
+create function public.waste_stats_monthly(month text default null)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.waste_stats_monthly(month);
+end;
+$$;
+comment on function public.waste_stats_monthly(text) is
+  'The caller''s sums of one month, YYYY-MM (default: this one in their own zone), with its days that have entries. Errors: 22023 carbon.month_invalid.';
+
+create function private.waste_stats_by_category(first_date date, last_date date)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  owner uuid := private.caller_id();
+begin
+  if last_date < first_date then
+    perform private.raise_error('carbon.date_range_invalid', '22023');
+  end if;
+  return jsonb_build_object('categories', (
+    with by_method as (
+      select e.category_id, e.disposal_method, count(*) as entries, sum(e.weight_kg) as weight_kg,
+             sum(e.carbon_credits) as credits, sum(e.co2e_kg) as co2e_kg, sum(e.co2e_avoided_kg) as co2e_avoided_kg
+      from private.own_entries_of(owner, first_date, last_date) as e
+      group by e.category_id, e.disposal_method
+    ), by_category as (
+      select m.category_id, jsonb_build_object(
+        'category_id', m.category_id,
+        'entries', sum(m.entries),
+        'weight_kg', trim_scale(sum(m.weight_kg)),
+        'credits', sum(m.credits),
+        'co2e_kg', trim_scale(sum(m.co2e_kg)),
+        'co2e_avoided_kg', trim_scale(sum(m.co2e_avoided_kg)),
+        'methods', jsonb_object_agg(m.disposal_method, jsonb_build_object(
+          'entries', m.entries, 'weight_kg', trim_scale(m.weight_kg), 'credits', m.credits))) as line
+      from by_method as m
+      group by m.category_id
+    )
+    select coalesce(jsonb_agg(b.line order by c."position", b.category_id), '[]')
+    from by_category as b
+    left join public.waste_categories as c on c.id = b.category_id));
+end;
+$$;
+comment on function private.waste_stats_by_category(date, date) is
+  'Body of public.waste_stats_by_category.';
+
+create function public.waste_stats_by_category(date_from date default null, date_to date default null)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.waste_stats_by_category(date_from, date_to);
+end;
+$$;
+comment on function public.waste_stats_by_category(date, date) is
+  'The caller''s sums by category and method over the local days from date_from to date_to, both included (null = without that end), in the order the categories are shown. Errors: 22023 carbon.date_range_invalid.';
+
+grant execute on function private.waste_stats_daily(date), public.waste_stats_daily(date),
+  private.waste_stats_monthly(text), public.waste_stats_monthly(text),
+  private.waste_stats_by_category(date, date), public.waste_stats_by_category(date, date) to authenticated;

@@ -1,0 +1,294 @@
+-- Moving an old diary in, whole or not at all, and out again within 30 days.
+
+create table private.migration_batches (
+  id uuid primary key,
+  user_id uuid not null references public.profiles (id) on delete cascade,
+  created_at timestamptz not null default now(),
+  payload_sha256 bytea not null,
+  entries integer not null,
+  credits bigint not null,
+  preferences jsonb not null default '{}',
+  completed_onboarding boolean not null default false,
+  rolled_back_at timestamptz
+);
+comment on table private.migration_batches is
+  'One row per import: what it created and which preferences it set, so that a roll-back can undo exactly that.';
+comment on column private.migration_batches.preferences is 'The preferences the import set, with their values: a roll-back unsets those still unchanged.';
+create index migration_batches_user on private.migration_batches (user_id, created_at);
+alter table private.migration_batches enable row level security;
+grant select on private.migration_batches to service_role;
+
+create table private.migration_payloads (
+  user_id uuid not null references public.profiles (id) on delete cascade,
+  sha256 bytea not null,
+  payload text not null,
+  created_at timestamptz not null default now(),
+  primary key (user_id, sha256)
+);
+comment on table private.migration_payloads is
+  'The raw text of imports that created something, once per content, 30 days, for the service role alone: to answer what became of an entry.';
+create index migration_payloads_created_at on private.migration_payloads (created_at);
+alter table private.migration_payloads enable row level security;
+grant select on private.migration_payloads to service_role;
+
+-- Preferences -------------------------------------------------------------------------------
+create function private.unset_preferences(person uuid, offered jsonb)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_object_agg(o.key, o.value), '{}')
+    from jsonb_each(offered) as o
+    where o.value <> 'null'
+      and o.key in ('language', 'time_zone', 'daily_goal', 'measurement_unit', 'theme', 'auto_sync',
+                    'notification_settings', 'display_name', 'province', 'district')
+      and (o.key <> 'time_zone' or private.is_time_zone(o.value #>> '{}'))
+      and not exists (
+        select from public.profiles as p
+        join public.user_preferences as c on c.user_id = p.id
+        where p.id = person
+          and (to_jsonb(p) || to_jsonb(c)) -> o.key <> 'null'));
+end;
+$$;
+comment on function private.unset_preferences(uuid, jsonb) is
+  'Of the preferences offered those that the person has not set yet.';
+
+create function private.write_preferences(person uuid, changes jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  profile public.profiles;
+  preferences public.user_preferences;
+begin
+  if changes = '{}' then
+    return;
+  end if;
+  select p.* into profile from public.profiles as p where p.id = person;
+  select c.* into preferences from public.user_preferences as c where c.user_id = person;
+  -- Takes the members named like columns, null included.
+  profile := jsonb_populate_record(profile, changes);
+  preferences := jsonb_populate_record(preferences, changes);
+  update public.profiles as p
+  set display_name = profile.display_name, province = profile.province, district = profile.district,
+      notification_settings = profile.notification_settings
+  where p.id = person;
+  update public.user_preferences as c
+  set language = preferences.language, time_zone = preferences.time_zone, daily_goal = preferences.daily_goal,
+      measurement_unit = preferences.measurement_unit, theme = preferences.theme, auto_sync = preferences.auto_sync
+  where c.user_id = person;
+end;
+$$;
+comment on function private.write_preferences(uuid, jsonb) is
+  'Writes the members given into a person''s preferences; a null member clears.';
+
+-- Import ------------------------------------------------------------------------------------
+create function private.new_migrated_entries(owner uuid, entries jsonb)
+returns table (category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz, location_lat numeric,
+               location_lng numeric, notes text, place text, image_id uuid, device_id text, offline_id text, legacy_id text)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  with stated as materialized (
+    select e.*,
+           row_number() over (partition by e.identity order by e.ordinal) as of_identity,
+           row_number() over (partition by e.offline_id order by e.ordinal) as of_offline_id
+    from jsonb_to_recordset(entries) as e (
+      ordinal integer, identity uuid, category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz,
+      location_lat numeric, location_lng numeric, notes text, place text, image_id uuid, device_id text,
+      offline_id text, legacy_id text)
+  )
+  select s.category_id, s.disposal_method, s.weight_kg, s.logged_at, s.location_lat, s.location_lng, s.notes, s.place,
+         s.image_id, s.device_id, s.offline_id, s.legacy_id
+  from stated as s
+  where s.of_identity = 1
+    and (s.offline_id is null or s.of_offline_id = 1)
+    and not exists (
+      select from private.entry_keys as k where k.user_id = owner and k.identity = s.identity)
+    and not exists (
+      select from private.entry_keys as k where k.user_id = owner and k.offline_id = s.offline_id)
+  order by s.ordinal;
+end;
+$$;
+comment on function private.new_migrated_entries(uuid, jsonb) is
+  'Of the parsed entries of an import those that this person does not have and never had: by identity, and by offline_id where they carry one. The first of equals inside the import wins.';
+
+create function private.write_migration(writer record, batch_id uuid, payload text, parsed jsonb, preferences jsonb,
+                                        completes_onboarding boolean, out written bigint, out credits bigint)
+language plpgsql
+set search_path = ''
+as $$
+declare
+  hash bytea := sha256(convert_to(payload, 'UTF8'));
+  zone text := coalesce(preferences ->> 'time_zone', writer.time_zone);
+begin
+  with created as (
+    insert into public.waste_entries as w
+      (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
+       notes, place, image_id, device_id, offline_id, legacy_id, batch_id)
+    select writer.user_id, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, zone, writer.province,
+           e.location_lat, e.location_lng, e.notes, e.place, e.image_id,
+           coalesce(e.device_id, parsed ->> 'device_id'), e.offline_id, e.legacy_id, write_migration.batch_id
+    from private.new_migrated_entries(writer.user_id, parsed -> 'entries') as e
+    returning w.carbon_credits
+  )
+  select count(*), coalesce(sum(c.carbon_credits), 0) into written, credits from created as c;
+
+  perform private.write_preferences(writer.user_id, preferences);
+  if completes_onboarding then
+    update public.profiles as p set onboarding_completed = true where p.id = writer.user_id;
+  end if;
+
+  insert into private.migration_batches
+    (id, user_id, payload_sha256, entries, credits, preferences, completed_onboarding)
+  values (batch_id, writer.user_id, hash, written, credits, preferences, completes_onboarding);
+  if written > 0 or preferences <> '{}' or completes_onboarding then
+    insert into private.migration_payloads (user_id, sha256, payload)
+    values (writer.user_id, hash, write_migration.payload)
+    on conflict (user_id, sha256) do nothing;
+  end if;
+  perform private.audit('migrated', writer.user_id, jsonb_build_object('batch_id', batch_id, 'entries', written));
+end;
+$$;
+comment on function private.write_migration(record, uuid, text, jsonb, jsonb, boolean) is
+  'Writes a parsed import in the caller''s transaction: entries, preferences not set yet, the batch, and the raw payload if anything came of it.';
+
+create function private.migrate_local(payload text, dry_run boolean)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  writer record;
+  parsed jsonb := carbon.parse_migration(payload, now());
+  batch_id uuid;
+  preferences jsonb;
+  completes_onboarding boolean;
+  written bigint;
+  credits bigint;
+begin
+  if parsed is null then
+    perform private.raise_error('carbon.migration_unreadable', '22023');
+  elsif jsonb_array_length(parsed -> 'entries') > 20000 then
+    perform private.raise_error('carbon.migration_too_many_entries', 'PT429');
+  end if;
+  select w.* into writer from private.lock_writer() as w;
+  preferences := private.unset_preferences(writer.user_id, coalesce(nullif(parsed -> 'preferences', 'null'), '{}'));
+  completes_onboarding := coalesce((parsed ->> 'onboarding_completed')::boolean, false)
+    and not exists (select from public.profiles as p where p.id = writer.user_id and p.onboarding_completed);
+
+  if coalesce(dry_run, false) then
+    select count(*), coalesce(sum(carbon.credits(e.category_id, e.disposal_method, e.weight_kg)), 0)
+    into written, credits
+    from private.new_migrated_entries(writer.user_id, parsed -> 'entries') as e;
+  else
+    batch_id := gen_random_uuid();
+    select m.written, m.credits into written, credits
+    from private.write_migration(writer, batch_id, payload, parsed, preferences, completes_onboarding) as m;
+  end if;
+
+  return jsonb_build_object(
+    'batch_id', batch_id,
+    'received_entries', parsed -> 'received',
+    'migrated_entries', written,
+    'duplicate_entries', (parsed ->> 'received')::bigint - (parsed ->> 'rejected_count')::bigint - written,
+    'rejected_entries', parsed -> 'rejected_count',
+    'rejected', parsed -> 'rejected',
+    'adjusted_entries', parsed -> 'adjusted_count',
+    'adjusted', parsed -> 'adjusted',
+    'unreadable_keys', parsed -> 'unreadable_keys',
+    'credits_claimed', parsed -> 'credits_claimed',
+    'credits_imported', credits,
+    'achievements_granted', '[]'::jsonb,
+    'current_level', carbon.level(writer.credits + credits));
+end;
+$$;
+comment on function private.migrate_local(text, boolean) is
+  'Body of public.migrate_local.';
+
+create function public.migrate_local(payload text, dry_run boolean default false)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.migrate_local(payload, dry_run);
+end;
+$$;
+comment on function public.migrate_local(text, boolean) is
+  'Moves an old diary in: payload is the JSON text of the normalised form or of a raw dump of the app''s localStorage. All in one transaction; received = migrated + duplicate + rejected. Each call that is not a dry run gets a batch_id of its own, also when it found nothing new (its roll-back then removes nothing); dry_run answers the same with batch_id null and writes nothing. Errors: 22023 carbon.migration_unreadable, PT429 carbon.migration_too_many_entries (20,000), 23503 carbon.unknown_user.';
+
+-- Roll-back ---------------------------------------------------------------------------------
+create function private.rollback_migration(wanted_batch uuid)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  writer record;
+  batch private.migration_batches;
+  earliest timestamptz;
+  latest timestamptz;
+  removed bigint;
+  credits_removed bigint;
+begin
+  select w.* into writer from private.lock_writer() as w;
+  update private.migration_batches as b set rolled_back_at = now()
+  where b.id = wanted_batch and b.user_id = writer.user_id and b.rolled_back_at is null
+    and b.created_at > now() - interval '30 days'
+  returning b.* into batch;
+  if not found then
+    perform private.raise_error('carbon.batch_not_found', 'PT404');
+  end if;
+
+  select min(k.logged_at), max(k.logged_at) into earliest, latest
+  from private.entry_keys as k
+  where k.user_id = writer.user_id and k.batch_id = batch.id and k.deleted_at is null;
+  with gone as (
+    delete from public.waste_entries as e
+    where e.user_id = writer.user_id and e.batch_id = batch.id and e.logged_at between earliest and latest
+    returning e.carbon_credits
+  )
+  select count(*), coalesce(sum(g.carbon_credits), 0) into removed, credits_removed from gone as g;
+
+  -- The keys of all it created are free again, of those the person deleted meanwhile too.
+  update private.entry_keys as k set offline_id = null, identity = null
+  where k.user_id = writer.user_id and k.batch_id = batch.id;
+
+  -- What the import set and nobody changed since is unset again.
+  perform private.write_preferences(writer.user_id, (
+    select coalesce(jsonb_object_agg(s.key, null), '{}')
+    from jsonb_each(batch.preferences) as s
+    join public.profiles as p on p.id = writer.user_id
+    join public.user_preferences as c on c.user_id = p.id
+    where (to_jsonb(p) || to_jsonb(c)) -> s.key = s.value));
+  if batch.completed_onboarding then
+    update public.profiles as p set onboarding_completed = false where p.id = writer.user_id;
+  end if;
+  perform private.audit('migration_rolled_back', writer.user_id,
+                        jsonb_build_object('batch_id', batch.id, 'entries', removed));
+  return jsonb_build_object('batch_id', batch.id, 'removed_entries', removed, 'credits_removed', credits_removed);
+end;
+$$;
+comment on function private.rollback_migration(uuid) is
+  'Body of public.rollback_migration.';
+
+create function public.rollback_migration(batch_id uuid)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.rollback_migration(batch_id);
+end;
+$$;
+comment on function public.rollback_migration(uuid) is
+  'Undoes an import of the caller within 30 days: removes every entry it created, edited since or not, and the preferences it set that are still as it set them; the same dump can be imported again. Answer: {batch_id, removed_entries, credits_removed}. A second time, another''s or an old one: PT404 carbon.batch_not_found.';
+
+grant execute on function private.migrate_local(text, boolean), public.migrate_local(text, boolean),
+  private.rollback_migration(uuid), public.rollback_migration(uuid) to authenticated;
