@@ -1,7 +1,9 @@
 //! The developer's commands: `cargo xtask help`.
 
 mod artifacts;
+mod check;
 mod checkout;
+mod coverage;
 mod environment;
 mod migrations;
 mod postgres;
@@ -10,6 +12,7 @@ mod progress;
 mod services;
 mod stamp;
 mod supervisor;
+mod test;
 mod tools;
 mod up;
 mod wasm_toolchain;
@@ -64,6 +67,20 @@ fn run(words: &[&str]) -> Result<()> {
         ["logs", name, "-f"] => up::logs(&checkout, Some(name), true),
         ["db", action] => up::db(&checkout, action, None),
         ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
+        ["check"] => {
+            up::prepare_server(&checkout)?;
+            let tally = check::run(&checkout)?;
+            println!("{} passed, {} failed", tally.passed, tally.failed);
+            if tally.failed > 0 {
+                bail!("checks failed");
+            }
+            Ok(())
+        }
+        ["test", "--list"] => {
+            test::list();
+            Ok(())
+        }
+        ["test", suites @ ..] => test::run(&checkout, suites),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

@@ -65,6 +65,11 @@ impl Step {
         run_logged(command, &self.log, None)
     }
 
+    /// What the step's commands have said so far.
+    pub fn log_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// As `run`, for a command that is not worth waiting for longer than `limit`.
     pub fn run_within(&self, command: &mut Command, limit: Duration) -> Result<()> {
         run_logged(command, &self.log, Some(limit))

@@ -11,7 +11,7 @@ use crate::process::{command, succeeds, text};
 use crate::progress::{Failure, Step, step};
 
 /// Debian packages of the local system and its tests.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "postgresql-15",
     "postgresql-client-15",
     "postgresql-server-dev-15",
@@ -21,6 +21,8 @@ const PACKAGES: [&str; 9] = [
     "clang",
     "libclang-dev",
     "pkg-config",
+    // cargo pgrx starts its test server by it when root runs the tests.
+    "sudo",
 ];
 
 /// A command-line tool from crates.io, built once a user.

@@ -121,12 +121,18 @@ fn lock_cache(checkout: &Checkout) -> Result<fs::File> {
     Ok(file)
 }
 
-fn build_for_database(checkout: &Checkout) -> Result<()> {
-    let postgres = Postgres::of(checkout)?;
-    tools::ensure_npm(checkout, &checkout.path("xtask/npm"))?;
-    tools::ensure_npm(checkout, &checkout.path("tests"))?;
-    artifacts::build_carbon_local(checkout)?;
+/// What compiling for PostgreSQL needs, without building or starting anything of ours.
+pub fn prepare_server(checkout: &Checkout) -> Result<()> {
+    let _lock = lock(checkout)?;
+    tools::require_basics()?;
+    let _shared = lock_cache(checkout)?;
+    tools::ensure_packages(checkout)?;
+    relocate_server(checkout)
+}
+
+fn relocate_server(checkout: &Checkout) -> Result<()> {
     tools::CARGO_PGRX.ensure(checkout)?;
+    let postgres = Postgres::of(checkout)?;
     if !postgres.is_relocated()? {
         stop_one(checkout, "postgres")?;
         step(
@@ -137,6 +143,15 @@ fn build_for_database(checkout: &Checkout) -> Result<()> {
             |step| postgres.relocate(step),
         )?;
     }
+    Ok(())
+}
+
+fn build_for_database(checkout: &Checkout) -> Result<()> {
+    tools::ensure_npm(checkout, &checkout.path("xtask/npm"))?;
+    tools::ensure_npm(checkout, &checkout.path("tests"))?;
+    artifacts::build_carbon_local(checkout)?;
+    relocate_server(checkout)?;
+    let postgres = Postgres::of(checkout)?;
     if !artifacts::extension_is_current(checkout, &postgres)? {
         artifacts::install_extension(checkout, &postgres)?;
     }

@@ -1,0 +1,371 @@
+//! `check`: format, lints, SQL, licences, advisories, and the house rules a machine can see.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::artifacts::pgrx_home;
+use crate::checkout::Checkout;
+use crate::postgres::Postgres;
+use crate::process::{command, succeeds, text};
+use crate::progress::{Step, step};
+use crate::tools;
+
+/// Licences that code in here may have.
+const LICENCES: [&str; 14] = [
+    "Apache-2.0",
+    "MIT",
+    "MIT-0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MPL-2.0",
+    "PostgreSQL",
+    "Unicode-3.0",
+    "Unlicense",
+    "0BSD",
+    "Zlib",
+];
+
+/// A source file longer than this has more than one subject.
+const MAX_LINES: usize = 600;
+
+/// Endings of files that people write and read as code.
+const SOURCE_ENDINGS: [&str; 7] = ["rs", "sql", "mjs", "js", "ts", "sh", "py"];
+
+/// The SQL linter; PyPI has it as a finished program.
+const SQUAWK: &str = "squawk-cli==2.70.0";
+
+/// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
+type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
+
+const CHECKS: [Check; 9] = [
+    ("format", format),
+    ("lints of the workspace", clippy_workspace),
+    ("lints of the extension's tests", clippy_extension_tests),
+    ("lints of the Worker", clippy_edge),
+    ("lints of the SQL", sql),
+    ("lengths of files", lengths),
+    ("words left behind", words),
+    ("licences", licences),
+    ("advisories", advisories),
+];
+
+/// Counts of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub passed: usize,
+    pub failed: usize,
+}
+
+/// Makes every check, going on after a failure, and shows each failure.
+pub fn run(checkout: &Checkout) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for (name, check) in CHECKS {
+        let mut skipped = None;
+        let result = step(
+            &checkout.local.join("logs/check"),
+            name,
+            None,
+            "`cargo fmt` mends the format; the rest is named above",
+            |step| {
+                skipped = check(checkout, step)?;
+                Ok(())
+            },
+        );
+        if let Some(reason) = skipped {
+            println!("      not made: {reason}");
+        }
+        match result {
+            Ok(()) => tally.passed += 1,
+            Err(error) => {
+                println!("  ✗ {error:#}\n");
+                tally.failed += 1;
+            }
+        }
+    }
+    Ok(tally)
+}
+
+fn format(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
+    for folder in [checkout.root.clone(), checkout.path("edge")] {
+        step.run(
+            command("cargo")
+                .args(["fmt", "--all", "--check"])
+                .current_dir(folder),
+        )?;
+    }
+    Ok(None)
+}
+
+fn clippy(checkout: &Checkout, step: &Step, folder: &Path, args: &[&str]) -> Result<()> {
+    let postgres = Postgres::of(checkout)?;
+    let mut clippy = command("cargo");
+    clippy
+        .args(["clippy", "--locked", "--all-targets"])
+        .args(args)
+        .args(["--", "--deny", "warnings"])
+        .current_dir(folder)
+        .env(
+            "PGRX_HOME",
+            pgrx_home(checkout, "pgrx", &postgres.bin("pg_config"))?,
+        );
+    step.run(&mut clippy)
+}
+
+fn clippy_workspace(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
+    clippy(checkout, step, &checkout.root, &["--workspace"])?;
+    Ok(None)
+}
+
+fn clippy_extension_tests(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
+    let args = ["--package", "pg_carbon", "--features", "pg_test"];
+    clippy(checkout, step, &checkout.root, &args)?;
+    Ok(None)
+}
+
+/// On the machine's own target: a toolchain made from Debian's packages has no clippy.
+fn clippy_edge(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
+    clippy(checkout, step, &checkout.path("edge"), &[])?;
+    Ok(None)
+}
+
+fn sql(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(checkout.path("migrations"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "sql") {
+            refuse_own_transaction(&path)?;
+            files.push(path);
+        }
+    }
+    files.sort();
+    let linter = squawk(checkout, step)?;
+    let mut lint = command(linter);
+    lint.arg("--config")
+        .arg(checkout.path("xtask/squawk.toml"))
+        .args(files)
+        .env("NO_COLOR", "1");
+    step.run(&mut lint)?;
+    Ok(None)
+}
+
+/// A migration that ends its transaction by itself would be recorded without being whole.
+fn refuse_own_transaction(path: &Path) -> Result<()> {
+    for (number, line) in fs::read_to_string(path)?.lines().enumerate() {
+        let statement = line.trim().to_ascii_lowercase();
+        if ["begin;", "commit;", "rollback;", "start transaction;"].contains(&statement.as_str()) {
+            bail!(
+                "{}:{}: a migration runs in the one transaction it is given",
+                path.display(),
+                number + 1
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The SQL linter, installed into a Python environment of its own below the cache.
+fn squawk(checkout: &Checkout, step: &Step) -> Result<PathBuf> {
+    let home = checkout.cache.join(SQUAWK.replace("==", "-"));
+    let program = home.join("bin/squawk");
+    if program.exists() {
+        return Ok(program);
+    }
+    if !succeeds(command("python3").args(["-c", "import ensurepip, venv"])) {
+        tools::ensure_apt(checkout, &["python3-venv"], "Python's venv from Debian")?;
+    }
+    step.run(command("python3").args(["-m", "venv"]).arg(&home))?;
+    step.run(command(home.join("bin/pip")).args(["install", "--quiet", SQUAWK]))?;
+    Ok(program)
+}
+
+/// Files that belong to the project: known to git or new, not ignored.
+fn project_files(checkout: &Checkout) -> Result<Vec<PathBuf>> {
+    let listed = text(
+        command("git")
+            .args([
+                "ls-files",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+                "-z",
+            ])
+            .current_dir(&checkout.root),
+    )?;
+    Ok(listed
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        .filter(|name| checkout.root.join(name).is_file())
+        .collect())
+}
+
+fn sources(checkout: &Checkout) -> Result<Vec<(PathBuf, String)>> {
+    project_files(checkout)?
+        .into_iter()
+        .filter(|name| {
+            name.extension()
+                .and_then(|end| end.to_str())
+                .is_some_and(|end| SOURCE_ENDINGS.contains(&end))
+        })
+        .map(|name| {
+            let text = fs::read_to_string(checkout.root.join(&name))
+                .with_context(|| name.display().to_string())?;
+            Ok((name, text))
+        })
+        .collect()
+}
+
+fn lengths(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    let long: Vec<String> = sources(checkout)?
+        .iter()
+        .map(|(name, text)| (name, text.lines().count()))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(name, lines)| format!("{} has {lines} lines", name.display()))
+        .collect();
+    if !long.is_empty() {
+        bail!("more than {MAX_LINES} lines:\n    {}", long.join("\n    "));
+    }
+    Ok(None)
+}
+
+fn words(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    // Written in two halves, so that this file does not find itself.
+    let forbidden = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+        concat!("dbg", "!("),
+        concat!("#[ig", "nore"),
+        concat!("test.sk", "ip("),
+        concat!("test.on", "ly("),
+    ];
+    let mut found = Vec::new();
+    for (name, text) in sources(checkout)? {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(word) = forbidden.iter().find(|word| line.contains(*word)) {
+                found.push(format!("{}:{}: {word}", name.display(), number + 1));
+            }
+        }
+    }
+    if !found.is_empty() {
+        bail!("finish it or write an issue:\n    {}", found.join("\n    "));
+    }
+    Ok(None)
+}
+
+fn licences(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    let mut refused = BTreeMap::new();
+    for folder in [checkout.root.clone(), checkout.path("edge")] {
+        let metadata = text(
+            command("cargo")
+                .args(["metadata", "--locked", "--format-version", "1"])
+                .current_dir(folder),
+        )?;
+        let metadata: Value = serde_json::from_str(&metadata)?;
+        for package in metadata["packages"].as_array().into_iter().flatten() {
+            let licence = package["license"].as_str().unwrap_or("none stated");
+            if !allowed(licence) {
+                refused.insert(package["name"].to_string(), licence.to_owned());
+            }
+        }
+    }
+    for lock in ["xtask/npm", "edge", "tests"] {
+        let lock = fs::read_to_string(checkout.path(lock).join("package-lock.json"))?;
+        let lock: Value = serde_json::from_str(&lock)?;
+        for (name, package) in lock["packages"].as_object().into_iter().flatten() {
+            let licence = package["license"].as_str().unwrap_or("none stated");
+            // What only builds and tests here is not handed on to anybody.
+            let handed_on = package["dev"] != true && package["devOptional"] != true;
+            if handed_on && !name.is_empty() && !allowed(licence) {
+                refused.insert(name.clone(), licence.to_owned());
+            }
+        }
+    }
+    if !refused.is_empty() {
+        bail!("licences not on the list of xtask/src/check.rs: {refused:?}");
+    }
+    Ok(None)
+}
+
+/// Whether a licence expression can be fulfilled with allowed licences alone.
+fn allowed(licence: &str) -> bool {
+    spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).is_ok_and(|expression| {
+        expression.evaluate(|requirement| {
+            requirement
+                .license
+                .id()
+                .is_some_and(|id| LICENCES.contains(&id.name))
+        })
+    })
+}
+
+/// Known weaknesses of dependencies, where a tool and its database can be had.
+fn advisories(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    let mut found: Vec<String> = Vec::new();
+    if !succeeds(command("cargo").args(["audit", "--version"])) {
+        return Ok(Some(
+            "cargo-audit is not installed (`cargo install cargo-audit`)".to_owned(),
+        ));
+    }
+    for lock in ["Cargo.lock", "edge/Cargo.lock"] {
+        let answer = command("cargo")
+            .args(["audit", "--json", "--file", lock])
+            .current_dir(&checkout.root)
+            .output()?;
+        let Ok(report) = serde_json::from_slice::<Value>(&answer.stdout) else {
+            return Ok(Some("the advisory database cannot be reached".to_owned()));
+        };
+        for weakness in report["vulnerabilities"]["list"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            found.push(format!(
+                "{lock}: {} {}",
+                weakness["package"]["name"], weakness["advisory"]["title"]
+            ));
+        }
+    }
+    if !found.is_empty() {
+        bail!("known weaknesses:\n    {}", found.join("\n    "));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_of_licences_is_allowed_when_one_of_them_is() {
+        for good in [
+            "MIT OR GPL-3.0-only",
+            "MIT/Apache-2.0",
+            "(MIT OR Apache-2.0) AND Unicode-3.0",
+        ] {
+            assert!(allowed(good), "{good}");
+        }
+        for bad in ["GPL-3.0-only", "MIT AND AGPL-3.0-only", "none stated", ""] {
+            assert!(!allowed(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_migration_with_a_transaction_of_its_own_is_refused() -> Result<()> {
+        let file = std::env::temp_dir().join(format!("own-{}.sql", std::process::id()));
+        fs::write(&file, "create table a (b int);\nCOMMIT;\n")?;
+        let error = refuse_own_transaction(&file).expect_err("it is refused");
+        assert!(error.to_string().contains(":2:"), "{error}");
+        fs::remove_file(&file)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Coverage of the domain crate, by the compiler's own instrumentation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::checkout::Checkout;
+use crate::process::{command, text};
+use crate::progress::Step;
+use crate::tools;
+
+/// Lines of the domain crate that its tests must run, in per cent.
+pub const MIN_LINES_PERCENT: f64 = 95.0;
+
+/// Programs of the LLVM that rustc was made with.
+struct Llvm {
+    profdata: PathBuf,
+    cov: PathBuf,
+}
+
+/// What the domain's tests run.
+#[derive(Clone, Copy, Debug)]
+pub struct Coverage {
+    pub lines: u64,
+    pub covered: u64,
+}
+
+impl Coverage {
+    /// Share of covered lines in per cent; whole when there are none.
+    #[allow(clippy::cast_precision_loss, reason = "line counts are small")]
+    pub fn percent(self) -> f64 {
+        if self.lines == 0 {
+            return 100.0;
+        }
+        self.covered as f64 * 100.0 / self.lines as f64
+    }
+}
+
+/// Finds LLVM's programs: the toolchain's own, by rustup, or Debian's of the same version.
+fn llvm(checkout: &Checkout, step: &Step) -> Result<Llvm> {
+    let libraries = PathBuf::from(text(command("rustc").args(["--print", "target-libdir"]))?);
+    let own = libraries.with_file_name("bin");
+    let found = |folder: &Path, ending: &str| {
+        let llvm = Llvm {
+            profdata: folder.join(format!("llvm-profdata{ending}")),
+            cov: folder.join(format!("llvm-cov{ending}")),
+        };
+        (llvm.profdata.exists() && llvm.cov.exists()).then_some(llvm)
+    };
+    let major = llvm_major()?;
+    let debian = |ending: &str| found(Path::new("/usr/bin"), ending);
+    let ending = format!("-{major}");
+    if let Some(llvm) = found(&own, "").or_else(|| debian(&ending)) {
+        return Ok(llvm);
+    }
+    let mut add = command("rustup");
+    add.args(["component", "add", "llvm-tools"]);
+    if step.run_within(&mut add, Duration::from_secs(60)).is_ok()
+        && let Some(llvm) = found(&own, "")
+    {
+        return Ok(llvm);
+    }
+    let package = format!("llvm-{major}");
+    tools::ensure_apt(
+        checkout,
+        &[&package],
+        "LLVM's coverage programs from Debian",
+    )?;
+    debian(&ending).with_context(|| format!("{package} has no llvm-cov{ending}"))
+}
+
+fn llvm_major() -> Result<String> {
+    let version = text(command("rustc").arg("-vV"))?;
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next())
+        .map(str::to_owned)
+        .context("rustc does not tell its LLVM version")
+}
+
+/// Runs the domain's tests instrumented and reads which of its lines they ran.
+///
+/// Other flags mean other builds of everything, hence a target folder of its own.
+pub fn test_domain(checkout: &Checkout, step: &Step) -> Result<Coverage> {
+    let llvm = llvm(checkout, step)?;
+    let target = checkout.target_dir().join("coverage");
+    let profiles = target.join("profiles");
+    if profiles.exists() {
+        fs::remove_dir_all(&profiles)?;
+    }
+    fs::create_dir_all(&profiles)?;
+    let instrumented = |args: &[&str]| {
+        let mut test = command("cargo");
+        test.args(["test", "--locked", "--package", "carbon-domain"])
+            .args(args)
+            .current_dir(&checkout.root)
+            .env("RUSTFLAGS", "-Cinstrument-coverage")
+            .env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"))
+            .env("CARGO_TARGET_DIR", &target);
+        test
+    };
+    step.run(&mut instrumented(&[]))?;
+    let listed = text(&mut instrumented(&["--no-run", "--message-format=json"]))?;
+    let programs = test_programs(&listed);
+    let merged = target.join("domain.profdata");
+    let mut merge = command(&llvm.profdata);
+    merge.args(["merge", "-sparse"]).arg(&profiles);
+    step.run(merge.arg("-o").arg(&merged))?;
+    let (first, others) = programs.split_first().context("the domain has tests")?;
+    let mut export = command(&llvm.cov);
+    export
+        .args(["export", "--summary-only"])
+        .arg(format!("--instr-profile={}", merged.display()))
+        .arg(first);
+    for program in others {
+        export.arg("--object").arg(program);
+    }
+    export.arg(checkout.path("domain/src"));
+    read_summary(&text(&mut export)?)
+}
+
+/// Paths of the test programs in cargo's JSON messages.
+fn test_programs(messages: &str) -> Vec<String> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["profile"]["test"] == true)
+        .filter_map(|message| message["executable"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn read_summary(json: &str) -> Result<Coverage> {
+    let summary: Value = serde_json::from_str(json)?;
+    let lines = &summary["data"][0]["totals"]["lines"];
+    match (lines["count"].as_u64(), lines["covered"].as_u64()) {
+        (Some(lines), Some(covered)) => Ok(Coverage { lines, covered }),
+        _ => bail!("llvm-cov gave no totals"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_lines_is_read_from_the_export() -> Result<()> {
+        let json = r#"{"data":[{"totals":{"lines":{"count":200,"covered":191}}}]}"#;
+        let coverage = read_summary(json)?;
+        assert!((coverage.percent() - 95.5).abs() < 1e-9);
+        Ok(())
+    }
+
+    #[test]
+    fn test_programs_are_told_from_other_messages() {
+        let messages = "{\"reason\":\"x\"}\n{\"profile\":{\"test\":true},\"executable\":\"/a\"}\n\
+                        {\"profile\":{\"test\":false},\"executable\":\"/b\"}\n";
+        assert_eq!(test_programs(messages), ["/a"]);
+    }
+}

@@ -1,0 +1,396 @@
+//! `test`: every suite, what each took, and one line at the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::artifacts::{path_with_tools, pgrx_home};
+use crate::check::{self, Tally};
+use crate::checkout::Checkout;
+use crate::coverage::{self, MIN_LINES_PERCENT};
+use crate::postgres::{Postgres, SYSTEM_BIN, relocate_to};
+use crate::process::{command, text};
+use crate::progress::{Failure, Step, seconds, step, tail};
+use crate::services;
+use crate::supervisor::running;
+use crate::up;
+
+/// Lines of a failed suite's log that are shown; the log itself stays.
+const SHOWN_LINES: usize = 60;
+
+/// What must be there before a suite can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Needs {
+    /// Rust alone.
+    Nothing,
+    /// PostgreSQL's headers and cargo-pgrx.
+    Server,
+    /// The system of `up`.
+    System,
+}
+
+struct Suite {
+    name: &'static str,
+    about: &'static str,
+    needs: Needs,
+    run: fn(&Checkout, &Step) -> Result<Tally>,
+}
+
+const SUITES: [Suite; 9] = [
+    Suite {
+        name: "check",
+        about: "format, lints, SQL, licences",
+        needs: Needs::Server,
+        run: |checkout, _| check::run(checkout),
+    },
+    Suite {
+        name: "domain",
+        about: "the rules, with coverage of their lines",
+        needs: Needs::Nothing,
+        run: domain,
+    },
+    Suite {
+        name: "xtask",
+        about: "these commands",
+        needs: Needs::Nothing,
+        run: |checkout, step| cargo_tests(checkout, step, "xtask"),
+    },
+    Suite {
+        name: "local",
+        about: "stand-ins: Auth, gateway, inbox",
+        needs: Needs::System,
+        run: |checkout, step| cargo_tests(checkout, step, "carbon-local"),
+    },
+    Suite {
+        name: "edge",
+        about: "the Worker's own tests",
+        needs: Needs::Nothing,
+        run: edge,
+    },
+    Suite {
+        name: "extension",
+        about: "pg_carbon inside PostgreSQL",
+        needs: Needs::Server,
+        run: extension,
+    },
+    Suite {
+        name: "database",
+        about: "tables, policies, rpc (pgTAP)",
+        needs: Needs::System,
+        run: database,
+    },
+    Suite {
+        name: "journey",
+        about: "end to end with the clients people use",
+        needs: Needs::System,
+        run: journey,
+    },
+    Suite {
+        name: "property",
+        about: "random and concurrent operations",
+        needs: Needs::System,
+        run: |checkout, step| cargo_tests(checkout, step, "carbon-tests"),
+    },
+];
+
+/// Result of one suite.
+struct Outcome {
+    name: &'static str,
+    tally: Tally,
+    time: Duration,
+}
+
+/// Lists the suites.
+pub fn list() {
+    for suite in &SUITES {
+        println!("  {:<10} {}", suite.name, suite.about);
+    }
+}
+
+/// Runs the named suites, or all of them; leaves the system running or stopped, as it was.
+pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
+    let started = Instant::now();
+    let chosen = choose(names)?;
+    let needs = chosen.iter().map(|suite| suite.needs).max();
+    let ran_before = services::NAMES
+        .iter()
+        .all(|name| running(checkout, name).is_some());
+    let prepared = match needs {
+        Some(Needs::System) => up::up(checkout, up::Options::default()).map(drop),
+        Some(Needs::Server) => up::prepare_server(checkout),
+        _ => Ok(()),
+    };
+    let result = prepared.and_then(|()| run_suites(checkout, &chosen));
+    if needs == Some(Needs::System) && !ran_before {
+        println!();
+        up::down(checkout)?;
+    }
+    let outcomes = result?;
+    summary(&outcomes, started)
+}
+
+fn choose(names: &[&str]) -> Result<Vec<&'static Suite>> {
+    for name in names {
+        if !SUITES.iter().any(|suite| suite.name == *name) {
+            let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+            bail!("no suite {name:?}; there are {}", known.join(", "));
+        }
+    }
+    Ok(SUITES
+        .iter()
+        .filter(|suite| names.is_empty() || names.contains(&suite.name))
+        .collect())
+}
+
+fn run_suites(checkout: &Checkout, suites: &[&Suite]) -> Result<Vec<Outcome>> {
+    let logs = checkout.local.join("logs/test");
+    fs::create_dir_all(&logs)?;
+    let mut outcomes = Vec::new();
+    for suite in suites {
+        println!("\n{}: {}", suite.name, suite.about);
+        let begun = Instant::now();
+        let mut tally = Tally::default();
+        let log = logs.join(format!("{}.log", suite.name));
+        let result = step(&logs, suite.name, None, "", |step| {
+            tally = (suite.run)(checkout, step)?;
+            Ok(())
+        });
+        if let Err(error) = result {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            tally = if suite.name == "database" {
+                count_tap(&text)
+            } else {
+                count(&text)
+            };
+            // A suite that failed before or beside its tests counts as one failure.
+            tally.failed = tally.failed.max(1);
+            show_failure(&error, &log);
+        }
+        outcomes.push(Outcome {
+            name: suite.name,
+            tally,
+            time: begun.elapsed(),
+        });
+    }
+    Ok(outcomes)
+}
+
+fn show_failure(error: &anyhow::Error, log: &Path) {
+    let what = error
+        .downcast_ref::<Failure>()
+        .map_or_else(|| error.to_string(), |failure| failure.what.clone());
+    println!("  ✗ {what}");
+    for line in tail(log, SHOWN_LINES) {
+        println!("    {line}");
+    }
+    println!("  the whole log: {}", log.display());
+}
+
+fn summary(outcomes: &[Outcome], started: Instant) -> Result<()> {
+    println!(
+        "\n  {:<10} {:>7} {:>7}  {:>12}",
+        "suite", "passed", "failed", "time"
+    );
+    let mut total = Tally::default();
+    for outcome in outcomes {
+        total.passed += outcome.tally.passed;
+        total.failed += outcome.tally.failed;
+        println!(
+            "  {:<10} {:>7} {:>7}  {:>12}",
+            outcome.name,
+            outcome.tally.passed,
+            outcome.tally.failed,
+            seconds(outcome.time)
+        );
+    }
+    println!("  in all {}\n", seconds(started.elapsed()));
+    println!("{} passed, {} failed", total.passed, total.failed);
+    if total.failed > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+/// Sums what cargo's and node's runners say in a log.
+fn count(log: &str) -> Tally {
+    let mut tally = Tally::default();
+    for line in log.lines() {
+        let line = line.trim();
+        if let Some(result) = line.strip_prefix("test result: ") {
+            tally.passed += number_before(result, " passed");
+            tally.failed += number_before(result, " failed");
+        } else if let Some(number) = line.strip_prefix("# pass ") {
+            tally.passed += number.parse().unwrap_or(0);
+        } else if let Some(number) = line.strip_prefix("# fail ") {
+            tally.failed += number.parse().unwrap_or(0);
+        }
+    }
+    tally
+}
+
+fn number_before(text: &str, word: &str) -> usize {
+    text.split(word)
+        .next()
+        .and_then(|before| before.rsplit([' ', ';']).next())
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+fn run_counted(step: &Step, command: &mut Command) -> Result<Tally> {
+    step.run(command)?;
+    Ok(count(&step.log_text()))
+}
+
+fn cargo_tests(checkout: &Checkout, step: &Step, package: &str) -> Result<Tally> {
+    let mut test = command("cargo");
+    test.args(["test", "--locked", "--package", package])
+        .current_dir(&checkout.root);
+    run_counted(step, &mut test)
+}
+
+fn edge(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let mut test = command("cargo");
+    test.args(["test", "--locked"])
+        .current_dir(checkout.path("edge"));
+    run_counted(step, &mut test)
+}
+
+fn domain(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let coverage = coverage::test_domain(checkout, step)?;
+    let percent = coverage.percent();
+    println!(
+        "  coverage of the domain crate: {percent:.1} % of lines ({} of {})",
+        coverage.covered, coverage.lines
+    );
+    if percent < MIN_LINES_PERCENT {
+        bail!("coverage of the domain crate is below {MIN_LINES_PERCENT} %");
+    }
+    Ok(count(&step.log_text()))
+}
+
+/// In a copy of the server of its own: the tests replace the extension in the server they use.
+fn extension(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let home = checkout.postgres_home()?;
+    let server = home.join("pgsql-test");
+    let version = text(command(Path::new(SYSTEM_BIN).join("postgres")).arg("--version"))?;
+    if !crate::stamp::matches(&server.join("version"), &version) {
+        relocate_to(&server, step)?;
+    }
+    let pg_config = server.join("lib/postgresql/15/bin/pg_config");
+    let mut test = command("cargo");
+    test.args(["pgrx", "test", "pg15"])
+        .current_dir(checkout.path("pg_carbon"))
+        .env("PATH", path_with_tools(checkout)?)
+        .env("PGRX_HOME", pgrx_home(checkout, "pgrx-test", &pg_config)?);
+    if let Some(user) = checkout.postgres_user()? {
+        let data = home.join("pgrx-data");
+        fs::create_dir_all(&data)?;
+        std::os::unix::fs::chown(&data, Some(user.uid), Some(user.gid))?;
+        test.env("CARGO_PGRX_TEST_RUNAS", "postgres")
+            .env("CARGO_PGRX_TEST_PGDATA", &data);
+    }
+    run_counted(step, &mut test)
+}
+
+/// pgTAP by pg_prove, one transaction a file, rolled back at its end.
+fn database(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let environment = up::environment(checkout)?;
+    let postgres = Postgres::of(checkout)?;
+    step.run(
+        postgres
+            .psql(&environment)?
+            .arg("--command=create extension if not exists pgtap with schema extensions"),
+    )?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(checkout.path("supabase/tests"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "sql") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut prove = command("pg_prove");
+    prove
+        .args(["--verbose", "--psql-bin"])
+        .arg(postgres.bin("psql"))
+        .args(["--host=127.0.0.1", "--username=supabase_admin"])
+        .args([
+            "--dbname=postgres",
+            &format!("--port={}", environment.ports.db),
+        ])
+        .args(files)
+        .env(
+            "PGPASSWORD",
+            environment.secrets.get("DB_PASSWORD_SUPERUSER")?,
+        )
+        .env("PGOPTIONS", "--search_path=public,extensions");
+    step.run(&mut prove)?;
+    Ok(count_tap(&step.log_text()))
+}
+
+/// Counts the lines of TAP, as `pg_prove --verbose` passes them on.
+fn count_tap(log: &str) -> Tally {
+    let passed = log.lines().filter(|line| line.starts_with("ok ")).count();
+    let failed = log
+        .lines()
+        .filter(|line| line.starts_with("not ok "))
+        .count();
+    Tally { passed, failed }
+}
+
+fn journey(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let folder = checkout.path("tests");
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(folder.join("js"))? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(".test.mjs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut node = command("node");
+    node.args(["--test", "--test-reporter=tap", "--test-concurrency=1"])
+        .args(files)
+        .current_dir(&folder);
+    run_counted(step, &mut node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_runners_are_summed() {
+        let log = "test result: ok. 12 passed; 0 failed; 0 ignored\n\
+                   test result: FAILED. 3 passed; 2 failed; 0 ignored\n\
+                   # pass 7\n# fail 1\n";
+        assert_eq!(
+            count(log),
+            Tally {
+                passed: 22,
+                failed: 3
+            }
+        );
+    }
+
+    #[test]
+    fn tap_lines_are_counted() {
+        let log = "ok 1 - a\nnot ok 2 - b\n# ok\nok 3\n";
+        assert_eq!(
+            count_tap(log),
+            Tally {
+                passed: 2,
+                failed: 1
+            }
+        );
+    }
+
+    #[test]
+    fn an_unknown_suite_is_refused_with_the_known_ones() {
+        let error = choose(&["nonsense"]).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("journey")));
+    }
+}
