@@ -1,0 +1,223 @@
+//! Compares everything the system derives with the diary and with its own recomputation.
+
+use std::collections::BTreeMap;
+
+use carbon_tests::figures::{Factors, decimal, level, trees};
+use serde_json::{Value, json};
+
+use crate::diary::{Diary, figures_of};
+use crate::person::Person;
+
+/// Asserts that entries, totals, days, streak, level and revision are what the diary says, by every way in, and that the
+/// system's own recomputation changes nothing.
+pub async fn compare(person: &Person, diary: &Diary, factors: &Factors) {
+    compare_entries(person, diary, factors).await;
+    compare_totals(person, diary, factors).await;
+    compare_days(person, diary, factors).await;
+    compare_gamification(person, diary, factors).await;
+    let before = derived(person).await;
+    let found = person
+        .superuser(
+            "select to_jsonb(public.check_user($1::text::uuid))::text",
+            &[&person.id],
+        )
+        .await;
+    assert_eq!(found, json!([]), "check_user finds differences");
+    person
+        .superuser(
+            "select to_jsonb(public.recompute_user($1::text::uuid)::text)::text",
+            &[&person.id],
+        )
+        .await;
+    assert_eq!(
+        derived(person).await,
+        before,
+        "a recomputation changes nothing"
+    );
+}
+
+async fn compare_entries(person: &Person, diary: &Diary, factors: &Factors) {
+    let statement = "select coalesce(jsonb_agg(jsonb_build_object('id', id, 'category', category_id, 'method', disposal_method,
+        'grams', (weight_kg * 1000)::bigint, 'at', (extract(epoch from logged_at) * 1000)::bigint, 'day', local_date, 'credits', carbon_credits,
+        'co2e', (co2e_kg * 1000000)::bigint, 'avoided', (co2e_avoided_kg * 1000000)::bigint, 'offline', offline_id, 'batch', batch_id)), '[]')::text
+      from public.waste_entries where user_id = $1::text::uuid";
+    let rows = person.superuser(statement, &[&person.id]).await;
+    let shown: BTreeMap<String, Value> = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| (row["id"].as_str().expect("id").to_owned(), row.clone()))
+        .collect();
+    let expected: BTreeMap<String, Value> = diary.live.iter().map(|(id, entry)| {
+        let own = figures_of(factors, &entry.four);
+        let row = json!({
+            "id": id, "category": entry.four.category, "method": entry.four.method, "grams": own.grams, "at": entry.four.at_millis,
+            "day": entry.day().to_string(), "credits": own.credits, "co2e": own.co2e_micro, "avoided": own.avoided_micro,
+            "offline": entry.offline_id, "batch": entry.batch,
+        });
+        (id.clone(), row)
+    }).collect();
+    for (id, row) in &expected {
+        assert_eq!(shown.get(id), Some(row), "entry {id}");
+    }
+    assert_eq!(
+        shown.len(),
+        expected.len(),
+        "entries that should not be there"
+    );
+}
+
+async fn compare_totals(person: &Person, diary: &Diary, factors: &Factors) {
+    let statement = "select jsonb_build_object('entries', t.entries, 'grams', (t.weight_kg * 1000)::bigint, 'credits', t.credits,
+        'co2e', (t.co2e_kg * 1000000)::bigint, 'avoided', (t.co2e_avoided_kg * 1000000)::bigint, 'revision', t.revision,
+        'newest', coalesce((select max(k.revision) from private.entry_keys k where k.user_id = t.user_id), 0))::text
+      from public.user_totals t where t.user_id = $1::text::uuid";
+    let shown = person.superuser(statement, &[&person.id]).await;
+    let sums = diary.totals(factors);
+    let expected = json!({
+        "entries": diary.live.len(), "grams": sums.grams, "credits": sums.credits, "co2e": sums.co2e_micro, "avoided": sums.avoided_micro,
+        "revision": diary.changes, "newest": diary.changes,
+    });
+    assert_eq!(shown, expected, "totals");
+}
+
+async fn compare_days(person: &Person, diary: &Diary, factors: &Factors) {
+    let statement = "select coalesce(jsonb_object_agg(d.local_date, d.sums), '{}')::text from (
+        select local_date, jsonb_build_object('entries', sum(entries), 'grams', (sum(weight_kg) * 1000)::bigint, 'credits', sum(credits),
+          'positive', sum(credits_positive), 'negative', sum(credits_negative), 'co2e', (sum(co2e_kg) * 1000000)::bigint,
+          'avoided', (sum(co2e_avoided_kg) * 1000000)::bigint) as sums
+        from public.user_days where user_id = $1::text::uuid group by local_date) d";
+    let shown = person.superuser(statement, &[&person.id]).await;
+    let days = diary.days(factors).into_iter().map(|(date, day)| {
+        let sums = json!({
+            "entries": day.entries, "grams": day.figures.grams, "credits": day.figures.credits, "positive": day.positive, "negative": day.negative,
+            "co2e": day.figures.co2e_micro, "avoided": day.figures.avoided_micro,
+        });
+        (date.to_string(), sums)
+    });
+    assert_eq!(shown, Value::Object(days.collect()), "days");
+}
+
+async fn compare_gamification(person: &Person, diary: &Diary, factors: &Factors) {
+    let sums = diary.totals(factors);
+    let (current, longest) = diary.streak(now_millis());
+    let expected = (
+        sums.credits,
+        level(sums.credits),
+        current,
+        longest,
+        trees(sums.credits),
+    );
+    let edge = person.edge("GET", "/gamification/profile", None).await.body;
+    let rest = person.rest("GET", "user_gamification", None).await.body[0].clone();
+    let sql = person
+        .sql("select public.get_gamification_profile()::text", &[])
+        .await
+        .body;
+    for (way, shown) in [("edge", &edge), ("REST", &rest), ("SQL", &sql)] {
+        let whole = |name: &str| {
+            shown[name]
+                .as_i64()
+                .unwrap_or_else(|| panic!("{way} {name}: {shown}"))
+        };
+        let seen = (
+            whole("total_credits"),
+            whole("current_level"),
+            whole("daily_streak"),
+            whole("max_streak"),
+            whole("trees_saved"),
+        );
+        assert_eq!(
+            seen, expected,
+            "{way}: credits, level, streak, longest streak, trees"
+        );
+    }
+    for shown in [&edge, &sql] {
+        assert_eq!(
+            decimal(&shown["total_waste_kg"].to_string(), 3),
+            Some(sums.grams),
+            "{shown}"
+        );
+        assert_eq!(
+            decimal(&shown["co2e_avoided_kg"].to_string(), 6),
+            Some(sums.avoided_micro),
+            "{shown}"
+        );
+    }
+}
+
+/// Everything derived, as one value.
+async fn derived(person: &Person) -> Value {
+    let statement = "select jsonb_build_object(
+        'totals', (select to_jsonb(t) - '{last_change_at,window_started_at,window_rows}'::text[] from public.user_totals t where t.user_id = $1::text::uuid),
+        'days', (select jsonb_agg(to_jsonb(d) order by d.local_date, d.province) from public.user_days d where d.user_id = $1::text::uuid))::text";
+    person.superuser(statement, &[&person.id]).await
+}
+
+/// A copy of the diary as a device holds it: entry id → (grams, instant, revision), at some revision.
+#[derive(Clone, Default)]
+pub struct Device {
+    pub since: i64,
+    pub entries: BTreeMap<String, Value>,
+}
+
+impl Device {
+    /// Asks for what changed, page by page, until there is no more.
+    pub async fn pull(&mut self, person: &Person, page: i64) {
+        loop {
+            let body = json!({ "since_revision": self.since, "limit": page });
+            let answer = person.edge("POST", "/user/sync/request", Some(&body)).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            for change in answer.body["changes"].as_array().expect("changes") {
+                let revision = change["revision"].as_i64().expect("a revision");
+                assert!(
+                    revision > self.since,
+                    "revisions grow: {revision} after {}",
+                    self.since
+                );
+                self.since = revision;
+                if change["op"] == json!("delete") {
+                    self.entries.remove(change["id"].as_str().expect("an id"));
+                } else {
+                    let entry = &change["entry"];
+                    assert_eq!(entry["revision"], change["revision"]);
+                    self.entries.insert(
+                        entry["id"].as_str().expect("an id").to_owned(),
+                        entry["carbon_credits"].clone(),
+                    );
+                }
+            }
+            if answer.body["has_more"] != json!(true) {
+                assert_eq!(
+                    answer.body["revision"].as_i64(),
+                    Some(self.since.max(0)),
+                    "the feed ends at the newest revision"
+                );
+                return;
+            }
+        }
+    }
+
+    /// Asserts that the device shows the diary's entries and nothing else.
+    pub fn assert_shows(&self, diary: &Diary, factors: &Factors) {
+        let expected: BTreeMap<String, Value> = diary
+            .live
+            .iter()
+            .map(|(id, entry)| (id.clone(), json!(figures_of(factors, &entry.four).credits)))
+            .collect();
+        assert_eq!(
+            self.entries, expected,
+            "a device at revision {}",
+            self.since
+        );
+        assert_eq!(self.since, diary.changes);
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_millis() -> i64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock after 1970");
+    i64::try_from(since.as_millis()).expect("a time of this era")
+}

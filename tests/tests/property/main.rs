@@ -1,0 +1,146 @@
+//! The invariant of the contract: after any order of creates, batches, late arrivals, changes, moves, deletions, migrations,
+//! roll-backs and duplicates, by all three ways in and several at once, everything derived equals a full recomputation.
+//!
+//! `CARBON_TEST_SEED` repeats a run, `CARBON_TEST_OPERATIONS` sets how many operations there are.
+
+mod compare;
+mod diary;
+mod operation;
+mod person;
+mod plan;
+mod settle;
+mod ways;
+
+use std::time::Instant;
+
+use carbon_tests::figures::Factors;
+use carbon_tests::system::System;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::compare::{Device, compare, now_millis};
+use crate::diary::Diary;
+use crate::person::Person;
+use crate::plan::Planner;
+
+/// Enough people that none comes near the rows or migrations an hour takes from one.
+const OPERATIONS_A_PERSON: usize = 200;
+const DEFAULT_OPERATIONS: usize = 2_400;
+/// People who act at the same time.
+const PEOPLE_AT_ONCE: usize = 3;
+/// Groups of operations between two comparisons.
+const GROUPS_BETWEEN_COMPARISONS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_everything_derived_equals_the_recomputation() {
+    let system = System::load().expect("the running system");
+    let factors = Factors::load().expect("the factors");
+    let seed: u64 =
+        setting("CARBON_TEST_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
+    let operations: usize = setting("CARBON_TEST_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS);
+    let people = operations.div_ceil(OPERATIONS_A_PERSON).max(1);
+    println!("CARBON_TEST_SEED={seed} CARBON_TEST_OPERATIONS={operations}: {people} people");
+    let begin = Instant::now();
+    let lives = (0..people).map(|index| {
+        let own = operations / people + usize::from(index < operations % people);
+        live(
+            &system,
+            &factors,
+            seed.wrapping_add(index as u64),
+            index,
+            own,
+        )
+    });
+    let done: usize = stream::iter(lives)
+        .buffer_unordered(PEOPLE_AT_ONCE)
+        .fold(0, |sum, one| async move { sum + one })
+        .await;
+    println!(
+        "{done} operations in {:.1} s",
+        begin.elapsed().as_secs_f64()
+    );
+    assert!(done >= operations);
+}
+
+/// One person's random life; answers how many operations there were.
+async fn live(
+    system: &System,
+    factors: &Factors,
+    seed: u64,
+    index: usize,
+    operations: usize,
+) -> usize {
+    let person = match index {
+        0 | 1 => Person::by_phone(system, rand::rng().random_range(0..100_000_000)).await,
+        _ => Person::anonymous(system).await,
+    };
+    let mut planner = Planner {
+        rng: StdRng::seed_from_u64(seed),
+        pairs: factors.pairs(),
+        now_millis: now_millis(),
+    };
+    let mut diary = Diary::default();
+    let mut devices = vec![Device::default()];
+    let (mut done, mut groups) = (0, 0);
+    while done < operations {
+        let group = planner.next(&diary);
+        done += group.len();
+        groups += 1;
+        let trace = Trace {
+            person: &person.id,
+            seed,
+            group: format!("{group:?}"),
+        };
+        let outcomes = join_all(
+            group
+                .iter()
+                .map(|operation| ways::execute(&person, operation)),
+        )
+        .await;
+        settle::settle(
+            &mut diary,
+            factors,
+            group.into_iter().zip(outcomes).collect(),
+        );
+        if groups % GROUPS_BETWEEN_COMPARISONS == 0 {
+            compare(&person, &diary, factors).await;
+            let mut device = devices.last().cloned().unwrap_or_default();
+            device.pull(&person, 7).await;
+            device.assert_shows(&diary, factors);
+            devices.push(device);
+        }
+        drop(trace);
+    }
+    compare(&person, &diary, factors).await;
+    for (place, mut device) in devices.into_iter().enumerate() {
+        device
+            .pull(&person, if place == 0 { 500 } else { 11 })
+            .await;
+        device.assert_shows(&diary, factors);
+    }
+    done
+}
+
+/// Says which operations were under way when something went wrong.
+struct Trace<'a> {
+    person: &'a str,
+    seed: u64,
+    group: String,
+}
+
+impl Drop for Trace<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "person {} with seed {}: {}",
+                self.person, self.seed, self.group
+            );
+        }
+    }
+}
+
+fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}

@@ -1,0 +1,248 @@
+//! Takes the answers into the diary, and checks that each is what the contract makes of the diary as it stood.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use carbon_tests::figures::Factors;
+
+use crate::diary::{Batch, Diary, Entry, Four, Identity, ZONES, figures_of};
+use crate::operation::{Change, Fate, Old, Operation, Outcome, Report, Sent, Way};
+
+/// Settles a group of simultaneous operations in the order in which the system must have done them.
+pub fn settle(diary: &mut Diary, factors: &Factors, mut group: Vec<(Operation, Outcome)>) {
+    group.sort_by_key(|(_, outcome)| outcome.order());
+    for (operation, outcome) in group {
+        settle_one(diary, factors, operation, outcome);
+    }
+}
+
+fn settle_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcome: Outcome) {
+    match (operation, outcome) {
+        (Operation::Create { entry, .. }, Outcome::Entries { fates, .. }) => {
+            settle_entries(diary, &[entry], &fates)
+        }
+        (
+            Operation::Batch { entries, .. } | Operation::InsertMany { entries, .. },
+            Outcome::Entries { fates, .. },
+        ) => {
+            settle_entries(diary, &entries, &fates);
+        }
+        (Operation::Update { id, change, .. }, Outcome::Changed { ids, .. }) => {
+            settle_update(diary, &[id], &change, &ids)
+        }
+        (
+            Operation::UpdateMany {
+                ids: targets,
+                change,
+                ..
+            },
+            Outcome::Changed { ids, .. },
+        ) => settle_update(diary, &targets, &change, &ids),
+        (Operation::Delete { id, .. }, Outcome::Changed { ids, .. }) => {
+            settle_delete(diary, &[id], &ids)
+        }
+        (Operation::DeleteMany { ids: targets, .. }, Outcome::Changed { ids, .. }) => {
+            settle_delete(diary, &targets, &ids)
+        }
+        (Operation::Update { id, .. } | Operation::Delete { id, .. }, Outcome::NotFound) => {
+            assert!(
+                !diary.live.contains_key(&id),
+                "{id} is there and was not found"
+            );
+        }
+        (
+            Operation::Migrate {
+                way,
+                entries,
+                normalised,
+                dry_run,
+            },
+            Outcome::Report(report),
+        ) => {
+            settle_migration(
+                diary,
+                factors,
+                &Dump {
+                    way,
+                    entries,
+                    normalised,
+                    dry_run,
+                },
+                report,
+            );
+        }
+        (Operation::RollBack { batch, .. }, Outcome::RolledBack { removed, credits }) => {
+            assert!(
+                diary
+                    .batches
+                    .iter()
+                    .any(|one| one.id == batch && !one.rolled_back),
+                "{batch} was rolled back twice"
+            );
+            assert_eq!(
+                diary.roll_back(&batch, factors),
+                (removed, credits),
+                "roll-back of {batch}"
+            );
+        }
+        (Operation::RollBack { batch, .. }, Outcome::NotFound) => {
+            assert!(
+                diary
+                    .batches
+                    .iter()
+                    .any(|one| one.id == batch && one.rolled_back),
+                "{batch} was not found"
+            );
+        }
+        (Operation::Zone { index }, Outcome::Done) => diary.zone = ZONES[index],
+        (operation, outcome) => panic!("{operation:?} was answered {outcome:?}"),
+    }
+}
+
+fn settle_entries(diary: &mut Diary, sent: &[Sent], fates: &[Fate]) {
+    assert_eq!(sent.len(), fates.len(), "an answer for each entry");
+    for (entry, fate) in sent.iter().zip(fates) {
+        let known = diary.knows(entry.offline_id.as_deref(), &entry.four);
+        match fate {
+            Fate::Refused => assert!(entry.bad, "{entry:?} was refused"),
+            Fate::Duplicate => assert!(known, "{entry:?} is new and was called a duplicate"),
+            Fate::Created { id } => {
+                assert!(!known && !entry.bad, "{entry:?} was created again");
+                let live = Entry {
+                    four: entry.four.clone(),
+                    zone: diary.zone,
+                    offline_id: entry.offline_id.clone(),
+                    batch: None,
+                };
+                diary.insert(id, live, entry.offline_id.clone());
+            }
+        }
+    }
+}
+
+fn settle_update(diary: &mut Diary, targets: &[String], change: &Change, changed: &[String]) {
+    let wanted: BTreeSet<&String> = targets
+        .iter()
+        .filter(|id| diary.live.contains_key(*id))
+        .collect();
+    let found: BTreeSet<&String> = changed.iter().collect();
+    // A roll-back at the same moment is settled later: what it took first was not found by an update of several.
+    assert!(found.is_subset(&wanted), "{found:?} of {wanted:?} changed");
+    for id in found {
+        let entry = diary.live.get_mut(id).expect("checked");
+        let mut four = entry.four.clone();
+        four.grams = change.grams.unwrap_or(four.grams);
+        four.at_millis = change.at_millis.unwrap_or(four.at_millis);
+        if let Some((category, method)) = &change.kind {
+            (four.category, four.method) = (category.clone(), method.clone());
+        }
+        if entry.four != four {
+            entry.four = four;
+            diary.changes += 1;
+        }
+    }
+}
+
+fn settle_delete(diary: &mut Diary, targets: &[String], gone: &[String]) {
+    for id in gone {
+        assert!(targets.contains(id), "{id} was not to be deleted");
+        assert!(diary.live.remove(id).is_some(), "{id} was deleted twice");
+        diary.changes += 1;
+    }
+}
+
+struct Dump {
+    way: Way,
+    entries: Vec<Old>,
+    normalised: bool,
+    dry_run: bool,
+}
+
+fn settle_migration(diary: &mut Diary, factors: &Factors, dump: &Dump, report: Report) {
+    let (fresh, rejected) = expected_of(diary, dump);
+    let received = i64::try_from(dump.entries.len()).expect("a count");
+    let migrated = i64::try_from(fresh.len()).expect("a count");
+    let seen = (
+        report.received,
+        report.migrated,
+        report.duplicate,
+        report.rejected,
+    );
+    assert_eq!(
+        seen,
+        (received, migrated, received - migrated - rejected, rejected),
+        "{:?} {:?}",
+        dump.way,
+        dump.entries
+    );
+    let credits: i64 = fresh
+        .iter()
+        .map(|(_, four)| figures_of(factors, four).credits)
+        .sum();
+    assert_eq!(report.credits, credits, "imported credits");
+    if dump.dry_run {
+        return;
+    }
+    diary.migrated.extend(fresh.iter().cloned());
+    let mut expected = BTreeMap::<Identity, i64>::new();
+    for identity in fresh {
+        *expected.entry(identity).or_default() += 1;
+    }
+    for (id, four, own) in &report.added {
+        let identity = (own.clone(), four.clone());
+        let left = expected
+            .get_mut(&identity)
+            .unwrap_or_else(|| panic!("{identity:?} was not in the dump"));
+        *left -= 1;
+        insert_old(diary, id, identity, dump.normalised, &report.batch);
+    }
+    assert!(
+        expected.values().all(|left| *left == 0),
+        "not all were added: {expected:?}"
+    );
+    if migrated > 0 {
+        diary.batches.push(Batch {
+            id: report.batch,
+            rolled_back: false,
+        });
+    }
+}
+
+fn insert_old(
+    diary: &mut Diary,
+    id: &str,
+    identity: (Option<String>, Four),
+    normalised: bool,
+    batch: &str,
+) {
+    let (own, four) = identity;
+    let offline_id = if normalised { own.clone() } else { None };
+    let entry = Entry {
+        four,
+        zone: diary.zone,
+        offline_id,
+        batch: Some(batch.to_owned()),
+    };
+    diary.insert(id, entry, own);
+}
+
+/// The identities that the dump should add, and how many of its entries are to be rejected.
+fn expected_of(diary: &Diary, dump: &Dump) -> (Vec<Identity>, i64) {
+    let mut fresh = Vec::new();
+    let mut rejected = 0;
+    let (mut seen, mut seen_ids) = (BTreeSet::new(), BTreeSet::new());
+    for old in &dump.entries {
+        if old.bad {
+            rejected += 1;
+            continue;
+        }
+        let identity = (old.id.clone(), old.four.clone());
+        let repeated = seen.contains(&identity)
+            || (dump.normalised && old.id.as_ref().is_some_and(|id| seen_ids.contains(id)));
+        if !repeated && !diary.knows_old(&identity, dump.normalised) {
+            seen.insert(identity.clone());
+            seen_ids.extend(old.id.clone());
+            fresh.push(identity);
+        }
+    }
+    (fresh, rejected)
+}
