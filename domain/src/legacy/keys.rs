@@ -39,8 +39,8 @@ const KEYS: [(&str, Role); 14] = [
     ("carbon-pixels-user-stats", Role::Claim),
     ("carbon-pixels-daily-streak", Role::Claim),
     ("carbon-pixels-achievements", Role::Achievements),
-    ("userPreferences", Role::Preferences),
     ("notificationPreferences", Role::Switches),
+    ("userPreferences", Role::Preferences),
     ("carbon-pixels-preferences", Role::Preferences),
     ("onboarding_completed", Role::Onboarding),
 ];

@@ -167,3 +167,19 @@ pub struct UnreadableKey {
 pub fn parse(payload: &str, now: DateTime<Utc>) -> Result<Migration, DomainError> {
     keys::read(payload, now)
 }
+
+/// The entry of the fuzz target and of its smoke test: reads any bytes and checks what must hold for all of them.
+///
+/// # Panics
+/// When the count of a readable payload does not add up.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    let payload = String::from_utf8_lossy(bytes);
+    let now = DateTime::from_timestamp(1_718_452_800, 0).unwrap_or_default();
+    if let Ok(migration) = parse(&payload, now) {
+        let kept = migration.entries.len() as u64;
+        let counted = kept + migration.duplicates + migration.rejected_count;
+        assert_eq!(migration.received, counted, "an entry got lost");
+        assert!(migration.rejected.len() <= MAX_LISTED && migration.adjusted.len() <= MAX_LISTED);
+    }
+}
