@@ -1,0 +1,198 @@
+//! What a handler gets: the request taken apart, the settings, and who is calling.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use carbon_domain::Lang;
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use worker::{Context, Date, Env, Request};
+
+use crate::clients::auth::Auth;
+use crate::clients::rest::Rest;
+use crate::config::Config;
+use crate::error::{ApiError, FieldProblem};
+use crate::query::Query;
+use crate::request::parse_json;
+use crate::router::language;
+use crate::session::{self, Session, TokenRules};
+use crate::storage::otp_id::hex;
+
+/// Milliseconds since 1970. The runtime's clock advances only when something came from outside.
+pub fn now_ms() -> i64 {
+    i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Random bytes from the runtime's cryptographic source.
+///
+/// # Errors
+/// `INTERNAL_ERROR` if the source fails.
+pub fn random<const N: usize>() -> Result<[u8; N], ApiError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| ApiError::internal(format!("random: {error}")))?;
+    Ok(bytes)
+}
+
+thread_local! {
+    static CONFIG: OnceCell<Result<Rc<Config>, String>> = const { OnceCell::new() };
+}
+
+/// The settings, read and checked once an isolate.
+///
+/// # Errors
+/// What cannot be used, for the log.
+pub fn config(env: &Env) -> Result<Rc<Config>, String> {
+    // Secrets and plain settings are both read as strings from the environment.
+    let get = |name: &str| env.var(name).ok().map(|value| value.to_string());
+    CONFIG.with(|cell| cell.get_or_init(|| Config::read(get).map(Rc::new)).clone())
+}
+
+/// The parts of a request that are looked at before its route is known.
+pub struct Head {
+    /// 128 random bits as hex, in every answer and log line.
+    pub request_id: String,
+    /// The HTTP method.
+    pub method: String,
+    /// The path as it was sent.
+    pub path: String,
+    /// The language of messages.
+    pub lang: Lang,
+    /// The `Origin` header.
+    pub origin: Option<String>,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+}
+
+impl Head {
+    /// Reads the head of a request.
+    pub fn read(request: &Request) -> Self {
+        let header = |name: &str| request.headers().get(name).ok().flatten();
+        Self {
+            request_id: random::<16>().map_or_else(|_| "unknown".to_owned(), |bytes| hex(&bytes)),
+            method: request.method().to_string(),
+            path: request.path(),
+            lang: language(header("accept-language").as_deref()),
+            origin: header("origin"),
+            authorization: header("authorization"),
+        }
+    }
+
+    /// The user whose access token came with the request.
+    ///
+    /// # Errors
+    /// `AUTH_REQUIRED`, `AUTH_INVALID`, `AUTH_EXPIRED`
+    pub fn session(&self, config: &Config) -> Result<Session, ApiError> {
+        let token = session::bearer_token(self.authorization.as_deref())?;
+        let rules = TokenRules {
+            secret: config.jwt_secret.as_bytes(),
+            issuer: &config.jwt_issuer,
+            now_secs: now_ms() / 1000,
+        };
+        session::verify(token, &rules)
+    }
+}
+
+/// The Worker's surroundings for one request.
+pub struct App {
+    /// The checked settings.
+    pub config: Rc<Config>,
+    /// Bindings.
+    pub env: Env,
+    /// For work that goes on after the answer.
+    pub context: Context,
+}
+
+/// A request on its way to its handler.
+pub struct Call {
+    /// Settings and bindings.
+    pub app: Rc<App>,
+    /// The request's id.
+    pub request_id: String,
+    /// The language of names and messages.
+    pub lang: Lang,
+    /// The body as text, read by the route's rule.
+    pub body: String,
+    session: Option<Session>,
+    parameters: Vec<String>,
+    query: Vec<(String, String)>,
+    headers: worker::Headers,
+}
+
+impl Call {
+    /// Puts a request's parts together.
+    pub fn new(
+        app: Rc<App>,
+        head: &Head,
+        session: Option<Session>,
+        parameters: Vec<String>,
+        body: String,
+        request: &Request,
+    ) -> Self {
+        let query = request
+            .url()
+            .map(|url| url.query_pairs().into_owned().collect());
+        Self {
+            app,
+            request_id: head.request_id.clone(),
+            lang: head.lang,
+            body,
+            session,
+            parameters,
+            query: query.unwrap_or_default(),
+            headers: request.headers().clone(),
+        }
+    }
+
+    /// Now, for the rules of the domain.
+    pub fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(now_ms()).unwrap_or_default()
+    }
+
+    /// A header of the request.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).ok().flatten()
+    }
+
+    /// The query's parameters, to be checked.
+    pub fn query(&self) -> Query {
+        Query::new(self.query.clone())
+    }
+
+    /// The value of the path's first `{…}` segment.
+    pub fn parameter(&self) -> &str {
+        self.parameters.first().map_or("", String::as_str)
+    }
+
+    /// The user; routes without one answer `AUTH_REQUIRED`.
+    ///
+    /// # Errors
+    /// `AUTH_REQUIRED`
+    pub fn user(&self) -> Result<&Session, ApiError> {
+        self.session.as_ref().ok_or_else(ApiError::auth_required)
+    }
+
+    /// The database, as the caller.
+    pub fn rest(&self) -> Rest<'_> {
+        let token = self.session.as_ref().map(|session| session.token.as_str());
+        Rest::new(&self.app.config, token, &self.request_id)
+    }
+
+    /// Auth.
+    pub fn auth(&self) -> Auth<'_> {
+        Auth::new(&self.app.config, &self.request_id)
+    }
+
+    /// The body as a JSON object.
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR`
+    pub fn object(&self) -> Result<Map<String, Value>, ApiError> {
+        match parse_json(&self.body)? {
+            Value::Object(object) => Ok(object),
+            _ => {
+                let error = carbon_domain::DomainError::NotAnObject;
+                Err(ApiError::field(FieldProblem::domain("", error)))
+            }
+        }
+    }
+}

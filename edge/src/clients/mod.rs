@@ -1,0 +1,119 @@
+//! Outbound calls: HTTP with a deadline, and no decisions.
+
+pub mod auth;
+pub mod rest;
+pub mod sms;
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use wasm_bindgen::JsValue;
+use worker::{AbortController, Delay, Fetch, Headers, Method, Request, RequestInit};
+
+/// Milliseconds an outbound call may take, its body included.
+pub const DEADLINE_MS: u64 = 5_000;
+/// The same for a migration of 10 MiB; the database ends the statement after 8 s by itself.
+pub const MIGRATION_DEADLINE_MS: u64 = 9_000;
+
+/// Why a call brought no answer.
+#[derive(Debug)]
+pub enum Outage {
+    /// It took too long.
+    Timeout,
+    /// The other side could not be reached.
+    Unreachable(String),
+}
+
+impl std::fmt::Display for Outage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Unreachable(why) => f.write_str(why),
+        }
+    }
+}
+
+/// An answer, whatever its status.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body as text.
+    pub body: String,
+    /// `Retry-After` in seconds.
+    pub retry_after_secs: Option<i64>,
+}
+
+impl Answer {
+    /// Whether the status is 2xx.
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// What to send.
+pub struct Outgoing<'a> {
+    /// The HTTP method.
+    pub method: Method,
+    /// The whole address.
+    pub url: &'a str,
+    /// Header names and values.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// A JSON body.
+    pub body: Option<String>,
+    /// Milliseconds until the call is given up.
+    pub deadline_ms: u64,
+}
+
+/// Waits for `future` at most so many milliseconds.
+pub async fn within<T>(deadline_ms: u64, future: impl Future<Output = T>) -> Result<T, Outage> {
+    let delay = pin!(Delay::from(Duration::from_millis(deadline_ms)));
+    match select(pin!(future), delay).await {
+        Either::Left((output, _)) => Ok(output),
+        Either::Right(_) => Err(Outage::Timeout),
+    }
+}
+
+/// Sends a request and reads the whole answer; past the deadline the request is aborted.
+///
+/// # Errors
+/// An [`Outage`] if there was no whole answer in time.
+pub async fn send(outgoing: Outgoing<'_>) -> Result<Answer, Outage> {
+    let controller = AbortController::default();
+    let signal = controller.signal();
+    let deadline_ms = outgoing.deadline_ms;
+    let exchange = async {
+        let request = build(outgoing)?;
+        let mut response = Fetch::Request(request).send_with_signal(&signal).await?;
+        let retry_after = response.headers().get("retry-after")?;
+        let body = response.text().await?;
+        let retry_after_secs = retry_after.and_then(|value| value.parse().ok());
+        Ok(Answer {
+            status: response.status_code(),
+            body,
+            retry_after_secs,
+        })
+    };
+    match within(deadline_ms, exchange).await {
+        Ok(answer) => answer.map_err(|error: worker::Error| Outage::Unreachable(error.to_string())),
+        Err(outage) => {
+            controller.abort();
+            Err(outage)
+        }
+    }
+}
+
+fn build(outgoing: Outgoing<'_>) -> worker::Result<Request> {
+    let headers = Headers::new();
+    for (name, value) in outgoing.headers {
+        headers.set(name, value)?;
+    }
+    if outgoing.body.is_some() {
+        headers.set("content-type", "application/json")?;
+    }
+    let mut init = RequestInit::new();
+    init.with_method(outgoing.method).with_headers(headers);
+    init.with_body(outgoing.body.map(|body| JsValue::from_str(&body)));
+    Request::new_with_init(outgoing.url, &init)
+}

@@ -1,0 +1,93 @@
+//! PostgREST, through the gateway: functions of the database, called as the user.
+
+use postgrest::Postgrest;
+use serde_json::Value;
+
+use super::{Answer, DEADLINE_MS, Outage, within};
+use crate::config::Config;
+use crate::error::ApiError;
+
+/// A caller of the database's functions.
+pub struct Rest<'a> {
+    config: &'a Config,
+    token: &'a str,
+    request_id: &'a str,
+    deadline_ms: u64,
+}
+
+impl<'a> Rest<'a> {
+    /// Calls as the user whose access token this is, or as a stranger without one.
+    pub fn new(config: &'a Config, token: Option<&'a str>, request_id: &'a str) -> Self {
+        let token = token.unwrap_or(&config.anon_key);
+        Self {
+            config,
+            token,
+            request_id,
+            deadline_ms: DEADLINE_MS,
+        }
+    }
+
+    /// The same caller with more patience (milliseconds).
+    pub fn patient(self, deadline_ms: u64) -> Self {
+        Self {
+            deadline_ms,
+            ..self
+        }
+    }
+
+    /// Calls a function with named arguments and returns its JSON.
+    ///
+    /// # Errors
+    /// What the database refused, as [`ApiError::from_postgrest`] reads it, or
+    /// `SERVICE_UNAVAILABLE`.
+    pub async fn rpc(&self, function: &str, arguments: &Value) -> Result<Value, ApiError> {
+        let text = self.rpc_text(function, arguments.to_string()).await?;
+        serde_json::from_str(&text)
+            .map_err(|error| ApiError::internal(format!("{function} answered no JSON: {error}")))
+    }
+
+    /// The same for JSON text in and out.
+    ///
+    /// # Errors
+    /// As [`Rest::rpc`].
+    pub async fn rpc_text(&self, function: &str, arguments: String) -> Result<String, ApiError> {
+        let answer = self.call(function, arguments).await?;
+        if answer.is_ok() {
+            Ok(answer.body)
+        } else {
+            Err(ApiError::from_postgrest(answer.status, &answer.body))
+        }
+    }
+
+    /// The answer whatever its status, for functions that set one.
+    ///
+    /// # Errors
+    /// `SERVICE_UNAVAILABLE` if there was no answer.
+    pub async fn call(&self, function: &str, arguments: String) -> Result<Answer, ApiError> {
+        let client = Postgrest::new(format!("{}/rest/v1", self.config.supabase_url))
+            .insert_header("apikey", &self.config.anon_key)
+            .insert_header("content-type", "application/json")
+            .insert_header("x-request-id", self.request_id);
+        let exchange = async {
+            let response = client
+                .rpc(function, arguments)
+                .auth(self.token)
+                .execute()
+                .await?;
+            let status = response.status().as_u16();
+            let body = response.text().await?;
+            Ok(Answer {
+                status,
+                body,
+                retry_after_secs: None,
+            })
+        };
+        // Dropping the unfinished exchange aborts its request.
+        let outcome = within(self.deadline_ms, exchange).await;
+        outcome
+            .and_then(|answer| {
+                answer.map_err(|error: reqwest::Error| Outage::Unreachable(error.to_string()))
+            })
+            .map_err(|outage| ApiError::unavailable(format!("rpc {function}: {outage}")))
+    }
+}

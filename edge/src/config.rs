@@ -1,0 +1,299 @@
+//! The environment, checked once: an isolate with settings that cannot be right serves nothing, and
+//! production refuses what belongs to a laptop.
+
+use crate::storage::otp_id::OtpKeys;
+use crate::webhook;
+
+/// Secrets shorter than this (bytes) are refused everywhere.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// Where the Worker runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// A developer's machine or a test.
+    Local,
+    /// Real people.
+    Production,
+}
+
+/// Who delivers SMS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SmsProvider {
+    /// The local inbox shows what would have been sent; the URL is its address.
+    Inbox(String),
+}
+
+/// Which browser origins may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Any page served from this machine.
+    Loopback,
+    /// These, exactly.
+    List(Vec<String>),
+}
+
+/// The checked settings.
+pub struct Config {
+    /// Where the Worker runs.
+    pub environment: Environment,
+    /// The gateway, without a slash at the end.
+    pub supabase_url: String,
+    /// The key for calls without a user.
+    pub anon_key: String,
+    /// The key that access tokens are signed with.
+    pub jwt_secret: String,
+    /// The `iss` of access tokens.
+    pub jwt_issuer: String,
+    /// Proves to the gateway that a call comes from the Worker.
+    pub edge_secret: String,
+    /// Keys of the SMS hook; two during a rotation.
+    pub hook_keys: Vec<Vec<u8>>,
+    /// Keys for sign-in codes.
+    pub otp_keys: OtpKeys,
+    /// Who delivers SMS.
+    pub sms: SmsProvider,
+    /// Which browser origins may call.
+    pub origins: Origins,
+}
+
+impl Config {
+    /// Reads and checks the settings.
+    ///
+    /// # Errors
+    /// One sentence for each setting that cannot be used; no value of a secret is in it.
+    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let mut reader = Reader {
+            get: &get,
+            problems: Vec::new(),
+        };
+        let environment = reader.environment();
+        let supabase_url = reader.url("SUPABASE_URL", environment);
+        let jwt_secret = reader.secret("JWT_SECRET");
+        let issuer = reader.optional("JWT_ISSUER");
+        let config = Self {
+            environment,
+            jwt_issuer: issuer.unwrap_or_else(|| format!("{supabase_url}/auth/v1")),
+            otp_keys: OtpKeys::new(&jwt_secret),
+            anon_key: reader.required("ANON_KEY"),
+            edge_secret: reader.secret("EDGE_SECRET"),
+            hook_keys: reader.hook_keys(),
+            sms: reader.sms(environment),
+            origins: reader.origins(environment),
+            supabase_url,
+            jwt_secret,
+        };
+        if reader.problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(reader.problems.join("; "))
+        }
+    }
+}
+
+struct Reader<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.get)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn problem(&mut self, name: &str, what: &str) {
+        self.problems.push(format!("{name} {what}"));
+    }
+
+    fn required(&mut self, name: &str) -> String {
+        self.optional(name).unwrap_or_else(|| {
+            self.problem(name, "is missing");
+            String::new()
+        })
+    }
+
+    fn secret(&mut self, name: &str) -> String {
+        let secret = self.required(name);
+        if !secret.is_empty() && secret.len() < MIN_SECRET_BYTES {
+            self.problem(name, "is too short for a secret (32 bytes at least)");
+        }
+        secret
+    }
+
+    fn environment(&mut self) -> Environment {
+        match self.optional("ENVIRONMENT").as_deref() {
+            Some("local") => Environment::Local,
+            Some("production") => Environment::Production,
+            _ => {
+                self.problem("ENVIRONMENT", "must be local or production");
+                Environment::Production
+            }
+        }
+    }
+
+    fn url(&mut self, name: &str, environment: Environment) -> String {
+        let url = self.required(name).trim_end_matches('/').to_owned();
+        let secure = url.starts_with("https://");
+        if !(secure || environment == Environment::Local && url.starts_with("http://")) {
+            self.problem(name, "must be an https address");
+        }
+        url
+    }
+
+    fn hook_keys(&mut self) -> Vec<Vec<u8>> {
+        let secrets = self.required("HOOK_SECRET");
+        // Auth separates several secrets by "|"; the keys themselves are Base64 and hold none.
+        let keys: Option<Vec<_>> = secrets.split('|').map(webhook::key_from_secret).collect();
+        match keys {
+            Some(keys) if keys.iter().all(|key| key.len() >= 24) => keys,
+            _ => {
+                self.problem(
+                    "HOOK_SECRET",
+                    "must be v1,whsec_ and the Base64 of 24 bytes or more",
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    fn sms(&mut self, environment: Environment) -> SmsProvider {
+        match self.required("SMS_PROVIDER").as_str() {
+            "inbox" if environment == Environment::Local => {
+                SmsProvider::Inbox(self.url("INBOX_URL", environment))
+            }
+            "inbox" => {
+                self.problem("SMS_PROVIDER", "inbox is for local use only");
+                SmsProvider::Inbox(String::new())
+            }
+            _ => {
+                self.problem("SMS_PROVIDER", "names no known provider");
+                SmsProvider::Inbox(String::new())
+            }
+        }
+    }
+
+    fn origins(&mut self, environment: Environment) -> Origins {
+        let Some(list) = self.optional("ALLOWED_ORIGINS") else {
+            if environment == Environment::Production {
+                self.problem("ALLOWED_ORIGINS", "is missing");
+            }
+            return Origins::Loopback;
+        };
+        let origins: Vec<String> = list
+            .split(',')
+            .map(|origin| origin.trim().to_owned())
+            .collect();
+        let scheme = if environment == Environment::Local {
+            "http"
+        } else {
+            "https://"
+        };
+        if origins
+            .iter()
+            .any(|origin| !origin.starts_with(scheme) || origin.ends_with('/'))
+        {
+            self.problem(
+                "ALLOWED_ORIGINS",
+                "must list origins like https://app.example",
+            );
+        }
+        Origins::List(origins)
+    }
+}
+
+impl Origins {
+    /// Whether a page of this origin may read answers.
+    pub fn allow(&self, origin: &str) -> bool {
+        match self {
+            Self::List(origins) => origins.iter().any(|allowed| allowed == origin),
+            Self::Loopback => ["http://localhost", "http://127.0.0.1", "http://[::1]"]
+                .iter()
+                .filter_map(|host| origin.strip_prefix(host))
+                .any(|rest| rest.is_empty() || is_port(rest)),
+        }
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.strip_prefix(':').is_some_and(|port| {
+        (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn local() -> HashMap<&'static str, String> {
+        HashMap::from([
+            ("ENVIRONMENT", "local".to_owned()),
+            ("SUPABASE_URL", "http://127.0.0.1:54321/".to_owned()),
+            ("ANON_KEY", "anon".to_owned()),
+            ("JWT_SECRET", "j".repeat(32)),
+            ("EDGE_SECRET", "e".repeat(32)),
+            (
+                "HOOK_SECRET",
+                "v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
+            ),
+            ("SMS_PROVIDER", "inbox".to_owned()),
+            ("INBOX_URL", "http://127.0.0.1:54325".to_owned()),
+        ])
+    }
+
+    fn read(settings: &HashMap<&'static str, String>) -> Result<Config, String> {
+        Config::read(|name| settings.get(name).cloned())
+    }
+
+    #[test]
+    fn local_settings_are_read() {
+        let config = read(&local()).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.supabase_url, "http://127.0.0.1:54321");
+        assert_eq!(config.jwt_issuer, "http://127.0.0.1:54321/auth/v1");
+        assert_eq!(config.origins, Origins::Loopback);
+    }
+
+    #[test]
+    fn production_refuses_a_laptop_s_settings_naming_each() {
+        let mut settings = local();
+        settings.insert("ENVIRONMENT", "production".to_owned());
+        let problems = read(&settings).err().unwrap();
+        for name in ["SUPABASE_URL", "SMS_PROVIDER", "ALLOWED_ORIGINS"] {
+            assert!(problems.contains(name), "{name}: {problems}");
+        }
+    }
+
+    #[test]
+    fn missing_and_weak_secrets_are_refused_without_showing_them() {
+        for name in ["JWT_SECRET", "EDGE_SECRET", "HOOK_SECRET"] {
+            let mut settings = local();
+            settings.insert(name, "weak-secret".to_owned());
+            let problems = read(&settings).err().unwrap();
+            assert!(problems.starts_with(name) && !problems.contains("weak-secret"));
+            settings.remove(name);
+            assert!(read(&settings).err().unwrap().contains(name));
+        }
+        let mut settings = local();
+        settings.remove("ENVIRONMENT");
+        assert!(read(&settings).is_err());
+    }
+
+    #[test]
+    fn origins_are_compared_exactly() {
+        let list = Origins::List(vec!["https://app.example".to_owned()]);
+        assert!(list.allow("https://app.example"));
+        for origin in ["https://app.example.evil", "http://app.example", "null", ""] {
+            assert!(!list.allow(origin), "{origin}");
+        }
+        assert!(Origins::Loopback.allow("http://localhost:5173"));
+        assert!(Origins::Loopback.allow("http://127.0.0.1"));
+        for origin in [
+            "http://localhost.evil",
+            "http://localhost:80.evil",
+            "https://x",
+        ] {
+            assert!(!Origins::Loopback.allow(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Every failure that leaves the Worker, and the one place that knows status codes.
+
+use carbon_domain::{DomainError, FieldError, Lang};
+use serde_json::{Value, json};
+
+use crate::clients::auth::AuthFailure;
+use crate::messages::{self, Words};
+
+/// Seconds after which a client may try again when a dependency is down.
+const OUTAGE_RETRY_SECS: i64 = 5;
+
+/// The same when Auth limits and does not say for how long.
+const AUTH_LIMIT_RETRY_SECS: i64 = 60;
+
+/// The codes of the envelope (contract §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Something in the request is not valid.
+    ValidationError,
+    /// No token.
+    AuthRequired,
+    /// A wrong token or code.
+    AuthInvalid,
+    /// A token or code past its time.
+    AuthExpired,
+    /// Known, but not allowed.
+    PermissionDenied,
+    /// No such thing.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// Another state than the caller believes.
+    Conflict,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The body is not JSON.
+    UnsupportedMediaType,
+    /// A limit was reached.
+    RateLimited,
+    /// A bug.
+    InternalError,
+    /// Comes later.
+    FeatureUnavailable,
+    /// A dependency is down.
+    ServiceUnavailable,
+}
+
+impl Code {
+    /// The name in the envelope, the HTTP status, the general message.
+    fn facts(self) -> (&'static str, u16, Words) {
+        match self {
+            Self::ValidationError => ("VALIDATION_ERROR", 400, messages::VALIDATION),
+            Self::AuthRequired => ("AUTH_REQUIRED", 401, messages::AUTH_REQUIRED),
+            Self::AuthInvalid => ("AUTH_INVALID", 401, messages::AUTH_INVALID),
+            Self::AuthExpired => ("AUTH_EXPIRED", 401, messages::AUTH_EXPIRED),
+            Self::PermissionDenied => ("PERMISSION_DENIED", 403, messages::PERMISSION),
+            Self::NotFound => ("NOT_FOUND", 404, messages::NOT_FOUND),
+            Self::MethodNotAllowed => ("METHOD_NOT_ALLOWED", 405, messages::METHOD),
+            Self::Conflict => ("CONFLICT", 409, messages::CONFLICT),
+            Self::PayloadTooLarge => ("PAYLOAD_TOO_LARGE", 413, messages::TOO_LARGE),
+            Self::UnsupportedMediaType => ("UNSUPPORTED_MEDIA_TYPE", 415, messages::MEDIA_TYPE),
+            Self::RateLimited => ("RATE_LIMITED", 429, messages::RATE_LIMITED),
+            Self::InternalError => ("INTERNAL_ERROR", 500, messages::INTERNAL),
+            Self::FeatureUnavailable => ("FEATURE_UNAVAILABLE", 501, messages::FEATURE),
+            Self::ServiceUnavailable => ("SERVICE_UNAVAILABLE", 503, messages::UNAVAILABLE),
+        }
+    }
+
+    /// The name in the envelope.
+    pub fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        self.facts().1
+    }
+
+    /// The code for a status that the database asked for (`PTnnn`); other statuses are bugs.
+    fn from_status(status: u16) -> Self {
+        match status {
+            400 | 422 => Self::ValidationError,
+            401 => Self::AuthInvalid,
+            403 => Self::PermissionDenied,
+            404 => Self::NotFound,
+            409 => Self::Conflict,
+            413 => Self::PayloadTooLarge,
+            429 => Self::RateLimited,
+            501 => Self::FeatureUnavailable,
+            503 => Self::ServiceUnavailable,
+            _ => Self::InternalError,
+        }
+    }
+}
+
+/// A text that may come from the domain or from the edge.
+#[derive(Clone, Copy, Debug)]
+enum Text {
+    Domain(DomainError),
+    Edge(Words),
+}
+
+impl Text {
+    fn text(self, lang: Lang) -> &'static str {
+        match self {
+            Self::Domain(error) => error.message(lang),
+            Self::Edge(words) => words.text(lang),
+        }
+    }
+}
+
+/// One bad field.
+#[derive(Clone, Debug)]
+pub struct FieldProblem {
+    field: String,
+    code: &'static str,
+    text: Text,
+}
+
+impl FieldProblem {
+    /// A problem that only the edge knows of.
+    pub fn new(field: &str, code: &'static str, words: Words) -> Self {
+        Self {
+            field: field.to_owned(),
+            code,
+            text: Text::Edge(words),
+        }
+    }
+
+    /// A field that is missing.
+    pub fn required(field: &str) -> Self {
+        Self::new(field, "required", messages::REQUIRED)
+    }
+
+    /// A rule of the domain that `field` breaks.
+    pub fn domain(field: &str, error: DomainError) -> Self {
+        Self {
+            field: field.to_owned(),
+            code: error.code(),
+            text: Text::Domain(error),
+        }
+    }
+}
+
+impl From<FieldError> for FieldProblem {
+    fn from(error: FieldError) -> Self {
+        Self::domain(&error.field, error.error)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Details {
+    None,
+    Fields(Vec<FieldProblem>),
+    Value(Value),
+}
+
+/// A failure on its way to the client.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    /// The envelope's code.
+    pub code: Code,
+    text: Option<Text>,
+    details: Details,
+    /// Seconds for `Retry-After`.
+    pub retry_after_secs: Option<i64>,
+    /// The methods for `Allow`.
+    pub allow: Option<String>,
+    /// What the log says; never shown.
+    pub internal: Option<String>,
+}
+
+impl ApiError {
+    fn plain(code: Code) -> Self {
+        Self {
+            code,
+            text: None,
+            details: Details::None,
+            retry_after_secs: None,
+            allow: None,
+            internal: None,
+        }
+    }
+
+    fn worded(code: Code, words: Words) -> Self {
+        Self {
+            text: Some(Text::Edge(words)),
+            ..Self::plain(code)
+        }
+    }
+
+    /// No token where one is needed.
+    pub fn auth_required() -> Self {
+        Self::plain(Code::AuthRequired)
+    }
+
+    /// A token that proves nothing.
+    pub fn auth_invalid() -> Self {
+        Self::plain(Code::AuthInvalid)
+    }
+
+    /// A genuine token past its time.
+    pub fn auth_expired() -> Self {
+        Self::plain(Code::AuthExpired)
+    }
+
+    /// A sign-in failure with its own words.
+    pub fn auth(code: Code, words: Words) -> Self {
+        Self::worded(code, words)
+    }
+
+    /// Bad fields, all of them at once.
+    pub fn fields(problems: Vec<FieldProblem>) -> Self {
+        Self {
+            details: Details::Fields(problems),
+            ..Self::plain(Code::ValidationError)
+        }
+    }
+
+    /// One bad field.
+    pub fn field(problem: FieldProblem) -> Self {
+        Self::fields(vec![problem])
+    }
+
+    /// A body that cannot be read; `reason` is a short stable code.
+    pub fn body(reason: &'static str, words: Words) -> Self {
+        let problem = FieldProblem::new("", reason, words);
+        Self {
+            text: Some(Text::Edge(words)),
+            ..Self::field(problem)
+        }
+    }
+
+    /// No such address or thing.
+    pub fn not_found() -> Self {
+        Self::plain(Code::NotFound)
+    }
+
+    /// The address takes other methods, listed for `Allow`.
+    pub fn method_not_allowed(allow: String) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::plain(Code::MethodNotAllowed)
+        }
+    }
+
+    /// Not allowed for this user.
+    pub fn permission_denied() -> Self {
+        Self::plain(Code::PermissionDenied)
+    }
+
+    /// The body is larger than the route takes.
+    pub fn too_large(words: Words) -> Self {
+        Self::worded(Code::PayloadTooLarge, words)
+    }
+
+    /// The body is not said to be JSON.
+    pub fn media_type() -> Self {
+        Self::plain(Code::UnsupportedMediaType)
+    }
+
+    /// A feature of the contract that comes later.
+    pub fn feature_unavailable() -> Self {
+        Self::plain(Code::FeatureUnavailable)
+    }
+
+    /// A limit was reached; times in seconds, `reset_at` as ISO 8601.
+    pub fn rate_limited(words: Words, limit: i64, retry_after_secs: i64, reset_at: &str) -> Self {
+        let details = json!({"limit": limit, "remaining": 0, "reset_at": reset_at});
+        Self {
+            details: Details::Value(details),
+            retry_after_secs: Some(retry_after_secs.max(1)),
+            ..Self::worded(Code::RateLimited, words)
+        }
+    }
+
+    /// A bug; `why` goes to the log only.
+    pub fn internal(why: impl Into<String>) -> Self {
+        Self {
+            internal: Some(why.into()),
+            ..Self::plain(Code::InternalError)
+        }
+    }
+
+    /// A dependency is down; `why` goes to the log only.
+    pub fn unavailable(why: impl Into<String>) -> Self {
+        Self {
+            internal: Some(why.into()),
+            retry_after_secs: Some(OUTAGE_RETRY_SECS),
+            ..Self::plain(Code::ServiceUnavailable)
+        }
+    }
+
+    /// A rule of the domain that the request breaks, with the field it is about.
+    pub fn domain(error: DomainError) -> Self {
+        Self::from_token(error, Code::ValidationError)
+    }
+
+    /// Another state than the caller believes, with that state as `details`.
+    pub fn conflict(error: DomainError, details: Value) -> Self {
+        Self {
+            text: Some(Text::Domain(error)),
+            details: Details::Value(details),
+            ..Self::plain(Code::Conflict)
+        }
+    }
+
+    fn from_token(error: DomainError, code: Code) -> Self {
+        let mut api_error = Self {
+            text: Some(Text::Domain(error)),
+            ..Self::plain(code)
+        };
+        match code {
+            Code::ValidationError | Code::Conflict => {
+                let field = error.field().unwrap_or("");
+                api_error.details = Details::Fields(vec![FieldProblem::domain(field, error)]);
+            }
+            Code::RateLimited => {
+                let (limit, secs) = match error {
+                    DomainError::RowsPerHour => (5_060, 3_600),
+                    DomainError::RowsPerStatement => (500, 1),
+                    _ => (20_000, 1),
+                };
+                api_error.details = Details::Value(json!({"limit": limit, "remaining": 0}));
+                api_error.retry_after_secs = Some(secs);
+            }
+            Code::ServiceUnavailable => api_error.retry_after_secs = Some(OUTAGE_RETRY_SECS),
+            _ => {}
+        }
+        api_error
+    }
+
+    /// What a failed answer of PostgREST means: the token in `details` says what, the SQLSTATE or
+    /// PostgREST's own code says which kind.
+    pub fn from_postgrest(status: u16, body: &str) -> Self {
+        let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+        let text = |name: &str| body[name].as_str().unwrap_or("");
+        let (sqlstate, message) = (text("code"), text("message"));
+        let why = format!("PostgREST {status} {sqlstate} {message}");
+        if sqlstate.starts_with("PGRST3") {
+            return Self {
+                internal: Some(why),
+                ..token_refused(sqlstate, message)
+            };
+        }
+        let code = code_of_sqlstate(sqlstate, status);
+        let token = DomainError::from_token(text("details"));
+        let mut error = match token {
+            Some(DomainError::UnknownUser | DomainError::NotSignedIn) => Self::auth_invalid(),
+            Some(token) => Self::from_token(token, code),
+            None if code == Code::ServiceUnavailable => Self::unavailable(""),
+            None => Self::plain(code),
+        };
+        error.internal = Some(why);
+        error
+    }
+
+    /// What a refusal of Auth's or its absence means.
+    pub fn from_auth(failure: AuthFailure) -> Self {
+        let (status, error_code, retry_after_secs) = match failure {
+            AuthFailure::Down(why) => return Self::unavailable(why),
+            AuthFailure::Refused {
+                status,
+                error_code,
+                retry_after_secs,
+            } => (status, error_code, retry_after_secs),
+        };
+        let mut error = match error_code.as_str() {
+            "session_expired" => Self::auth(Code::AuthExpired, messages::SESSION_ENDED),
+            "refresh_token_not_found" | "refresh_token_already_used" | "session_not_found" => {
+                Self::auth(Code::AuthInvalid, messages::SESSION_ENDED)
+            }
+            "user_banned" => Self::permission_denied(),
+            "otp_expired" | "bad_jwt" | "user_not_found" | "validation_failed" => {
+                Self::auth_invalid()
+            }
+            "anonymous_provider_disabled"
+            | "phone_provider_disabled"
+            | "otp_disabled"
+            | "signup_disabled" => Self::feature_unavailable(),
+            _ if status == 429 => Self::plain(Code::RateLimited),
+            _ => Self::plain(Code::InternalError),
+        };
+        if error.code == Code::RateLimited {
+            error.retry_after_secs = Some(retry_after_secs.unwrap_or(AUTH_LIMIT_RETRY_SECS));
+        }
+        error.internal = Some(format!("auth {status} {error_code}"));
+        error
+    }
+
+    /// The same failure with a reason for the log.
+    pub fn because(self, why: String) -> Self {
+        Self {
+            internal: Some(why),
+            ..self
+        }
+    }
+
+    /// The same failure with a value as `details`.
+    pub fn with_details(self, details: Value) -> Self {
+        Self {
+            details: Details::Value(details),
+            ..self
+        }
+    }
+
+    /// The body of the answer, in the caller's language.
+    pub fn envelope(&self, lang: Lang, request_id: &str) -> String {
+        let message = match self.text {
+            Some(text) => text.text(lang),
+            None => self.code.facts().2.text(lang),
+        };
+        let details = match &self.details {
+            Details::None => Value::Null,
+            Details::Value(value) => value.clone(),
+            Details::Fields(problems) => {
+                let fields: Vec<Value> = problems.iter().map(|p| show_field(p, lang)).collect();
+                json!({ "fields": fields })
+            }
+        };
+        let error = json!({
+            "code": self.code.name(),
+            "message": message,
+            "details": details,
+            "request_id": request_id,
+        });
+        format!(r#"{{"success":false,"error":{error}}}"#)
+    }
+}
+
+fn show_field(problem: &FieldProblem, lang: Lang) -> Value {
+    json!({"field": problem.field, "code": problem.code, "message": problem.text.text(lang)})
+}
+
+/// PostgREST's refusals of a token: PGRST301 (12 and 14) and PGRST303 (14) say what is wrong in
+/// words only.
+fn token_refused(code: &str, message: &str) -> ApiError {
+    match (code, message.to_ascii_lowercase().contains("expired")) {
+        ("PGRST300", _) => ApiError::internal(""),
+        ("PGRST302", _) => ApiError::auth_required(),
+        (_, true) => ApiError::auth_expired(),
+        _ => ApiError::auth_invalid(),
+    }
+}
+
+fn code_of_sqlstate(sqlstate: &str, status: u16) -> Code {
+    if let Some(asked) = sqlstate.strip_prefix("PT").and_then(|s| s.parse().ok()) {
+        return Code::from_status(asked);
+    }
+    match sqlstate {
+        // Statement timeout, cancellation, lock not available, deadlock, shutdown, overload.
+        "57014" | "55P03" | "40001" | "40P01" | "PGRST000" | "PGRST001" | "PGRST002"
+        | "PGRST003" => Code::ServiceUnavailable,
+        "42501" => Code::PermissionDenied,
+        "23505" => Code::Conflict,
+        "22023" | "22003" | "22P02" | "22P05" | "22007" | "22008" | "23514" | "23502" => {
+            Code::ValidationError
+        }
+        _ if sqlstate.starts_with("57P") || sqlstate.starts_with("08") => Code::ServiceUnavailable,
+        _ if sqlstate.starts_with("53") || sqlstate.starts_with("58") => Code::ServiceUnavailable,
+        // No JSON of PostgREST's: a proxy in between says that the origin is away.
+        "" if matches!(status, 502..=504 | 520..=530) => Code::ServiceUnavailable,
+        _ => Code::InternalError,
+    }
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

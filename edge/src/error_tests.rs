@@ -1,0 +1,138 @@
+use super::*;
+
+fn postgrest(status: u16, code: &str, details: &str, message: &str) -> ApiError {
+    let body = json!({"code": code, "details": details, "message": message, "hint": null});
+    ApiError::from_postgrest(status, &body.to_string())
+}
+
+fn shown(error: &ApiError, lang: Lang) -> Value {
+    serde_json::from_str(&error.envelope(lang, "r-1")).unwrap()
+}
+
+#[test]
+fn an_envelope_names_code_message_details_and_request() {
+    let shown = shown(&ApiError::not_found(), Lang::En);
+    assert_eq!(shown["success"], false);
+    assert_eq!(shown["error"]["code"], "NOT_FOUND");
+    assert_eq!(shown["error"]["message"], "Not found.");
+    assert_eq!(shown["error"]["request_id"], "r-1");
+    assert_eq!(shown["error"]["details"], Value::Null);
+}
+
+#[test]
+fn a_token_of_the_database_becomes_a_field_in_the_caller_s_language() {
+    let error = postgrest(400, "22023", "carbon.weight_out_of_range", "weight_kg: …");
+    assert_eq!(error.code, Code::ValidationError);
+    for lang in [Lang::Th, Lang::En] {
+        let field = shown(&error, lang)["error"]["details"]["fields"][0].clone();
+        assert_eq!(field["field"], "weight_kg");
+        assert_eq!(field["code"], "weight_out_of_range");
+        let expected = DomainError::WeightOutOfRange.message(lang);
+        assert_eq!(field["message"], expected);
+    }
+}
+
+#[test]
+fn statuses_follow_sqlstates() {
+    for (status, sqlstate, expected) in [
+        (404, "PT404", Code::NotFound),
+        (409, "PT409", Code::Conflict),
+        (429, "PT429", Code::RateLimited),
+        (403, "42501", Code::PermissionDenied),
+        (409, "23505", Code::Conflict),
+        (400, "22P02", Code::ValidationError),
+        (500, "57014", Code::ServiceUnavailable),
+        (500, "57P01", Code::ServiceUnavailable),
+        (503, "53300", Code::ServiceUnavailable),
+        (503, "PGRST001", Code::ServiceUnavailable),
+        (504, "PGRST003", Code::ServiceUnavailable),
+        (500, "XX000", Code::InternalError),
+        (404, "PGRST202", Code::InternalError),
+        (404, "42883", Code::InternalError),
+    ] {
+        assert_eq!(
+            postgrest(status, sqlstate, "", "m").code,
+            expected,
+            "{sqlstate}"
+        );
+    }
+}
+
+#[test]
+fn refused_tokens_are_told_apart() {
+    assert_eq!(
+        postgrest(401, "PGRST301", "", "JWT expired").code,
+        Code::AuthExpired
+    );
+    assert_eq!(
+        postgrest(401, "PGRST303", "", "JWT expired").code,
+        Code::AuthExpired
+    );
+    assert_eq!(
+        postgrest(401, "PGRST301", "", "JWSError").code,
+        Code::AuthInvalid
+    );
+    assert_eq!(postgrest(401, "PGRST302", "", "").code, Code::AuthRequired);
+    let gone = postgrest(409, "23503", "carbon.unknown_user", "");
+    assert_eq!(gone.code, Code::AuthInvalid);
+}
+
+#[test]
+fn an_outage_and_a_limit_say_when_to_come_back() {
+    let page = ApiError::from_postgrest(502, "<html>bad gateway</html>");
+    assert_eq!(page.code, Code::ServiceUnavailable);
+    assert_eq!(page.retry_after_secs, Some(OUTAGE_RETRY_SECS));
+    let limited = postgrest(429, "PT429", "carbon.rows_per_hour", "");
+    assert_eq!(limited.retry_after_secs, Some(3600));
+    assert_eq!(shown(&limited, Lang::En)["error"]["details"]["limit"], 5060);
+}
+
+#[test]
+fn internals_are_logged_and_never_shown() {
+    let error = postgrest(500, "XX000", "secret table", "relation secret");
+    assert!(error.internal.as_deref().unwrap().contains("XX000"));
+    assert!(!error.envelope(Lang::En, "r").contains("secret"));
+}
+
+#[test]
+fn every_token_of_the_domain_has_an_answer() {
+    for token in DomainError::ALL {
+        let error = postgrest(400, "22023", token.token(), "");
+        assert!(error.code.status() < 500, "{}", token.token());
+        assert!(
+            !shown(&error, Lang::Th)["error"]["message"]
+                .as_str()
+                .unwrap()
+                .is_empty()
+        );
+    }
+}
+
+#[test]
+fn refusals_of_auth_are_told_apart() {
+    let refused = |status, error_code: &str| {
+        let error_code = error_code.to_owned();
+        ApiError::from_auth(AuthFailure::Refused {
+            status,
+            error_code,
+            retry_after_secs: None,
+        })
+    };
+    for (status, error_code, expected) in [
+        (400, "refresh_token_already_used", Code::AuthInvalid),
+        (400, "refresh_token_not_found", Code::AuthInvalid),
+        (400, "session_expired", Code::AuthExpired),
+        (403, "user_banned", Code::PermissionDenied),
+        (422, "anonymous_provider_disabled", Code::FeatureUnavailable),
+        (429, "over_request_rate_limit", Code::RateLimited),
+        (403, "", Code::InternalError),
+    ] {
+        assert_eq!(refused(status, error_code).code, expected, "{error_code}");
+    }
+    assert_eq!(
+        refused(429, "").retry_after_secs,
+        Some(AUTH_LIMIT_RETRY_SECS)
+    );
+    let down = ApiError::from_auth(AuthFailure::Down("x".into()));
+    assert_eq!(down.code, Code::ServiceUnavailable);
+}

@@ -1,0 +1,77 @@
+//! The edge's own sentences. What the rules of the domain say stands in `carbon_domain::error`.
+
+use carbon_domain::Lang;
+
+/// A text in both languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The Thai text.
+    pub th: &'static str,
+    /// The English text.
+    pub en: &'static str,
+}
+
+impl Words {
+    /// The text in one language.
+    pub fn text(self, lang: Lang) -> &'static str {
+        lang.pick(self.th, self.en)
+    }
+}
+
+macro_rules! words {
+    ($($name:ident: $th:literal, $en:literal;)*) => {
+        $(#[doc = $en] pub const $name: Words = Words { th: $th, en: $en };)*
+        #[cfg(test)]
+        const ALL: &[Words] = &[$($name),*];
+    };
+}
+
+words! {
+    // One for each code of the envelope.
+    VALIDATION: "ข้อมูลที่ส่งมาไม่ถูกต้อง", "Some of what was sent is not valid.";
+    AUTH_REQUIRED: "กรุณาเข้าสู่ระบบก่อน", "Sign in first.";
+    AUTH_INVALID: "ข้อมูลยืนยันตัวตนไม่ถูกต้อง", "This proof of identity is not valid.";
+    AUTH_EXPIRED: "หมดเวลาแล้ว กรุณาเข้าสู่ระบบใหม่", "This has expired; sign in again.";
+    PERMISSION: "ไม่ได้รับอนุญาต", "This is not allowed.";
+    NOT_FOUND: "ไม่พบข้อมูล", "Not found.";
+    METHOD: "ใช้วิธีเรียกนี้กับที่อยู่นี้ไม่ได้", "This address does not take that method.";
+    CONFLICT: "ข้อมูลขัดแย้งกับที่มีอยู่", "This conflicts with what is there.";
+    TOO_LARGE: "ข้อมูลที่ส่งมาใหญ่เกินไป", "The body is too large.";
+    MEDIA_TYPE: "รองรับเฉพาะ application/json", "Only application/json is taken here.";
+    RATE_LIMITED: "เรียกใช้บ่อยเกินไป กรุณาลองใหม่ภายหลัง", "Too many requests; try again later.";
+    INTERNAL: "เกิดข้อผิดพลาดภายในระบบ", "Something went wrong on our side.";
+    FEATURE: "ยังไม่เปิดให้ใช้งาน", "This feature is not available yet.";
+    UNAVAILABLE: "ระบบขัดข้องชั่วคราว กรุณาลองใหม่อีกครั้ง", "A part of the service is down; try again soon.";
+    // Sign-in.
+    CODE_WRONG: "รหัสไม่ถูกต้องหรือถูกใช้ไปแล้ว", "The code is wrong or was used already.";
+    CODE_EXPIRED: "รหัสหมดอายุแล้ว กรุณาขอรหัสใหม่", "The code has expired; ask for a new one.";
+    CODE_SPENT: "ใส่รหัสผิดหลายครั้งเกินไป กรุณาขอรหัสใหม่", "Too many wrong tries; ask for a new code.";
+    RESEND_LATER: "เพิ่งส่งรหัสไป กรุณารอก่อนขอรหัสใหม่", "A code was sent a moment ago; wait before asking for another.";
+    SESSION_ENDED: "การเข้าสู่ระบบสิ้นสุดแล้ว กรุณาเข้าสู่ระบบใหม่", "The session has ended; sign in again.";
+    // Bodies and fields.
+    NOT_UTF8: "ข้อมูลต้องเข้ารหัสแบบ UTF-8", "The body must be UTF-8.";
+    NOT_JSON: "ข้อมูลไม่ใช่ JSON ที่ถูกต้อง", "The body is not valid JSON.";
+    TOO_DEEP: "JSON ซ้อนกันลึกเกินไป", "The JSON is nested too deeply.";
+    REQUIRED: "กรุณาระบุข้อมูลช่องนี้", "This field is missing.";
+    NOT_TEXT: "ช่องนี้ต้องเป็นข้อความ", "This field must be text.";
+    NOT_A_FLAG: "ค่าต้องเป็น true หรือ false", "The value must be true or false.";
+    NOT_A_UUID: "ค่าต้องเป็น UUID", "The value must be a UUID.";
+    REPEATED: "ระบุพารามิเตอร์นี้ได้ครั้งเดียว", "This parameter may be given once.";
+    OTP_CODE_FORM: "รหัสต้องเป็นตัวเลข 6 หลัก", "The code has six digits.";
+    AROUND_FORM: "ค่าที่ใช้ได้คือ me", "The only value is me.";
+    MIGRATION_TOO_LARGE: "ข้อมูลใหญ่เกิน 10 MiB กรุณาแบ่งส่งทีละคีย์หลายครั้ง", "The payload is larger than 10 MiB; send its keys over several calls.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sentence_is_there_in_both_languages() {
+        for words in ALL {
+            assert!(words.text(Lang::En).is_ascii(), "{}", words.en);
+            let is_thai = |c| ('\u{0E00}'..='\u{0E7F}').contains(&c);
+            assert!(words.text(Lang::Th).chars().any(is_thai), "{}", words.th);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Query parameters: read, checked, and turned into the named arguments of an rpc. All problems are
+//! gathered, so that one answer names every bad parameter.
+
+use carbon_domain::DomainError;
+use serde_json::{Map, Value, json};
+
+use crate::error::{ApiError, FieldProblem};
+use crate::messages;
+use crate::session::is_uuid;
+
+/// A page may have so many rows.
+pub const MAX_LIMIT: i64 = 100;
+/// Rows of a page when the caller does not say.
+pub const DEFAULT_LIMIT: i64 = 20;
+/// Characters of a search text.
+const MAX_SEARCH_CHARACTERS: usize = 100;
+/// Bytes of a cursor.
+const MAX_CURSOR_BYTES: usize = 512;
+
+/// The parameters of a request and what was wrong with them.
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    arguments: Map<String, Value>,
+    problems: Vec<FieldProblem>,
+}
+
+impl Query {
+    /// Parameters in the order they were sent, decoded.
+    pub fn new(pairs: Vec<(String, String)>) -> Self {
+        Self {
+            pairs,
+            arguments: Map::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The text of a parameter; an empty one counts as absent, a repeated one is a problem.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        let mut values = self
+            .pairs
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, value)| value.clone());
+        let first = values.next();
+        if values.next().is_some() {
+            self.problems
+                .push(FieldProblem::new(name, "repeated", messages::REPEATED));
+        }
+        first.filter(|value| !value.is_empty())
+    }
+
+    /// Sets an argument of the rpc.
+    pub fn set(&mut self, argument: &str, value: impl Into<Value>) {
+        self.arguments.insert(argument.to_owned(), value.into());
+    }
+
+    fn refuse(&mut self, name: &str, error: DomainError) {
+        self.problems.push(FieldProblem::domain(name, error));
+    }
+
+    /// A parameter that must pass `is_right`, passed on as text under the name `argument`.
+    pub fn checked(
+        &mut self,
+        name: &str,
+        argument: &str,
+        error: DomainError,
+        is_right: impl Fn(&str) -> bool,
+    ) {
+        match self.text(name) {
+            Some(value) if is_right(&value) => self.set(argument, value),
+            Some(_) => self.refuse(name, error),
+            None => {}
+        }
+    }
+
+    /// A date `YYYY-MM-DD` that exists.
+    pub fn date(&mut self, name: &str, argument: &str) {
+        self.checked(name, argument, DomainError::DateInvalid, is_date);
+    }
+
+    /// `date_from` and `date_to`, both inclusive, not the wrong way round.
+    pub fn date_range(&mut self) {
+        self.date("date_from", "date_from");
+        self.date("date_to", "date_to");
+        let wrong_way = match (
+            self.arguments.get("date_from"),
+            self.arguments.get("date_to"),
+        ) {
+            // Dates in this form compare as texts do.
+            (Some(Value::String(from)), Some(Value::String(to))) => from > to,
+            _ => false,
+        };
+        if wrong_way {
+            self.refuse("date_to", DomainError::DateRangeInvalid);
+        }
+    }
+
+    /// A month `YYYY-MM`.
+    pub fn month(&mut self, name: &str) {
+        self.checked(name, name, DomainError::MonthInvalid, |text| {
+            text.len() == 7 && is_date(&format!("{text}-01"))
+        });
+    }
+
+    /// One of a few words.
+    pub fn one_of(&mut self, name: &str, argument: &str, error: DomainError, words: &[&str]) {
+        self.checked(name, argument, error, |text| words.contains(&text));
+    }
+
+    /// A text that is searched for: at most 100 characters.
+    pub fn search(&mut self, name: &str) {
+        self.checked(name, name, DomainError::QueryInvalid, |text| {
+            text.chars().count() <= MAX_SEARCH_CHARACTERS && !text.contains('\0')
+        });
+    }
+
+    /// `page` or `cursor`, and `limit` (1–100, default 20) as `page_size`.
+    pub fn paging(&mut self) {
+        let limit = self.number("limit", 1, MAX_LIMIT, DomainError::LimitInvalid);
+        self.set("page_size", limit.unwrap_or(DEFAULT_LIMIT));
+        // Pages so far out that row numbers overflow are no pages.
+        let page = self.number(
+            "page",
+            1,
+            i64::from(i32::MAX) / MAX_LIMIT,
+            DomainError::PageInvalid,
+        );
+        self.checked("cursor", "cursor", DomainError::CursorInvalid, |text| {
+            text.len() <= MAX_CURSOR_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+        });
+        if let Some(page) = page {
+            if self.arguments.contains_key("cursor") {
+                self.refuse("cursor", DomainError::PageAndCursor);
+            }
+            self.set("page", page);
+        }
+    }
+
+    fn number(&mut self, name: &str, least: i64, most: i64, error: DomainError) -> Option<i64> {
+        let text = self.text(name)?;
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<i64>() {
+            Ok(number) if digits && (least..=most).contains(&number) => Some(number),
+            _ => {
+                self.refuse(name, error);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`; absent is `false`.
+    pub fn flag(&mut self, name: &str) -> bool {
+        match self.text(name).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                self.problems.push(FieldProblem::new(
+                    name,
+                    "flag_invalid",
+                    messages::NOT_A_FLAG,
+                ));
+                false
+            }
+        }
+    }
+
+    /// `around=me`.
+    pub fn around_me(&mut self) {
+        match self.text("around").as_deref() {
+            None => {}
+            Some("me") => self.set("around_me", true),
+            Some(_) => {
+                let problem = FieldProblem::new("around", "around_invalid", messages::AROUND_FORM);
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    /// The arguments, if nothing was wrong.
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR` naming every bad parameter.
+    pub fn arguments(self) -> Result<Value, ApiError> {
+        if self.problems.is_empty() {
+            Ok(Value::Object(self.arguments))
+        } else {
+            Err(ApiError::fields(self.problems))
+        }
+    }
+}
+
+/// A UUID from the path.
+///
+/// # Errors
+/// `VALIDATION_ERROR` naming `field` for anything else.
+pub fn path_uuid(field: &str, text: &str, error: DomainError) -> Result<Value, ApiError> {
+    if is_uuid(text) {
+        Ok(json!(text))
+    } else {
+        Err(ApiError::field(FieldProblem::domain(field, error)))
+    }
+}
+
+fn is_date(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let form = bytes.len() == 10
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    form && text.parse::<chrono::NaiveDate>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carbon_domain::Lang;
+
+    fn query(pairs: &[(&str, &str)]) -> Query {
+        Query::new(
+            pairs
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
+    }
+
+    fn bad_fields(query: Query) -> Vec<String> {
+        let error = query.arguments().expect_err("something must be wrong");
+        let shown: Value = serde_json::from_str(&error.envelope(Lang::En, "")).unwrap();
+        let fields = shown["error"]["details"]["fields"]
+            .as_array()
+            .unwrap()
+            .clone();
+        fields
+            .iter()
+            .map(|f| f["code"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_list_has_a_limit_and_a_page_or_a_cursor() {
+        let mut empty = query(&[]);
+        empty.paging();
+        assert_eq!(empty.arguments().unwrap(), json!({"page_size": 20}));
+        let mut paged = query(&[("page", "3"), ("limit", "100")]);
+        paged.paging();
+        assert_eq!(
+            paged.arguments().unwrap(),
+            json!({"page": 3, "page_size": 100})
+        );
+        let mut both = query(&[("page", "3"), ("cursor", "abc")]);
+        both.paging();
+        assert_eq!(bad_fields(both), ["page_and_cursor"]);
+    }
+
+    #[test]
+    fn all_bad_parameters_are_named_at_once() {
+        let mut bad = query(&[
+            ("limit", "0"),
+            ("page", "-1"),
+            ("cursor", "a b"),
+            ("date_from", "2024-02-30"),
+            ("month", "2024-13"),
+            ("q", &"ก".repeat(101)),
+            ("type", "moon"),
+            ("around", "you"),
+        ]);
+        bad.paging();
+        bad.date_range();
+        bad.month("month");
+        bad.search("q");
+        bad.one_of(
+            "type",
+            "board_type",
+            DomainError::BoardTypeInvalid,
+            &["global"],
+        );
+        bad.around_me();
+        assert_eq!(
+            bad_fields(bad),
+            [
+                "limit_invalid",
+                "page_invalid",
+                "cursor_invalid",
+                "date_invalid",
+                "month_invalid",
+                "query_invalid",
+                "board_type_invalid",
+                "around_invalid"
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_are_plain_digits_in_range() {
+        for text in ["101", "+5", "1e2", " 5", "5.0", "٥", "99999999999999999999"] {
+            let mut bad = query(&[("limit", text)]);
+            bad.paging();
+            assert_eq!(bad_fields(bad), ["limit_invalid"], "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_repeats_and_empty_values() {
+        let mut range = query(&[("date_from", "2024-05-02"), ("date_to", "2024-05-01")]);
+        range.date_range();
+        assert_eq!(bad_fields(range), ["date_range_invalid"]);
+        let mut repeated = query(&[("page", "1"), ("page", "2")]);
+        repeated.paging();
+        assert_eq!(bad_fields(repeated), ["repeated"]);
+        let mut empty = query(&[("q", ""), ("date", "")]);
+        empty.search("q");
+        empty.date("date", "day");
+        assert_eq!(empty.arguments().unwrap(), json!({}));
+    }
+
+    #[test]
+    fn dates_must_exist() {
+        assert!(is_date("2024-02-29"));
+        for text in [
+            "2023-02-29",
+            "2024-2-9",
+            "24-02-09",
+            "2024-02-09T00:00",
+            "+024-02-09",
+        ] {
+            assert!(!is_date(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn path_ids_are_uuids() {
+        assert!(
+            path_uuid(
+                "id",
+                "6F1B0B1E-3c52-4f43-9a53-1f6a5a1f0c11",
+                DomainError::EntryIdInvalid
+            )
+            .is_ok()
+        );
+        assert!(path_uuid("id", "1", DomainError::EntryIdInvalid).is_err());
+    }
+}

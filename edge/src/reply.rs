@@ -1,0 +1,119 @@
+//! Successful answers: the envelope around data, and what may be cached by whom.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Who may keep an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// Nobody: writes, tokens, anything that names no rule of its own.
+    NoStore,
+    /// One person's data: their own client, after asking again.
+    Private,
+    /// Everybody, for so many seconds.
+    Public(u32),
+}
+
+impl Caching {
+    /// The value of `Cache-Control`.
+    pub fn header(self) -> String {
+        match self {
+            Self::NoStore => "no-store".to_owned(),
+            Self::Private => "private, no-cache".to_owned(),
+            Self::Public(secs) => format!("public, max-age={secs}"),
+        }
+    }
+}
+
+/// Answers are made of maps with text keys, so serialising them cannot fail.
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("answers are JSON")
+}
+
+/// A successful answer, before it becomes HTTP.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status, 2xx.
+    pub status: u16,
+    /// The whole body.
+    pub body: String,
+    /// Who may keep it.
+    pub caching: Caching,
+}
+
+impl Reply {
+    /// `data` in the envelope, status 200, to be kept by nobody.
+    pub fn ok(data: &impl Serialize) -> Self {
+        Self::with_meta(data, None)
+    }
+
+    /// The same with status 201.
+    pub fn created(data: &impl Serialize) -> Self {
+        Self {
+            status: 201,
+            ..Self::ok(data)
+        }
+    }
+
+    /// `data` that is JSON text already.
+    pub fn ok_text(data: &str) -> Self {
+        let body = format!(r#"{{"success":true,"data":{data}}}"#);
+        Self {
+            status: 200,
+            body,
+            caching: Caching::NoStore,
+        }
+    }
+
+    /// `data` and `meta` in the envelope.
+    pub fn with_meta(data: &impl Serialize, meta: Option<Map<String, Value>>) -> Self {
+        let mut reply = Self::ok_text(&text(data));
+        if let Some(meta) = meta {
+            reply.body.pop();
+            reply.body.push_str(r#","meta":"#);
+            reply.body.push_str(&text(&meta));
+            reply.body.push('}');
+        }
+        reply
+    }
+
+    /// A body outside the envelope, for callers with a protocol of their own (Auth's hook).
+    pub fn raw(body: &str) -> Self {
+        Self {
+            status: 200,
+            body: body.to_owned(),
+            caching: Caching::NoStore,
+        }
+    }
+
+    /// The same answer with another rule for caches.
+    pub fn cached(self, caching: Caching) -> Self {
+        Self { caching, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn data_and_meta_stand_in_the_envelope() {
+        let reply = Reply::ok(&json!({"a": 1}));
+        assert_eq!(reply.body, r#"{"success":true,"data":{"a":1}}"#);
+        let meta = json!({"page": 2}).as_object().cloned();
+        let reply = Reply::with_meta(&json!([]), meta);
+        assert_eq!(
+            reply.body,
+            r#"{"success":true,"data":[],"meta":{"page":2}}"#
+        );
+        assert_eq!(Reply::created(&json!(null)).status, 201);
+    }
+
+    #[test]
+    fn nothing_is_kept_unless_a_rule_says_so() {
+        assert_eq!(Reply::ok(&json!({})).caching.header(), "no-store");
+        let public = Reply::ok(&json!({})).cached(Caching::Public(86_400));
+        assert_eq!(public.caching.header(), "public, max-age=86400");
+    }
+}

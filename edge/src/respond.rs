@@ -1,0 +1,154 @@
+//! The last step of every request: an outcome becomes HTTP, with the headers that every answer has,
+//! and one line in the log.
+
+use worker::{Headers, Response, ResponseBuilder, console_log};
+
+use crate::call::Head;
+use crate::error::ApiError;
+use crate::observe::{self, Finished};
+use crate::reply::{Caching, Reply};
+
+/// How a request ended.
+pub struct Outcome {
+    /// The handler's answer or the failure.
+    pub result: Result<Reply, ApiError>,
+    /// The request's origin, if its pages may read the answer.
+    pub allowed_origin: Option<String>,
+    /// For `OPTIONS`: the methods of the path.
+    pub preflight_allow: Option<String>,
+}
+
+impl Outcome {
+    /// An outcome before the origin could be judged.
+    pub fn without_origin(result: Result<Reply, ApiError>) -> Self {
+        Self {
+            result,
+            allowed_origin: None,
+            preflight_allow: None,
+        }
+    }
+
+    /// The answer to `OPTIONS`.
+    pub fn preflight(allow: String, allowed_origin: Option<String>) -> Self {
+        let result = Ok(Reply {
+            status: 204,
+            ..Reply::raw("")
+        });
+        Self {
+            result,
+            allowed_origin,
+            preflight_allow: Some(allow),
+        }
+    }
+}
+
+/// Makes the HTTP answer and writes the log line.
+pub fn finish(head: &Head, route: &str, outcome: Outcome, milliseconds: i64) -> Response {
+    let error = outcome.result.as_ref().err();
+    let status = outcome
+        .result
+        .as_ref()
+        .map_or_else(|e| e.code.status(), |reply| reply.status);
+    console_log!(
+        "{}",
+        observe::line(&Finished {
+            request_id: &head.request_id,
+            method: &head.method,
+            route,
+            status,
+            milliseconds,
+            code: error.map(|error| error.code.name()),
+            internal: error.and_then(|error| error.internal.as_deref()),
+        })
+    );
+    let headers = headers_of(head, &outcome).unwrap_or_else(|_| Headers::new());
+    let body = match &outcome.result {
+        _ if head.method == "HEAD" => String::new(),
+        Ok(reply) => reply.body.clone(),
+        Err(error) => error.envelope(head.lang, &head.request_id),
+    };
+    respond(status, headers, body)
+}
+
+fn respond(status: u16, headers: Headers, body: String) -> Response {
+    let builder = ResponseBuilder::new()
+        .with_status(status)
+        .with_headers(headers);
+    if body.is_empty() {
+        return builder.empty();
+    }
+    builder.fixed(body.into_bytes())
+}
+
+fn headers_of(head: &Head, outcome: &Outcome) -> worker::Result<Headers> {
+    let headers = base_headers(&head.request_id)?;
+    let caching = outcome
+        .result
+        .as_ref()
+        .map_or(Caching::NoStore, |reply| reply.caching);
+    headers.set("cache-control", &caching.header())?;
+    headers.set("content-language", head.lang.code())?;
+    let vary = match caching {
+        Caching::Public(_) => "Origin, Accept-Language",
+        _ => "Origin, Accept-Language, Authorization",
+    };
+    headers.set("vary", vary)?;
+    if let Err(error) = &outcome.result {
+        if let Some(secs) = error.retry_after_secs {
+            headers.set("retry-after", &secs.to_string())?;
+        }
+        if let Some(allow) = &error.allow {
+            headers.set("allow", allow)?;
+        }
+        if error.code.status() == 401 {
+            headers.set("www-authenticate", "Bearer")?;
+        }
+    }
+    if let Some(origin) = &outcome.allowed_origin {
+        headers.set("access-control-allow-origin", origin)?;
+        headers.set(
+            "access-control-expose-headers",
+            "X-Request-Id, Retry-After, ETag",
+        )?;
+    }
+    if let Some(allow) = &outcome.preflight_allow {
+        headers.set("allow", allow)?;
+        headers.delete("content-type")?;
+        if outcome.allowed_origin.is_some() {
+            preflight_headers(&headers, allow)?;
+        }
+    }
+    Ok(headers)
+}
+
+fn preflight_headers(headers: &Headers, allow: &str) -> worker::Result<()> {
+    headers.set("access-control-allow-methods", allow)?;
+    let names = "Authorization, Content-Type, Accept-Language, Idempotency-Key, If-None-Match";
+    headers.set("access-control-allow-headers", names)?;
+    headers.set("access-control-max-age", "86400")
+}
+
+/// What every answer has: nothing here is a page, and nothing may be guessed to be one.
+fn base_headers(request_id: &str) -> worker::Result<Headers> {
+    let headers = Headers::new();
+    headers.set("content-type", "application/json; charset=utf-8")?;
+    headers.set("x-request-id", request_id)?;
+    headers.set("x-content-type-options", "nosniff")?;
+    headers.set("referrer-policy", "no-referrer")?;
+    headers.set(
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    )?;
+    headers.set(
+        "strict-transport-security",
+        "max-age=63072000; includeSubDomains",
+    )?;
+    Ok(headers)
+}
+
+/// The answer to a request whose handler panicked.
+pub fn after_panic(request_id: &str, lang: carbon_domain::Lang) -> Response {
+    let body = ApiError::internal("").envelope(lang, request_id);
+    let headers = base_headers(request_id).unwrap_or_else(|_| Headers::new());
+    respond(500, headers, body)
+}

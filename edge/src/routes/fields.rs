@@ -1,0 +1,234 @@
+//! Fields of a JSON body: read one by one, all problems gathered.
+
+use carbon_domain::DomainError;
+use carbon_domain::entry::check_device_id;
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, FieldProblem};
+use crate::messages;
+
+/// A body and what was wrong with it so far. `null` counts as absent.
+pub struct Fields<'a> {
+    object: &'a Map<String, Value>,
+    /// Goes before the names in problems: empty, or `device_info.` and the like.
+    prefix: &'static str,
+    problems: Vec<FieldProblem>,
+}
+
+/// The device that signs in.
+pub struct DeviceInfo {
+    /// 1 to 100 characters.
+    pub device_id: String,
+    /// `web`, `ios` or `android`.
+    pub platform: String,
+    /// At most 50 characters.
+    pub app_version: Option<String>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a body.
+    pub fn of(object: &'a Map<String, Value>) -> Self {
+        Self {
+            object,
+            prefix: "",
+            problems: Vec::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn value(&self, name: &str) -> Option<&'a Value> {
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Notes a problem with a field.
+    pub fn refuse(&mut self, name: &str, error: DomainError) {
+        self.problems
+            .push(FieldProblem::domain(&self.path(name), error));
+    }
+
+    /// Notes a problem that only the edge knows of.
+    pub fn note(&mut self, problem: FieldProblem) {
+        self.problems.push(problem);
+    }
+
+    /// A text, if it is there.
+    pub fn optional_text(&mut self, name: &str) -> Option<String> {
+        match self.value(name)? {
+            Value::String(text) => Some(text.clone()),
+            _ => {
+                let path = self.path(name);
+                self.problems
+                    .push(FieldProblem::new(&path, "not_text", messages::NOT_TEXT));
+                None
+            }
+        }
+    }
+
+    /// A text that must be there; an empty one is a problem and comes back empty.
+    pub fn text(&mut self, name: &str) -> String {
+        let before = self.problems.len();
+        let text = self.optional_text(name).unwrap_or_default();
+        if text.is_empty() && self.problems.len() == before {
+            let path = self.path(name);
+            self.problems.push(FieldProblem::required(&path));
+        }
+        text
+    }
+
+    /// A whole number in a range.
+    pub fn whole_number(
+        &mut self,
+        name: &str,
+        range: std::ops::RangeInclusive<i64>,
+        error: DomainError,
+    ) -> Option<i64> {
+        let number = self
+            .value(name)?
+            .as_i64()
+            .filter(|number| range.contains(number));
+        if number.is_none() {
+            self.refuse(name, error);
+        }
+        number
+    }
+
+    /// `device_info`, which must be there if `required`.
+    pub fn device_info(&mut self, required: bool) -> Option<DeviceInfo> {
+        let info = match self.value("device_info") {
+            Some(Value::Object(info)) => info,
+            Some(_) => {
+                self.refuse("device_info", DomainError::NotAnObject);
+                return None;
+            }
+            None => {
+                if required {
+                    self.problems.push(FieldProblem::required("device_info"));
+                }
+                return None;
+            }
+        };
+        let mut fields = Fields {
+            object: info,
+            prefix: "device_info.",
+            problems: Vec::new(),
+        };
+        let device_id = fields.text("device_id");
+        if !device_id.is_empty() && check_device_id(&device_id).is_err() {
+            fields.refuse("device_id", DomainError::DeviceIdInvalid);
+        }
+        let platform = fields.text("platform");
+        if !platform.is_empty() && !["web", "ios", "android"].contains(&platform.as_str()) {
+            fields.refuse("platform", DomainError::PlatformInvalid);
+        }
+        let app_version = fields.optional_text("app_version");
+        if app_version
+            .as_ref()
+            .is_some_and(|version| version.chars().count() > 50)
+        {
+            fields.refuse("app_version", DomainError::AppVersionInvalid);
+        }
+        self.problems.append(&mut fields.problems);
+        Some(DeviceInfo {
+            device_id,
+            platform,
+            app_version,
+        })
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR` naming every bad field.
+    pub fn end(self) -> Result<(), ApiError> {
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::fields(self.problems))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use carbon_domain::Lang;
+    use serde_json::json;
+
+    fn bad(body: &Value, read: impl Fn(&mut Fields)) -> Vec<String> {
+        let mut fields = Fields::of(body.as_object().unwrap());
+        read(&mut fields);
+        let Err(error) = fields.end() else {
+            return Vec::new();
+        };
+        let shown: Value = serde_json::from_str(&error.envelope(Lang::En, "")).unwrap();
+        let all = shown["error"]["details"]["fields"]
+            .as_array()
+            .unwrap()
+            .clone();
+        all.iter()
+            .map(|f| {
+                format!(
+                    "{} {}",
+                    f["field"].as_str().unwrap(),
+                    f["code"].as_str().unwrap()
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn missing_null_and_wrong_types_are_named() {
+        let body = json!({"a": 1, "b": null, "c": "", "d": "x"});
+        let problems = bad(&body, |fields| {
+            for name in ["a", "b", "c", "d", "e"] {
+                fields.text(name);
+            }
+        });
+        assert_eq!(
+            problems,
+            ["a not_text", "b required", "c required", "e required"]
+        );
+    }
+
+    #[test]
+    fn a_device_is_checked_field_by_field() {
+        let good =
+            json!({"device_info": {"device_id": "d", "platform": "web", "app_version": "1"}});
+        assert!(bad(&good, |fields| assert!(fields.device_info(true).is_some())).is_empty());
+        let wrong = json!({"device_info": {"device_id": "", "platform": "tv", "app_version": "x".repeat(51)}});
+        assert_eq!(
+            bad(&wrong, |fields| drop(fields.device_info(true))),
+            [
+                "device_info.device_id required",
+                "device_info.platform platform_invalid",
+                "device_info.app_version app_version_invalid"
+            ]
+        );
+        assert_eq!(
+            bad(&json!({}), |fields| drop(fields.device_info(true))),
+            ["device_info required"]
+        );
+        assert!(bad(&json!({}), |fields| drop(fields.device_info(false))).is_empty());
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_and_in_range() {
+        for (value, good) in [
+            (json!(0), true),
+            (json!(500), true),
+            (json!(501), false),
+            (json!(-1), false),
+            (json!(1.5), false),
+            (json!("1"), false),
+        ] {
+            let body = json!({ "n": value });
+            let problems = bad(&body, |f| {
+                f.whole_number("n", 0..=500, DomainError::LimitInvalid);
+            });
+            assert_eq!(problems.is_empty(), good, "{body}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `/hooks/send-sms`: Auth wants a code sent. Its own code goes into the number's Durable Object; what
+//! is sent is the person's code that waits there. The SMS leaves after the answer, because Auth waits
+//! for it inside a database transaction, for five seconds at most.
+
+use carbon_domain::phone::{self, Phone};
+use carbon_domain::{DomainError, Lang};
+use serde::Deserialize;
+use worker::{console_error, console_log};
+
+use crate::call::{Call, now_ms};
+use crate::clients::sms;
+use crate::error::{ApiError, FieldProblem};
+use crate::messages;
+use crate::observe::event_line;
+use crate::reply::Reply;
+use crate::storage::number_state::{Answer, Command, Message};
+use crate::storage::phone_number::ask;
+use crate::webhook::{Signed, is_genuine};
+
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(default)]
+    user: User,
+    sms: Sms,
+}
+
+#[derive(Default, Deserialize)]
+struct User {
+    #[serde(default)]
+    phone: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Sms {
+    otp: String,
+    #[serde(default)]
+    phone: Option<String>,
+}
+
+/// `POST /hooks/send-sms`, called by Auth with a Standard Webhooks signature.
+pub async fn send_sms(call: &Call) -> Result<Reply, ApiError> {
+    let webhook_id = check_signature(call)?;
+    let payload: Payload = serde_json::from_str(&call.body)
+        .map_err(|_| ApiError::body("not_json", messages::NOT_JSON))?;
+    let phone = phone_of(&payload)?;
+    let number = call.app.config.otp_keys.number_name(phone.e164());
+    let take = Command::Take {
+        webhook_id,
+        auth_code: payload.sms.otp,
+    };
+    match ask(&call.app, &number, &take).await? {
+        Answer::ToSend { messages } => send_later(call, phone, messages),
+        _ => return Err(ApiError::internal("number's object answered out of turn")),
+    }
+    Ok(Reply::raw("{}"))
+}
+
+fn check_signature(call: &Call) -> Result<String, ApiError> {
+    let header = |name: &str| call.header(name).unwrap_or_default();
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+    let signature = header("webhook-signature");
+    let signed = Signed {
+        id: &id,
+        timestamp: &timestamp,
+        signature: &signature,
+    };
+    let keys = &call.app.config.hook_keys;
+    if is_genuine(&signed, call.body.as_bytes(), keys, now_ms() / 1000) {
+        Ok(id)
+    } else {
+        Err(ApiError::auth_invalid())
+    }
+}
+
+/// The number to send to, checked again to be a Thai mobile one. Auth writes numbers without "+".
+fn phone_of(payload: &Payload) -> Result<Phone, ApiError> {
+    let given = payload
+        .sms
+        .phone
+        .as_deref()
+        .filter(|phone| !phone.is_empty());
+    let digits = given.or(payload.user.phone.as_deref()).unwrap_or("");
+    let international = format!("+{}", digits.trim_start_matches('+'));
+    phone::normalize(&international, None)
+        .map_err(|error: DomainError| ApiError::field(FieldProblem::domain("sms.phone", error)))
+}
+
+fn send_later(call: &Call, phone: Phone, messages: Vec<Message>) {
+    if messages.is_empty() {
+        return;
+    }
+    let (app, request_id) = (call.app.clone(), call.request_id.clone());
+    call.app.context.wait_until(async move {
+        for message in messages {
+            let lang = if message.english { Lang::En } else { Lang::Th };
+            let text = sms::code_text(&message.code, lang);
+            let to = phone.masked();
+            match sms::deliver(&app.config.sms, &phone, &text).await {
+                Ok(()) => console_log!("{}", event_line("info", "sms_sent", &request_id, &to)),
+                Err(why) => {
+                    let what = format!("to {to}: {why}");
+                    console_error!("{}", event_line("error", "sms_failed", &request_id, &what));
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phone(body: &str) -> Result<String, ApiError> {
+        phone_of(&serde_json::from_str(body).unwrap()).map(|phone| phone.e164().to_owned())
+    }
+
+    #[test]
+    fn the_number_is_read_from_sms_or_user_and_must_be_a_thai_mobile() {
+        let from_sms =
+            r#"{"user":{"phone":"66800000000"},"sms":{"otp":"1","phone":"66812345678"}}"#;
+        assert_eq!(phone(from_sms).unwrap(), "+66812345678");
+        let from_user = r#"{"user":{"phone":"66812345678"},"sms":{"otp":"1"}}"#;
+        assert_eq!(phone(from_user).unwrap(), "+66812345678");
+        for bad in [
+            r#"{"sms":{"otp":"1","phone":"14155550100"}}"#,
+            r#"{"sms":{"otp":"1","phone":"6621234567"}}"#,
+            r#"{"sms":{"otp":"1"}}"#,
+        ] {
+            assert!(phone(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What depends on the language and is therefore added here: names of categories and levels, and
+//! the messages of errors inside answers.
+
+use carbon_domain::{Lang, level, waste};
+use serde_json::{Value, json};
+
+/// Adds `category_name` and `category_icon` to an entry.
+pub fn add_to_entry(entry: &mut Value, lang: Lang) {
+    let category = entry["category_id"]
+        .as_str()
+        .and_then(|id| waste::current().category(id).ok());
+    if let Some(category) = category {
+        entry["category_name"] = json!(category.name(lang));
+        entry["category_icon"] = json!(category.icon);
+    }
+}
+
+/// Adds them to every entry of a list.
+pub fn add_to_entries(entries: &mut Value, lang: Lang) {
+    for entry in entries.as_array_mut().into_iter().flatten() {
+        add_to_entry(entry, lang);
+    }
+}
+
+/// Adds `level_name`, and `level_icon` where the shape has one, next to `current_level`.
+pub fn add_level(person: &mut Value, lang: Lang, with_icon: bool) {
+    let number = person["current_level"]
+        .as_i64()
+        .and_then(|number| i32::try_from(number).ok());
+    let level = number.and_then(level::by_number);
+    person["level_name"] = level.map_or(Value::Null, |level| json!(level.name(lang)));
+    if with_icon {
+        person["level_icon"] = level.map_or(Value::Null, |level| json!(level.icon));
+    }
+}
+
+/// Turns errors that carry both languages into the shape of `details.fields`.
+pub fn choose_message(error: &mut Value, lang: Lang) {
+    let Some(object) = error.as_object_mut() else {
+        return;
+    };
+    let (th, en) = (object.remove("message_th"), object.remove("message_en"));
+    object.remove("token");
+    let message = match lang {
+        Lang::Th => th,
+        Lang::En => en,
+    };
+    object.insert("message".to_owned(), message.unwrap_or(Value::Null));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_and_people_get_names_in_the_caller_s_language() {
+        let mut entry = json!({"category_id": "food_waste"});
+        add_to_entry(&mut entry, Lang::En);
+        assert_eq!(entry["category_name"], "Food Waste");
+        assert!(entry["category_icon"].is_string());
+        let mut person = json!({"current_level": 1});
+        add_level(&mut person, Lang::Th, true);
+        assert!(person["level_name"].is_string() && person["level_icon"].is_string());
+        let mut unknown = json!({"current_level": null});
+        add_level(&mut unknown, Lang::Th, false);
+        assert_eq!(unknown, json!({"current_level": null, "level_name": null}));
+    }
+
+    #[test]
+    fn a_deleted_entry_without_a_category_stays_as_it_is() {
+        let mut entry = json!({"id": "x", "deleted": true});
+        add_to_entry(&mut entry, Lang::En);
+        assert_eq!(entry, json!({"id": "x", "deleted": true}));
+    }
+
+    #[test]
+    fn an_error_keeps_one_message() {
+        let mut error = json!({"field": "weight_kg", "token": "carbon.x", "code": "x", "message_th": "ก", "message_en": "a"});
+        choose_message(&mut error, Lang::En);
+        assert_eq!(
+            error,
+            json!({"field": "weight_kg", "code": "x", "message": "a"})
+        );
+        let mut none = Value::Null;
+        choose_message(&mut none, Lang::En);
+        assert_eq!(none, Value::Null);
+    }
+}

@@ -1,0 +1,261 @@
+//! `/auth/phone-otp` and `/auth/verify-otp`: sign-in with a code by SMS.
+//!
+//! The person's code is the Worker's own (contract §4). Auth makes a code too, which never leaves
+//! the hook and the number's Durable Object; it is handed back to Auth when the person's code is
+//! right. No step holds the object while Auth is called, because Auth calls the hook, which needs it.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use carbon_domain::{DomainError, Lang, phone};
+use chrono::DateTime;
+use serde_json::json;
+use std::time::Duration;
+use worker::Delay;
+
+use super::auth::{register_device, tokens};
+use super::fields::{DeviceInfo, Fields};
+use super::waste::iso;
+use crate::call::{Call, now_ms, random};
+use crate::clients::auth::{AuthFailure, AuthSession};
+use crate::clients::within;
+use crate::error::{ApiError, Code, FieldProblem};
+use crate::messages;
+use crate::reply::Reply;
+use crate::storage::number_state::{Answer, Command, MAX_WRONG_TRIES, Message};
+use crate::storage::otp_id::{OtpId, device_hash, six_digits};
+use crate::storage::phone_number::ask;
+
+/// Asking Auth for a session, with new codes where needed, takes no longer than this (milliseconds).
+const EXCHANGE_DEADLINE_MS: u64 = 8_000;
+/// Auth refuses a second code for a number within a second; so long is waited before trying again.
+const AUTH_PAUSE_MS: u64 = 1_100;
+/// Codes of Auth's that are tried before it counts as broken: another device may use one up between
+/// two steps, but hardly twice.
+const AUTH_CODES: usize = 3;
+/// Longer device tokens are not looked at; genuine ones have 43 characters.
+const MAX_DEVICE_TOKEN_BYTES: usize = 128;
+
+fn time(ms: i64) -> String {
+    iso(DateTime::from_timestamp_millis(ms).unwrap_or_default())
+}
+
+fn unexpected(answer: &Answer) -> ApiError {
+    ApiError::internal(format!(
+        "number's object answered out of turn: {}",
+        kind(answer)
+    ))
+}
+
+/// The answer's name without its contents, which may be codes.
+fn kind(answer: &Answer) -> String {
+    format!("{answer:?}")
+        .chars()
+        .take_while(|c| c.is_alphanumeric())
+        .collect()
+}
+
+/// `POST /auth/phone-otp` `{phone_number, country_code?, device_token?}`
+pub async fn phone_otp(call: &Call) -> Result<Reply, ApiError> {
+    let body = call.object()?;
+    let mut fields = Fields::of(&body);
+    let number = fields.optional_text("phone_number");
+    let country_code = fields.optional_text("country_code");
+    let device_token = fields.optional_text("device_token");
+    let phone = match phone::normalize(number.as_deref().unwrap_or(""), country_code.as_deref()) {
+        Ok(phone) => Some(phone),
+        Err(error) => {
+            if number.is_some()
+                || !body.contains_key("phone_number")
+                || body["phone_number"].is_null()
+            {
+                fields.refuse("phone_number", error);
+            }
+            None
+        }
+    };
+    fields.end()?;
+    let phone = phone.ok_or_else(|| ApiError::domain(DomainError::PhoneRequired))?;
+    let device_token = device_token.filter(|token| token.len() <= MAX_DEVICE_TOKEN_BYTES);
+    begin(call, phone.e164(), device_token.as_deref()).await
+}
+
+async fn begin(call: &Call, phone: &str, device_token: Option<&str>) -> Result<Reply, ApiError> {
+    let keys = &call.app.config.otp_keys;
+    let number = keys.number_name(phone);
+    let (otp_id, parts) = keys.seal(&number, random::<16>()?);
+    let code = new_code()?;
+    let command = Command::Begin {
+        phone: phone.to_owned(),
+        attempt: parts.attempt.clone(),
+        code_hash: keys.code_hash(&parts.attempt, &code),
+        message: Message {
+            code,
+            english: call.lang == Lang::En,
+        },
+        device_hash: device_token.map(device_hash),
+    };
+    let (expires_at_ms, resend_at_ms) = match ask(&call.app, &number, &command).await? {
+        Answer::Begun {
+            expires_at_ms,
+            resend_at_ms,
+        } => (expires_at_ms, resend_at_ms),
+        Answer::TooSoon { resend_at_ms } => {
+            return Err(limited(messages::RESEND_LATER, 1, resend_at_ms));
+        }
+        other => return Err(unexpected(&other)),
+    };
+    if let Err(failure) = ask_auth_for_code(call, phone).await {
+        let cancel = Command::Cancel {
+            attempt: parts.attempt,
+        };
+        // The hook may have taken the code before Auth failed: then the SMS is on its way.
+        if ask(&call.app, &number, &cancel).await? != Answer::AlreadySent {
+            return Err(ApiError::from_auth(failure));
+        }
+    }
+    Ok(Reply::ok(&json!({
+        "otp_id": otp_id,
+        "expires_at": time(expires_at_ms),
+        "resend_available_at": time(resend_at_ms),
+    })))
+}
+
+fn new_code() -> Result<String, ApiError> {
+    let bytes = random::<32>()?;
+    let draws: Vec<u32> = bytes
+        .chunks_exact(4)
+        .map(|chunk| {
+            chunk
+                .iter()
+                .fold(0, |draw, byte| draw << 8 | u32::from(*byte))
+        })
+        .collect();
+    six_digits(&draws).ok_or_else(|| ApiError::internal("no usable random draw"))
+}
+
+fn limited(words: messages::Words, limit: i64, reset_at_ms: i64) -> ApiError {
+    let wait_secs = (reset_at_ms - now_ms() + 999) / 1000;
+    ApiError::rate_limited(words, limit, wait_secs, &time(reset_at_ms))
+}
+
+async fn ask_auth_for_code(call: &Call, phone: &str) -> Result<(), AuthFailure> {
+    match call.auth().send_code(phone).await {
+        Err(AuthFailure::Refused {
+            status: 429,
+            error_code,
+            ..
+        }) if error_code == "over_sms_send_rate_limit" => {
+            Delay::from(Duration::from_millis(AUTH_PAUSE_MS)).await;
+            call.auth().send_code(phone).await
+        }
+        outcome => outcome,
+    }
+}
+
+/// `POST /auth/verify-otp` `{otp_id, otp_code, device_info}`
+pub async fn verify_otp(call: &Call) -> Result<Reply, ApiError> {
+    let body = call.object()?;
+    let mut fields = Fields::of(&body);
+    let otp_id = fields.text("otp_id");
+    let otp_code = fields.text("otp_code").trim().to_owned();
+    let six = otp_code.len() == 6 && otp_code.bytes().all(|byte| byte.is_ascii_digit());
+    if !six && !otp_code.is_empty() {
+        fields.note(FieldProblem::new(
+            "otp_code",
+            "otp_code_invalid",
+            messages::OTP_CODE_FORM,
+        ));
+    }
+    let device = fields.device_info(true);
+    fields.end()?;
+    let device = device.ok_or_else(|| ApiError::field(FieldProblem::required("device_info")))?;
+
+    let keys = &call.app.config.otp_keys;
+    let otp_id = keys.open(&otp_id).ok_or_else(wrong_code)?;
+    let code_hash = keys.code_hash(&otp_id.attempt, &otp_code);
+    let check = Command::Check {
+        attempt: otp_id.attempt.clone(),
+        code_hash,
+    };
+    match ask(&call.app, &otp_id.number, &check).await? {
+        Answer::Right { phone, auth_code } => {
+            let outcome = sign_in(call, &otp_id, &phone, auth_code, &device).await;
+            if outcome.is_err() {
+                // Whoever typed the right code may try again; the code is not burnt.
+                let release = Command::Release {
+                    attempt: otp_id.attempt,
+                };
+                ask(&call.app, &otp_id.number, &release).await?;
+            }
+            outcome
+        }
+        Answer::Wrong | Answer::Invalid => Err(wrong_code()),
+        Answer::Expired => Err(ApiError::auth(Code::AuthExpired, messages::CODE_EXPIRED)),
+        Answer::Spent { resend_at_ms } => Err(limited(
+            messages::CODE_SPENT,
+            i64::from(MAX_WRONG_TRIES),
+            resend_at_ms,
+        )),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn wrong_code() -> ApiError {
+    ApiError::auth(Code::AuthInvalid, messages::CODE_WRONG)
+}
+
+/// From a right code to a session: Auth, the device, and only then the code is used up.
+async fn sign_in(
+    call: &Call,
+    otp_id: &OtpId,
+    phone: &str,
+    auth_code: Option<String>,
+    device: &DeviceInfo,
+) -> Result<Reply, ApiError> {
+    let exchange = exchange_code(call, otp_id, phone, auth_code);
+    let (session, auth_code) = match within(EXCHANGE_DEADLINE_MS, exchange).await {
+        Ok(outcome) => outcome?,
+        Err(outage) => return Err(ApiError::unavailable(format!("auth verify: {outage}"))),
+    };
+    let user = register_device(call, &session, device).await?;
+    let device_token = URL_SAFE_NO_PAD.encode(random::<32>()?);
+    let settle = Command::Settle {
+        attempt: otp_id.attempt.clone(),
+        auth_code,
+        device_hash: device_hash(&device_token),
+    };
+    ask(&call.app, &otp_id.number, &settle).await?;
+    let mut data = tokens(&session);
+    data["device_token"] = json!(device_token);
+    data["user"] = user;
+    Ok(Reply::ok(&data))
+}
+
+/// Hands Auth its own code. If another device has used it up, Auth makes a new one; no SMS goes out
+/// for that, because no person's code waits to be sent.
+async fn exchange_code(
+    call: &Call,
+    otp_id: &OtpId,
+    phone: &str,
+    mut auth_code: Option<String>,
+) -> Result<(AuthSession, String), ApiError> {
+    for _ in 0..AUTH_CODES {
+        if let Some(code) = auth_code {
+            match call.auth().verify(phone, &code).await {
+                Ok(session) => return Ok((session, code)),
+                Err(AuthFailure::Refused { error_code, .. }) if error_code == "otp_expired" => {}
+                Err(failure) => return Err(ApiError::from_auth(failure)),
+            }
+        }
+        ask_auth_for_code(call, phone)
+            .await
+            .map_err(ApiError::from_auth)?;
+        let newest = Command::AuthCode {
+            attempt: otp_id.attempt.clone(),
+        };
+        auth_code = match ask(&call.app, &otp_id.number, &newest).await? {
+            Answer::Right { auth_code, .. } => auth_code,
+            other => return Err(unexpected(&other)),
+        };
+    }
+    Err(ApiError::unavailable("auth took none of its own codes"))
+}

@@ -1,0 +1,33 @@
+//! `/waste/stats`: sums of a person's entries by day, month and category.
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::query::Query;
+use crate::reply::{Caching, Reply};
+
+async fn answer(call: &Call, function: &str, query: Query) -> Result<Reply, ApiError> {
+    let arguments = query.arguments()?.to_string();
+    let text = call.rest().rpc_text(function, arguments).await?;
+    Ok(Reply::ok_text(&text).cached(Caching::Private))
+}
+
+/// `GET /waste/stats/daily?date`, default today in the user's time zone.
+pub async fn daily(call: &Call) -> Result<Reply, ApiError> {
+    let mut query = call.query();
+    query.date("date", "day");
+    answer(call, "waste_stats_daily", query).await
+}
+
+/// `GET /waste/stats/monthly?month`, default this month.
+pub async fn monthly(call: &Call) -> Result<Reply, ApiError> {
+    let mut query = call.query();
+    query.month("month");
+    answer(call, "waste_stats_monthly", query).await
+}
+
+/// `GET /waste/stats/category?date_from&date_to`, both inclusive.
+pub async fn by_category(call: &Call) -> Result<Reply, ApiError> {
+    let mut query = call.query();
+    query.date_range();
+    answer(call, "waste_stats_by_category", query).await
+}

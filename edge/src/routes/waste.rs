@@ -1,0 +1,245 @@
+//! `/waste`: the categories, and a person's entries.
+
+use carbon_domain::entry::{EntryIn, MAX_BATCH_ENTRIES};
+use carbon_domain::waste::{Category, Method, current};
+use carbon_domain::{DomainError, Lang};
+use serde_json::{Map, Number, Value, json};
+
+use super::names;
+use crate::call::Call;
+use crate::error::{ApiError, FieldProblem};
+use crate::query::path_uuid;
+use crate::reply::{Caching, Reply};
+use crate::request::parse_json;
+
+/// Categories change with a release only.
+const CATEGORIES_MAX_AGE_SECS: u32 = 86_400;
+
+/// `GET /waste/categories`: the figures compiled into the service.
+pub fn categories(call: &Call) -> Reply {
+    Reply::ok(&categories_in(call.lang)).cached(Caching::Public(CATEGORIES_MAX_AGE_SECS))
+}
+
+fn categories_in(lang: Lang) -> Value {
+    let set = current();
+    let categories: Vec<Value> = set
+        .categories
+        .iter()
+        .map(|c| show_category(c, lang))
+        .collect();
+    json!({"factor_set": set.id, "categories": categories})
+}
+
+fn show_category(category: &Category, lang: Lang) -> Value {
+    let methods: Vec<Value> = category
+        .methods
+        .iter()
+        .map(|m| show_method(m, lang))
+        .collect();
+    json!({
+        "id": category.id,
+        "name": category.name(lang),
+        "name_th": category.name_th,
+        "name_en": category.name_en,
+        "icon": category.icon,
+        "color": category.color,
+        "methods": methods,
+    })
+}
+
+fn show_method(method: &Method, lang: Lang) -> Value {
+    json!({
+        "method": method.id,
+        "name": method.name(lang),
+        "name_th": method.name_th,
+        "name_en": method.name_en,
+        "credits_per_kg": method.credits_per_kg,
+        // Exact decimals, never doubles.
+        "kg_co2e_per_kg": Number::from_string_unchecked(method.kg_co2e_per_kg()),
+    })
+}
+
+/// `POST /waste/entries`: 201 for a new entry, 200 for one that is known.
+pub async fn create(call: &Call) -> Result<Reply, ApiError> {
+    let entry = EntryIn::parse(&parse_json(&call.body)?, call.now()).map_err(bad_fields)?;
+    let arguments = json!({"entry": entry.to_json()});
+    let mut answer = call.rest().rpc("create_waste_entry", &arguments).await?;
+    names::add_to_entry(&mut answer, call.lang);
+    if answer["duplicate"] == true {
+        Ok(Reply::ok(&answer))
+    } else {
+        Ok(Reply::created(&answer))
+    }
+}
+
+fn bad_fields(errors: Vec<carbon_domain::FieldError>) -> ApiError {
+    ApiError::fields(errors.into_iter().map(FieldProblem::from).collect())
+}
+
+/// `POST /waste/entries/batch`: up to 500 entries, each judged by itself.
+pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
+    let mut body = call.object()?;
+    let entries = match body.remove("entries") {
+        Some(Value::Array(entries)) if entries.len() > MAX_BATCH_ENTRIES => {
+            return Err(ApiError::domain(DomainError::BatchTooLarge));
+        }
+        Some(Value::Array(entries)) if !entries.is_empty() => entries,
+        _ => return Err(ApiError::domain(DomainError::EntriesRequired)),
+    };
+    let arguments = json!({ "entries": entries });
+    let mut answer = call.rest().rpc("create_waste_entries", &arguments).await?;
+    for line in answer["entries"].as_array_mut().into_iter().flatten() {
+        let line = line.as_object_mut();
+        if let Some(error) = line.and_then(|line| line.get_mut("error")) {
+            names::choose_message(error, call.lang);
+        }
+    }
+    Ok(Reply::ok(&answer))
+}
+
+/// `GET /waste/entries`: newest first, by page or by cursor.
+pub async fn list(call: &Call) -> Result<Reply, ApiError> {
+    let mut query = call.query();
+    query.paging();
+    query.date_range();
+    query.checked(
+        "category_id",
+        "category_id",
+        DomainError::UnknownCategory,
+        |id| current().category(id).is_ok(),
+    );
+    query.checked(
+        "disposal_method",
+        "disposal_method",
+        DomainError::UnknownMethod,
+        is_a_method,
+    );
+    query.search("q");
+    let mut answer = call
+        .rest()
+        .rpc("list_waste_entries", &query.arguments()?)
+        .await?;
+    names::add_to_entries(&mut answer["entries"], call.lang);
+    let meta = take_meta(&mut answer, call);
+    Ok(
+        Reply::with_meta(&json!({"entries": answer["entries"]}), Some(meta))
+            .cached(Caching::Private),
+    )
+}
+
+fn is_a_method(id: &str) -> bool {
+    current()
+        .categories
+        .iter()
+        .any(|category| category.method(id).is_ok())
+}
+
+/// Moves what pages are made of from an rpc's answer into `meta`: by page `page`, `limit`, `total`,
+/// `total_pages`; otherwise `limit` and `next_cursor`, which is null at the end.
+pub fn take_meta(answer: &mut Value, call: &Call) -> Map<String, Value> {
+    let mut meta = Map::new();
+    if let Some(object) = answer.as_object_mut() {
+        let by_page = object.get("page").is_some_and(|page| !page.is_null());
+        for name in ["page", "limit", "total", "total_pages", "next_cursor"] {
+            let value = object.remove(name).unwrap_or(Value::Null);
+            let wanted = match name {
+                "limit" => true,
+                "next_cursor" => !by_page,
+                _ => by_page,
+            };
+            if wanted {
+                meta.insert(name.to_owned(), value);
+            }
+        }
+    }
+    meta.insert("timestamp".to_owned(), json!(iso(call.now())));
+    meta
+}
+
+/// A time as ISO 8601 in UTC with milliseconds.
+pub fn iso(at: chrono::DateTime<chrono::Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+fn entry_id(call: &Call) -> Result<Value, ApiError> {
+    path_uuid("id", call.parameter(), DomainError::EntryIdInvalid)
+}
+
+/// `GET /waste/entries/{id}`
+pub async fn get(call: &Call) -> Result<Reply, ApiError> {
+    let arguments = json!({"entry_id": entry_id(call)?});
+    let mut entry = call.rest().rpc("get_waste_entry", &arguments).await?;
+    names::add_to_entry(&mut entry, call.lang);
+    Ok(Reply::ok(&entry).cached(Caching::Private))
+}
+
+/// `PUT /waste/entries/{id}`: any of the fields; missing = unchanged, null clears.
+pub async fn update(call: &Call) -> Result<Reply, ApiError> {
+    let entry_id = entry_id(call)?;
+    let mut changes = call.object()?;
+    let expected_revision = match changes.remove("expected_revision") {
+        None | Some(Value::Null) => Value::Null,
+        Some(number) if number.as_i64().is_some_and(|revision| revision >= 1) => number,
+        Some(_) => return Err(ApiError::domain(DomainError::ExpectedRevisionInvalid)),
+    };
+    let arguments = json!({
+        "entry_id": entry_id,
+        "changes": changes,
+        "expected_revision": expected_revision,
+    });
+    let answer = call
+        .rest()
+        .call("update_waste_entry", arguments.to_string())
+        .await?;
+    let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+    if answer.is_ok() {
+        let mut entry = body;
+        names::add_to_entry(&mut entry, call.lang);
+        return Ok(Reply::ok(&entry));
+    }
+    if answer.status == 409 && body["code"] == DomainError::RevisionConflict.token() {
+        let mut entry = body["entry"].clone();
+        names::add_to_entry(&mut entry, call.lang);
+        return Err(ApiError::conflict(
+            DomainError::RevisionConflict,
+            json!({ "entry": entry }),
+        ));
+    }
+    Err(ApiError::from_postgrest(answer.status, &answer.body))
+}
+
+/// `DELETE /waste/entries/{id}`
+pub async fn delete(call: &Call) -> Result<Reply, ApiError> {
+    let arguments = json!({"entry_id": entry_id(call)?});
+    let answer = call
+        .rest()
+        .rpc_text("delete_waste_entry", arguments.to_string())
+        .await?;
+    Ok(Reply::ok_text(&answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn categories_have_the_contract_s_fields_with_exact_figures() {
+        let shown = categories_in(Lang::En);
+        assert_eq!(shown["factor_set"], current().id);
+        assert_eq!(shown["categories"].as_array().unwrap().len(), 8);
+        let pairs: usize = shown["categories"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|category| category["methods"].as_array().unwrap().len())
+            .sum();
+        assert_eq!(pairs, 32);
+        let food = &shown["categories"][0];
+        assert_eq!(food["name"], food["name_en"]);
+        assert_eq!(food["methods"][0]["kg_co2e_per_kg"].to_string(), "2.53");
+        assert_eq!(
+            categories_in(Lang::Th)["categories"][0]["name"],
+            food["name_th"]
+        );
+    }
+}

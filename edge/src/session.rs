@@ -1,0 +1,238 @@
+//! Who is calling: verification of the access tokens that Auth signs (HS256).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use serde::Deserialize;
+use sha2::Sha256;
+
+use crate::error::ApiError;
+
+/// Clocks of the origin and of the edge may differ by this much (seconds).
+const CLOCK_TOLERANCE_SECS: i64 = 5;
+/// Longer tokens are refused unread; Auth's own have about 700 bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// A signed-in user, proved by an access token.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The token as it came, to be handed to PostgREST and Auth.
+    pub token: String,
+    /// The user's id (a UUID).
+    pub user_id: String,
+    /// Whether the user signed in without a phone number.
+    pub is_anonymous: bool,
+}
+
+/// What a token must say.
+pub struct TokenRules<'a> {
+    /// The key that Auth signs with.
+    pub secret: &'a [u8],
+    /// The expected `iss`.
+    pub issuer: &'a str,
+    /// Now, in seconds since 1970.
+    pub now_secs: i64,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: i64,
+    #[serde(default)]
+    nbf: i64,
+    iss: String,
+    aud: Audience,
+    role: String,
+    #[serde(default)]
+    is_anonymous: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn is_authenticated(&self) -> bool {
+        match self {
+            Self::One(audience) => audience == "authenticated",
+            Self::Many(audiences) => audiences.iter().any(|a| a == "authenticated"),
+        }
+    }
+}
+
+/// Reads the `Authorization` header.
+///
+/// # Errors
+/// `AUTH_REQUIRED` without a header, `AUTH_INVALID` with one that is no bearer token.
+pub fn bearer_token(header: Option<&str>) -> Result<&str, ApiError> {
+    let header = header.map(str::trim).filter(|h| !h.is_empty());
+    let Some(header) = header else {
+        return Err(ApiError::auth_required());
+    };
+    match header.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(ApiError::auth_invalid()),
+    }
+}
+
+/// Verifies signature, algorithm, times, audience, issuer and role of an access token.
+/// The comparison of the signature takes the same time wherever it differs.
+///
+/// # Errors
+/// `AUTH_EXPIRED` for a genuine token past its time, `AUTH_INVALID` for anything else.
+pub fn verify(token: &str, rules: &TokenRules) -> Result<Session, ApiError> {
+    let claims = genuine_claims(token, rules.secret).ok_or_else(ApiError::auth_invalid)?;
+    let right = claims.aud.is_authenticated()
+        && claims.iss == rules.issuer
+        && claims.role == "authenticated"
+        && is_uuid(&claims.sub)
+        && claims.nbf <= rules.now_secs + CLOCK_TOLERANCE_SECS;
+    if !right {
+        return Err(ApiError::auth_invalid());
+    }
+    if claims.exp <= rules.now_secs {
+        return Err(ApiError::auth_expired());
+    }
+    Ok(Session {
+        token: token.to_owned(),
+        user_id: claims.sub,
+        is_anonymous: claims.is_anonymous,
+    })
+}
+
+fn genuine_claims(token: &str, secret: &[u8]) -> Option<Claims> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return None;
+    }
+    let (signed, signature) = token.rsplit_once('.')?;
+    let (header, payload) = signed.split_once('.')?;
+    let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+    if header.alg != "HS256" {
+        return None;
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
+    mac.update(signed.as_bytes());
+    mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?)
+        .ok()?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+/// Whether a text is a UUID in its usual form, in either case.
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use serde_json::{Value, json};
+
+    const SECRET: &[u8] = b"a-secret-of-at-least-thirty-two-bytes";
+    const NOW: i64 = 1_800_000_000;
+
+    fn sign(header: &Value, claims: &Value, secret: &[u8]) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(header), part(claims));
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
+        mac.update(signed.as_bytes());
+        let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+        format!("{signed}.{signature}")
+    }
+
+    fn claims() -> Value {
+        json!({
+            "sub": "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c11", "aud": "authenticated",
+            "iss": "http://auth", "role": "authenticated", "exp": NOW + 10,
+            "is_anonymous": true, "user_metadata": {"role": "service_role"},
+        })
+    }
+
+    fn code_of(token: &str) -> Result<Session, Code> {
+        let rules = TokenRules {
+            secret: SECRET,
+            issuer: "http://auth",
+            now_secs: NOW,
+        };
+        verify(token, &rules).map_err(|error| error.code)
+    }
+
+    fn with(name: &str, value: Value) -> Result<Session, Code> {
+        let mut claims = claims();
+        claims[name] = value;
+        code_of(&sign(&json!({"alg": "HS256"}), &claims, SECRET))
+    }
+
+    #[test]
+    fn a_genuine_token_names_the_user() {
+        let session = with("exp", json!(NOW + 1)).unwrap();
+        assert_eq!(session.user_id, "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c11");
+        assert!(session.is_anonymous);
+        assert!(with("aud", json!(["x", "authenticated"])).is_ok());
+    }
+
+    #[test]
+    fn an_old_token_is_expired() {
+        assert_eq!(with("exp", json!(NOW)).unwrap_err(), Code::AuthExpired);
+    }
+
+    #[test]
+    fn other_audiences_issuers_roles_and_algorithms_are_refused() {
+        for (name, value) in [
+            ("aud", json!("other")),
+            ("iss", json!("http://else")),
+            ("role", json!("service_role")),
+            ("role", json!("anon")),
+            ("sub", json!("not-a-uuid")),
+            ("nbf", json!(NOW + 60)),
+        ] {
+            assert_eq!(with(name, value).unwrap_err(), Code::AuthInvalid, "{name}");
+        }
+        for alg in ["none", "HS384", "RS256", "hs256"] {
+            let token = sign(&json!({"alg": alg}), &claims(), SECRET);
+            assert_eq!(code_of(&token).unwrap_err(), Code::AuthInvalid);
+        }
+    }
+
+    #[test]
+    fn foreign_and_broken_signatures_are_refused() {
+        let good = sign(&json!({"alg": "HS256"}), &claims(), SECRET);
+        let (signed, _) = good.rsplit_once('.').unwrap();
+        for token in [
+            sign(&json!({"alg": "HS256"}), &claims(), b"another-secret"),
+            format!("{signed}."),
+            signed.to_owned(),
+            String::new(),
+            "a.b.c".to_owned(),
+            "x".repeat(MAX_TOKEN_BYTES + 1),
+        ] {
+            assert_eq!(code_of(&token).unwrap_err(), Code::AuthInvalid);
+        }
+    }
+
+    #[test]
+    fn the_header_must_hold_a_bearer_token() {
+        assert_eq!(bearer_token(Some("Bearer abc")).unwrap(), "abc");
+        assert_eq!(bearer_token(Some("bearer  abc ")).unwrap(), "abc");
+        assert_eq!(bearer_token(None).unwrap_err().code, Code::AuthRequired);
+        assert_eq!(
+            bearer_token(Some(" ")).unwrap_err().code,
+            Code::AuthRequired
+        );
+        assert_eq!(
+            bearer_token(Some("Basic abc")).unwrap_err().code,
+            Code::AuthInvalid
+        );
+    }
+}

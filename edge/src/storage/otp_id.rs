@@ -1,0 +1,181 @@
+//! `otp_id`: the opaque handle of one sign-in attempt.
+//!
+//! It holds a keyed hash of the number (which finds its Durable Object), 128 random bits and an
+//! authentication tag, so that the phone cannot be read from it and nobody but the Worker can make
+//! one: an invented otp_id is refused before any Durable Object comes to life.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+
+/// Each of the three parts has 128 bits.
+const PART: usize = 16;
+
+/// Keys for the sign-in codes, derived from the service's secret.
+pub struct OtpKeys {
+    secret: Vec<u8>,
+}
+
+/// A genuine `otp_id`, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OtpId {
+    /// The name of the number's Durable Object.
+    pub number: String,
+    /// The attempt's own random name within the number.
+    pub attempt: String,
+}
+
+impl OtpKeys {
+    /// Keys derived from a secret of the service; a changed secret ends all pending attempts.
+    pub fn new(secret: &str) -> Self {
+        Self {
+            secret: secret.as_bytes().to_vec(),
+        }
+    }
+
+    fn keyed(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        // An HMAC key may have any length, so this cannot fail.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length is a key");
+        mac.update(b"carbon-pixels otp/");
+        mac.update(purpose.as_bytes());
+        for part in parts {
+            mac.update(&(part.len() as u32).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The name of the Durable Object of a number (E.164): a keyed hash, as lower-case hex.
+    pub fn number_name(&self, phone: &str) -> String {
+        hex(&self.keyed("number", &[phone.as_bytes()])[..PART])
+    }
+
+    /// A new `otp_id` for a number's object from 128 random bits, and its parts.
+    pub fn seal(&self, number: &str, random: [u8; PART]) -> (String, OtpId) {
+        let attempt = hex(&random);
+        let mut bytes = Vec::with_capacity(3 * PART);
+        bytes.extend_from_slice(&unhex(number).unwrap_or_default());
+        bytes.extend_from_slice(&random);
+        let tag = self.keyed("handle", &[&bytes]);
+        bytes.extend_from_slice(&tag[..PART]);
+        let parts = OtpId {
+            number: number.to_owned(),
+            attempt,
+        };
+        (URL_SAFE_NO_PAD.encode(bytes), parts)
+    }
+
+    /// Takes a genuine `otp_id` apart; `None` for anything the Worker did not make.
+    pub fn open(&self, otp_id: &str) -> Option<OtpId> {
+        if otp_id.len() != 4 * PART {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(otp_id).ok()?;
+        let (handle, tag) = bytes.split_at_checked(2 * PART)?;
+        let expected = self.keyed("handle", &[handle]);
+        if !same(&expected[..PART], tag) {
+            return None;
+        }
+        let (number, attempt) = handle.split_at(PART);
+        Some(OtpId {
+            number: hex(number),
+            attempt: hex(attempt),
+        })
+    }
+
+    /// The hash under which a person's code is kept: useless without the service's secret, although
+    /// there are only a million codes.
+    pub fn code_hash(&self, attempt: &str, code: &str) -> String {
+        hex(&self.keyed("code", &[attempt.as_bytes(), code.as_bytes()]))
+    }
+}
+
+/// The hash under which a device token is kept. The token has 256 random bits, so no key is needed.
+pub fn device_hash(device_token: &str) -> String {
+    hex(&Sha256::digest(device_token.as_bytes()))
+}
+
+/// Compares in the same time wherever the two differ (their lengths are no secret).
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}
+
+/// Six digits from random bits, each code equally likely: draws beyond the largest multiple of a
+/// million are left out. `None` if all of them were (once in 10²⁴ for eight draws).
+pub fn six_digits(draws: &[u32]) -> Option<String> {
+    const CODES: u32 = 1_000_000;
+    const LIMIT: u32 = u32::MAX - u32::MAX % CODES;
+    let draw = draws.iter().find(|draw| **draw < LIMIT)?;
+    Some(format!("{:06}", draw % CODES))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
+    Some(
+        digits?
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |acc, d| acc * 16 + *d as u8))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sealed_can_be_opened_and_hides_the_phone() {
+        let keys = OtpKeys::new("secret");
+        let number = keys.number_name("+66812345678");
+        let (otp_id, parts) = keys.seal(&number, [7; 16]);
+        assert_eq!(keys.open(&otp_id), Some(parts));
+        assert!(!otp_id.contains("812345678"));
+        assert_eq!(otp_id.len(), 64);
+    }
+
+    #[test]
+    fn changed_foreign_and_short_handles_are_refused() {
+        let keys = OtpKeys::new("secret");
+        let (otp_id, _) = keys.seal(&keys.number_name("+66812345678"), [7; 16]);
+        for at in 0..otp_id.len() {
+            let mut changed = otp_id.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(keys.open(std::str::from_utf8(&changed).unwrap()), None);
+        }
+        assert_eq!(OtpKeys::new("other").open(&otp_id), None);
+        assert_eq!(keys.open(&otp_id[..60]), None);
+        assert_eq!(keys.open(""), None);
+        assert_eq!(keys.open(&"ก".repeat(22)), None);
+    }
+
+    #[test]
+    fn a_code_s_hash_depends_on_attempt_code_and_secret() {
+        let keys = OtpKeys::new("secret");
+        let hash = keys.code_hash("a", "123456");
+        assert_eq!(hash, keys.code_hash("a", "123456"));
+        assert_ne!(hash, keys.code_hash("b", "123456"));
+        assert_ne!(hash, keys.code_hash("a", "123457"));
+        assert_ne!(hash, OtpKeys::new("other").code_hash("a", "123456"));
+    }
+
+    #[test]
+    fn codes_are_uniform_and_keep_leading_zeros() {
+        assert_eq!(six_digits(&[42]).unwrap(), "000042");
+        assert_eq!(six_digits(&[999_999]).unwrap(), "999999");
+        assert_eq!(
+            six_digits(&[u32::MAX, 4_294_000_000, 1_000_001]).unwrap(),
+            "000001"
+        );
+        assert_eq!(six_digits(&[u32::MAX]), None);
+    }
+}
