@@ -23,7 +23,7 @@ comment on function credits_to_next_level(bigint) is
 comment on function level_progress(bigint) is
     'Whole per cent, 0 to 100, from the level of a total to the next; 100 at the highest.';
 comment on function trees(bigint) is
-    'Trees that a total of credits stands for; 0 for a negative one. 22003 beyond an integer.';
+    'Trees that a total of credits stands for; 0 for a negative one.';
 comment on function streak(date[], date) is
     'One row: the run of consecutive days that ends on as_of, the day before it or later, and the longest run. Order, repetitions and NULL days do not matter.';
 comment on function longest_run(date[]) is

@@ -34,17 +34,6 @@ pub fn raise(error: impl Into<FieldError>) -> ! {
     unreachable!("an ERROR does not return")
 }
 
-/// Ends the statement with SQLSTATE 22003: a result is too great for its SQL type.
-pub fn raise_overflow(what: &str) -> ! {
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
-        format!("{what} out of range"),
-        "pg_carbon",
-    )
-    .report(PgLogLevel::ERROR);
-    unreachable!("an ERROR does not return")
-}
-
 /// Takes a result of the domain across the border to SQL.
 pub trait OrRaise<T> {
     /// The value, or the end of the statement by [`raise`].
@@ -57,6 +46,56 @@ impl<T, E: Into<FieldError>> OrRaise<T> for Result<T, E> {
         match self {
             Ok(value) => value,
             Err(error) => raise(error),
+        }
+    }
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use carbon_domain::error::DomainError;
+    use pgrx::prelude::*;
+
+    use super::raise;
+    use crate::testing::{failure, one};
+
+    #[pg_extern]
+    fn break_down() -> bool {
+        panic!("a mistake of the programmer")
+    }
+
+    #[pg_extern]
+    fn raise_token(token: &str) -> bool {
+        raise(DomainError::from_token(token).expect("a known token"))
+    }
+
+    #[pg_test]
+    fn a_panic_is_an_error_and_the_session_goes_on() {
+        let failure = failure("select tests.break_down()");
+        assert_eq!(failure.state, "XX000");
+        assert_eq!(one::<i32>("select carbon.level(100)"), 2);
+    }
+
+    #[pg_test]
+    fn every_mistake_is_raised_with_its_token_and_texts() {
+        for error in DomainError::ALL {
+            let failure = failure(&format!("select tests.raise_token('{}')", error.token()));
+            let message = match error.field() {
+                Some(field) => format!("{field}: {error}"),
+                None => error.to_string(),
+            };
+            assert_eq!(
+                (failure.detail.as_str(), failure.message),
+                (error.token(), message)
+            );
+            assert!(!failure.hint.is_empty());
+            assert!(
+                matches!(
+                    failure.state.as_str(),
+                    "22023" | "23505" | "23503" | "42501"
+                ),
+                "{error:?}"
+            );
         }
     }
 }

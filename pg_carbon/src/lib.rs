@@ -21,6 +21,7 @@ mod reference;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]
 mod testing;
+mod vectors;
 
 ::pgrx::pg_module_magic!(name, version);
 
