@@ -7,6 +7,7 @@ use carbon_domain::Lang;
 use worker::{Context, Env, Request, Response};
 
 use crate::call::{self, App, Call};
+use crate::config::Environment;
 use crate::error::ApiError;
 use crate::reply::Reply;
 use crate::request::{BodyRule, read_body};
@@ -216,7 +217,15 @@ async fn run(
     let session = identify(route.access, head, &app)?;
     let body = read_body(&mut request, route.body).await?;
     let call = Call::new(app, head, session, parameters, body, &request);
+    if call.app.config.environment == Environment::Local {
+        fault(&call);
+    }
     dispatch(route.endpoint, &call).await
+}
+
+/// A local run can be asked to panic, so that tests see what follows.
+fn fault(call: &Call) {
+    assert!(call.header("x-carbon-fault").as_deref() != Some("panic"), "asked to panic");
 }
 
 fn identify(access: Access, head: &call::Head, app: &App) -> Result<Option<Session>, ApiError> {

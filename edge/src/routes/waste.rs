@@ -1,5 +1,7 @@
 //! `/waste`: the categories, and a person's entries.
 
+use std::cell::OnceCell;
+
 use carbon_domain::entry::{EntryIn, MAX_BATCH_ENTRIES};
 use carbon_domain::waste::{Category, Method, current};
 use carbon_domain::{DomainError, Lang};
@@ -17,16 +19,19 @@ const CATEGORIES_MAX_AGE_SECS: u32 = 86_400;
 
 /// `GET /waste/categories`: the figures compiled into the service.
 pub fn categories(call: &Call) -> Reply {
-    Reply::ok(&categories_in(call.lang)).cached(Caching::Public(CATEGORIES_MAX_AGE_SECS))
+    thread_local! {
+        static TEXTS: [OnceCell<String>; 2] = const { [OnceCell::new(), OnceCell::new()] };
+    }
+    let reply = TEXTS.with(|texts| {
+        let text = &texts[usize::from(call.lang == Lang::En)];
+        Reply::ok_text(text.get_or_init(|| categories_in(call.lang).to_string()))
+    });
+    reply.cached(Caching::Public(CATEGORIES_MAX_AGE_SECS))
 }
 
 fn categories_in(lang: Lang) -> Value {
     let set = current();
-    let categories: Vec<Value> = set
-        .categories
-        .iter()
-        .map(|c| show_category(c, lang))
-        .collect();
+    let categories: Vec<Value> = set.categories.iter().map(|c| show_category(c, lang)).collect();
     json!({"factor_set": set.id, "categories": categories})
 }
 
