@@ -150,7 +150,6 @@ impl From<FieldError> for FieldProblem {
 
 #[derive(Clone, Debug)]
 enum Details {
-    None,
     Fields(Vec<FieldProblem>),
     Value(Value),
 }
@@ -161,7 +160,7 @@ pub struct ApiError {
     /// The envelope's code.
     pub code: Code,
     text: Option<Text>,
-    details: Details,
+    details: Option<Box<Details>>,
     /// Seconds for `Retry-After`.
     pub retry_after_secs: Option<i64>,
     /// The methods for `Allow`.
@@ -175,7 +174,7 @@ impl ApiError {
         Self {
             code,
             text: None,
-            details: Details::None,
+            details: None,
             retry_after_secs: None,
             allow: None,
             internal: None,
@@ -212,7 +211,7 @@ impl ApiError {
     /// Bad fields, all of them at once.
     pub fn fields(problems: Vec<FieldProblem>) -> Self {
         Self {
-            details: Details::Fields(problems),
+            details: Some(Box::new(Details::Fields(problems))),
             ..Self::plain(Code::ValidationError)
         }
     }
@@ -268,7 +267,7 @@ impl ApiError {
     pub fn rate_limited(words: Words, limit: i64, retry_after_secs: i64, reset_at: &str) -> Self {
         let details = json!({"limit": limit, "remaining": 0, "reset_at": reset_at});
         Self {
-            details: Details::Value(details),
+            details: Some(Box::new(Details::Value(details))),
             retry_after_secs: Some(retry_after_secs.max(1)),
             ..Self::worded(Code::RateLimited, words)
         }
@@ -300,7 +299,7 @@ impl ApiError {
     pub fn conflict(error: DomainError, details: Value) -> Self {
         Self {
             text: Some(Text::Domain(error)),
-            details: Details::Value(details),
+            details: Some(Box::new(Details::Value(details))),
             ..Self::plain(Code::Conflict)
         }
     }
@@ -313,7 +312,8 @@ impl ApiError {
         match code {
             Code::ValidationError | Code::Conflict => {
                 let field = error.field().unwrap_or("");
-                api_error.details = Details::Fields(vec![FieldProblem::domain(field, error)]);
+                let fields = vec![FieldProblem::domain(field, error)];
+                api_error.details = Some(Box::new(Details::Fields(fields)));
             }
             Code::RateLimited => {
                 let (limit, secs) = match error {
@@ -321,7 +321,8 @@ impl ApiError {
                     DomainError::RowsPerStatement => (500, 1),
                     _ => (20_000, 1),
                 };
-                api_error.details = Details::Value(json!({"limit": limit, "remaining": 0}));
+                let details = json!({"limit": limit, "remaining": 0});
+                api_error.details = Some(Box::new(Details::Value(details)));
                 api_error.retry_after_secs = Some(secs);
             }
             Code::ServiceUnavailable => api_error.retry_after_secs = Some(OUTAGE_RETRY_SECS),
@@ -399,7 +400,7 @@ impl ApiError {
     /// The same failure with a value as `details`.
     pub fn with_details(self, details: Value) -> Self {
         Self {
-            details: Details::Value(details),
+            details: Some(Box::new(Details::Value(details))),
             ..self
         }
     }
@@ -410,10 +411,10 @@ impl ApiError {
             Some(text) => text.text(lang),
             None => self.code.facts().2.text(lang),
         };
-        let details = match &self.details {
-            Details::None => Value::Null,
-            Details::Value(value) => value.clone(),
-            Details::Fields(problems) => {
+        let details = match self.details.as_deref() {
+            None => Value::Null,
+            Some(Details::Value(value)) => value.clone(),
+            Some(Details::Fields(problems)) => {
                 let fields: Vec<Value> = problems.iter().map(|p| show_field(p, lang)).collect();
                 json!({ "fields": fields })
             }

@@ -225,7 +225,10 @@ async fn run(
 
 /// A local run can be asked to panic, so that tests see what follows.
 fn fault(call: &Call) {
-    assert!(call.header("x-carbon-fault").as_deref() != Some("panic"), "asked to panic");
+    assert!(
+        call.header("x-carbon-fault").as_deref() != Some("panic"),
+        "asked to panic"
+    );
 }
 
 fn identify(access: Access, head: &call::Head, app: &App) -> Result<Option<Session>, ApiError> {

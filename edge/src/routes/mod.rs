@@ -85,3 +85,6 @@ pub async fn dispatch(endpoint: Endpoint, call: &Call) -> Result<Reply, ApiError
         Endpoint::Ready => health::ready(call).await,
     }
 }
+
+#[cfg(test)]
+mod vector_tests;

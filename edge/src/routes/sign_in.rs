@@ -5,9 +5,10 @@
 //! right. No step holds the object while Auth is called, because Auth calls the hook, which needs it.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use carbon_domain::{DomainError, Lang, phone};
+use carbon_domain::Lang;
+use carbon_domain::phone::{self, Phone};
 use chrono::DateTime;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 use worker::Delay;
 
@@ -55,27 +56,23 @@ fn kind(answer: &Answer) -> String {
 
 /// `POST /auth/phone-otp` `{phone_number, country_code?, device_token?}`
 pub async fn phone_otp(call: &Call) -> Result<Reply, ApiError> {
-    let body = call.object()?;
-    let mut fields = Fields::of(&body);
-    let number = fields.optional_text("phone_number");
+    let (phone, device_token) = read_request(&call.object()?)?;
+    begin(call, phone.e164(), device_token.as_deref()).await
+}
+
+/// The number to sign in with and the device token, if one came that may be genuine.
+pub(super) fn read_request(body: &Map<String, Value>) -> Result<(Phone, Option<String>), ApiError> {
+    let mut fields = Fields::of(body);
+    let typed = fields.optional_text("phone_number");
     let country_code = fields.optional_text("country_code");
     let device_token = fields.optional_text("device_token");
-    let phone = match phone::normalize(number.as_deref().unwrap_or(""), country_code.as_deref()) {
-        Ok(phone) => Some(phone),
-        Err(error) => {
-            if number.is_some()
-                || !body.contains_key("phone_number")
-                || body["phone_number"].is_null()
-            {
-                fields.refuse("phone_number", error);
-            }
-            None
-        }
-    };
     fields.end()?;
-    let phone = phone.ok_or_else(|| ApiError::domain(DomainError::PhoneRequired))?;
-    let device_token = device_token.filter(|token| token.len() <= MAX_DEVICE_TOKEN_BYTES);
-    begin(call, phone.e164(), device_token.as_deref()).await
+    let phone = phone::normalize(typed.as_deref().unwrap_or(""), country_code.as_deref())
+        .map_err(|error| ApiError::field(FieldProblem::domain("phone_number", error)))?;
+    Ok((
+        phone,
+        device_token.filter(|token| token.len() <= MAX_DEVICE_TOKEN_BYTES),
+    ))
 }
 
 async fn begin(call: &Call, phone: &str, device_token: Option<&str>) -> Result<Reply, ApiError> {

@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 
 use carbon_domain::entry::{EntryIn, MAX_BATCH_ENTRIES};
 use carbon_domain::waste::{Category, Method, current};
-use carbon_domain::{DomainError, Lang};
+use carbon_domain::{DomainError, FieldError, Lang};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Number, Value, json};
 
 use super::names;
@@ -29,9 +30,13 @@ pub fn categories(call: &Call) -> Reply {
     reply.cached(Caching::Public(CATEGORIES_MAX_AGE_SECS))
 }
 
-fn categories_in(lang: Lang) -> Value {
+pub(super) fn categories_in(lang: Lang) -> Value {
     let set = current();
-    let categories: Vec<Value> = set.categories.iter().map(|c| show_category(c, lang)).collect();
+    let categories: Vec<Value> = set
+        .categories
+        .iter()
+        .map(|c| show_category(c, lang))
+        .collect();
     json!({"factor_set": set.id, "categories": categories})
 }
 
@@ -66,8 +71,7 @@ fn show_method(method: &Method, lang: Lang) -> Value {
 
 /// `POST /waste/entries`: 201 for a new entry, 200 for one that is known.
 pub async fn create(call: &Call) -> Result<Reply, ApiError> {
-    let entry = EntryIn::parse(&parse_json(&call.body)?, call.now()).map_err(bad_fields)?;
-    let arguments = json!({"entry": entry.to_json()});
+    let arguments = json!({"entry": read_entry(&call.body, call.now())?});
     let mut answer = call.rest().rpc("create_waste_entry", &arguments).await?;
     names::add_to_entry(&mut answer, call.lang);
     if answer["duplicate"] == true {
@@ -77,8 +81,13 @@ pub async fn create(call: &Call) -> Result<Reply, ApiError> {
     }
 }
 
-fn bad_fields(errors: Vec<carbon_domain::FieldError>) -> ApiError {
-    ApiError::fields(errors.into_iter().map(FieldProblem::from).collect())
+/// Reads an entry by the rules of the domain and puts it into its normal form.
+pub(super) fn read_entry(body: &str, now: DateTime<Utc>) -> Result<Value, ApiError> {
+    let entry = EntryIn::parse(&parse_json(body)?, now);
+    let problems = |errors: Vec<FieldError>| errors.into_iter().map(FieldProblem::from).collect();
+    entry
+        .map(|entry| entry.to_json())
+        .map_err(|errors| ApiError::fields(problems(errors)))
 }
 
 /// `POST /waste/entries/batch`: up to 500 entries, each judged by itself.
@@ -162,7 +171,7 @@ pub fn take_meta(answer: &mut Value, call: &Call) -> Map<String, Value> {
 }
 
 /// A time as ISO 8601 in UTC with milliseconds.
-pub fn iso(at: chrono::DateTime<chrono::Utc>) -> String {
+pub fn iso(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 

@@ -344,10 +344,10 @@ impl NumberState {
     }
 
     fn release(&mut self, id: &str) -> Answer {
-        if let Some(attempt) = self.find(id) {
-            if matches!(attempt.stage, Stage::Claimed { .. }) {
-                attempt.stage = Stage::Open;
-            }
+        if let Some(attempt) = self.find(id)
+            && matches!(attempt.stage, Stage::Claimed { .. })
+        {
+            attempt.stage = Stage::Open;
         }
         Answer::Done
     }
