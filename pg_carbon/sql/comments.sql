@@ -3,7 +3,7 @@
 comment on function current_factor_set() is
     'Id of the factor set that new entries are computed with.';
 comment on function credits(text, text, numeric, text) is
-    'Credits (points) of a weight in kilograms, 0.01 to 100: factor × kilograms, halves towards +∞. The weight is rounded half up to grams first. NULL for any NULL. 22023 with the token as DETAIL for an unknown factor set, category or method and for a weight out of range.';
+    'Credits (points) of a weight in kilograms, 0.01 to 100: factor × kilograms, halves towards +∞. The weight is rounded half up to grams first. NULL for any NULL. 22023 with the token as DETAIL for an unknown factor set, category or method and for a weight out of range (22003 beyond 2,147,483 kg, where grams leave the integers).';
 comment on function credits_for_grams(text, text, integer, text) is
     'Credits (points) of a weight in whole grams, 10 to 100,000. What carbon.credits calls.';
 comment on function co2e_kg(text, text, numeric, text) is

@@ -110,6 +110,21 @@ mod tests {
     }
 
     #[pg_test]
+    fn the_default_factor_set_is_the_current_one() {
+        let defaults = one::<String>(
+            "select string_agg(distinct pg_get_expr(proargdefaults, 0), ', ') from pg_catalog.pg_proc
+             where pronamespace = 'carbon'::regnamespace and 'factor_set' = any (proargnames) and pronargdefaults > 0",
+        );
+        assert_eq!(
+            defaults,
+            format!(
+                "'{}'::text",
+                one::<String>("select carbon.current_factor_set()")
+            )
+        );
+    }
+
+    #[pg_test]
     fn any_null_gives_null() {
         for arguments in [
             "null, 'composted', 1",

@@ -1,7 +1,7 @@
 //! Carbon-Pixels inside PostgreSQL: adapters between SQL and the domain crate, without arithmetic of their own.
 //!
-//! Everything lies in the schema `carbon`, touches no table and depends on no setting: the same arguments give the
-//! same answer for ever, so generated columns and indexes may use it. A mistake in the arguments ends the statement
+//! Everything lies in the schema `carbon`, touches no table and depends on no setting, so generated columns may use it:
+//! a release adds factor sets but never changes what an old one answers. A mistake in the arguments ends the statement
 //! as [`error`] says; a panic ends it with XX000 and leaves the server up.
 
 use pgrx::prelude::*;
