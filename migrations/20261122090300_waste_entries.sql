@@ -1,44 +1,62 @@
 -- The diary: one row per thing thrown away or saved, partitioned by month, with its derived figures
 -- as generated columns so that no client can state them.
 
+-- Ranges of single columns are domains: their checks are prepared once a session, those of a table
+-- at every statement.
+create domain public.latitude as numeric(9, 6)
+  constraint latitude_is_between_minus_90_and_90 check (value between -90 and 90);
+comment on domain public.latitude is 'Degrees north, WGS 84.';
+create domain public.longitude as numeric(9, 6)
+  constraint longitude_is_between_minus_180_and_180 check (value between -180 and 180);
+comment on domain public.longitude is 'Degrees east, WGS 84.';
+create domain public.weight_in_kg as numeric(8, 3)
+  constraint weight_kg_is_between_0_01_and_100 check (value between 0.01 and 100);
+comment on domain public.weight_in_kg is 'Kilograms with three decimals.';
+create domain public.place_name as text
+  constraint place_has_at_most_200_characters check (length(value) <= 200);
+comment on domain public.place_name is 'Free text that names a place.';
+create domain public.diary_notes as text
+  constraint notes_have_at_most_4000_characters check (length(value) <= 4000);
+comment on domain public.diary_notes is 'Free text of an entry.';
+create domain public.device_key as text
+  constraint device_id_has_1_to_100_characters check (length(value) between 1 and 100);
+comment on domain public.device_key is 'The id a device gives itself.';
+create domain public.offline_key as text
+  constraint offline_id_has_1_to_200_characters check (length(value) between 1 and 200);
+comment on domain public.offline_key is 'The id a device gives an entry.';
+
 create table public.waste_entries (
   id uuid not null default gen_random_uuid(),
   user_id uuid not null default auth.uid(),
   category_id text not null,
   disposal_method text not null,
-  weight_kg numeric(8, 3) not null,
+  weight_kg public.weight_in_kg not null,
   logged_at timestamptz not null default now(),
   time_zone text not null default private.caller_time_zone(),
   province text default private.caller_province(),
-  location_lat numeric(9, 6),
-  location_lng numeric(9, 6),
-  notes text,
-  place text,
+  location_lat public.latitude,
+  location_lng public.longitude,
+  notes public.diary_notes,
+  place public.place_name,
   image_id uuid,
-  device_id text,
-  offline_id text,
+  device_id public.device_key,
+  offline_id public.offline_key,
   legacy_id text,
   batch_id uuid,
   factor_set text not null default carbon.current_factor_set(),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  carbon_credits integer not null
-    generated always as (carbon.credits(category_id, disposal_method, weight_kg, factor_set)) stored,
-  co2e_kg numeric(12, 6) not null
-    generated always as (carbon.co2e_kg(category_id, disposal_method, weight_kg, factor_set)) stored,
-  co2e_avoided_kg numeric(12, 6) not null
-    generated always as (carbon.co2e_avoided_kg(category_id, disposal_method, weight_kg, factor_set)) stored,
-  local_date date not null generated always as (carbon.local_date(logged_at, time_zone)) stored,
+  -- The C functions themselves: their SQL wrappers would be parsed for every statement.
+  carbon_credits integer not null generated always as (
+    carbon.credits_for_grams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set)) stored,
+  co2e_kg numeric(12, 6) not null generated always as (
+    carbon.co2e_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
+  co2e_avoided_kg numeric(12, 6) not null generated always as (
+    carbon.co2e_avoided_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
+  local_date date not null generated always as ((logged_at at time zone time_zone)::date) stored,
   primary key (user_id, logged_at, id),
-  constraint weight_kg_is_between_0_01_and_100 check (weight_kg between 0.01 and 100),
   constraint location_has_both_latitude_and_longitude check ((location_lat is null) = (location_lng is null)),
-  constraint latitude_is_between_minus_90_and_90 check (location_lat between -90 and 90),
-  constraint longitude_is_between_minus_180_and_180 check (location_lng between -180 and 180),
-  constraint notes_have_at_most_500_characters
-    check (length(notes) <= 500 or (batch_id is not null and length(notes) <= 4000)),
-  constraint place_has_at_most_200_characters check (length(place) <= 200),
-  constraint device_id_has_1_to_100_characters check (length(device_id) between 1 and 100),
-  constraint offline_id_has_1_to_200_characters check (length(offline_id) between 1 and 200)
+  constraint notes_have_at_most_500_characters check (length(notes) <= 500 or batch_id is not null)
 ) partition by range (logged_at);
 
 comment on table public.waste_entries is

@@ -39,6 +39,61 @@ comment on function private.check_written_rows(bigint, bigint) is
   'What the database takes from one person on any way in: 500 rows a statement and 5,060 an hour (PT429 carbon.rows_per_statement, carbon.rows_per_hour).';
 
 -- Insert ------------------------------------------------------------------------------------
+create function private.count_entry(entry public.waste_entries, by_client boolean)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  totals record;
+begin
+  update public.user_totals as t
+  set entries = t.entries + 1,
+      weight_kg = t.weight_kg + entry.weight_kg,
+      credits = t.credits + entry.carbon_credits,
+      co2e_kg = t.co2e_kg + entry.co2e_kg,
+      co2e_avoided_kg = t.co2e_avoided_kg + entry.co2e_avoided_kg,
+      revision = t.revision + 1,
+      last_change_at = now(),
+      window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
+                               then now() else t.window_started_at end,
+      window_rows = case when not by_client or entry.batch_id is not null then t.window_rows
+                         when t.window_started_at <= now() - interval '1 hour' then 1
+                         else t.window_rows + 1 end
+  where t.user_id = entry.user_id
+  returning t.revision, t.window_rows into totals;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  if by_client then
+    perform private.check_written_rows(1, totals.window_rows);
+  end if;
+  perform private.check_logged_at(entry.logged_at, entry.logged_at);
+
+  insert into public.user_days as d
+    (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
+  values (entry.user_id, entry.local_date, entry.province, 1, entry.weight_kg, entry.carbon_credits,
+          greatest(entry.carbon_credits, 0), least(entry.carbon_credits, 0), entry.co2e_kg, entry.co2e_avoided_kg)
+  on conflict (user_id, local_date, province) do update
+    set entries = d.entries + 1,
+        weight_kg = d.weight_kg + excluded.weight_kg,
+        credits = d.credits + excluded.credits,
+        credits_positive = d.credits_positive + excluded.credits_positive,
+        credits_negative = d.credits_negative + excluded.credits_negative,
+        co2e_kg = d.co2e_kg + excluded.co2e_kg,
+        co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg;
+
+  insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
+  values (entry.user_id, entry.id, entry.logged_at, totals.revision, entry.offline_id,
+          case when entry.offline_id is not null or entry.batch_id is not null then
+            carbon.entry_identity(coalesce(entry.offline_id, entry.legacy_id), entry.category_id, entry.disposal_method,
+                                  (entry.weight_kg * 1000)::integer, entry.logged_at) end,
+          entry.batch_id);
+end;
+$$;
+comment on function private.count_entry(public.waste_entries, boolean) is
+  'What tg_waste_entries__count_inserted does, for a statement of one row: three short statements cost a third of the set-based one.';
+
 create function private.tg_waste_entries__count_inserted()
 returns trigger
 language plpgsql security definer
@@ -46,8 +101,17 @@ set search_path = ''
 as $$
 declare
   by_client boolean := private.is_client();
+  entry public.waste_entries;
   written record;
 begin
+  if (select count(*) from (select from new_rows limit 2) as few) < 2 then
+    select n.* into entry from new_rows as n;
+    if found then
+      perform private.count_entry(entry, by_client);
+    end if;
+    return null;
+  end if;
+
   if not by_client then
     -- Statements over many people take their locks in one order and so never deadlock.
     perform from public.user_totals as t

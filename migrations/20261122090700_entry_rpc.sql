@@ -113,6 +113,8 @@ create function private.create_waste_entry(entry jsonb)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
+-- Keys are one of eight partitions: found at run time, it need not be planned for every entry.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   writer record;
@@ -132,12 +134,12 @@ begin
   if stated.offline_id is not null then
     fingerprint := carbon.entry_identity(stated.offline_id, stated.category_id, stated.disposal_method,
                                          (stated.weight_kg * 1000)::integer, stated.logged_at);
-    select k.* into known from private.entry_keys as k
-    where k.user_id = writer.user_id and k.offline_id = stated.offline_id;
-    if not found then
-      select k.* into known from private.entry_keys as k
-      where k.user_id = writer.user_id and k.identity = fingerprint;
-    end if;
+    select k.* into known
+    from (
+      select i.* from private.entry_keys as i where i.user_id = writer.user_id and i.offline_id = stated.offline_id
+      union all
+      select i.* from private.entry_keys as i where i.user_id = writer.user_id and i.identity = fingerprint) as k
+    limit 1;
   end if;
 
   if known.deleted_at is not null then

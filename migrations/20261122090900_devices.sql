@@ -2,13 +2,12 @@
 
 create table public.devices (
   user_id uuid not null references public.profiles (id) on delete cascade,
-  device_id text not null,
+  device_id public.device_key not null,
   platform text,
   app_version text,
   last_seen_at timestamptz not null default now(),
   revision_seen bigint not null default 0,
   primary key (user_id, device_id),
-  constraint device_id_has_1_to_100_characters check (length(device_id) between 1 and 100),
   constraint platform_is_web_ios_or_android check (platform in ('web', 'ios', 'android')),
   constraint app_version_has_at_most_50_characters check (length(app_version) <= 50)
 );
