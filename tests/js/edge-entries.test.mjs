@@ -247,7 +247,12 @@ describe('changing and deleting', () => {
   })
 
   for (const field of ['offline_id', 'device_id']) {
-    test(`${field} cannot be changed`, async () => { invalidField(await put((await create(someone)).id, { [field]: 'other' }), field) })
+    test(`${field} stays as it was created`, async () => {
+      const entry = await create(someone, { [field]: `first-${uuid()}` })
+      const answer = await put(entry.id, { [field]: 'other', weight_kg: 2 })
+      if (answer.status !== 200) invalidField(answer, field)
+      assert.equal(ok(await someone.api('GET', `/waste/entries/${entry.id}`))[field], entry[field])
+    })
   }
 
   test('an expected revision that has passed is a conflict and shows the entry as it is', async () => {
