@@ -115,6 +115,28 @@ fn what_is_no_device_id_is_left_out() {
     }
 }
 
+#[test]
+fn members_of_the_wrong_kind_are_refused_or_passed_over() {
+    let entry = |name: &str, value: Value| {
+        let mut entry = json!({"category_id": "food_waste", "disposal_method": "composted", "weight_kg": 1,
+            "logged_at": "2024-06-01T01:30:00Z"});
+        entry[name] = value;
+        entry
+    };
+    let point = json!({"latitude": 1, "longitude": 2, "accuracy": 3});
+    let payload = json!({"waste_entries": [entry("image_id", json!(1)), entry("device_id", json!(1)),
+        entry("location", point), entry("disposal_method", json!("animalFeed"))]});
+    let migration = read(&payload.to_string());
+    let reasons: Vec<_> = migration
+        .rejected
+        .iter()
+        .map(|rejected| rejected.error.code())
+        .collect();
+    assert_eq!(reasons, ["image_id_invalid", "device_id_invalid"]);
+    assert_eq!(migration.entries[0].location_lng.unwrap().to_string(), "2");
+    assert_eq!(migration.entries[1].disposal_method, "animal_feed");
+}
+
 /// Any JSON, with names and values that the reader knows mixed in.
 fn any_json() -> impl Strategy<Value = String> {
     let word = proptest::sample::select(vec![

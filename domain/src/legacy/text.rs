@@ -213,8 +213,15 @@ mod tests {
         let broken = Text::decode(r#""a\u0000b\ud83dc\ude00\ud83d\ude00""#);
         assert_eq!(broken.text, "ab\u{FFFD}c\u{FFFD}😀");
         assert!(broken.nul_dropped && broken.surrogates_replaced);
-        let twice = Text::decode(r#""\ud83d\ud83d""#);
-        assert_eq!(twice.text, "\u{FFFD}\u{FFFD}");
+        for (raw, text) in [
+            (r#""\ud83d\ud83d""#, "\u{FFFD}\u{FFFD}"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{FFFD}😀"),
+            (r#""\ud83d\n\"""#, "\u{FFFD}\n\""),
+            (r#""\ude00\u0e01""#, "\u{FFFD}ก"),
+            (r#""\ud83d""#, "\u{FFFD}"),
+        ] {
+            assert_eq!(Text::decode(raw).text, text, "{raw}");
+        }
     }
 
     #[test]
