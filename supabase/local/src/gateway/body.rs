@@ -1,0 +1,72 @@
+//! What bodies must be where the list says more than "any".
+
+use super::rules::Denial;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+const NOT_JSON: Denial = Denial::new(
+    403,
+    "json_only",
+    "Content-Type must be application/json, given once",
+);
+const NOT_ALLOWED: Denial = Denial::new(
+    403,
+    "body_not_allowed",
+    "Only {\"data\": {…}} may be sent here; everything else goes through the API",
+);
+
+/// Members that supabase-js sends with every change of a user, null unless an e-mail address is changed.
+const NULL_COMPANIONS: [&str; 2] = ["code_challenge", "code_challenge_method"];
+
+/// Requires one Content-Type, of JSON, in UTF-8.
+pub fn require_json(content_types: &[&str]) -> Result<(), Denial> {
+    let [value] = content_types else {
+        return Err(NOT_JSON);
+    };
+    let value = value.to_ascii_lowercase();
+    let (media, parameter) = value.split_once(';').unwrap_or((&value, "charset=utf-8"));
+    let utf8 = matches!(parameter.trim(), "charset=utf-8" | "charset=\"utf-8\"");
+    if media.trim() == "application/json" && utf8 {
+        Ok(())
+    } else {
+        Err(NOT_JSON)
+    }
+}
+
+/// Requires a JSON object whose one member is `name`, an object, and writes it anew: whatever another parser
+/// would have read out of the original, it is not sent.
+pub fn only_member(name: &str, body: &[u8]) -> Result<Vec<u8>, Denial> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let members = reader
+        .deserialize_map(Members)
+        .and_then(|members| reader.end().map(|()| members));
+    let mut members = members.map_err(|_| NOT_ALLOWED)?;
+    members.retain(|(key, value)| !(value.is_null() && NULL_COMPANIONS.contains(&key.as_str())));
+    match members.pop() {
+        Some((key, value @ Value::Object(_))) if key == name && members.is_empty() => {
+            Ok(Value::Object(Map::from_iter([(key, value)]))
+                .to_string()
+                .into_bytes())
+        }
+        _ => Err(NOT_ALLOWED),
+    }
+}
+
+/// Reads an object's members in their order, repeated ones as well.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(String, Value)>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(members)
+    }
+}
