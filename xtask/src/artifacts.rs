@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::checkout::Checkout;
-use crate::postgres::Postgres;
+use crate::postgres::{PG_CONFIG, Postgres};
 use crate::process::{command, text};
 use crate::progress::step;
 use crate::stamp;
@@ -104,29 +104,32 @@ pub fn install_extension(checkout: &Checkout, postgres: &Postgres) -> Result<()>
         Some("about 2 min when everything is new"),
         "mend what the compiler says, then run the command again",
         |step| {
-            let pg_config = postgres.bin("pg_config");
-            let home = pgrx_home(checkout, "pgrx", &pg_config)?;
             let mut install = command("cargo");
             install
                 .args(["pgrx", "install", "--profile", "extension", "--pg-config"])
-                .arg(&pg_config)
+                .arg(postgres.bin("pg_config"))
                 .current_dir(checkout.path("pg_carbon"))
                 .env("PATH", path_with_tools(checkout)?)
-                .env("PGRX_HOME", home);
+                .env("PGRX_HOME", pgrx_home(checkout)?);
             step.run(&mut install)?;
             stamp::write(&postgres.server.join("pg_carbon.stamp"), &stamp)
         },
     )
 }
 
-/// A folder of settings that makes `cargo pgrx` use one relocated server.
-pub fn pgrx_home(checkout: &Checkout, name: &str, pg_config: &Path) -> Result<PathBuf> {
-    let home = checkout.local.join(name);
-    fs::create_dir_all(&home)?;
-    fs::write(
-        home.join("config.toml"),
-        format!("[configs]\npg15 = \"{}\"\n", pg_config.display()),
-    )?;
+/// A folder of settings for `cargo pgrx`, which names the copy of the server for its tests.
+///
+/// There is one such folder and its file is not touched without need: the file's time and place
+/// decide whether the bindings to PostgreSQL's headers are generated anew, a minute each time.
+pub fn pgrx_home(checkout: &Checkout) -> Result<PathBuf> {
+    let home = checkout.local.join("pgrx");
+    let pg_config = Postgres::of(checkout)?.test_server().join(PG_CONFIG);
+    let settings = format!("[configs]\npg15 = \"{}\"\n", pg_config.display());
+    let file = home.join("config.toml");
+    if fs::read_to_string(&file).unwrap_or_default() != settings {
+        fs::create_dir_all(&home)?;
+        fs::write(&file, settings)?;
+    }
     Ok(home)
 }
 
@@ -156,7 +159,7 @@ const WORKER_INPUTS: [&str; 5] = [
     "edge/Cargo.toml",
     "edge/Cargo.lock",
     "edge/package-lock.json",
-    "edge/.cargo",
+    "edge/wrangler.toml",
 ];
 
 /// Compiles and bundles the Worker unless `edge/build` is that of these sources.
@@ -194,6 +197,7 @@ pub fn worker_digest(checkout: &Checkout) -> Result<String> {
             &[
                 "edge/build/.stamp",
                 "edge/serve.mjs",
+                "edge/wrangler.toml",
                 "edge/package-lock.json",
             ],
         ),

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use crate::artifacts::pgrx_home;
 use crate::checkout::Checkout;
-use crate::postgres::Postgres;
 use crate::process::{command, succeeds, text};
 use crate::progress::{Step, step};
 use crate::tools;
@@ -104,17 +103,13 @@ fn format(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
 }
 
 fn clippy(checkout: &Checkout, step: &Step, folder: &Path, args: &[&str]) -> Result<()> {
-    let postgres = Postgres::of(checkout)?;
     let mut clippy = command("cargo");
     clippy
         .args(["clippy", "--locked", "--all-targets"])
         .args(args)
         .args(["--", "--deny", "warnings"])
         .current_dir(folder)
-        .env(
-            "PGRX_HOME",
-            pgrx_home(checkout, "pgrx", &postgres.bin("pg_config"))?,
-        );
+        .env("PGRX_HOME", pgrx_home(checkout)?);
     step.run(&mut clippy)
 }
 

@@ -20,7 +20,10 @@ use crate::stamp;
 use crate::supervisor::{Health, Service};
 
 /// Where Debian's package keeps the server's programs.
-pub const SYSTEM_BIN: &str = "/usr/lib/postgresql/15/bin";
+const SYSTEM_BIN: &str = "/usr/lib/postgresql/15/bin";
+
+/// The program that tells where a server's parts are, below its prefix.
+pub const PG_CONFIG: &str = "lib/postgresql/15/bin/pg_config";
 
 /// The superuser, named as in Supabase's image.
 const SUPERUSER: &str = "supabase_admin";
@@ -86,20 +89,24 @@ impl Postgres {
         text(command(Path::new(SYSTEM_BIN).join("postgres")).arg("--version"))
     }
 
-    /// Whether the relocated copy is there and of the installed version.
-    pub fn is_relocated(&self) -> Result<bool> {
-        Ok(stamp::matches(
-            &self.server.join("version"),
-            &Self::system_version()?,
-        ))
+    /// Prefix of a second copy: the extension's tests replace the extension in the server they
+    /// use, in place, which would end a running one.
+    pub fn test_server(&self) -> PathBuf {
+        self.server.with_file_name("pgsql-test")
     }
 
-    /// Copies Debian's server below one prefix of our own.
-    ///
-    /// The programs find their libraries and share files relative to themselves, so the folders
-    /// keep their places. Headers are only read: a link does.
+    /// Whether both relocated copies are there and of the installed version.
+    pub fn is_relocated(&self) -> Result<bool> {
+        let version = Self::system_version()?;
+        Ok([&self.server, &self.test_server()]
+            .iter()
+            .all(|prefix| stamp::matches(&prefix.join("version"), &version)))
+    }
+
+    /// Copies Debian's server below prefixes of our own.
     pub fn relocate(&self, step: &Step) -> Result<()> {
-        relocate_to(&self.server, step)
+        relocate_to(&self.server, step)?;
+        relocate_to(&self.test_server(), step)
     }
 
     /// Whether there is a cluster.
@@ -193,7 +200,10 @@ impl Postgres {
 }
 
 /// Copies Debian's server and share files below `prefix`.
-pub fn relocate_to(prefix: &Path, step: &Step) -> Result<()> {
+///
+/// The programs find their libraries and share files relative to themselves, so the folders
+/// keep their places. Headers are only read: a link does.
+fn relocate_to(prefix: &Path, step: &Step) -> Result<()> {
     if prefix.exists() {
         fs::remove_dir_all(prefix)?;
     }
@@ -213,7 +223,7 @@ pub fn relocate_to(prefix: &Path, step: &Step) -> Result<()> {
     }
     fs::create_dir_all(prefix.join("include"))?;
     std::os::unix::fs::symlink("/usr/include/postgresql", prefix.join("include/postgresql"))?;
-    let found = text(command(prefix.join("lib/postgresql/15/bin/pg_config")).arg("--sharedir"))?;
+    let found = text(command(prefix.join(PG_CONFIG)).arg("--sharedir"))?;
     ensure!(
         Path::new(&found) == prefix.join("share/postgresql/15"),
         "the copied server looks for its files in {found}"

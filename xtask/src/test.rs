@@ -11,8 +11,8 @@ use crate::artifacts::{path_with_tools, pgrx_home};
 use crate::check::{self, Tally};
 use crate::checkout::Checkout;
 use crate::coverage::{self, MIN_LINES_PERCENT};
-use crate::postgres::{Postgres, SYSTEM_BIN, relocate_to};
-use crate::process::{command, text};
+use crate::postgres::Postgres;
+use crate::process::command;
 use crate::progress::{Failure, Step, seconds, step, tail};
 use crate::services;
 use crate::supervisor::running;
@@ -274,23 +274,21 @@ fn domain(checkout: &Checkout, step: &Step) -> Result<Tally> {
 /// In a copy of the server of its own: the tests replace the extension in the server they use.
 fn extension(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let home = checkout.postgres_home()?;
-    let server = home.join("pgsql-test");
-    let version = text(command(Path::new(SYSTEM_BIN).join("postgres")).arg("--version"))?;
-    if !crate::stamp::matches(&server.join("version"), &version) {
-        relocate_to(&server, step)?;
-    }
-    let pg_config = server.join("lib/postgresql/15/bin/pg_config");
     let mut test = command("cargo");
     test.args(["pgrx", "test", "pg15"])
         .current_dir(checkout.path("pg_carbon"))
         .env("PATH", path_with_tools(checkout)?)
-        .env("PGRX_HOME", pgrx_home(checkout, "pgrx-test", &pg_config)?);
+        .env("PGRX_HOME", pgrx_home(checkout)?);
     if let Some(user) = checkout.postgres_user()? {
-        let data = home.join("pgrx-data");
-        fs::create_dir_all(&data)?;
-        std::os::unix::fs::chown(&data, Some(user.uid), Some(user.gid))?;
+        // Anew each time: a run that was ended halfway leaves a cluster nobody can use.
+        let folder = home.join("pgrx-test");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        std::os::unix::fs::chown(&folder, Some(user.uid), Some(user.gid))?;
         test.env("CARGO_PGRX_TEST_RUNAS", "postgres")
-            .env("CARGO_PGRX_TEST_PGDATA", &data);
+            .env("CARGO_PGRX_TEST_PGDATA", folder.join("data"));
     }
     run_counted(step, &mut test)
 }

@@ -58,7 +58,6 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
         install_and_build(checkout)?;
     }
     let any = start(checkout, &environment)?;
-    environment.write(checkout)?;
     println!(
         "\nEverything answers, after {}:",
         seconds(started.elapsed())
@@ -163,13 +162,12 @@ fn build_for_edge(checkout: &Checkout) -> Result<()> {
     let toolchain = wasm_toolchain::ensure(checkout)?;
     tools::WASM_BINDGEN.ensure(checkout)?;
     tools::WORKER_BUILD.ensure(checkout)?;
-    if checkout.path("edge/serve.mjs").exists() {
-        artifacts::build_worker(checkout, &toolchain)?;
-    }
-    Ok(())
+    artifacts::build_worker(checkout, &toolchain)
 }
 
 fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
+    // At the beginning, so that other commands find the ports of what has started by then.
+    environment.write(checkout)?;
     let postgres = Postgres::of(checkout)?;
     let logs = checkout.local.join("logs/setup");
     let kind = AuthKind::from_environment()?;
@@ -197,9 +195,7 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     any |= ensure(checkout, &services::postgrest(checkout, environment)?)?;
     any |= ensure(checkout, &services::gateway(checkout, environment)?)?;
     any |= ensure(checkout, &services::inbox(checkout, environment))?;
-    if checkout.path("edge/serve.mjs").exists() {
-        any |= ensure(checkout, &services::edge(checkout, environment)?)?;
-    }
+    any |= ensure(checkout, &services::edge(checkout, environment)?)?;
     Ok(any)
 }
 
@@ -423,8 +419,7 @@ pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
         let environment = environment(checkout)?;
         stop_all(checkout)?;
         Postgres::of(checkout)?.delete_cluster()?;
-        start(checkout, &environment)?;
-        return environment.write(checkout);
+        return start(checkout, &environment).map(drop);
     }
     let url = match url {
         Some(url) => url.to_owned(),
