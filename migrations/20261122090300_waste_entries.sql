@@ -93,7 +93,10 @@ grant insert (category_id, disposal_method, weight_kg, logged_at, location_lat, 
               image_id, device_id, offline_id) on public.waste_entries to authenticated;
 grant update (category_id, disposal_method, weight_kg, logged_at, location_lat, location_lng, notes, place,
               image_id) on public.waste_entries to authenticated;
-grant select, insert, update, delete on public.waste_entries to service_role;
+-- Not even the service changes what an entry is known by.
+grant select, insert, delete on public.waste_entries to service_role;
+grant update (category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
+              notes, place, image_id, device_id, factor_set) on public.waste_entries to service_role;
 
 -- Partitions --------------------------------------------------------------------------------
 create table private.waste_entries_default partition of public.waste_entries default;

@@ -1,0 +1,76 @@
+-- Who may do what: own, another's, an anonymous user's, nobody's and the service's view of every
+-- table, view, partition and function; and that none of them is missing here.
+begin;
+\ir helpers.psql
+create table tests.matrix (
+  position integer generated always as identity,
+  object text not null, statement text not null,
+  own text not null, other text not null, anonymous text not null, none text not null, service text not null
+);
+select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')),
+       tests.sign_up('anonymous', tests.id('anonymous'), true) \g /dev/null
+delete from public.profiles where id not in (select id from tests.people);
+update public.profiles set province = 'TH-10' where id = tests.id('own');
+update public.user_preferences set time_zone = 'Asia/Tokyo' where user_id = tests.id('own');
+
+select tests.act_as('own') \g /dev/null
+select public.create_waste_entry(tests.entry()) ->> 'id' as own_entry,
+       public.create_waste_entry(tests.entry(2)),
+       public.create_waste_entry(tests.entry(1, jsonb_build_object('logged_at', now() - interval '40 days'))),
+       public.register_device('phone', 'web'),
+       public.migrate_local('{"waste_entries": []}') ->> 'batch_id' as own_batch \gset
+select tests.act_as('other') \g /dev/null
+select public.create_waste_entry(tests.entry()) \g /dev/null
+select tests.act_as('anonymous') \g /dev/null
+select public.create_waste_entry(tests.entry()) \g /dev/null
+select tests.act_as_operator() \g /dev/null
+
+\ir matrix_tables.psql
+\ir matrix_functions.psql
+update tests.matrix
+set statement = replace(replace(replace(replace(statement,
+  '$own_entry', quote_literal(:'own_entry') || '::uuid'),
+  '$own_batch', quote_literal(:'own_batch') || '::uuid'),
+  '$own', quote_literal(tests.id('own')) || '::uuid'),
+  '$entry', quote_literal(tests.entry()::text) || '::jsonb');
+
+select plan((select count(*)::integer from tests.matrix) + 3);
+
+-- One assertion a statement, all five beside each other.
+select is(
+  jsonb_build_object(
+    'own', tests.outcome('own', m.statement), 'other', tests.outcome('other', m.statement),
+    'anonymous', tests.outcome('anonymous', m.statement), 'none', tests.outcome('none', m.statement),
+    'service', tests.outcome('service', m.statement)),
+  jsonb_build_object('own', m.own, 'other', m.other, 'anonymous', m.anonymous, 'none', m.none, 'service', m.service),
+  m.statement)
+from tests.matrix as m order by m.position;
+
+select is(
+  (select array_agg(c.oid::regclass::text order by 1)
+   from pg_class as c
+   where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace)
+     and c.relkind in ('r', 'p', 'v', 'm', 'f')
+     and c.oid::regclass::text not in (select m.object from tests.matrix as m)
+     and replace(c.oid::regclass::text, 'public.', '') not in (select replace(m.object, 'public.', '') from tests.matrix as m)),
+  null, 'every table, partition and view stands in the matrix');
+select is(
+  (select array_agg(p.oid::regprocedure::text order by 1)
+   from pg_proc as p
+   where p.pronamespace in ('public'::regnamespace, 'private'::regnamespace)
+     and not exists (select from pg_depend as d where d.objid = p.oid and d.deptype = 'e')
+     and (p.pronamespace = 'public'::regnamespace
+          or has_function_privilege('anon', p.oid, 'execute')
+          or has_function_privilege('authenticated', p.oid, 'execute')
+          or has_function_privilege('service_role', p.oid, 'execute'))
+     and p.pronamespace::regnamespace || '.' || p.proname not in (select m.object from tests.matrix as m)),
+  null, 'every function of the API, and every other that its roles may call, stands in the matrix');
+select is(
+  (select array_agg(c.oid::regclass::text)
+   from pg_class as c, unnest(array['anon', 'authenticated']) as client
+   where c.relnamespace = 'private'::regnamespace and c.relkind in ('r', 'p', 'v', 'm')
+     and (has_table_privilege(client, c.oid, 'select, insert, update, delete, truncate, references, trigger')
+          or has_any_column_privilege(client, c.oid, 'select, insert, update, references'))),
+  null, 'no client holds any privilege on anything in private');
+select * from finish();
+rollback;
