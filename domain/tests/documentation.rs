@@ -1,0 +1,56 @@
+//! docs/error-codes.md lists the errors there are, and SQL raises no error that is not among them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use carbon_domain::{DomainError, Lang};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn table() -> String {
+    let row = |error: &DomainError| {
+        let field = error
+            .field()
+            .map_or(String::new(), |field| format!("`{field}`"));
+        let (english, thai) = (error.message(Lang::En), error.message(Lang::Th));
+        format!("| `{}` | {field} | {english} | {thai} |", error.token())
+    };
+    DomainError::ALL
+        .iter()
+        .map(row)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_documentation_lists_every_error() {
+    let page = fs::read_to_string(repository().join("docs/error-codes.md")).unwrap();
+    let table = table();
+    assert!(
+        page.contains(&table),
+        "docs/error-codes.md differs from the code; its table must be:\n{table}"
+    );
+    assert_eq!(
+        page.matches("| `carbon.").count(),
+        DomainError::ALL.len(),
+        "docs/error-codes.md lists an error that does not exist"
+    );
+}
+
+#[test]
+fn every_error_that_sql_raises_is_known() {
+    let mut raised = 0;
+    for file in fs::read_dir(repository().join("migrations")).unwrap() {
+        let path = file.unwrap().path();
+        let sql = fs::read_to_string(&path).unwrap();
+        for rest in sql.split("raise_error('").skip(1) {
+            let token = rest.split('\'').next().unwrap();
+            let known = DomainError::from_token(token);
+            assert!(known.is_some(), "{token} in {}", path.display());
+            raised += 1;
+        }
+    }
+    assert!(raised > 10, "only {raised} errors found in migrations/");
+}
