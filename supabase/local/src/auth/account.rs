@@ -149,7 +149,7 @@ pub async fn update(server: &Server, call: &Call) -> ApiResult<Reply> {
     let mut new_phone = None;
     if !params.phone.is_empty() {
         let phone = normal_phone(&params.phone)?;
-        check_channel(&params.channel)?;
+        check_channel(&server.config, &params.channel)?;
         if phone != caller.user.phone {
             if user::find(&tx, By::Phone(&phone, &aud), Lock::No)
                 .await?
