@@ -127,6 +127,10 @@ describe('boards', () => {
       ok(await one.api('PUT', '/user/profile', { body: { province, ...settings[index] } }))
       ok(await one.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: weights[index] } }), 201)
     }
+    const first = ok(await people[0].api('GET', '/gamification/leaderboard?type=global&timeframe=all_time&limit=1')).current_user
+    const rank = ok(await people[0].api('GET', '/gamification/profile')).rank
+    assert.deepEqual([first.rank, first.percentile], [rank.global, rank.percentile])
+    assert.ok(rank.percentile >= 0 && rank.percentile <= 100)
     for (const timeframe of ['daily', 'weekly', 'monthly', 'all_time']) {
       const board = await wholeBoard(people[0], `type=province&province=${province}&timeframe=${timeframe}`)
       board.slice(1).forEach((row, index) => {

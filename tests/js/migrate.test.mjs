@@ -73,7 +73,8 @@ describe('the raw dump', () => {
     const bad = [appEntry(at(4), { categoryId: 'paper', disposal: 'composted' }), appEntry(at(5), { categoryId: 'gold' }), appEntry(at(6), { disposal: undefined })]
     const report = await migrate(someone, rawDump({ wasteEntries: [...bad, ...good] }))
     assert.deepEqual(counts(report), [6, 3, 0, 3])
-    assert.deepEqual(report.rejected.map(one => [one.key, one.index]), [['wasteEntries', 0], ['wasteEntries', 1], ['wasteEntries', 2]])
+    assert.deepEqual(report.rejected.map(one => [one.key, one.index, one.reason]),
+      [['wasteEntries', 0, 'unknown_method'], ['wasteEntries', 1, 'unknown_category'], ['wasteEntries', 2, 'method_required']])
     const entries = await live(someone)
     assert.deepEqual(entries.map(one => `${one.category_id}/${one.disposal_method}`), ['food_waste/animal_feed', 'electronic_waste/trade_in', 'paper_cardboard/reused'])
     assert.equal(BigInt(report.credits_imported), summaryOf(good.map(counted)).credits)
@@ -83,7 +84,7 @@ describe('the raw dump', () => {
     const someone = await signInAnonymously()
     const weights = [0.1 + 0.2, 0.0095, 0.00949, 100.0004, 100.0005, 1.0005, 0, -1, 1e-7, 1e22]
     const report = await migrate(someone, rawDump({ wasteEntries: weights.map((weight, index) => appEntry(at(index), { weight })) }))
-    assert.deepEqual(report.rejected.map(one => one.index), [2, 4, 6, 7, 8, 9])
+    assert.deepEqual(report.rejected.map(one => [one.index, one.reason]), [2, 4, 6, 7, 8, 9].map(index => [index, 'weight_out_of_range']))
     const kept = (await live(someone)).map(one => one.weight_kg).sort((a, b) => a - b)
     assert.deepEqual(kept, [0.01, 0.3, 1.001, 100])
   })

@@ -1,0 +1,102 @@
+// Where a person begins and ends: rows come with the first proof and go with the account, and sums that were tampered with are mended.
+import { after, describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import {
+  api, awaitSms, bangkokInstant, closeSql, deviceInfo, differences, env, freshPhone, ok, rows, serviceClient, signInAnonymously, signInByPhone, sql, uuid,
+} from './lib.mjs'
+import { appEntry, rawDump } from './dumps.mjs'
+
+const asService = (method, path, headers = {}) => fetch(`${env.SUPABASE_URL}/auth/v1${path}`, {
+  method, headers: { apikey: env.SERVICE_ROLE_KEY, authorization: `Bearer ${env.SERVICE_ROLE_KEY}`, 'x-edge-secret': env.EDGE_SECRET, ...headers },
+})
+
+/** How many rows each table holds of the person. */
+async function rowsOf(id) {
+  const owned = await sql(`select format('%I.%I', table_schema, table_name) as name from information_schema.columns c join information_schema.tables t using (table_schema, table_name)
+    where table_schema in ('public', 'private') and column_name = 'user_id' and t.table_type = 'BASE TABLE' and table_name !~ '_y\\d{4}m\\d\\d$|_default$|_p\\d+$|audit'`)
+  const counts = {}
+  for (const { name } of owned) counts[name] = Number((await sql(`select count(*) as n from ${name} where user_id = $1`, [id]))[0].n)
+  counts['public.profiles'] = Number((await sql('select count(*) as n from public.profiles where id = $1', [id]))[0].n)
+  return counts
+}
+
+describe('the beginning', () => {
+  after(closeSql)
+
+  test('a number that only asked for a code has no profile, and has one after the proof', async () => {
+    const phone = freshPhone()
+    const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
+    const { code } = await awaitSms(phone.bare)
+    const profiles = () => sql('select p.id from public.profiles p join auth.users u on u.id = p.id where u.phone = $1', [phone.bare])
+    assert.deepEqual(await profiles(), [])
+    const { user } = ok(await api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: code, device_info: deviceInfo() } }))
+    assert.deepEqual((await profiles()).map(one => one.id), [user.id])
+  })
+
+  test('an anonymous person has a profile at once', async () => {
+    const someone = await signInAnonymously()
+    assert.equal(ok(await someone.api('GET', '/user/profile')).is_anonymous, true)
+  })
+})
+
+describe('the end', () => {
+  after(closeSql)
+
+  test('an account deleted through Auth takes every row along and nobody else\'s', async () => {
+    const [someone, other] = [await signInByPhone(), await signInAnonymously()]
+    for (const one of [someone, other]) {
+      ok(await one.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: 80, offline_id: uuid() } }), 201)
+      ok(await one.api('POST', '/user/migrate-local', { body: rawDump({ wasteEntries: [appEntry(bangkokInstant(-1)), appEntry(bangkokInstant(-50))], userPreferences: { language: 'en' } }) }))
+    }
+    const before = await rowsOf(other.id)
+    const had = await rowsOf(someone.id)
+    for (const name of ['public.waste_entries', 'public.user_totals', 'public.user_days', 'private.entry_keys', 'private.migration_batches', 'private.migration_payloads', 'public.devices']) {
+      assert.ok(had[name] > 0, `${name} holds something: ${JSON.stringify(had)}`)
+    }
+    const answer = await asService('DELETE', `/admin/users/${someone.id}`)
+    assert.equal(answer.status, 200, await answer.text())
+    const left = Object.entries(await rowsOf(someone.id)).filter(([, count]) => count > 0)
+    assert.deepEqual(left, [])
+    assert.deepEqual(await rowsOf(other.id), before)
+    assert.deepEqual(await differences(other), [])
+    const gone = await someone.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: 1 } })
+    assert.ok([401, 403, 404].includes(gone.status), `${gone.status} ${gone.text}`)
+    const board = ok(await other.api('GET', '/gamification/leaderboard?type=global&timeframe=daily&limit=100')).leaderboard
+    assert.ok(!board.some(row => row.user_id === someone.id))
+  })
+})
+
+describe('mending', () => {
+  after(closeSql)
+  const tamper = async someone => {
+    await sql('update public.user_totals set credits = credits + 7 where user_id = $1', [someone.id])
+    await sql('update public.user_days set entries = entries + 1 where user_id = $1', [someone.id])
+    await sql(`insert into public.user_days (user_id, local_date, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
+      values ($1, '2026-01-01', 1, 1, 1, 1, 0, 1, 1)`, [someone.id])
+    assert.notDeepEqual(await differences(someone), [])
+  }
+  const withEntries = async () => {
+    const someone = await signInAnonymously()
+    const entries = [0, -1, -40].map(day => ({ category_id: 'glass_bottles', disposal_method: 'disposed', weight_kg: 2, logged_at: bangkokInstant(day) }))
+    ok(await someone.api('POST', '/waste/entries/batch', { body: { entries } }))
+    return someone
+  }
+  const credits = async someone => ok(await someone.api('GET', '/gamification/profile')).total_credits
+
+  test('recompute_user rebuilds everything derived from the entries', async () => {
+    const someone = await withEntries()
+    await tamper(someone)
+    rows(await serviceClient().rpc('recompute_user', { user_id: someone.id }))
+    assert.deepEqual(await differences(someone), [])
+    assert.equal(await credits(someone), -30)
+  })
+
+  test('update_daily_streaks finds and mends it, going on where the last call ended', async () => {
+    const someone = await withEntries()
+    await tamper(someone)
+    const service = serviceClient()
+    for (let calls = 0; calls < 50 && (await differences(someone)).length > 0; calls++) rows(await service.rpc('update_daily_streaks'))
+    assert.deepEqual(await differences(someone), [])
+    assert.equal(await credits(someone), -30)
+  })
+})
