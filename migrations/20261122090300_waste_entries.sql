@@ -9,9 +9,6 @@ comment on domain public.latitude is 'Degrees north, WGS 84.';
 create domain public.longitude as numeric(9, 6)
   constraint longitude_is_between_minus_180_and_180 check (value between -180 and 180);
 comment on domain public.longitude is 'Degrees east, WGS 84.';
-create domain public.weight_in_kg as numeric(8, 3)
-  constraint weight_kg_is_between_0_01_and_100 check (value between 0.01 and 100);
-comment on domain public.weight_in_kg is 'Kilograms with three decimals.';
 create domain public.place_name as text
   constraint place_has_at_most_200_characters check (length(value) <= 200);
 comment on domain public.place_name is 'Free text that names a place.';
@@ -30,7 +27,7 @@ create table public.waste_entries (
   user_id uuid not null default auth.uid(),
   category_id text not null,
   disposal_method text not null,
-  weight_kg public.weight_in_kg not null,
+  weight_kg numeric(8, 3) not null,
   logged_at timestamptz not null default now(),
   time_zone text not null default private.caller_time_zone(),
   province text default private.caller_province(),
@@ -61,7 +58,7 @@ create table public.waste_entries (
 
 comment on table public.waste_entries is
   'The diary. Figures are generated from category, method, weight, factor set, time and zone; sums, days, sync keys and limits are kept by the triggers tg_waste_entries__*. Deliberately without foreign keys: the trigger refuses rows of people without a profile, and deleting a profile deletes its rows.';
-comment on column public.waste_entries.weight_kg is 'Kilograms, 0.01 to 100, three decimals.';
+comment on column public.waste_entries.weight_kg is 'Kilograms, 0.01 to 100, three decimals; the generated figures refuse any other (22023 carbon.weight_out_of_range).';
 comment on column public.waste_entries.logged_at is 'When it happened: at most 5 minutes ahead, at most 7 years back.';
 comment on column public.waste_entries.time_zone is 'IANA zone of the person when it was logged; a later change of the preference moves nothing.';
 comment on column public.waste_entries.province is 'Province of the person when it was created (ISO 3166-2); the boards of that province count it for ever.';

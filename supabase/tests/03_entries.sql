@@ -1,0 +1,121 @@
+-- Entries one by one and in batches: figures, repeated sends, changes, limits.
+begin;
+\ir helpers.psql
+select plan(49);
+select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
+update public.profiles set province = 'TH-10' where id = tests.id('own');
+
+-- Figures --------------------------------------------------------------------------------------
+insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone)
+select tests.id('other'), f.category_id, f.method, w, 'Asia/Bangkok'
+from carbon.factors() as f, unnest(array[0.01, 0.02, 0.1, 0.5, 1.25, 2.5, 33.333, 100]) as w;
+select is((select count(*)::integer from public.waste_entries as e where e.user_id = tests.id('other')
+           and (e.carbon_credits, e.co2e_kg, e.co2e_avoided_kg, e.local_date) is distinct from (
+             carbon.credits(e.category_id, e.disposal_method, e.weight_kg, e.factor_set),
+             carbon.co2e_kg(e.category_id, e.disposal_method, e.weight_kg, e.factor_set),
+             carbon.co2e_avoided_kg(e.category_id, e.disposal_method, e.weight_kg, e.factor_set),
+             carbon.local_date(e.logged_at, e.time_zone))),
+  0, 'generated figures are those of the extension, for all pairs');
+select is((select count(*)::integer from public.waste_entries as e join carbon.factors() as f
+             on f.category_id = e.category_id and f.method = e.disposal_method
+           where e.user_id = tests.id('other')
+             and e.carbon_credits <> floor(f.credits_per_kg * e.weight_kg + 0.5)),
+  0, 'points are rounded half up towards plus infinity');
+select tests.all_right();
+
+-- Create ---------------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select public.create_waste_entry(tests.entry(1.5, '{"offline_id": "o1", "notes": "first", "location": {"latitude": 13.75, "longitude": 100.5}, "device_id": "phone"}')) as created \gset
+select is(:'created'::jsonb - '{id,logged_at,created_at,updated_at,local_date}'::text[],
+  '{"category_id": "food_waste", "disposal_method": "composted", "weight_kg": 1.5, "carbon_credits": 33, "co2e_kg": 0.4989,
+    "co2e_avoided_kg": 3.2961, "factor_set": "tgo-app-2024", "time_zone": "Asia/Bangkok", "province": "TH-10",
+    "location": {"latitude": 13.75, "longitude": 100.5}, "notes": "first", "place": null, "image_id": null,
+    "device_id": "phone", "offline_id": "o1", "revision": 1, "duplicate": false, "achievements_unlocked": [],
+    "challenges_completed": [], "level_up": null, "streak": {"current": 1, "max": 1}}'::jsonb,
+  'a create answers the entry with all its figures');
+select is(public.create_waste_entry(tests.entry(9, '{"offline_id": "o1"}')) - '{duplicate,streak}'::text[],
+  :'created'::jsonb - '{duplicate,streak}'::text[], 'the same offline_id is the same entry, whatever else changed');
+select is(public.create_waste_entry(tests.entry(9, '{"offline_id": "o1"}')) ->> 'duplicate', 'true', 'and the answer says so');
+select is(public.create_waste_entry(tests.entry(1.5)) ->> 'duplicate', 'false', 'without an offline_id looks merge nothing');
+select is(tests.outcome('other', format('select a ->> ''duplicate'' from public.create_waste_entry(%L) as a', tests.entry(1, '{"offline_id": "o1"}'))),
+  'false', 'another person''s offline_id is another one');
+select tests.act_as('own') \g /dev/null
+select is(public.create_waste_entry(tests.entry(90)) -> 'level_up', '{"from": 1, "to": 4}', 'a rise says from which level to which');
+select is(public.delete_waste_entry((:'created'::jsonb ->> 'id')::uuid) - 'id', '{"deleted": true, "revision": 4}', 'a deletion has the next revision');
+select is(public.create_waste_entry(tests.entry(1, '{"offline_id": "o1"}')) - '{streak,level_up,achievements_unlocked,challenges_completed}'::text[],
+  jsonb_build_object('id', :'created'::jsonb -> 'id', 'offline_id', 'o1', 'revision', 4, 'duplicate', true, 'deleted', true),
+  'a repeated send does not revive what was deleted');
+select is(public.create_waste_entry(tests.entry(1, '{"weight_kg": 0.0095}')) ->> 'weight_kg', '0.01', 'the weight is rounded half up, then checked');
+
+-- Refusals -------------------------------------------------------------------------------------
+select is(tests.token('own', format('select public.create_waste_entry(%L)', e.entry)), e.token, 'create: ' || e.token)
+from (values
+  (tests.entry(1, '{"weight_kg": 0}'), '22023 carbon.weight_out_of_range'),
+  (tests.entry(1, '{"weight_kg": "1"}'), '22023 carbon.weight_not_a_number'),
+  (tests.entry(1, '{"category_id": "gold"}'), '22023 carbon.unknown_category'),
+  (tests.entry(1, '{"disposal_method": "sold"}'), '22023 carbon.unknown_method'),
+  (tests.entry(1, jsonb_build_object('logged_at', now() + interval '6 minutes')), '22023 carbon.logged_at_in_future'),
+  (tests.entry(1, jsonb_build_object('logged_at', now() - interval '7 years 1 day')), '22023 carbon.logged_at_too_old'),
+  (tests.entry(1, jsonb_build_object('notes', repeat('ก', 501))), '22023 carbon.notes_too_long'),
+  ('[]'::jsonb, '22023 carbon.not_an_object')) as e (entry, token);
+select is(tests.token('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg' || r.statement), r.token, 'REST: ' || r.token)
+from (values
+  (') values (''food_waste'', ''composted'', 0)', '22023 carbon.weight_out_of_range'),
+  (') values (''food_waste'', ''melted'', 1)', '22023 carbon.unknown_method'),
+  (', logged_at) values (''food_waste'', ''composted'', 1, now() + interval ''1 year'')', '22023 carbon.logged_at_in_future'),
+  (', logged_at) values (''food_waste'', ''composted'', 1, ''1999-01-01'')', '22023 carbon.logged_at_too_old')) as r (statement, token);
+select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg' || r.statement), '23514', 'REST refuses: ' || r.statement)
+from (values
+  (', notes) values (''food_waste'', ''composted'', 1, repeat(''x'', 501))'),
+  (', place) values (''food_waste'', ''composted'', 1, repeat(''x'', 201))'),
+  (', location_lat) values (''food_waste'', ''composted'', 1, 13)'),
+  (', location_lat, location_lng) values (''food_waste'', ''composted'', 1, 91, 0)'),
+  (', location_lat, location_lng) values (''food_waste'', ''composted'', 1, 0, 181)')) as r (statement);
+select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg, offline_id) values (''food_waste'', ''composted'', 1, ''o1'')'),
+  '23505', 'REST answers a conflict for a known offline_id');
+select tests.act_as_operator() \g /dev/null
+select throws_ok('insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg) values (gen_random_uuid(), ''food_waste'', ''composted'', 1)',
+  '23503', null, 'nobody without a profile has entries');
+select throws_ok('update public.waste_entries set id = gen_random_uuid()', '23514', null, 'an entry keeps its id');
+
+-- Batch ----------------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select public.create_waste_entries(jsonb_build_array(
+  tests.entry(1, '{"offline_id": "o1"}'), tests.entry(2, '{"offline_id": "b1"}'), tests.entry(0, '{"offline_id": "bad"}'),
+  tests.entry(3, '{"offline_id": "b1"}'), tests.entry(4), '7'::jsonb)) as batch \gset
+select is(:'batch'::jsonb - '{entries,level_up}'::text[],
+  '{"processed": 6, "created": 2, "duplicates": 2, "errors": 2, "total_credits_earned": 132, "achievements_unlocked": []}'::jsonb,
+  'one bad entry never costs the good ones');
+select is((select jsonb_agg(e ->> 'status') from jsonb_array_elements(:'batch'::jsonb -> 'entries') as e),
+  '["duplicate", "created", "error", "duplicate", "created", "error"]', 'each line says what became of it, in order');
+select is(:'batch'::jsonb #>> '{entries,1,id}', :'batch'::jsonb #>> '{entries,3,id}', 'twins inside a batch are one entry');
+select is((:'batch'::jsonb #> '{entries,2}') #- '{error,message_th}' #- '{error,message_en}',
+  '{"id": null, "status": "error", "offline_id": "bad", "carbon_credits": null,
+    "error": {"field": "weight_kg", "code": "weight_out_of_range", "token": "carbon.weight_out_of_range"}}', 'an error names its field and token');
+select is(tests.token('own', 'select public.create_waste_entries(''{}'')'), '22023 carbon.entries_required', 'a batch is a list');
+select is(tests.token('own', 'select public.create_waste_entries((select jsonb_agg(tests.entry()) from generate_series(1, 501)))'),
+  '22023 carbon.batch_too_large', 'a batch has at most 500 entries');
+
+-- Update ---------------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select public.create_waste_entry(tests.entry(1, '{"notes": "old", "offline_id": "u1"}')) as entry \gset
+select public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid,
+  '{"weight_kg": 2, "notes": null, "offline_id": "forged", "carbon_credits": 99}') as entry \gset
+select is(:'entry'::jsonb -> 'carbon_credits' || (:'entry'::jsonb -> 'notes') || (:'entry'::jsonb -> 'offline_id'),
+  '[44, null, "u1"]', 'missing is unchanged, null clears, what an entry is known by stays');
+select is(public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid, '{"weight_kg": 2.0}') -> 'revision', :'entry'::jsonb -> 'revision',
+  'a change of nothing has no revision');
+select is(public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid, '{"weight_kg": 3}', 1) ->> 'code', 'carbon.revision_conflict',
+  'an expected revision that is not the entry''s changes nothing');
+select is(current_setting('response.status', true), '409', 'and answers 409');
+select is(public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid,
+    jsonb_build_object('logged_at', now() - interval '100 days', 'category_id', 'metal_cans', 'disposal_method', 'sold'),
+    (:'entry'::jsonb ->> 'revision')::bigint) ->> 'carbon_credits', '80', 'an entry moves to another month');
+select is(public.get_waste_entry((:'entry'::jsonb ->> 'id')::uuid) ->> 'category_id', 'metal_cans', 'and is found there');
+select is(tests.token('own', format('select public.update_waste_entry(%L, %L)', :'entry'::jsonb ->> 'id', c.changes)), c.token, 'update: ' || c.token)
+from (values ('{"logged_at": null}', '22023 carbon.logged_at_required'), ('{"category_id": null}', '22023 carbon.category_required'),
+             ('{"disposal_method": "composted"}', '22023 carbon.unknown_method'), ('[]', '22023 carbon.not_an_object')) as c (changes, token);
+select tests.act_as_operator() \g /dev/null
+select tests.all_right();
+select * from finish();
+rollback;

@@ -1,0 +1,84 @@
+-- Where a person begins and ends: Auth's users, profiles, deletion.
+begin;
+\ir helpers.psql
+select plan(25);
+grant usage on schema tests, extensions to supabase_auth_admin;
+grant all on tests.people to supabase_auth_admin;
+
+-- As Auth itself writes.
+set local role supabase_auth_admin;
+insert into auth.users (id, aud, role, phone, is_anonymous, created_at, updated_at)
+values (tests.id('own'), 'authenticated', 'authenticated', '66812345678', false, now(), now());
+reset role;
+select is((select count(*)::integer from public.profiles as p where p.id = tests.id('own')), 0, 'a number typed is nobody yet');
+select is(tests.token('own', format('select public.create_waste_entry(%L)', tests.entry())), '23503 carbon.unknown_user', 'and cannot log');
+select is(tests.token('own', 'select public.get_profile()'), '23503 carbon.unknown_user', 'nor has a profile');
+set local role supabase_auth_admin;
+update auth.users set phone_confirmed_at = now() where id = tests.id('own');
+reset role;
+select is((select p.phone_number || ' ' || p.is_anonymous from public.profiles as p where p.id = tests.id('own')), '+66812345678 false', 'a number proven is a person');
+select is((select count(*)::integer from public.user_totals as t join public.user_preferences as c using (user_id) where t.user_id = tests.id('own')), 1, 'with totals and preferences');
+set local role supabase_auth_admin;
+update auth.users set phone = '66898765432' where id = tests.id('own');
+insert into auth.users (id, aud, role, is_anonymous, created_at, updated_at)
+values (tests.id('anonymous'), 'authenticated', 'authenticated', true, now(), now());
+insert into auth.users (id, aud, role, email, email_confirmed_at, created_at, updated_at)
+values (tests.id('other'), 'authenticated', 'authenticated', 'line-u1@users.invalid', now(), now(), now());
+reset role;
+select is((select p.phone_number from public.profiles as p where p.id = tests.id('own')), '+66898765432', 'the number follows Auth');
+select is((select p.is_anonymous from public.profiles as p where p.id = tests.id('anonymous')), true, 'an anonymous user is a person at once');
+select is((select p.phone_number from public.profiles as p where p.id = tests.id('other')), null, 'an identity without a phone is one too');
+set local role supabase_auth_admin;
+update auth.users set is_anonymous = false, phone = '66811111111', phone_confirmed_at = now() where id = tests.id('anonymous');
+reset role;
+select is((select p.phone_number || ' ' || p.is_anonymous from public.profiles as p where p.id = tests.id('anonymous')), '+66811111111 false', 'and may become known');
+
+-- The profile ----------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select is(public.get_profile() - '{id,created_at,updated_at}'::text[],
+  '{"is_anonymous": false, "phone_number": "+66898765432", "username": null, "display_name": null, "avatar_url": null, "province": null,
+    "district": null, "privacy_level": 1, "visible_in_leaderboard": true, "language": "th", "time_zone": "Asia/Bangkok", "daily_goal": 100,
+    "measurement_unit": "kg", "theme": "notebook", "auto_sync": true, "onboarding_completed": false,
+    "notification_settings": {"daily_reminder": true, "achievement_unlocked": true, "level_up": true, "friend_activity": true,
+                              "challenge_complete": true, "community_milestone": true}}'::jsonb, 'what is not chosen has its default');
+select is(public.update_profile('{"username": "Som.Chai", "province": "TH-50", "language": "en", "daily_goal": 50, "notification_settings": {"level_up": false}}')
+  -> 'notification_settings' -> 'level_up', 'false', 'changes come back');
+select is((select array_agg(c.theme || c.time_zone) from public.user_preferences as c), array[null::text], 'what was not chosen stays so');
+select is(public.update_profile('{"daily_goal": null, "province": null}') -> 'daily_goal', '100', 'null clears');
+select is(tests.token('other', 'select public.update_profile(''{"username": "som.chai"}'')'), '23505 carbon.username_taken', 'user names are unique whatever their case');
+select is(tests.token('own', 'select public.update_profile(''{"time_zone": "Mars/Base"}'')'), '22023 carbon.time_zone_invalid', 'time zones are real');
+select is(tests.token('own', 'select public.update_profile(''{"time_zone": "XYZ+5"}'')'), '22023 carbon.time_zone_invalid', 'and have an IANA name');
+select is(tests.token('own', 'select public.update_profile(''{"province": "TH-99"}'')'), '22023 carbon.unknown_province', 'provinces are real');
+select is(tests.token('own', 'select public.register_device(''d'', ''fridge'')'), '22023 carbon.platform_invalid', 'platforms are known');
+
+-- The end --------------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select public.create_waste_entry(tests.entry(1, '{"offline_id": "o"}')), public.register_device('d', 'ios', '1.0'),
+       public.migrate_local(jsonb_build_object('waste_entries', jsonb_build_array(tests.entry(2, '{"logged_at": "2024-01-01T00:00:00Z"}')))::text) \g /dev/null
+select tests.act_as_operator() \g /dev/null
+set local role supabase_auth_admin;
+select lives_ok(format('delete from auth.users where id = %L', tests.id('own')), 'Auth deletes a user without errors');
+reset role;
+select is((select count(*)::integer from public.waste_entries as e where e.user_id = tests.id('own'))
+        + (select count(*)::integer from public.user_days as d where d.user_id = tests.id('own'))
+        + (select count(*)::integer from private.entry_keys as k where k.user_id = tests.id('own'))
+        + (select count(*)::integer from public.user_totals as t where t.user_id = tests.id('own'))
+        + (select count(*)::integer from public.devices as d where d.user_id = tests.id('own'))
+        + (select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 0, 'nothing of theirs is left');
+select is((select count(*)::integer from private.audit_log as a where a.subject = tests.id('own') and a.action = 'profile_deleted'), 1, 'but the line that says so');
+select is(tests.token('own', format('select public.create_waste_entry(%L)', tests.entry())), '23503 carbon.unknown_user', 'a token that outlives its user writes nothing');
+select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg) values (''food_waste'', ''composted'', 1)'),
+  '23503', 'by REST neither');
+
+-- Who never proved anything ----------------------------------------------------------------------
+select tests.act_as_operator() \g /dev/null
+insert into auth.users (id, aud, role, phone, created_at)
+values ('b0000000-0000-4000-8000-000000000001', 'authenticated', 'authenticated', '66822222221', now() - interval '25 hours'),
+       ('b0000000-0000-4000-8000-000000000002', 'authenticated', 'authenticated', '66822222222', now() - interval '23 hours');
+set local role postgres;
+select private.drop_unconfirmed_users() \g /dev/null
+reset role;
+select is((select array_agg(u.phone::text) from auth.users as u where u.phone like '6682222222%'), array['66822222222'], 'users who proved nothing go after a day');
+select is((select count(*)::integer from public.profiles where id in (tests.id('other'), tests.id('anonymous'))), 2, 'nobody else goes');
+select * from finish();
+rollback;

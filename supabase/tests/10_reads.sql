@@ -1,0 +1,93 @@
+-- Lists and sums of one's own entries.
+begin;
+\ir helpers.psql
+select plan(38);
+select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
+insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at, notes, place)
+select tests.id('own'), case when g % 2 = 0 then 'food_waste' else 'metal_cans' end, case when g % 2 = 0 then 'composted' else 'sold' end,
+       g, 'Asia/Bangkok', '2024-06-30 12:00+07'::timestamptz - g * interval '20 days', case when g = 7 then 'Lunch 100%_x\' end, case when g = 9 then 'ตลาด Or Tor Kor' end
+from generate_series(1, 60) as g;
+insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at)
+select tests.id('other'), 'food_waste', 'disposed', 1, 'Asia/Bangkok', '2024-06-30 12:00+07';
+
+create function tests.weights(answer jsonb) returns text language sql
+as $$ select coalesce(string_agg(e ->> 'weight_kg', ' ' order by n), '') from jsonb_array_elements(answer -> 'entries') with ordinality as x (e, n) $$;
+create function tests.walk(page_size integer, q text default null) returns text language plpgsql
+as $$
+declare
+  answer jsonb;
+  walked text := '';
+  cursor text;
+begin
+  loop
+    answer := public.list_waste_entries(page_size => walk.page_size, cursor => cursor, q => walk.q);
+    walked := walked || ' ' || tests.weights(answer);
+    cursor := answer ->> 'next_cursor';
+    exit when cursor is null;
+  end loop;
+  return ltrim(walked);
+end;
+$$;
+grant execute on function tests.weights(jsonb), tests.walk(integer, text) to public;
+create table tests.series as select string_agg(g::text, ' ' order by g) as whole from generate_series(1, 60) as g;
+grant select on tests.series to public;
+
+select tests.act_as('own') \g /dev/null
+select is(tests.weights(public.list_waste_entries(page_size => 4)), '1 2 3 4', 'newest first');
+select is(jsonb_array_length(public.list_waste_entries() -> 'entries'), 20, '20 are a page');
+select is(tests.walk(7), whole, 'by cursor everything comes once') from tests.series;
+select is(tests.walk(60), whole, 'also on one page') from tests.series;
+select is(tests.weights(public.list_waste_entries(page => 3, page_size => 25)), '51 52 53 54 55 56 57 58 59 60', 'pages by number');
+select is(public.list_waste_entries(page => 3, page_size => 25) - 'entries',
+  '{"page": 3, "limit": 25, "total": 60, "total_pages": 3, "next_cursor": null}', 'with totals');
+select is(public.list_waste_entries(page_size => 100) - 'entries',
+  '{"page": null, "limit": 100, "total": null, "total_pages": null, "next_cursor": null}', 'without page no totals');
+select is(tests.weights(public.list_waste_entries(page => 9)), '', 'beyond the end is nothing');
+select is(tests.weights(public.list_waste_entries(date_from => '2024-05-21', date_to => '2024-06-10')), '1 2', 'dates are local days, inclusive');
+select is(tests.weights(public.list_waste_entries(date_from => '2024-05-22', date_to => '2024-06-09')), '', 'and exact');
+select is(tests.weights(public.list_waste_entries(date_to => '2021-04-30')), '58 59 60', 'years back');
+select is(tests.weights(public.list_waste_entries(category_id => 'food_waste', page_size => 3)), '2 4 6', 'by category');
+select is(tests.weights(public.list_waste_entries(disposal_method => 'sold', page_size => 3)), '1 3 5', 'by method');
+select is(public.list_waste_entries(category_id => 'food_waste', page => 1) -> 'total', '30', 'with a total of their own');
+select is(tests.weights(public.list_waste_entries(q => 'LUNCH')), '7', 'a part of the notes, whatever its case');
+select is(tests.weights(public.list_waste_entries(q => '100%_X\')), '7', 'wildcards mean themselves');
+select is(tests.weights(public.list_waste_entries(q => '%')), '7', 'alone too');
+select is(tests.weights(public.list_waste_entries(q => 'ตลาด')), '9', 'a part of the place');
+select is(tests.walk(1, 'o'), '9', 'searched to the end');
+select is(jsonb_array_length(public.list_waste_entries(q => '') -> 'entries'), 20, 'nothing searched is no search');
+select is(tests.token('own', 'select public.list_waste_entries(' || w.arguments || ')'), '22023 carbon.' || w.token, w.token) from (values
+  ('page_size => 0', 'limit_invalid'), ('page_size => 101', 'limit_invalid'), ('page => 0', 'page_invalid'), ('cursor => ''x''', 'cursor_invalid'),
+  ('page => 1, cursor => ''x''', 'page_and_cursor'), ('date_from => ''2024-02-01'', date_to => ''2024-01-01''', 'date_range_invalid'),
+  ('q => repeat(''x'', 101)', 'query_invalid')) as w (arguments, token);
+select tests.act_as('other') \g /dev/null
+select is(tests.weights(public.list_waste_entries()), '1', 'another''s list is another');
+-- A page never splits equals wrongly: equal times are in the order of id.
+insert into public.waste_entries (category_id, disposal_method, weight_kg, logged_at) select 'food_waste', 'composted', g, '2024-06-01' from generate_series(1, 9) as g;
+select is((select count(distinct w)::integer from regexp_split_to_table(tests.walk(2), ' ') as w), 9, 'entries of the same moment come once each');
+
+-- Sums -------------------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select is(public.waste_stats_daily('2024-06-10'),
+  '{"date": "2024-06-10", "total_entries": 1, "total_weight_kg": 1, "total_credits": 40, "credits_positive": 40, "credits_negative": 0,
+    "co2e_kg": 0.1, "co2e_avoided_kg": 0.7, "trees_equivalent": 0, "categories": {"metal_cans": {"entries": 1, "weight_kg": 1, "credits": 40}}}',
+  'a day');
+select is(public.waste_stats_monthly('2024-05') - '{co2e_kg,co2e_avoided_kg}'::text[],
+  '{"month": "2024-05", "total_entries": 2, "total_weight_kg": 5, "total_credits": 164, "credits_positive": 164, "credits_negative": 0, "trees_equivalent": 0,
+    "days": [{"date": "2024-05-01", "entries": 1, "weight_kg": 3, "credits": 120}, {"date": "2024-05-21", "entries": 1, "weight_kg": 2, "credits": 44}]}',
+  'a month and its days');
+select is(tests.token('own', 'select public.waste_stats_monthly(''2024-13'')'), '22023 carbon.month_invalid', 'months are months');
+select is(public.waste_stats_by_category('2024-05-01', '2024-05-31') #> '{categories,0}',
+  '{"category_id": "food_waste", "entries": 1, "weight_kg": 2, "credits": 44, "co2e_kg": 0.6652, "co2e_avoided_kg": 4.3948,
+    "methods": {"composted": {"entries": 1, "weight_kg": 2, "credits": 44}}}', 'a category and its methods');
+select is((select jsonb_agg(c -> 'entries') from jsonb_array_elements(public.waste_stats_by_category() -> 'categories') as c), '[30, 30]', 'without dates everything');
+select is(tests.token('own', 'select public.waste_stats_by_category(''2024-05-02'', ''2024-05-01'')'), '22023 carbon.date_range_invalid', 'from before to');
+select tests.act_as_operator() \g /dev/null
+select tests.all_right();
+-- A later change of the zone moves nothing; new entries follow it.
+update public.user_preferences set time_zone = 'Pacific/Kiritimati' where user_id = tests.id('own');
+select tests.act_as('own') \g /dev/null
+select is(public.waste_stats_daily('2024-06-10') -> 'total_entries', '1', 'old entries stay on their day');
+select is(public.create_waste_entry(tests.entry(1, '{"logged_at": "2024-06-09T12:00:00Z"}')) ->> 'local_date', '2024-06-10', 'new ones are counted by the new zone');
+select tests.act_as_operator() \g /dev/null
+select * from finish();
+rollback;
