@@ -20,6 +20,8 @@ pub static CANCELLED: AtomicBool = AtomicBool::new(false);
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
+    // A tool that fails says why in a line; pages of its own stack would push that out of sight.
+    command.env("RUST_BACKTRACE", "0");
     for (name, value) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let added = name.starts_with("CARGO_PKG_")
