@@ -108,13 +108,14 @@ describe('creating an entry', () => {
 
   test('an entry belongs to the day of its own time zone, and later changes of the preference move nothing', async () => {
     const other = await signInAnonymously()
+    const july = `${new Date().getUTCFullYear() - 1}-07`
     ok(await other.api('PUT', '/user/profile', { body: { time_zone: 'Pacific/Auckland' } }))
-    const entry = await create(other, { logged_at: '2026-07-01T13:00:00Z' })
-    assert.equal(entry.local_date, '2026-07-02')
+    const entry = await create(other, { logged_at: `${july}-01T13:00:00Z` })
+    assert.equal(entry.local_date, `${july}-02`)
     ok(await other.api('PUT', '/user/profile', { body: { time_zone: 'America/Los_Angeles' } }))
-    assert.equal(ok(await other.api('GET', `/waste/entries/${entry.id}`)).local_date, '2026-07-02')
-    assert.equal(ok(await other.api('PUT', `/waste/entries/${entry.id}`, { body: { logged_at: '2026-07-01T11:00:00Z' } })).local_date, '2026-07-01')
-    assert.equal((await create(other, { logged_at: '2026-07-01T05:00:00Z' })).local_date, '2026-06-30')
+    assert.equal(ok(await other.api('GET', `/waste/entries/${entry.id}`)).local_date, `${july}-02`)
+    assert.equal(ok(await other.api('PUT', `/waste/entries/${entry.id}`, { body: { logged_at: `${july}-01T11:00:00Z` } })).local_date, `${july}-01`)
+    assert.equal((await create(other, { logged_at: `${july}-01T05:00:00Z` })).local_date, `${july.replace('-07', '-06')}-30`)
     assert.deepEqual(await differences(other), [])
   })
 })

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use carbon_tests::figures::{Factors, decimal, level, trees};
+use carbon_tests::figures::{Factors, decimal, level, local_date, trees};
+use chrono::{DateTime, Datelike, NaiveDate};
 use serde_json::{Value, json};
 
-use crate::diary::{Diary, figures_of};
+use crate::diary::{Diary, ZONES, figures_of};
 use crate::person::Person;
 
 /// Asserts that entries, totals, days, streak, level and revision are what the diary says, by every way in, and that the
@@ -15,6 +16,7 @@ pub async fn compare(person: &Person, diary: &Diary, factors: &Factors) {
     compare_totals(person, diary, factors).await;
     compare_days(person, diary, factors).await;
     compare_gamification(person, diary, factors).await;
+    compare_boards(person, diary, factors).await;
     let before = derived(person).await;
     let found = person
         .superuser(
@@ -142,6 +144,32 @@ async fn compare_gamification(person: &Person, diary: &Diary, factors: &Factors)
             decimal(&shown["co2e_avoided_kg"].to_string(), 6),
             Some(sums.avoided_micro),
             "{shown}"
+        );
+    }
+}
+
+/// The person's own standing adds the days of the period by the calendar of Bangkok.
+async fn compare_boards(person: &Person, diary: &Diary, factors: &Factors) {
+    let days = diary.days(factors);
+    for timeframe in ["daily", "weekly", "monthly", "all_time"] {
+        let route = format!("/gamification/leaderboard?type=global&timeframe={timeframe}&limit=1");
+        let board = person.edge("GET", &route, None).await.body;
+        let as_of = DateTime::parse_from_rfc3339(board["as_of"].as_str().expect("as_of"));
+        let today = local_date(as_of.expect("a time").timestamp_millis(), ZONES[0].minutes);
+        let in_period = |day: NaiveDate| match timeframe {
+            "daily" => day == today,
+            "weekly" => day.iso_week() == today.iso_week(),
+            "monthly" => (day.year(), day.month()) == (today.year(), today.month()),
+            _ => true,
+        };
+        let of_period = || days.iter().filter(|(day, _)| in_period(**day));
+        let credits: i64 = of_period().map(|(_, sums)| sums.figures.credits).sum();
+        let own = &board["current_user"];
+        assert_eq!(own["credits"], json!(credits), "{timeframe}: {own}");
+        assert_eq!(
+            own["rank"].is_null(),
+            of_period().next().is_none(),
+            "{timeframe}: {own}"
         );
     }
 }
