@@ -220,7 +220,7 @@ begin
 end;
 $$;
 comment on function private.tg_waste_entries__lock_owner() is
-  'Statement trigger before a client''s update or delete: holds the client''s own lock first.';
+  'Statement trigger before a client''s update or delete: holds the client''s own lock first. A statement that had to wait while its row moved to another month ends with 40001, which PostgREST repeats by itself.';
 
 create function private.forget_empty_days(users uuid[], dates date[])
 returns void
@@ -443,3 +443,19 @@ comment on function private.tg_profiles__delete_diary() is
   'Row trigger before a profile goes (as Auth deletes its user): takes everything along that has no foreign key.';
 create trigger tg_profiles__delete_diary before delete on public.profiles
   for each row execute function private.tg_profiles__delete_diary();
+
+create function private.tg_users__lock_person()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  -- Writers hold the totals first and then look at the profile; a deletion keeps that order.
+  perform from public.user_totals as t where t.user_id = old.id for update;
+  return old;
+end;
+$$;
+comment on function private.tg_users__lock_person() is
+  'Row trigger before Auth deletes a user: waits for whoever is writing that person''s entries, before the profile is locked.';
+create trigger tg_users__lock_person before delete on auth.users
+  for each row execute function private.tg_users__lock_person();
