@@ -11,6 +11,7 @@ use super::session;
 use super::tokens::{self, Claims};
 use super::user::{self, By, Lock, NewUser, Object, User};
 use chrono::Utc;
+use deadpool_postgres::GenericClient;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -34,49 +35,17 @@ pub fn claims(server: &Server, call: &Call) -> ApiResult<Claims> {
 /// Finds the caller. A token outlives neither its session nor its user, and a banned user has no use of it.
 pub async fn caller(server: &Server, call: &Call) -> ApiResult<Caller> {
     let claims = claims(server, call)?;
-    if claims.sub.is_empty() {
-        return Err(ApiError::new(
-            403,
-            "bad_jwt",
-            "invalid claim: missing sub claim",
-        ));
-    }
-    let not_a_uuid = |_| ApiError::new(400, "bad_jwt", "invalid claim: sub claim must be a UUID");
-    let id: Uuid = claims.sub.parse().map_err(not_a_uuid)?;
+    let no_sub = || ApiError::new(403, "bad_jwt", "invalid claim: missing sub claim");
+    let odd_sub = |_| ApiError::new(400, "bad_jwt", "invalid claim: sub claim must be a UUID");
+    let sub = Some(&claims.sub).filter(|sub| !sub.is_empty());
+    let id: Uuid = sub.ok_or_else(no_sub)?.parse().map_err(odd_sub)?;
     let client = server.pool.get().await?;
     let user = user::find(&client, By::Id(id), Lock::No).await?;
-    let gone = || {
-        ApiError::new(
-            403,
-            "user_not_found",
-            "User from sub claim in JWT does not exist",
-        )
-    };
-    let user = user.ok_or_else(gone)?;
-    let mut session = None;
-    if !claims.session_id.is_empty() {
-        let not_a_uuid = |_| {
-            ApiError::new(
-                403,
-                "bad_jwt",
-                "invalid claim: session_id claim must be a UUID",
-            )
-        };
-        let id: Uuid = claims.session_id.parse().map_err(not_a_uuid)?;
-        if !id.is_nil() {
-            let found =
-                db::optional(&client, "select 1 from auth.sessions where id = $1", &[&id]).await?;
-            let gone = || {
-                ApiError::new(
-                    403,
-                    "session_not_found",
-                    "Session from session_id claim in JWT does not exist",
-                )
-            };
-            found.ok_or_else(gone)?;
-            session = Some(id);
-        }
-    }
+    let user = user.ok_or_else(|| {
+        let message = "User from sub claim in JWT does not exist";
+        ApiError::new(403, "user_not_found", message)
+    })?;
+    let session = session_of(&client, &claims).await?;
     if user.is_banned() {
         return Err(ApiError::new(403, "user_banned", "User is banned"));
     }
@@ -84,6 +53,25 @@ pub async fn caller(server: &Server, call: &Call) -> ApiResult<Caller> {
         user,
         session,
         claims,
+    })
+}
+
+/// The session that the token names, which must still be there; none when it names none.
+async fn session_of(db: &impl GenericClient, claims: &Claims) -> ApiResult<Option<Uuid>> {
+    if claims.session_id.is_empty() {
+        return Ok(None);
+    }
+    let id: Uuid = claims.session_id.parse().map_err(|_| {
+        let message = "invalid claim: session_id claim must be a UUID";
+        ApiError::new(403, "bad_jwt", message)
+    })?;
+    if id.is_nil() {
+        return Ok(None);
+    }
+    let found = db::optional(db, "select 1 from auth.sessions where id = $1", &[&id]).await?;
+    found.map(|_| Some(id)).ok_or_else(|| {
+        let message = "Session from session_id claim in JWT does not exist";
+        ApiError::new(403, "session_not_found", message)
     })
 }
 
@@ -122,57 +110,24 @@ struct UpdateParams {
 pub async fn update(server: &Server, call: &Call) -> ApiResult<Reply> {
     let mut caller = caller(server, call).await?;
     let params: UpdateParams = call.json()?;
-    if params.app_metadata.is_some() {
-        return Err(ApiError::new(
-            403,
-            "not_admin",
-            "Updating app_metadata requires admin privileges",
-        ));
-    }
-    if !params.password.is_empty() {
-        return Err(ApiError::new(
-            422,
-            "validation_failed",
-            "Passwords are not kept here",
-        ));
-    }
-    if !params.email.is_empty() && normal_email_differs(&params.email, &caller.user) {
-        return Err(ApiError::new(
-            422,
-            "email_provider_disabled",
-            "Email changes are disabled",
-        ));
-    }
+    params.refuse_what_is_not_offered(&caller.user)?;
     let aud = server.audience(call, Some(&caller.claims));
     let mut client = server.pool.get().await?;
     let tx = client.transaction().await?;
-    let mut new_phone = None;
-    if !params.phone.is_empty() {
-        let phone = normal_phone(&params.phone)?;
-        check_channel(&server.config, &params.channel)?;
-        if phone != caller.user.phone {
-            if user::find(&tx, By::Phone(&phone, &aud), Lock::No)
-                .await?
-                .is_some()
-            {
-                return Err(phone_exists());
-            }
-            new_phone = Some(phone);
-        }
+    let new_phone = params.new_phone(server, &caller.user)?;
+    if let Some(phone) = &new_phone
+        && user::find(&tx, By::Phone(phone, &aud), Lock::No)
+            .await?
+            .is_some()
+    {
+        return Err(phone_exists());
     }
     if !params.data.is_empty() {
         user::merge_user_metadata(&tx, caller.user.id, &params.data).await?;
     }
-    if let Some(phone) = new_phone {
-        otp::send(
-            server,
-            call,
-            &tx,
-            &mut caller.user,
-            &phone,
-            Purpose::PhoneChange,
-        )
-        .await?;
+    if let Some(phone) = &new_phone {
+        let user = &mut caller.user;
+        otp::send(server, call, &tx, user, phone, Purpose::PhoneChange).await?;
     }
     audit::write(&tx, Actor::User(&caller.user), "user_modified", Value::Null).await?;
     let user = user::reload(&tx, caller.user.id).await?;
@@ -180,8 +135,32 @@ pub async fn update(server: &Server, call: &Call) -> ApiResult<Reply> {
     Reply::json(&user)
 }
 
-fn normal_email_differs(email: &str, user: &User) -> bool {
-    email.to_lowercase() != user.email
+impl UpdateParams {
+    fn refuse_what_is_not_offered(&self, user: &User) -> ApiResult<()> {
+        if self.app_metadata.is_some() {
+            let message = "Updating app_metadata requires admin privileges";
+            return Err(ApiError::new(403, "not_admin", message));
+        }
+        if !self.password.is_empty() {
+            let message = "Passwords are not kept here";
+            return Err(ApiError::new(422, "validation_failed", message));
+        }
+        if !self.email.is_empty() && self.email.to_lowercase() != user.email {
+            let message = "Email changes are disabled";
+            return Err(ApiError::new(422, "email_provider_disabled", message));
+        }
+        Ok(())
+    }
+
+    /// The phone asked for, when it is another one than the user has.
+    fn new_phone(&self, server: &Server, user: &User) -> ApiResult<Option<String>> {
+        if self.phone.is_empty() {
+            return Ok(None);
+        }
+        check_channel(&server.config, &self.channel)?;
+        let phone = normal_phone(&self.phone)?;
+        Ok(Some(phone).filter(|phone| *phone != user.phone))
+    }
 }
 
 /// POST /logout?scope=global|local|others

@@ -7,10 +7,12 @@ use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
 use super::tokens;
-use super::user::{self, By, Lock, NewUser, Object};
+use super::user::{self, By, Lock, NewUser, Object, User};
 use chrono::Utc;
+use deadpool_postgres::GenericClient;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// Digits of a link's code, which nobody types.
 const LINK_CODE_DIGITS: u32 = 10;
@@ -49,49 +51,86 @@ pub async fn generate(server: &Server, call: &Call) -> ApiResult<Reply> {
     let mut client = server.pool.get().await?;
     let tx = client.transaction().await?;
     let found = user::find(&tx, By::Email(&email, &aud), Lock::No).await?;
-    let kind = match (params.r#type.as_str(), &found) {
-        ("magiclink" | "signup", None) => "signup",
-        ("signup", Some(user)) if user.email_confirmed_at.is_some() => {
-            return Err(admin::email_exists());
-        }
-        (kind @ ("signup" | "magiclink" | "recovery"), Some(_)) => kind,
-        ("recovery", None) => {
-            return Err(ApiError::new(
-                404,
-                "user_not_found",
-                "User with this email not found",
-            ));
-        }
-        _ => {
-            return Err(ApiError::invalid(
-                "Invalid email action link type requested",
-            ));
-        }
-    };
+    let kind = kind(&params.r#type, found.as_ref())?;
     let id = match &found {
-        Some(user) => user.id,
+        Some(user) => {
+            let actor = Actor::User(user);
+            audit::write(&tx, actor, "user_recovery_requested", Value::Null).await?;
+            user.id
+        }
         None => {
-            let new = NewUser {
-                aud: &aud,
-                role: &server.config.default_role,
-                email: Some(&email),
-                app_metadata: json!({ "provider": "email", "providers": ["email"] }),
-                user_metadata: params.data,
-                ..NewUser::default()
-            };
-            let id = user::insert(&tx, new).await?;
-            user::upsert_identity(
-                &tx,
-                id,
-                "email",
-                Object::from_iter([("email".to_owned(), json!(email))]),
-            )
-            .await?;
+            let id = unconfirmed_user(server, &tx, &email, &aud, &params.data).await?;
+            let traits = json!({ "user_id": id });
+            audit::write(&tx, Actor::Role(&role), "user_signedup", traits).await?;
             id
         }
     };
     let code = tokens::otp(LINK_CODE_DIGITS);
-    let hash = tokens::otp_hash(&email, &code);
+    let hash = keep_token(&tx, id, kind, &email, &code).await?;
+    let user = user::reload(&tx, id).await?;
+    tx.commit().await?;
+    let redirect_to = match params.redirect_to.as_str() {
+        "" => &server.config.site_url,
+        _ => &params.redirect_to,
+    };
+    let mut answer = serde_json::to_value(&user)
+        .map_err(|_| ApiError::internal("Could not write the answer"))?;
+    answer["action_link"] = json!(action_link(server, kind, &hash, redirect_to)?);
+    answer["email_otp"] = json!(code);
+    answer["hashed_token"] = json!(hash);
+    answer["verification_type"] = json!(kind);
+    answer["redirect_to"] = json!(redirect_to);
+    Reply::json(&answer)
+}
+
+/// What the link will be, given what was asked for and who is there.
+fn kind(asked: &str, found: Option<&User>) -> ApiResult<&'static str> {
+    match (asked, found) {
+        ("magiclink" | "signup", None) => Ok("signup"),
+        ("signup", Some(user)) if user.email_confirmed_at.is_some() => Err(admin::email_exists()),
+        ("signup", Some(_)) => Ok("signup"),
+        ("magiclink", Some(_)) => Ok("magiclink"),
+        ("recovery", Some(_)) => Ok("recovery"),
+        ("recovery", None) => {
+            let message = "User with this email not found";
+            Err(ApiError::new(404, "user_not_found", message))
+        }
+        _ => Err(ApiError::invalid(
+            "Invalid email action link type requested",
+        )),
+    }
+}
+
+async fn unconfirmed_user(
+    server: &Server,
+    db: &impl GenericClient,
+    email: &str,
+    aud: &str,
+    data: &Object,
+) -> ApiResult<Uuid> {
+    let new = NewUser {
+        aud,
+        role: &server.config.default_role,
+        email: Some(email),
+        app_metadata: json!({ "provider": "email", "providers": ["email"] }),
+        user_metadata: data.clone(),
+        ..NewUser::default()
+    };
+    let id = user::insert(db, new).await?;
+    let identity = Object::from_iter([("email".to_owned(), json!(email))]);
+    user::upsert_identity(db, id, "email", identity).await?;
+    Ok(id)
+}
+
+/// Keeps the hash of the link's code and answers with it.
+async fn keep_token(
+    db: &impl GenericClient,
+    id: Uuid,
+    kind: &str,
+    email: &str,
+    code: &str,
+) -> ApiResult<String> {
+    let hash = tokens::otp_hash(email, code);
     let (column, sent_at) = match kind {
         "signup" => ("confirmation_token", "confirmation_sent_at"),
         _ => ("recovery_token", "recovery_sent_at"),
@@ -99,49 +138,20 @@ pub async fn generate(server: &Server, call: &Call) -> ApiResult<Reply> {
     let sql = format!(
         "update auth.users set {column} = $2, {sent_at} = $3, updated_at = $3 where id = $1"
     );
-    db::execute(&tx, &sql, &[&id, &hash, &Utc::now()]).await?;
-    user::keep_token(&tx, id, column, &email, &hash).await?;
-    match &found {
-        Some(user) => {
-            audit::write(
-                &tx,
-                Actor::User(user),
-                "user_recovery_requested",
-                Value::Null,
-            )
-            .await?
-        }
-        None => {
-            audit::write(
-                &tx,
-                Actor::Role(&role),
-                "user_signedup",
-                json!({ "user_id": id }),
-            )
-            .await?
-        }
-    }
-    let user = user::reload(&tx, id).await?;
-    tx.commit().await?;
-    let redirect_to = if params.redirect_to.is_empty() {
-        &server.config.site_url
-    } else {
-        &params.redirect_to
-    };
-    let mut link = url::Url::parse(&format!("{}/verify", server.config.external_url))
+    db::execute(db, &sql, &[&id, &hash, &Utc::now()]).await?;
+    user::keep_token(db, id, column, email, &hash).await?;
+    Ok(hash)
+}
+
+fn action_link(server: &Server, kind: &str, hash: &str, redirect_to: &str) -> ApiResult<String> {
+    let address = format!("{}/verify", server.config.external_url);
+    let mut link = url::Url::parse(&address)
         .map_err(|_| ApiError::internal("API_EXTERNAL_URL is not an address"))?;
     link.query_pairs_mut()
-        .append_pair("token", &hash)
+        .append_pair("token", hash)
         .append_pair("type", kind)
         .append_pair("redirect_to", redirect_to);
-    let mut answer = serde_json::to_value(&user)
-        .map_err(|_| ApiError::internal("Could not write the answer"))?;
-    answer["action_link"] = json!(link.as_str());
-    answer["email_otp"] = json!(code);
-    answer["hashed_token"] = json!(hash);
-    answer["verification_type"] = json!(kind);
-    answer["redirect_to"] = json!(redirect_to);
-    Reply::json(&answer)
+    Ok(link.into())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::audit::{self, Actor};
+use super::config::Config;
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
@@ -118,51 +119,32 @@ async fn find_by_code(
         "phone_change" => By::NewPhone(&params.phone, aud),
         "sms" => By::Phone(&params.phone, aud),
         "email" | "signup" | "invite" | "recovery" | "magiclink" => By::Email(&params.email, aud),
-        _ => return Err(ApiError::invalid("Unsupported verification type")),
+        _ => return Err(ApiError::otp_expired()),
     };
     let user = user::find(db, by, Lock::Update)
         .await?
         .ok_or_else(ApiError::otp_expired)?;
     refuse_banned(&user)?;
-    let (config, hash) = (&server.config, params.token_hash.as_str());
-    let is = |expected: &str, sent_at, life| {
-        !expected.is_empty() && expected == hash && in_time(sent_at, life)
-    };
-    let is_test = config.test_code(&params.phone, Utc::now()) == Some(params.token.as_str());
-    let confirms = || {
-        is(
-            &user.confirmation_token,
-            user.confirmation_sent_at,
-            config.link_exp,
-        )
-    };
-    let recovers = || is(&user.recovery_token, user.recovery_sent_at, config.link_exp);
-    let kind = match params.r#type.as_str() {
-        "sms"
-            if is_test
-                || is(
-                    &user.confirmation_token,
-                    user.confirmation_sent_at,
-                    config.otp_exp,
-                ) =>
-        {
-            Kind::Sms
-        }
-        "phone_change"
-            if is_test
-                || is(
-                    &user.phone_change_token,
-                    user.phone_change_sent_at,
-                    config.otp_exp,
-                ) =>
-        {
-            Kind::PhoneChange
-        }
-        "email" | "signup" | "invite" if confirms() => Kind::Signup,
-        "email" | "recovery" | "magiclink" if recovers() => Kind::MagicLink,
-        _ => return Err(ApiError::otp_expired()),
-    };
+    let kind = proved(&server.config, params, &user).ok_or_else(ApiError::otp_expired)?;
     Ok((user, kind))
+}
+
+/// What a code proves about the user, if anything.
+fn proved(config: &Config, params: &Params, user: &User) -> Option<Kind> {
+    let is = |expected: &str, sent_at, life| {
+        !expected.is_empty() && expected == params.token_hash && in_time(sent_at, life)
+    };
+    let confirms = |life| is(&user.confirmation_token, user.confirmation_sent_at, life);
+    let recovers = |life| is(&user.recovery_token, user.recovery_sent_at, life);
+    let changes = |life| is(&user.phone_change_token, user.phone_change_sent_at, life);
+    let is_test = config.test_code(&params.phone, Utc::now()) == Some(params.token.as_str());
+    match params.r#type.as_str() {
+        "sms" if is_test || confirms(config.otp_exp) => Some(Kind::Sms),
+        "phone_change" if is_test || changes(config.otp_exp) => Some(Kind::PhoneChange),
+        "email" | "signup" | "invite" if confirms(config.link_exp) => Some(Kind::Signup),
+        "email" | "recovery" | "magiclink" if recovers(config.link_exp) => Some(Kind::MagicLink),
+        _ => None,
+    }
 }
 
 /// A link's token, which names its user by itself.
