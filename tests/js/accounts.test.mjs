@@ -66,6 +66,25 @@ describe('the end', () => {
   })
 })
 
+describe('a deletion while the person writes', () => {
+  after(closeSql)
+
+  test('ends with nothing left, whoever came first', async () => {
+    const someone = await signInAnonymously()
+    ok(await someone.api('POST', '/user/migrate-local', { body: rawDump({ wasteEntries: Array.from({ length: 50 }, (_, index) => appEntry(bangkokInstant(-index - 1))) }) }))
+    const { entries } = ok(await someone.api('GET', '/waste/entries?page=1&limit=100'))
+    const writes = entries.slice(0, 15).flatMap(one => [
+      someone.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: 1 } }),
+      someone.api('PUT', `/waste/entries/${one.id}`, { body: { weight_kg: 3 } }),
+      someone.api('DELETE', `/waste/entries/${one.id}`),
+    ])
+    const [deleted, ...answers] = await Promise.all([asService('DELETE', `/admin/users/${someone.id}`), ...writes])
+    assert.equal(deleted.status, 200, await deleted.text())
+    assert.ok(answers.every(one => one.status < 500), answers.map(one => one.status).join())
+    assert.deepEqual(Object.entries(await rowsOf(someone.id)).filter(([, count]) => count > 0), [])
+  })
+})
+
 describe('mending', () => {
   after(closeSql)
   const tamper = async someone => {
