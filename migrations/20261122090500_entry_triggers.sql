@@ -270,11 +270,15 @@ begin
     from by_user as b
     where t.user_id = b.user_id
     returning t.user_id, t.revision, b.entries, b.ids
+  ), gone as materialized (
+    -- Narrow rows, without the arrays they come from, for the join.
+    select t.user_id, g.entry_id, t.revision - t.entries + g.place as revision
+    from totals as t, unnest(t.ids) with ordinality as g (entry_id, place)
   ), keys as (
     update private.entry_keys as k
-    set revision = t.revision - t.entries + gone.place, deleted_at = now()
-    from totals as t, unnest(t.ids) with ordinality as gone (entry_id, place)
-    where k.user_id = t.user_id and k.entry_id = gone.entry_id
+    set revision = g.revision, deleted_at = now()
+    from gone as g
+    where k.user_id = g.user_id and k.entry_id = g.entry_id
   ), by_day as (
     select o.user_id, o.local_date, o.province, count(*) as entries, sum(o.weight_kg) as weight_kg,
            sum(o.carbon_credits) as credits, sum(greatest(o.carbon_credits, 0)) as credits_positive,
@@ -357,11 +361,15 @@ begin
     join by_user as b on b.user_id = c.user_id
     where t.user_id = c.user_id
     returning t.user_id, t.revision, c.entries, c.ids, c.times
+  ), numbered as materialized (
+    -- Narrow rows, without the arrays they come from, for the join.
+    select t.user_id, c.entry_id, c.logged_at, t.revision - t.entries + c.place as revision
+    from totals as t, unnest(t.ids, t.times) with ordinality as c (entry_id, logged_at, place)
   ), keys as (
     update private.entry_keys as k
-    set revision = t.revision - t.entries + c.place, logged_at = c.logged_at
-    from totals as t, unnest(t.ids, t.times) with ordinality as c (entry_id, logged_at, place)
-    where k.user_id = t.user_id and k.entry_id = c.entry_id
+    set revision = n.revision, logged_at = n.logged_at
+    from numbered as n
+    where k.user_id = n.user_id and k.entry_id = n.entry_id
   ), days as (
     insert into public.user_days as d
       (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)

@@ -87,17 +87,18 @@ set search_path = ''
 as $$
 begin
   -- A local day begins up to 14 hours before the day in UTC and ends up to 12 hours after it.
-  select (min(d.local_date) - 1)::timestamp at time zone 'UTC',
-         least(newest, (max(d.local_date) + 2)::timestamp at time zone 'UTC')
-  into lower_bound, upper_bound
-  from public.user_days as d
-  where d.user_id = owner
-    and d.local_date >= coalesce(wanted.date_from, '-infinity')
-    and d.local_date <= least(wanted.date_to, (newest at time zone 'UTC')::date + 1);
+  lower_bound := ((
+    select d.local_date from public.user_days as d
+    where d.user_id = owner and d.local_date >= coalesce(wanted.date_from, '-infinity')
+    order by d.local_date limit 1) - 1)::timestamp at time zone 'UTC';
+  upper_bound := least(newest, ((
+    select d.local_date from public.user_days as d
+    where d.user_id = owner and d.local_date <= least(wanted.date_to, (newest at time zone 'UTC')::date + 1)
+    order by d.local_date desc limit 1) + 2)::timestamp at time zone 'UTC');
 end;
 $$;
 comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz) is
-  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. Nulls when there is none.';
+  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. lower_bound is null or above upper_bound when there is none.';
 
 create function private.newest_entries(owner uuid, newest timestamptz, after_id uuid, wanted private.entry_filter,
                                        row_limit bigint)
@@ -131,6 +132,19 @@ end;
 $$;
 comment on function private.newest_entries(uuid, timestamptz, uuid, private.entry_filter, bigint) is
   'The newest entries of one owner at or before newest (with after_id: after that entry) that pass the filter.';
+
+create function private.entry_revision(owner uuid, entry uuid)
+returns bigint
+language plpgsql stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return (select k.revision from private.entry_keys as k where k.user_id = owner and k.entry_id = entry);
+end;
+$$;
+comment on function private.entry_revision(uuid, uuid) is
+  'The newest revision of an entry of this owner.';
 
 create function private.list_waste_entries(page integer, page_size integer, page_cursor text, wanted private.entry_filter)
 returns jsonb
@@ -169,19 +183,17 @@ begin
   -- One more than the page shows tells whether there is a next one.
   if page is not null then
     total := private.count_entries(owner, wanted);
-    select jsonb_agg(private.entry_json(e, k.revision) order by e.logged_at desc, e.id desc) into lines
+    select jsonb_agg(private.entry_json(e, private.entry_revision(owner, e.id)) order by e.logged_at desc, e.id desc) into lines
     from private.entry_bounds(owner, wanted, 'infinity') as b,
          private.entries_between(owner, b.lower_bound, b.upper_bound, null, wanted,
-                                 (page - 1)::bigint * size, size) as e
-    join private.entry_keys as k on k.user_id = owner and k.entry_id = e.id;
+                                 (page - 1)::bigint * size, size) as e;
     return jsonb_build_object(
       'entries', coalesce(lines, '[]'), 'next_cursor', null, 'page', page, 'limit', size, 'total', total,
       'total_pages', (total + size - 1) / size);
   end if;
 
-  select jsonb_agg(private.entry_json(e, k.revision) order by e.logged_at desc, e.id desc) into lines
-  from private.newest_entries(owner, newest, after_id, wanted, size + 1) as e
-  join private.entry_keys as k on k.user_id = owner and k.entry_id = e.id;
+  select jsonb_agg(private.entry_json(e, private.entry_revision(owner, e.id)) order by e.logged_at desc, e.id desc) into lines
+  from private.newest_entries(owner, newest, after_id, wanted, size + 1) as e;
   if jsonb_array_length(lines) > size then
     lines := lines - size;
     last_line := lines -> (size - 1);

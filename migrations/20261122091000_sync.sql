@@ -59,9 +59,12 @@ begin
       else jsonb_build_object('revision', k.revision, 'op', 'upsert', 'entry', private.entry_json(e, k.revision))
       end order by k.revision), '[]')
     from private.entry_keys as k
-    left join public.waste_entries as e
-      on e.user_id = owner and e.logged_at between earliest and latest
-     and e.logged_at = k.logged_at and e.id = k.entry_id
+    left join lateral (
+      -- One look-up a key: the limit keeps it from becoming a join over all entries in between.
+      select w.* from public.waste_entries as w
+      where w.user_id = owner and w.logged_at between earliest and latest
+        and w.logged_at = k.logged_at and w.id = k.entry_id
+      limit 1) as e on true
     where k.user_id = owner and k.revision > since_revision and k.revision <= last_revision);
 end;
 $$;

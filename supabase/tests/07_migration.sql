@@ -38,7 +38,7 @@ select is(public.get_profile() -> 'theme' || (public.get_profile() -> 'language'
   '["dark", "th", true]', 'preferences are taken where none was set');
 select tests.act_as_operator() \g /dev/null
 select tests.all_right();
-select is((select count(*)::integer from private.migration_payloads), 1, 'the raw payload is kept');
+select is((select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 1, 'the raw payload is kept');
 
 select tests.act_as('own') \g /dev/null
 select public.migrate_local(payload) as again from tests.dump \gset
@@ -88,12 +88,13 @@ select tests.act_as('own') \g /dev/null
 select is(public.migrate_local(payload) ->> 'migrated_entries', '3', 'afterwards the same dump can be imported again, also what was deleted') from tests.dump;
 select tests.act_as_operator() \g /dev/null
 select tests.all_right();
-update private.migration_batches set created_at = now() - interval '30 days 1 second';
-select is((select tests.token('own', format('select public.rollback_migration(%L)', b.id)) from private.migration_batches as b where b.rolled_back_at is null limit 1),
+update private.migration_batches set created_at = now() - interval '30 days 1 second' where user_id = tests.id('own');
+select is((select tests.token('own', format('select public.rollback_migration(%L)', b.id)) from private.migration_batches as b where b.user_id = tests.id('own') and b.rolled_back_at is null limit 1),
   'PT404 carbon.batch_not_found', 'after 30 days it is too late');
 select tests.act_as_operator() \g /dev/null
-update private.migration_payloads set created_at = now() - interval '31 days';
-select is(private.drop_old_records() -> 'migration_payloads', '2', 'and the raw payloads go');
+update private.migration_payloads set created_at = now() - interval '31 days' where user_id = tests.id('own');
+select private.drop_old_records() \g /dev/null
+select is((select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 0, 'and the raw payloads go');
 select is(tests.token('own', 'select public.migrate_local(''{}'')'), '22023 carbon.migration_unreadable', 'neither form is unreadable');
 select is(tests.token('own', 'select public.migrate_local((select jsonb_build_object(''waste_entries'', jsonb_agg(tests.entry(1, jsonb_build_object(''offline_id'', ''x'' || g, ''logged_at'', ''2024-01-01T00:00:00Z'')))) from generate_series(1, 20001) as g)::text)'),
   'PT429 carbon.migration_too_many_entries', 'at most 20,000 entries a call');
