@@ -3,6 +3,7 @@
 
 use super::Server;
 use super::audit::{self, Actor};
+use super::config::Config;
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
@@ -247,32 +248,7 @@ struct SignupParams {
 pub async fn signup(server: &Server, call: &Call) -> ApiResult<Reply> {
     let params: SignupParams = call.json()?;
     let config = &server.config;
-    if !params.email.is_empty() {
-        return Err(ApiError::new(
-            400,
-            "email_provider_disabled",
-            "Email signups are disabled",
-        ));
-    }
-    if !params.phone.is_empty() {
-        return Err(ApiError::invalid(
-            "Signups by phone and password are not offered: ask for a code",
-        ));
-    }
-    if !config.anonymous_enabled {
-        return Err(ApiError::new(
-            422,
-            "anonymous_provider_disabled",
-            "Anonymous sign-ins are disabled",
-        ));
-    }
-    if config.signup_disabled {
-        return Err(ApiError::new(
-            422,
-            "signup_disabled",
-            "Signups not allowed for this instance",
-        ));
-    }
+    params.refuse_what_is_not_offered(config)?;
     let aud = server.audience(call, None);
     let mut client = server.pool.get().await?;
     let tx = client.transaction().await?;
@@ -288,4 +264,33 @@ pub async fn signup(server: &Server, call: &Call) -> ApiResult<Reply> {
     let reply = session::begin(server, call, &tx, id, "anonymous").await?;
     tx.commit().await?;
     Ok(reply)
+}
+
+impl SignupParams {
+    fn refuse_what_is_not_offered(&self, config: &Config) -> ApiResult<()> {
+        let (status, code, message) = if !self.email.is_empty() {
+            (400, "email_provider_disabled", "Email signups are disabled")
+        } else if !self.phone.is_empty() {
+            (
+                400,
+                "validation_failed",
+                "Signups by phone and password are not offered: ask for a code",
+            )
+        } else if !config.anonymous_enabled {
+            (
+                422,
+                "anonymous_provider_disabled",
+                "Anonymous sign-ins are disabled",
+            )
+        } else if config.signup_disabled {
+            (
+                422,
+                "signup_disabled",
+                "Signups not allowed for this instance",
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::new(status, code, message))
+    }
 }

@@ -158,21 +158,15 @@ async fn insert(
     id: Uuid,
     params: &Params,
 ) -> ApiResult<()> {
-    let given = |text: &'_ str| {
-        if text.is_empty() {
-            None
-        } else {
-            Some(text.to_owned())
-        }
-    };
     let aud = given(&params.aud).unwrap_or_else(|| server.audience(call, None));
     let role = given(params.role.trim());
     let (email, phone) = (given(&params.email), given(&params.phone));
-    let providers: Vec<&str> = [("email", &email), ("phone", &phone)]
-        .iter()
-        .filter(|(_, value)| value.is_some())
-        .map(|(name, _)| *name)
+    let ways = [("email", email.as_deref()), ("phone", phone.as_deref())];
+    let ways: Vec<_> = ways
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
         .collect();
+    let providers: Vec<&str> = ways.iter().map(|(name, _)| *name).collect();
     check_free(db, &aud, params, None).await?;
     let new = NewUser {
         id: Some(id),
@@ -185,18 +179,15 @@ async fn insert(
         is_anonymous: false,
     };
     user::insert(db, new).await?;
-    for (provider, value) in [("email", email), ("phone", phone)] {
-        if let Some(value) = value {
-            user::upsert_identity(
-                db,
-                id,
-                provider,
-                Object::from_iter([(provider.to_owned(), json!(value))]),
-            )
-            .await?;
-        }
+    for (provider, value) in ways {
+        let data = Object::from_iter([(provider.to_owned(), json!(value))]);
+        user::upsert_identity(db, id, provider, data).await?;
     }
     Ok(())
+}
+
+fn given(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Refuses an address or a phone that another user has.

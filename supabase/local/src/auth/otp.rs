@@ -296,25 +296,7 @@ struct ResendParams {
 /// POST /resend: the same code is never sent twice, a new one replaces it. Unknown numbers look like known ones.
 pub async fn resend(server: &Server, call: &Call) -> ApiResult<Reply> {
     let params: ResendParams = call.json()?;
-    let purpose = match params.r#type.as_str() {
-        "sms" => Purpose::Confirmation,
-        "phone_change" => Purpose::PhoneChange,
-        "signup" | "email_change" if !params.email.is_empty() => {
-            return Err(ApiError::new(
-                400,
-                "email_provider_disabled",
-                "Email logins are disabled",
-            ));
-        }
-        _ => {
-            return Err(ApiError::invalid(
-                "Missing one of these types: signup, email_change, sms, phone_change",
-            ));
-        }
-    };
-    if params.phone.is_empty() {
-        return Err(ApiError::invalid("Type provided requires a phone number"));
-    }
+    let purpose = params.purpose()?;
     let phone = normal_phone(&params.phone)?;
     let aud = server.audience(call, None);
     let mut client = server.pool.get().await?;
@@ -332,17 +314,32 @@ pub async fn resend(server: &Server, call: &Call) -> ApiResult<Reply> {
         return Reply::json(&json!({}));
     }
     if purpose == Purpose::Confirmation {
-        audit::write(
-            &tx,
-            Actor::User(&user),
-            "user_recovery_requested",
-            Value::Null,
-        )
-        .await?;
+        let actor = Actor::User(&user);
+        audit::write(&tx, actor, "user_recovery_requested", Value::Null).await?;
     }
     let test = send(server, call, &tx, &mut user, &recipient, purpose).await?;
     tx.commit().await?;
     Reply::json(&message_id(test))
+}
+
+impl ResendParams {
+    fn purpose(&self) -> ApiResult<Purpose> {
+        match self.r#type.as_str() {
+            "signup" | "email_change" if !self.email.is_empty() => {
+                let message = "Email logins are disabled";
+                Err(ApiError::new(400, "email_provider_disabled", message))
+            }
+            "sms" | "phone_change" if self.phone.is_empty() => {
+                Err(ApiError::invalid("Type provided requires a phone number"))
+            }
+            "sms" => Ok(Purpose::Confirmation),
+            "phone_change" => Ok(Purpose::PhoneChange),
+            _ => {
+                let message = "Missing one of these types: signup, email_change, sms, phone_change";
+                Err(ApiError::invalid(message))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time for a client to send its body: 12 MiB at 4 Mbit/s take 25 s.
+/// Time for a client to send its body: 21 MiB at 8 Mbit/s take 22 s.
 const BODY_TIMEOUT_SECS: u64 = 30;
 /// Time for an upstream to begin its answer. PostgREST's own limits are 3 s and 8 s for client roles; a
 /// migration by the service takes longer.

@@ -279,8 +279,8 @@ async fn bodies_are_counted_as_they_come() {
     for (path, bytes, expected) in [
         ("/rest/v1/waste_entries", MIB, 418),
         ("/rest/v1/waste_entries", MIB + 1, 413),
-        ("/rest/v1/rpc/migrate_local", 12 * MIB, 418),
-        ("/rest/v1/rpc/migrate_local", 12 * MIB + 1, 413),
+        ("/rest/v1/rpc/migrate_local", 21 * MIB, 418),
+        ("/rest/v1/rpc/migrate_local", 21 * MIB + 1, 413),
     ] {
         let seen = ask(&gateway, "POST", path, &[ANON], streamed(bytes)).await;
         assert_eq!(seen.status, expected, "{path} {bytes} streamed");
