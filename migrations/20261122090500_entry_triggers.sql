@@ -98,6 +98,8 @@ create function private.tg_waste_entries__count_inserted()
 returns trigger
 language plpgsql security definer
 set search_path = ''
+-- Bulk loads group hundreds of thousands of rows; single creates use none of it.
+set work_mem = '32MB'
 as $$
 declare
   by_client boolean := private.is_client();
