@@ -118,6 +118,17 @@ pub struct Call {
     headers: worker::Headers,
 }
 
+/// The parameters of an address, decoded; no part of the address but its query is looked at.
+fn query_pairs(url: &str) -> Vec<(String, String)> {
+    let without_fragment = url.split('#').next().unwrap_or("");
+    let query = without_fragment
+        .split_once('?')
+        .map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect()
+}
+
 impl Call {
     /// Puts a request's parts together.
     pub fn new(
@@ -128,9 +139,7 @@ impl Call {
         body: String,
         request: &Request,
     ) -> Self {
-        let query = request
-            .url()
-            .map(|url| url.query_pairs().into_owned().collect());
+        let query = query_pairs(&request.inner().url());
         Self {
             app,
             request_id: head.request_id.clone(),
@@ -138,7 +147,7 @@ impl Call {
             body,
             session,
             parameters,
-            query: query.unwrap_or_default(),
+            query,
             headers: request.headers().clone(),
         }
     }
@@ -194,5 +203,24 @@ impl Call {
                 Err(ApiError::field(FieldProblem::domain("", error)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_and_keep_their_order() {
+        let pairs = query_pairs("https://x.example/a?q=%E0%B8%81+b&page=2&q=&flag#?no=1");
+        let pairs: Vec<(&str, &str)> = pairs
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [("q", "ก b"), ("page", "2"), ("q", ""), ("flag", "")]
+        );
+        assert!(query_pairs("https://x.example/a").is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use worker::Request;
+use worker::{ByteStream, Request};
 
 use crate::error::ApiError;
 use crate::messages::{self, Words};
@@ -12,6 +12,8 @@ use crate::messages::{self, Words};
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Bytes of a migration: 10 MiB.
 pub const MAX_MIGRATION_BYTES: usize = 10 * 1024 * 1024;
+/// Bytes of a refused body that are read to let its sender see the refusal: 32 MiB.
+const MAX_DISCARDED_BYTES: usize = 32 * 1024 * 1024;
 /// JSON may be nested this deep; the deepest the contract knows is 4.
 pub const MAX_JSON_DEPTH: usize = 32;
 
@@ -88,10 +90,29 @@ async fn read_stream(request: &mut Request, rule: BodyRule) -> Result<Vec<u8>, A
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk.map_err(broken_off)?);
         if bytes.len() > rule.max_bytes() {
+            drain(&mut stream).await;
             return Err(ApiError::too_large(rule.too_large()));
         }
     }
     Ok(bytes)
+}
+
+/// Reads an unread body and drops it: a client that is still sending when the answer comes and the
+/// connection ends would see a broken connection instead of the answer.
+pub async fn discard(request: &mut Request) {
+    if let Ok(mut stream) = request.stream() {
+        drain(&mut stream).await;
+    }
+}
+
+async fn drain(stream: &mut ByteStream) {
+    let mut left = MAX_DISCARDED_BYTES;
+    while let Some(Ok(chunk)) = stream.next().await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 /// Whether a `Content-Type` says JSON in UTF-8.

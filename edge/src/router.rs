@@ -10,7 +10,7 @@ use crate::call::{self, App, Call};
 use crate::config::Environment;
 use crate::error::ApiError;
 use crate::reply::Reply;
-use crate::request::{BodyRule, read_body};
+use crate::request::{BodyRule, discard, read_body};
 use crate::respond::{self, Outcome};
 use crate::routes::{Endpoint, dispatch};
 use crate::session::Session;
@@ -154,16 +154,19 @@ fn segments_of(pattern: &str, path: &str) -> Option<Vec<String>> {
 }
 
 /// Answers a request, whatever happens.
-pub async fn handle(request: Request, env: Env, context: Context) -> Response {
+pub async fn handle(mut request: Request, env: Env, context: Context) -> Response {
     let started_ms = call::now_ms();
     let head = call::Head::read(&request);
     crate::rescue::introduce(&head.request_id, head.lang);
-    let (route, outcome) = answer(request, &head, env, context).await;
+    let (route, outcome) = answer(&mut request, &head, env, context).await;
+    if outcome.result.is_err() {
+        discard(&mut request).await;
+    }
     respond::finish(&head, route, outcome, call::now_ms() - started_ms)
 }
 
 async fn answer(
-    request: Request,
+    request: &mut Request,
     head: &call::Head,
     env: Env,
     context: Context,
@@ -208,15 +211,15 @@ async fn answer(
 }
 
 async fn run(
-    mut request: Request,
+    request: &mut Request,
     head: &call::Head,
     app: Rc<App>,
     route: &'static Route,
     parameters: Vec<String>,
 ) -> Result<Reply, ApiError> {
     let session = identify(route.access, head, &app)?;
-    let body = read_body(&mut request, route.body).await?;
-    let call = Call::new(app, head, session, parameters, body, &request);
+    let body = read_body(request, route.body).await?;
+    let call = Call::new(app, head, session, parameters, body, request);
     if call.app.config.environment == Environment::Local {
         fault(&call);
     }

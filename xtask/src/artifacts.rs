@@ -154,12 +154,13 @@ fn worker_stamp(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<String
     )
 }
 
-const WORKER_INPUTS: [&str; 5] = [
+const WORKER_INPUTS: [&str; 6] = [
     "edge/src",
     "edge/Cargo.toml",
     "edge/Cargo.lock",
     "edge/package-lock.json",
     "edge/wrangler.toml",
+    "edge/wasm-opt.mjs",
 ];
 
 /// Compiles and bundles the Worker unless `edge/build` is that of these sources.
@@ -182,7 +183,7 @@ pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<()
                 .current_dir(checkout.path("edge"))
                 .env("WASM_BINDGEN_BIN", WASM_BINDGEN.path(checkout))
                 .env("ESBUILD_BIN", modules.join(".bin/esbuild"))
-                .env("WASM_OPT_BIN", modules.join(".bin/wasm-opt"));
+                .env("WASM_OPT_BIN", checkout.path("edge/wasm-opt.mjs"));
             step.run(toolchain.apply(&mut build))?;
             stamp::write(&file, &stamp)
         },

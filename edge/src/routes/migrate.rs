@@ -18,19 +18,32 @@ pub async fn migrate(call: &Call) -> Result<Reply, ApiError> {
     let dry_run = query.flag("dry_run");
     query.arguments()?;
     check_json(&call.body)?;
-    let arguments = json!({"payload": call.body, "dry_run": dry_run}).to_string();
     let rest = call.rest().patient(MIGRATION_DEADLINE_MS);
-    let text = rest.rpc_text("migrate_local", arguments).await?;
+    let text = rest
+        .rpc_text("migrate_local", arguments(&call.body, dry_run))
+        .await?;
     let mut answer: Value = serde_json::from_str(&text)
         .map_err(|error| ApiError::internal(format!("migrate_local answered no JSON: {error}")))?;
     for list in ["rejected", "adjusted"] {
-        for line in answer[list].as_array_mut().into_iter().flatten() {
-            if line.get("message_th").is_some() {
-                names::choose_message(line, call.lang);
-            }
+        let lines = answer.get_mut(list).and_then(Value::as_array_mut);
+        for line in lines
+            .into_iter()
+            .flatten()
+            .filter(|line| line.get("message_th").is_some())
+        {
+            names::choose_message(line, call.lang);
         }
     }
     Ok(Reply::ok(&answer))
+}
+
+/// The rpc's arguments, with the body as one text; written in one go, because it may have 10 MiB.
+fn arguments(body: &str, dry_run: bool) -> String {
+    let mut text = format!(r#"{{"dry_run":{dry_run},"payload":"#).into_bytes();
+    text.reserve(body.len() + body.len() / 4);
+    serde_json::to_writer(&mut text, body).expect("writing to memory cannot fail");
+    text.push(b'}');
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
 /// `DELETE /user/migrate-local/{batch_id}`: takes back what the batch added.
@@ -40,4 +53,16 @@ pub async fn roll_back(call: &Call) -> Result<Reply, ApiError> {
     let rest = call.rest().patient(MIGRATION_DEADLINE_MS);
     let text = rest.rpc_text("rollback_migration", arguments).await?;
     Ok(Reply::ok_text(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_is_handed_over_as_it_came() {
+        let body = r#"{"local_storage":{"notes":"\ud800 \u0000 \"ก\""}}"#;
+        let arguments: Value = serde_json::from_str(&arguments(body, true)).unwrap();
+        assert_eq!(arguments, json!({"dry_run": true, "payload": body}));
+    }
 }
