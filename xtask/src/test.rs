@@ -21,6 +21,9 @@ use crate::up;
 /// Lines of a failed suite's log that are shown; the log itself stays.
 const SHOWN_LINES: usize = 60;
 
+/// Lines shown of what TAP says about one failed test.
+const TAP_LINES: usize = 16;
+
 /// What must be there before a suite can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Needs {
@@ -183,10 +186,34 @@ fn show_failure(error: &anyhow::Error, log: &Path) {
         .downcast_ref::<Failure>()
         .map_or_else(|| error.to_string(), |failure| failure.what.clone());
     println!("  ✗ {what}");
-    for line in tail(log, SHOWN_LINES) {
+    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+    let mut lines = failed_parts(&text);
+    if lines.is_empty() {
+        lines = tail(log, SHOWN_LINES);
+    }
+    for line in lines {
         println!("    {line}");
     }
     println!("  the whole log: {}", log.display());
+}
+
+/// The failed tests in a log of TAP, each with what is said about it.
+fn failed_parts(log: &str) -> Vec<String> {
+    let mut shown = Vec::new();
+    let mut left = 0;
+    for line in log.lines() {
+        let words = line.trim_start();
+        if words.starts_with("not ok ") {
+            left = TAP_LINES;
+        } else if words.starts_with("ok ") {
+            left = 0;
+        }
+        if left > 0 && shown.len() < 5 * SHOWN_LINES {
+            shown.push(line.to_owned());
+            left -= 1;
+        }
+    }
+    shown
 }
 
 fn summary(outcomes: &[Outcome], started: Instant) -> Result<()> {
@@ -297,11 +324,11 @@ fn extension(checkout: &Checkout, step: &Step) -> Result<Tally> {
 fn database(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let environment = up::environment(checkout)?;
     let postgres = Postgres::of(checkout)?;
-    step.run(
-        postgres
-            .psql(&environment)?
-            .arg("--command=create extension if not exists pgtap with schema extensions"),
-    )?;
+    let sql = |sql: &str| -> Result<()> {
+        let mut psql = postgres.psql(&environment)?;
+        step.run(psql.args(["--command", sql]))
+    };
+    sql("create extension if not exists pgtap with schema extensions")?;
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(checkout.path("supabase/tests"))? {
         let path = entry?.path();
@@ -325,8 +352,10 @@ fn database(checkout: &Checkout, step: &Step) -> Result<Tally> {
             environment.secrets.get("DB_PASSWORD_SUPERUSER")?,
         )
         .env("PGOPTIONS", "--search_path=public,extensions");
-    step.run(&mut prove)?;
-    Ok(count_tap(&step.log_text()))
+    let result = step.run(&mut prove);
+    // Nothing of the tests stays in the database.
+    sql("drop extension if exists pgtap")?;
+    result.map(|()| count_tap(&step.log_text()))
 }
 
 /// Counts the lines of TAP, as `pg_prove --verbose` passes them on.
@@ -371,6 +400,15 @@ mod tests {
                 passed: 22,
                 failed: 3
             }
+        );
+    }
+
+    #[test]
+    fn failed_tests_are_picked_out_of_tap() {
+        let log = "ok 1 - a\n    not ok 1 - b\n      ---\n      error: why\nok 2 - c\n  ---\n";
+        assert_eq!(
+            failed_parts(log),
+            ["    not ok 1 - b", "      ---", "      error: why"]
         );
     }
 
