@@ -103,14 +103,17 @@ set work_mem = '32MB'
 as $$
 declare
   by_client boolean := private.is_client();
+  seen integer := 0;
   entry public.waste_entries;
   written record;
 begin
-  if (select count(*) from (select from new_rows limit 2) as few) < 2 then
-    select n.* into entry from new_rows as n;
-    if found then
-      perform private.count_entry(entry, by_client);
-    end if;
+  for entry in select n.* from new_rows as n limit 2 loop
+    seen := seen + 1;
+  end loop;
+  if seen = 1 then
+    perform private.count_entry(entry, by_client);
+  end if;
+  if seen < 2 then
     return null;
   end if;
 
