@@ -1,6 +1,6 @@
-//! A panic ends the wasm instance, which the runtime glue then makes anew. What would be lost is the
-//! answer of the request at hand: its promise is kept here, and the panic hook settles it with a 500
-//! in the envelope before the instance is given up.
+//! A panic ends the wasm instance, which the runtime glue then makes anew. What would be lost are the
+//! answers of the requests under way: their promises are kept here, and the panic hook settles them
+//! in the envelope before the instance is given up: 500 for the one that panicked, 503 for the others.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,10 +10,12 @@ use std::task::{Context, Poll};
 
 use carbon_domain::Lang;
 use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::{Function, Promise};
 use worker::worker_sys::web_sys;
 use worker::{Response, console_error};
 
+use crate::error::ApiError;
 use crate::observe;
 use crate::respond::after_panic;
 
@@ -46,25 +48,45 @@ impl<F: Future> Future for Tagged<F> {
     }
 }
 
+// Responses belong to the request that made them, so what reaches other requests is text, of which
+// each makes its own response; not in wasm, whose instance is gone by then.
+#[wasm_bindgen(inline_js = "
+export function whole(promise) {
+    return promise.then((answer) => {
+        if (typeof answer !== 'string') return answer;
+        const { status, headers, body } = JSON.parse(answer);
+        return new Response(body, { status, headers });
+    });
+}
+")]
+extern "C" {
+    fn whole(promise: &Promise) -> Promise;
+}
+
 /// Runs a request to its answer; the promise is settled even if the future panics.
 pub fn answer(future: impl Future<Output = Response> + 'static) -> Promise {
     install_hook();
     let number = NEXT.replace(NEXT.get().wrapping_add(1));
-    Promise::new(&mut |resolve, _reject| {
+    let promise = Promise::new(&mut |resolve, _reject| {
+        let (request_id, lang) = (String::new(), Lang::default());
         let waiting = Waiting {
             resolve,
-            request_id: String::new(),
-            lang: Lang::default(),
+            request_id,
+            lang,
         };
         WAITING.with_borrow_mut(|all| all.insert(number, waiting));
-    })
-    .tap(|| {
-        let tagged = Tagged {
-            number,
-            future: Box::pin(future),
-        };
-        worker::wasm_bindgen_futures::spawn_local(async move { settle(number, tagged.await) });
-    })
+    });
+    let tagged = Tagged {
+        number,
+        future: Box::pin(future),
+    };
+    worker::wasm_bindgen_futures::spawn_local(async move {
+        let response = tagged.await;
+        if let Some(waiting) = WAITING.with_borrow_mut(|all| all.remove(&number)) {
+            settle(&waiting, &web_sys::Response::from(response).into());
+        }
+    });
+    whole(&promise)
 }
 
 /// Tells the rescue how the running request is called, for an answer after a panic.
@@ -78,13 +100,9 @@ pub fn introduce(request_id: &str, lang: Lang) {
     });
 }
 
-fn settle(number: u32, response: Response) {
-    let waiting = WAITING.with_borrow_mut(|all| all.remove(&number));
-    if let Some(waiting) = waiting {
-        let response = JsValue::from(web_sys::Response::from(response));
-        // Resolving a promise cannot throw.
-        let _ = waiting.resolve.call1(&JsValue::UNDEFINED, &response);
-    }
+fn settle(waiting: &Waiting, answer: &JsValue) {
+    // Resolving a promise cannot throw.
+    let _ = waiting.resolve.call1(&JsValue::UNDEFINED, answer);
 }
 
 fn install_hook() {
@@ -100,28 +118,21 @@ fn install_hook() {
 }
 
 fn rescue(place: &str) {
-    let Some(number) = RUNNING.take() else { return };
+    let panicked = RUNNING.take();
     // The panic may have happened while the table was borrowed.
-    let names = WAITING.with(|all| {
-        let all = all.try_borrow().ok()?;
-        all.get(&number)
-            .map(|waiting| (waiting.request_id.clone(), waiting.lang))
+    let waiting = WAITING.with(|all| {
+        all.try_borrow_mut()
+            .map(|mut all| std::mem::take(&mut *all))
     });
-    if let Some((request_id, lang)) = names {
-        console_error!(
-            "{}",
-            observe::event_line("error", "panic", &request_id, place)
-        );
-        settle(number, after_panic(&request_id, lang));
+    console_error!("{}", observe::event_line("error", "panic", "", place));
+    for (other, waiting) in waiting.unwrap_or_default() {
+        let error = if panicked == Some(other) {
+            ApiError::internal("")
+        } else {
+            // Its instance is gone, so that its own answer will never come.
+            ApiError::unavailable("")
+        };
+        let answer = after_panic(&error, &waiting.request_id, waiting.lang);
+        settle(&waiting, &JsValue::from_str(&answer));
     }
 }
-
-/// Does something after a value was made.
-trait Tap: Sized {
-    fn tap(self, then: impl FnOnce()) -> Self {
-        then();
-        self
-    }
-}
-
-impl Tap for Promise {}

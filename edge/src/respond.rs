@@ -1,6 +1,7 @@
 //! The last step of every request: an outcome becomes HTTP, with the headers that every answer has,
 //! and one line in the log.
 
+use serde_json::{Map, Value, json};
 use worker::{Headers, Response, ResponseBuilder, console_log};
 
 use crate::call::Head;
@@ -129,26 +130,55 @@ fn preflight_headers(headers: &Headers, allow: &str) -> worker::Result<()> {
 }
 
 /// What every answer has: nothing here is a page, and nothing may be guessed to be one.
-fn base_headers(request_id: &str) -> worker::Result<Headers> {
-    let headers = Headers::new();
-    headers.set("content-type", "application/json; charset=utf-8")?;
-    headers.set("x-request-id", request_id)?;
-    headers.set("x-content-type-options", "nosniff")?;
-    headers.set("referrer-policy", "no-referrer")?;
-    headers.set(
+const BASE_HEADERS: [(&str, &str); 5] = [
+    ("content-type", "application/json; charset=utf-8"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    (
         "content-security-policy",
         "default-src 'none'; frame-ancestors 'none'",
-    )?;
-    headers.set(
+    ),
+    (
         "strict-transport-security",
         "max-age=63072000; includeSubDomains",
-    )?;
+    ),
+];
+
+fn base_headers(request_id: &str) -> worker::Result<Headers> {
+    let headers = Headers::new();
+    for (name, value) in BASE_HEADERS {
+        headers.set(name, value)?;
+    }
+    headers.set("x-request-id", request_id)?;
     Ok(headers)
 }
 
-/// The answer to a request whose handler panicked.
-pub fn after_panic(request_id: &str, lang: carbon_domain::Lang) -> Response {
-    let body = ApiError::internal("").envelope(lang, request_id);
-    let headers = base_headers(request_id).unwrap_or_else(|_| Headers::new());
-    respond(500, headers, body)
+/// The answer to a request whose instance panicked, as the JSON text `{status, headers, body}`.
+pub fn after_panic(error: &ApiError, request_id: &str, lang: carbon_domain::Lang) -> String {
+    let mut headers: Map<String, Value> = BASE_HEADERS
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect();
+    headers.insert("cache-control".to_owned(), json!(Caching::NoStore.header()));
+    headers.insert("x-request-id".to_owned(), json!(request_id));
+    if let Some(secs) = error.retry_after_secs {
+        headers.insert("retry-after".to_owned(), json!(secs.to_string()));
+    }
+    let body = error.envelope(lang, request_id);
+    json!({"status": error.code.status(), "headers": headers, "body": body}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_after_a_panic_is_in_the_envelope() {
+        let text = after_panic(&ApiError::unavailable("x"), "r", carbon_domain::Lang::En);
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer["status"], 503);
+        assert_eq!(answer["headers"]["retry-after"], "5");
+        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body["error"]["code"], "SERVICE_UNAVAILABLE");
+    }
 }
