@@ -184,6 +184,16 @@ describe('identity', () => {
     assert.notEqual(other.id, answer.id)
   })
 
+  test('a batch that names a migrated entry twice is told that entry twice', async () => {
+    const someone = await signInAnonymously()
+    const old = appEntry(at(1), { id: 'legacy-3' })
+    await migrate(someone, rawDump({ wasteEntries: [old] }))
+    const [{ id }] = await live(someone)
+    const same = { category_id: old.categoryId, disposal_method: old.disposal, weight_kg: old.weight, logged_at: old.timestamp, offline_id: 'legacy-3' }
+    const { entries } = ok(await someone.api('POST', '/waste/entries/batch', { body: { entries: [same, { ...same, weight_kg: 0.8 }] } }))
+    assert.deepEqual(entries.map(one => [one.status, one.id, one.carbon_credits]), [['duplicate', id, 8], ['duplicate', id, 8]])
+  })
+
   test('a dump entry whose id was sent by the API as offline_id with the same other four is that entry', async () => {
     const someone = await signInAnonymously()
     const old = appEntry(at(1), { id: 'legacy-2' })

@@ -75,6 +75,8 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub struct Diary {
     pub live: BTreeMap<String, Entry>,
+    /// The ids of all entries there ever were.
+    pub ever: BTreeSet<String>,
     /// offline_id → (entry id, the batch it came with).
     pub offline: BTreeMap<String, (String, Option<String>)>,
     /// identity → the batch it came with.
@@ -91,6 +93,7 @@ impl Default for Diary {
     fn default() -> Self {
         Self {
             live: BTreeMap::new(),
+            ever: BTreeSet::new(),
             offline: BTreeMap::new(),
             identities: BTreeMap::new(),
             batches: Vec::new(),
@@ -141,8 +144,11 @@ impl Diary {
             self.offline
                 .insert(offline_id.clone(), (id.to_owned(), entry.batch.clone()));
         }
-        let previous = self.live.insert(id.to_owned(), entry);
-        assert!(previous.is_none(), "the id {id} was given twice");
+        assert!(
+            self.ever.insert(id.to_owned()),
+            "the id {id} was given twice"
+        );
+        self.live.insert(id.to_owned(), entry);
         self.changes += 1;
     }
 

@@ -93,8 +93,13 @@ pub enum Operation {
 /// What became of one sent entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    Created { id: String },
-    Duplicate,
+    Created {
+        id: String,
+    },
+    /// With the id of the entry it is, if the way tells it.
+    Duplicate {
+        id: Option<String>,
+    },
     Refused,
 }
 

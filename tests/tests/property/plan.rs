@@ -223,6 +223,10 @@ impl Planner {
                     .choose(&mut self.rng)
                     .cloned()
                     .unwrap_or_else(|| self.fresh()),
+                3 => Sent {
+                    offline_id: entries.last().and_then(|last| last.offline_id.clone()),
+                    ..self.fresh()
+                },
                 _ => self.fresh(),
             };
             entries.push(entry);

@@ -100,11 +100,27 @@ fn settle_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcom
 
 fn settle_entries(diary: &mut Diary, sent: &[Sent], fates: &[Fate]) {
     assert_eq!(sent.len(), fates.len(), "an answer for each entry");
+    // In one call an offline_id is one entry, whatever stands beside it.
+    let mut named = BTreeSet::new();
     for (entry, fate) in sent.iter().zip(fates) {
-        let known = diary.knows(entry.offline_id.as_deref(), &entry.four);
+        let repeated = entry
+            .offline_id
+            .as_ref()
+            .is_some_and(|id| named.contains(id));
+        let known = repeated || diary.knows(entry.offline_id.as_deref(), &entry.four);
+        if !entry.bad {
+            named.extend(entry.offline_id.clone());
+        }
         match fate {
             Fate::Refused => assert!(entry.bad, "{entry:?} was refused"),
-            Fate::Duplicate => assert!(known, "{entry:?} is new and was called a duplicate"),
+            Fate::Duplicate { id } => {
+                assert!(known, "{entry:?} is new and was called a duplicate");
+                let exists = id.as_ref().is_none_or(|id| diary.ever.contains(id));
+                assert!(
+                    exists,
+                    "{entry:?} is a duplicate of {id:?}, which never was"
+                );
+            }
             Fate::Created { id } => {
                 assert!(!known && !entry.bad, "{entry:?} was created again");
                 let live = Entry {
@@ -239,10 +255,10 @@ fn expected_of(diary: &Diary, dump: &Dump) -> (Vec<Identity>, i64) {
         let repeated = seen.contains(&identity)
             || (dump.normalised && old.id.as_ref().is_some_and(|id| seen_ids.contains(id)));
         if !repeated && !diary.knows_old(&identity, dump.normalised) {
-            seen.insert(identity.clone());
-            seen_ids.extend(old.id.clone());
-            fresh.push(identity);
+            fresh.push(identity.clone());
         }
+        seen.insert(identity);
+        seen_ids.extend(old.id.clone());
     }
     (fresh, rejected)
 }

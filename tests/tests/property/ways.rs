@@ -69,7 +69,9 @@ async fn create(person: &Person, way: Way, entry: &Sent) -> Outcome {
     );
     if answer.body["duplicate"] == json!(true) {
         return Outcome::Entries {
-            fates: vec![Fate::Duplicate],
+            fates: vec![Fate::Duplicate {
+                id: Some(text(&answer.body["id"])),
+            }],
             revision: None,
         };
     }
@@ -111,7 +113,9 @@ async fn batch(person: &Person, way: Way, entries: &[Sent]) -> Outcome {
         Some("created") => Fate::Created {
             id: text(&line["id"]),
         },
-        Some("duplicate") => Fate::Duplicate,
+        Some("duplicate") => Fate::Duplicate {
+            id: Some(text(&line["id"])),
+        },
         _ => Fate::Refused,
     });
     Outcome::Entries {
@@ -136,7 +140,7 @@ async fn insert_rows(person: &Person, way: Way, entries: &[Sent]) -> Outcome {
             .into_iter()
             .map(|id| Fate::Created { id })
             .collect(),
-        409 => vec![Fate::Duplicate; entries.len()],
+        409 => vec![Fate::Duplicate { id: None }; entries.len()],
         _ => panic!("{rows}: {answer:?}"),
     };
     Outcome::Entries {
