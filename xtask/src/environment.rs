@@ -94,8 +94,8 @@ impl Secrets {
     }
 
     fn complete(&mut self) -> Result<()> {
-        self.make("JWT_SECRET", || Ok(URL_SAFE_NO_PAD.encode(random()?)))?;
-        self.make("EDGE_SECRET", || Ok(URL_SAFE_NO_PAD.encode(random()?)))?;
+        self.make("JWT_SECRET", local_secret)?;
+        self.make("EDGE_SECRET", local_secret)?;
         self.make("METRICS_TOKEN", || Ok(URL_SAFE_NO_PAD.encode(random()?)))?;
         self.make("HOOK_SECRET", || {
             Ok(format!("v1,whsec_{}", STANDARD.encode(random()?)))
@@ -141,6 +141,11 @@ fn random() -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("no randomness: {error}"))?;
     Ok(bytes)
+}
+
+/// A secret of this machine; by its beginning a production setting knows and refuses it.
+fn local_secret() -> Result<String> {
+    Ok(format!("local-{}", URL_SAFE_NO_PAD.encode(random()?)))
 }
 
 /// The long-lived HS256 token that stands for a database role, as Supabase's API keys do.

@@ -123,6 +123,15 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
             "GOTRUE_HOOK_SEND_SMS_SECRETS",
             secrets.get("HOOK_SECRET")?.to_owned(),
         ),
+        // Nobody here has a password: the database rejects each one that is tried.
+        (
+            "GOTRUE_HOOK_PASSWORD_VERIFICATION_ATTEMPT_ENABLED",
+            "true".to_owned(),
+        ),
+        (
+            "GOTRUE_HOOK_PASSWORD_VERIFICATION_ATTEMPT_URI",
+            "pg-functions://postgres/private/reject_password".to_owned(),
+        ),
         ("GOTRUE_SESSIONS_INACTIVITY_TIMEOUT", "168h".to_owned()),
         (
             "GOTRUE_SECURITY_REFRESH_TOKEN_ROTATION_ENABLED",

@@ -21,6 +21,9 @@ use crate::up;
 /// Lines of a failed suite's log that are shown; the log itself stays.
 const SHOWN_LINES: usize = 60;
 
+/// Signs of such a line that are shown.
+const SHOWN_COLUMNS: usize = 400;
+
 /// Lines shown of what TAP says about one failed test.
 const TAP_LINES: usize = 16;
 
@@ -192,7 +195,10 @@ fn show_failure(error: &anyhow::Error, log: &Path) {
         lines = tail(log, SHOWN_LINES);
     }
     for line in lines {
-        println!("    {line}");
+        println!(
+            "    {}",
+            line.chars().take(SHOWN_COLUMNS).collect::<String>()
+        );
     }
     println!("  the whole log: {}", log.display());
 }
