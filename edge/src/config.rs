@@ -7,6 +7,9 @@ use crate::webhook;
 /// Secrets shorter than this (bytes) are refused everywhere.
 const MIN_SECRET_BYTES: usize = 32;
 
+/// Secrets that were made for a developer's machine begin with this.
+const LOCAL_SECRET: &str = "local-";
+
 /// Where the Worker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
@@ -68,14 +71,14 @@ impl Config {
         };
         let environment = reader.environment();
         let supabase_url = reader.url("SUPABASE_URL", environment);
-        let jwt_secret = reader.secret("JWT_SECRET");
+        let jwt_secret = reader.secret("JWT_SECRET", environment);
         let issuer = reader.optional("JWT_ISSUER");
         let config = Self {
             environment,
             jwt_issuer: issuer.unwrap_or_else(|| format!("{supabase_url}/auth/v1")),
             otp_keys: OtpKeys::new(&jwt_secret),
             anon_key: reader.required("ANON_KEY"),
-            edge_secret: reader.secret("EDGE_SECRET"),
+            edge_secret: reader.secret("EDGE_SECRET", environment),
             hook_keys: reader.hook_keys(),
             sms: reader.sms(environment),
             origins: reader.origins(environment),
@@ -113,8 +116,11 @@ impl Reader<'_> {
         })
     }
 
-    fn secret(&mut self, name: &str) -> String {
+    fn secret(&mut self, name: &str, environment: Environment) -> String {
         let secret = self.required(name);
+        if environment == Environment::Production && secret.starts_with(LOCAL_SECRET) {
+            self.problem(name, "was made for local use");
+        }
         if !secret.is_empty() && secret.len() < MIN_SECRET_BYTES {
             self.problem(name, "is too short for a secret (32 bytes at least)");
         }
@@ -258,8 +264,14 @@ mod tests {
     fn production_refuses_a_laptop_s_settings_naming_each() {
         let mut settings = local();
         settings.insert("ENVIRONMENT", "production".to_owned());
+        settings.insert("JWT_SECRET", format!("local-{}", "j".repeat(32)));
         let problems = read(&settings).err().unwrap();
-        for name in ["SUPABASE_URL", "SMS_PROVIDER", "ALLOWED_ORIGINS"] {
+        for name in [
+            "SUPABASE_URL",
+            "SMS_PROVIDER",
+            "ALLOWED_ORIGINS",
+            "JWT_SECRET",
+        ] {
             assert!(problems.contains(name), "{name}: {problems}");
         }
     }
