@@ -207,17 +207,21 @@ begin
              p.offline_id, p.category_id, p.disposal_method, (p.weight_kg * 1000)::integer, p.logged_at) end as identity
     from carbon.parse_entries(entries, now()) as p
   ), known as materialized (
-    -- The entry each line is: one that exists, the first line of this batch with its offline_id, or itself.
-    select s.*, coalesce(by_id.entry_id, by_identity.entry_id) as known_id,
-           coalesce(by_id.logged_at, by_identity.logged_at) as known_at,
+    -- The entry each line is: one that exists, what the first line of this batch with its offline_id is, or itself.
+    select s.*,
+           coalesce(by_id.entry_id, by_identity.entry_id,
+                    first_value(by_identity.entry_id) over same_offline_id) as known_id,
+           coalesce(by_id.logged_at, by_identity.logged_at,
+                    first_value(by_identity.logged_at) over same_offline_id) as known_at,
            case when s.offline_id is null then s.new_id
-                else first_value(s.new_id) over (partition by s.offline_id order by s.ordinal) end as first_id
+                else first_value(s.new_id) over same_offline_id end as first_id
     from stated as s
     left join private.entry_keys as by_id
       on by_id.user_id = writer.user_id and by_id.offline_id = s.offline_id
     left join private.entry_keys as by_identity
       on by_identity.user_id = writer.user_id and by_identity.identity = s.identity
     where s.errors is null
+    window same_offline_id as (partition by s.offline_id order by s.ordinal)
   ), created as (
     insert into public.waste_entries as e
       (id, user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
