@@ -1,7 +1,7 @@
 -- Moving an old diary in and out: nothing lost, nothing twice, nothing else touched.
 begin;
 \ir helpers.psql
-select plan(35);
+select plan(36);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 
 create function tests.old_entry(id text, weight text default '1.5', more text default '') returns text language sql
@@ -56,6 +56,10 @@ select is(public.create_waste_entry(tests.entry(1.5, jsonb_build_object('offline
   'an entry sent with a migrated id and the same other four is that entry') from numbers;
 select is(public.create_waste_entry(tests.entry(1.6, jsonb_build_object('offline_id', '1', 'logged_at', old -> 'timestamp'))) ->> 'duplicate', 'false',
   'with another weight it is not') from numbers;
+select is(a #>> '{entries,1,id}', a #>> '{entries,0,id}', 'in a batch the second line with that id is what the first one is')
+from numbers, lateral (select public.create_waste_entries(jsonb_build_array(
+  tests.entry(0.3, jsonb_build_object('offline_id', '3', 'logged_at', tests.old_entry('3')::jsonb -> 'timestamp')),
+  tests.entry(9, '{"offline_id": "3"}'))) as a) as b;
 select public.create_waste_entry(tests.entry(4, '{"offline_id": "7", "logged_at": "2024-02-01T00:00:00Z"}')) \g /dev/null
 select is(public.migrate_local('{"local_storage": {"wasteEntries": "[{\"id\":\"7\",\"categoryId\":\"food_waste\",\"disposal\":\"composted\",\"weight\":4,\"timestamp\":\"2024-02-01T00:00:00Z\"}]"}}')
   ->> 'duplicate_entries', '1', 'and the other way round');
