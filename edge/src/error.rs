@@ -347,7 +347,9 @@ impl ApiError {
         let code = code_of_sqlstate(sqlstate, status);
         let token = DomainError::from_token(text("details"));
         let mut error = match token {
-            Some(DomainError::UnknownUser | DomainError::NotSignedIn) => Self::auth_invalid(),
+            // The token is genuine, but its user is gone.
+            Some(DomainError::UnknownUser) => Self::auth_invalid(),
+            Some(DomainError::NotSignedIn) => Self::auth_required(),
             Some(token) => Self::from_token(token, code),
             None if code == Code::ServiceUnavailable => Self::unavailable(""),
             None => Self::plain(code),

@@ -23,8 +23,6 @@ pub async fn profile(call: &Call) -> Result<Reply, ApiError> {
 /// strangers see what the public may.
 pub async fn leaderboard(call: &Call) -> Result<Reply, ApiError> {
     let mut query = call.query();
-    query.set("board_type", "global");
-    query.set("timeframe", "weekly");
     let boards = ["global", "province", "friends"];
     query.one_of("type", "board_type", DomainError::BoardTypeInvalid, &boards);
     let timeframes = ["daily", "weekly", "monthly", "all_time"];
