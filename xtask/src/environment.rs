@@ -20,6 +20,9 @@ use crate::stamp;
 /// Lifetime of the two key tokens of a checkout: ten years, in seconds.
 const KEY_LIFETIME_SECS: u64 = 10 * 365 * 24 * 3600;
 
+/// What secrets made here begin with: a production setting refuses them by it.
+const LOCAL: &str = "local-";
+
 /// The loopback ports of one checkout; each can be set by the variable of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -305,6 +308,7 @@ mod tests {
         let claims = secrets.get("ANON_KEY")?.split('.').nth(1).unwrap_or("");
         let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
         assert_eq!(claims["role"], "anon");
+        assert!(secrets.get("JWT_SECRET")?.starts_with("local-"));
         assert!(secrets.get("HOOK_SECRET")?.starts_with("v1,whsec_"));
         Ok(())
     }
