@@ -78,7 +78,7 @@ pub fn ensure(checkout: &Checkout) -> Result<WasmToolchain> {
     let logs = checkout.local.join("logs/setup");
     let added = step(
         &logs,
-        "Rust for wasm32 by rustup, if it can be had",
+        "asking rustup for Rust's wasm32 target",
         None,
         "",
         |step| {
@@ -90,6 +90,7 @@ pub fn ensure(checkout: &Checkout) -> Result<WasmToolchain> {
     if added && here.has_target() {
         return Ok(here);
     }
+    println!("      rustup cannot fetch it here");
     step(
         &logs,
         "Rust for wasm32 from Debian's packages",
