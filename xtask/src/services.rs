@@ -157,6 +157,12 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
             migrations,
         } => {
             service.program = program.clone();
+            // The real server asks for TLS unless told otherwise; over loopback there is none.
+            for (name, value) in &mut service.env {
+                if name == "GOTRUE_DB_DATABASE_URL" {
+                    value.push_str("?sslmode=disable");
+                }
+            }
             service.env.extend(pairs([(
                 "GOTRUE_DB_MIGRATIONS_PATH",
                 migrations.display().to_string(),
