@@ -91,6 +91,9 @@ returns table (category_id text, disposal_method text, weight_kg numeric, logged
                location_lng numeric, notes text, place text, image_id uuid, device_id text, offline_id text, legacy_id text)
 language plpgsql stable
 set search_path = ''
+-- Most people have few entries, and so the planner thinks of everybody: for a diary of 10,000 that
+-- is known already it would compare each entry with each key. Hashed, it is one pass of either.
+set enable_nestloop = off
 as $$
 begin
   return query
