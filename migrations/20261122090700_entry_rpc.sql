@@ -184,6 +184,27 @@ $$;
 comment on function public.create_waste_entry(jsonb) is
   'Creates one entry of the caller. Input: entry-in. Answer: entry-out with duplicate, achievements_unlocked, challenges_completed, level_up, streak. A known offline_id answers the first entry with duplicate true; with deleted true and no figures when it was deleted since. Errors: 22023 with the field''s token, 23503 carbon.unknown_user, PT429.';
 
+create function private.known_entries(owner uuid, offline_ids text[], identities uuid[])
+returns table (ordinal bigint, entry_id uuid, logged_at timestamptz)
+language plpgsql stable
+set search_path = ''
+-- As in private.new_migrated_entries: one pass over the lines and the keys, also for somebody with
+-- far more entries than most.
+set enable_nestloop = off
+as $$
+begin
+  return query
+  select l.place, coalesce(by_id.entry_id, by_identity.entry_id), coalesce(by_id.logged_at, by_identity.logged_at)
+  from unnest(offline_ids, identities) with ordinality as l (offline_id, identity, place)
+  left join private.entry_keys as by_id
+    on by_id.user_id = owner and by_id.offline_id = l.offline_id
+  left join private.entry_keys as by_identity
+    on by_identity.user_id = owner and by_identity.identity = l.identity;
+end;
+$$;
+comment on function private.known_entries(uuid, text[], uuid[]) is
+  'For each line, numbered from 1, the entry of this person that it is: by offline_id, else by identity; nulls for a new one.';
+
 create function private.create_waste_entries(entries jsonb)
 returns jsonb
 language plpgsql security definer
@@ -209,17 +230,15 @@ begin
   ), known as materialized (
     -- The entry each line is: one that exists, what the first line of this batch with its offline_id is, or itself.
     select s.*,
-           coalesce(by_id.entry_id, by_identity.entry_id,
-                    first_value(by_identity.entry_id) over same_offline_id) as known_id,
-           coalesce(by_id.logged_at, by_identity.logged_at,
-                    first_value(by_identity.logged_at) over same_offline_id) as known_at,
+           coalesce(k.entry_id, first_value(k.entry_id) over same_offline_id) as known_id,
+           coalesce(k.logged_at, first_value(k.logged_at) over same_offline_id) as known_at,
            case when s.offline_id is null then s.new_id
                 else first_value(s.new_id) over same_offline_id end as first_id
     from stated as s
-    left join private.entry_keys as by_id
-      on by_id.user_id = writer.user_id and by_id.offline_id = s.offline_id
-    left join private.entry_keys as by_identity
-      on by_identity.user_id = writer.user_id and by_identity.identity = s.identity
+    left join private.known_entries(
+      writer.user_id,
+      array(select o.offline_id from stated as o order by o.ordinal),
+      array(select i.identity from stated as i order by i.ordinal)) as k on k.ordinal = s.ordinal
     where s.errors is null
     window same_offline_id as (partition by s.offline_id order by s.ordinal)
   ), created as (
