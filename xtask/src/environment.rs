@@ -20,9 +20,6 @@ use crate::stamp;
 /// Lifetime of the two key tokens of a checkout: ten years, in seconds.
 const KEY_LIFETIME_SECS: u64 = 10 * 365 * 24 * 3600;
 
-/// What secrets made here begin with: a production setting refuses them by it.
-const LOCAL: &str = "local-";
-
 /// The loopback ports of one checkout; each can be set by the variable of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -99,7 +96,7 @@ impl Secrets {
     fn complete(&mut self) -> Result<()> {
         self.make("JWT_SECRET", local_secret)?;
         self.make("EDGE_SECRET", local_secret)?;
-        self.make("METRICS_TOKEN", || Ok(URL_SAFE_NO_PAD.encode(random()?)))?;
+        self.make("METRICS_TOKEN", local_secret)?;
         self.make("HOOK_SECRET", || {
             Ok(format!("v1,whsec_{}", STANDARD.encode(random()?)))
         })?;
