@@ -59,7 +59,10 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  user_id := private.caller_id();
+  user_id := auth.uid();
+  if user_id is null then
+    perform private.raise_error('carbon.not_signed_in', '42501');
+  end if;
   select coalesce(p.time_zone, 'Asia/Bangkok'), pr.province, t.revision, t.credits
   into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.credits
   from public.user_totals as t
@@ -129,7 +132,7 @@ begin
     perform private.raise_entry_error(stated.errors);
   end if;
 
-  select w.* into writer from private.lock_writer() as w;
+  writer := private.lock_writer();
 
   if stated.offline_id is not null then
     fingerprint := carbon.entry_identity(stated.offline_id, stated.category_id, stated.disposal_method,
@@ -220,7 +223,7 @@ begin
   elsif jsonb_array_length(entries) > 500 then
     perform private.raise_error('carbon.batch_too_large', '22023');
   end if;
-  select w.* into writer from private.lock_writer() as w;
+  writer := private.lock_writer();
 
   with stated as materialized (
     select p.*, gen_random_uuid() as new_id,
@@ -374,7 +377,7 @@ begin
   if jsonb_typeof(changes) is distinct from 'object' then
     perform private.raise_error('carbon.not_an_object', '22023');
   end if;
-  select w.* into writer from private.lock_writer() as w;
+  writer := private.lock_writer();
   key := private.own_entry_key(writer.user_id, wanted_entry);
   select e.* into before from public.waste_entries as e
   where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;
@@ -426,7 +429,7 @@ declare
   writer record;
   key private.entry_keys;
 begin
-  select w.* into writer from private.lock_writer() as w;
+  writer := private.lock_writer();
   key := private.own_entry_key(writer.user_id, wanted_entry);
   delete from public.waste_entries as e
   where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;

@@ -180,7 +180,7 @@ begin
   elsif jsonb_array_length(parsed -> 'entries') > 20000 then
     perform private.raise_error('carbon.migration_too_many_entries', 'PT429');
   end if;
-  select w.* into writer from private.lock_writer() as w;
+  writer := private.lock_writer();
   preferences := private.unset_preferences(writer.user_id, coalesce(nullif(parsed -> 'preferences', 'null'), '{}'));
   completes_onboarding := coalesce((parsed ->> 'onboarding_completed')::boolean, false)
     and not exists (select from public.profiles as p where p.id = writer.user_id and p.onboarding_completed);
@@ -240,7 +240,7 @@ declare
   removed bigint;
   credits_removed bigint;
 begin
-  select w.* into writer from private.lock_writer() as w;
+  writer := private.lock_writer();
   update private.migration_batches as b set rolled_back_at = now()
   where b.id = wanted_batch and b.user_id = writer.user_id and b.rolled_back_at is null
     and b.created_at > now() - interval '30 days'
