@@ -151,15 +151,19 @@ fn local_secret() -> Result<String> {
 /// The long-lived HS256 token that stands for a database role, as Supabase's API keys do.
 fn key_token(role: &str, secret: &str) -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let header = json!({"alg": "HS256", "typ": "JWT"}).to_string();
     let claims = json!({
         "role": role, "iss": "supabase", "iat": now, "exp": now + KEY_LIFETIME_SECS,
-    })
-    .to_string();
+    });
+    sign_token(&claims, secret)
+}
+
+/// An HS256 token of these claims, as Auth would issue it.
+pub fn sign_token(claims: &serde_json::Value, secret: &str) -> Result<String> {
+    let header = json!({"alg": "HS256", "typ": "JWT"}).to_string();
     let signed = format!(
         "{}.{}",
         URL_SAFE_NO_PAD.encode(header),
-        URL_SAFE_NO_PAD.encode(claims)
+        URL_SAFE_NO_PAD.encode(claims.to_string())
     );
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
         .map_err(|error| anyhow!("JWT_SECRET: {error}"))?;

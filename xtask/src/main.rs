@@ -1,6 +1,7 @@
 //! The developer's commands: `cargo xtask help`.
 
 mod artifacts;
+mod bench;
 mod check;
 mod checkout;
 mod coverage;
@@ -32,6 +33,9 @@ cargo xtask COMMAND
   status              what runs, where, and whether it answers
   logs [NAME] [-f]    the end of the logs (of one service), -f to go on
   test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
+  bench               speeds as ratios, for docs/benchmarks.md; about 4 min
+  bench --large [USERS ENTRIES]
+                      the same with 1,000,000 users of 100 entries in place of 100,000 of 10
   check               format, lints, SQL lint, licences, advisories
   db migrate|status   apply migrations, or list them   [--url postgres://…]
   db reset            build the local database anew
@@ -67,6 +71,11 @@ fn run(words: &[&str]) -> Result<()> {
         ["logs", name, "-f"] => up::logs(&checkout, Some(name), true),
         ["db", action] => up::db(&checkout, action, None),
         ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
+        ["bench"] => bench::run(&checkout, bench::Size::DEFAULT),
+        ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE),
+        ["bench", "--large", people, entries] => {
+            bench::run(&checkout, bench::Size::parse(people, entries)?)
+        }
         ["check"] => {
             up::prepare_server(&checkout)?;
             let tally = check::run(&checkout)?;

@@ -79,6 +79,16 @@ impl Postgres {
         })
     }
 
+    /// A second cluster beside the checkout's own, of the same server and with the same settings.
+    pub fn scratch(checkout: &Checkout, name: &str) -> Result<Self> {
+        let own = Self::of(checkout)?;
+        Ok(Self {
+            data: own.data.with_file_name(format!("pg-{name}")),
+            notes: own.notes.with_file_name(format!("pg-notes-{name}")),
+            ..own
+        })
+    }
+
     /// A program of the relocated server.
     pub fn bin(&self, name: &str) -> PathBuf {
         self.server.join("lib/postgresql/15/bin").join(name)

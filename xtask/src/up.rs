@@ -129,6 +129,15 @@ pub fn prepare_server(checkout: &Checkout) -> Result<()> {
     relocate_server(checkout)
 }
 
+/// All that the database's part of the system is built from, without starting anything.
+pub fn prepare_database(checkout: &Checkout) -> Result<()> {
+    let _lock = lock(checkout)?;
+    tools::require_basics()?;
+    let _shared = lock_cache(checkout)?;
+    tools::ensure_packages(checkout)?;
+    build_for_database(checkout)
+}
+
 fn relocate_server(checkout: &Checkout) -> Result<()> {
     tools::CARGO_PGRX.ensure(checkout)?;
     let postgres = Postgres::of(checkout)?;
@@ -199,7 +208,7 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     Ok(any)
 }
 
-fn ensure(checkout: &Checkout, service: &Service) -> Result<bool> {
+pub fn ensure(checkout: &Checkout, service: &Service) -> Result<bool> {
     let started = Instant::now();
     let outcome = service.ensure(checkout)?;
     if outcome == Outcome::Started {
@@ -233,7 +242,11 @@ fn refuse_other_auth(postgres: &Postgres, kind: &AuthKind) -> Result<()> {
 }
 
 /// Roles, schemas and extensions, when their file or the extension changed.
-fn bootstrap(checkout: &Checkout, environment: &Environment, postgres: &Postgres) -> Result<()> {
+pub fn bootstrap(
+    checkout: &Checkout,
+    environment: &Environment,
+    postgres: &Postgres,
+) -> Result<()> {
     let file = checkout.path("supabase/bootstrap.sql");
     let extension = artifacts::extension_sql(postgres)?;
     let stamp = crate::stamp::inputs(std::slice::from_ref(&file), &[&extension])?;
@@ -276,7 +289,7 @@ fn bootstrap(checkout: &Checkout, environment: &Environment, postgres: &Postgres
     crate::stamp::write(&note, &stamp)
 }
 
-fn migrate(checkout: &Checkout, environment: &Environment) -> Result<()> {
+pub fn migrate(checkout: &Checkout, environment: &Environment) -> Result<()> {
     let folder = checkout.path("migrations");
     let url = environment.db_url("postgres")?;
     let waiting = migrations::count_pending(&folder, &url)?;
@@ -296,8 +309,8 @@ fn migrate(checkout: &Checkout, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-fn stop_one(checkout: &Checkout, name: &str) -> Result<bool> {
-    let signal = if name == "postgres" {
+pub fn stop_one(checkout: &Checkout, name: &str) -> Result<bool> {
+    let signal = if name.ends_with("postgres") {
         Signal::INT
     } else {
         Signal::TERM

@@ -1,0 +1,1 @@
+select public.list_waste_entries();

@@ -1,0 +1,1 @@
+select * from public.waste_entries order by logged_at desc, id desc limit 20;

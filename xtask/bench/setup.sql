@@ -1,0 +1,77 @@
+-- What the measurements need beside the product's own tables: a bare table of the same columns, and
+-- people with diaries. Run by the superuser in a scratch database.
+create schema bench;
+grant usage on schema bench to authenticated;
+
+-- The same columns and the same primary key; nothing generated, no partition, trigger or policy.
+create table public.bare_entries (like public.waste_entries);
+alter table public.bare_entries add primary key (user_id, logged_at, id);
+grant select, insert on public.bare_entries to authenticated;
+
+-- One row per person, as Auth shows them, and through the product's trigger their profile.
+create procedure bench.add_people(people integer)
+language plpgsql
+as $$
+begin
+  for start_at in 1..people by 10000 loop
+    insert into auth.users (id, aud, role, phone, phone_confirmed_at, created_at, updated_at)
+    select md5(n::text)::uuid, 'authenticated', 'authenticated', '668' || lpad(n::text, 8, '0'), now(), now(), now()
+    from generate_series(start_at, least(start_at + 9999, people)) as n;
+    commit;
+  end loop;
+end;
+$$;
+
+-- The entries of each person are spread evenly over the last year, through the product's triggers.
+create procedure bench.add_diaries(people integer, entries integer)
+language plpgsql
+as $$
+begin
+  for start_at in 1..people by 2000 loop
+    insert into public.waste_entries
+      (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, device_id)
+    select md5(n::text)::uuid, 'food_waste', 'composted', 0.01 * (1 + (n + k) % 500),
+           now() - k * interval '365 days' / entries, 'Asia/Bangkok', 'TH-10', 'bench'
+    from generate_series(start_at, least(start_at + 1999, people)) as n,
+         generate_series(1, entries) as k;
+    commit;
+  end loop;
+end;
+$$;
+
+-- 300 entries of one person over 150 days, the newest of them so long ago.
+create procedure bench.add_diary(person uuid, newest interval)
+language sql
+as $$
+  insert into auth.users (id, aud, role, is_anonymous, created_at, updated_at)
+  values (person, 'authenticated', 'authenticated', true, now(), now());
+  insert into public.waste_entries
+    (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, notes, device_id)
+  select person, 'food_waste', 'composted', 0.5,
+         now() - newest - k * interval '12 hours', 'Asia/Bangkok', 'TH-10', 'a note', 'bench'
+  from generate_series(1, 300) as k;
+$$;
+
+-- The rows of the bulk inserts, figures included, so that both sides only read them: parts of 2,000
+-- people with 100 entries each.
+create procedure bench.make_bulk_rows(parts integer, people integer)
+language sql
+as $$
+  create unlogged table bench.bulk_rows as
+  select part, e.*
+  from generate_series(1, parts) as part,
+       lateral (
+         select md5((((part - 1) * 2000 + n) % people + 1)::text)::uuid as user_id,
+                'food_waste' as category_id, 'composted' as disposal_method, 0.5 as weight_kg,
+                now() - k * interval '11 hours' as logged_at, 'Asia/Bangkok' as time_zone, 'TH-10' as province,
+                'bench' as device_id, gen_random_uuid()::text as offline_id, carbon.current_factor_set() as factor_set,
+                now() as created_at, now() as updated_at
+         from generate_series(1, 2000) as n, generate_series(1, 100) as k) as e;
+$$;
+
+-- The diary of one person in the bare table too.
+create procedure bench.copy_diary(person uuid)
+language sql
+as $$
+  insert into public.bare_entries select e.* from public.waste_entries as e where e.user_id = person;
+$$;

@@ -1,0 +1,402 @@
+//! `bench`: what the rules cost, side by side with what does without them, in one run.
+//!
+//! Everything is a ratio of two series measured in turns (every other round in the opposite
+//! order), so that a busy machine slows both. The cluster is durable: fsync and synchronous_commit
+//! stay on, as in the checkout's own.
+
+mod measure;
+mod report;
+mod scratch;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::checkout::Checkout;
+use crate::process::{command, text};
+use crate::progress::seconds;
+use crate::up;
+use measure::{Reader, Run, statement_ms};
+use report::{Figure, Target, median, table};
+use scratch::{LARGE, SMALL, Scratch};
+
+/// Rounds of every comparison.
+const ROUNDS: usize = 5;
+
+/// People of the smaller database, with as many entries each as the larger one's.
+const FEW_PEOPLE: u32 = 10_000;
+
+/// Someone who logs twice a day, and someone who stopped five years ago.
+const ACTIVE: &str = "a0000000-0000-4000-8000-000000000001";
+const DORMANT: &str = "a0000000-0000-4000-8000-000000000002";
+
+/// Connections to PostgREST: more than the machine has cores, less than the pool has.
+const READERS: usize = 8;
+
+/// How much the larger database holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    people: u32,
+    entries: u32,
+}
+
+impl Size {
+    pub const DEFAULT: Self = Self {
+        people: 100_000,
+        entries: 10,
+    };
+    pub const LARGE: Self = Self {
+        people: 1_000_000,
+        entries: 100,
+    };
+
+    /// From two words: people, entries of each.
+    pub fn parse(people: &str, entries: &str) -> Result<Self> {
+        let size = Self {
+            people: people.parse().context("how many people")?,
+            entries: entries.parse().context("how many entries of each")?,
+        };
+        if size.people < FEW_PEOPLE || size.entries == 0 {
+            bail!("--large wants at least {FEW_PEOPLE} people and one entry of each");
+        }
+        Ok(size)
+    }
+}
+
+/// Measures everything and prints the table.
+pub fn run(checkout: &Checkout, size: Size) -> Result<()> {
+    let started = Instant::now();
+    up::prepare_database(checkout)?;
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let scratch = Scratch::start(checkout)?;
+    let result = measure_all(&scratch, size);
+    scratch.remove()?;
+    let figures = result?;
+    println!(
+        "\n{}\n\n{}",
+        circumstances(checkout, size, &load, started)?,
+        table(&figures)
+    );
+    let missed = figures
+        .iter()
+        .filter(|figure| figure.is_met() == Some(false))
+        .count();
+    println!("\n{missed} of {} figures missed", figures.len());
+    Ok(())
+}
+
+/// What a reader of the table must know: command, commit, machine, and how busy it was.
+fn circumstances(checkout: &Checkout, size: Size, load: &str, started: Instant) -> Result<String> {
+    let commit = text(
+        command("git")
+            .args(["describe", "--always", "--dirty"])
+            .current_dir(&checkout.root),
+    )?;
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .and_then(|line| line.split(": ").nth(1))
+        .unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism()?;
+    let option = if size == Size::DEFAULT {
+        String::new()
+    } else {
+        format!(" --large {} {}", size.people, size.entries)
+    };
+    Ok(format!(
+        "`cargo xtask bench{option}` at {commit}, PostgreSQL 15, {cores} cores ({cpu}), load before it {}, \
+         {ROUNDS} rounds, {} in all",
+        load.split(' ').next().unwrap_or("unknown"),
+        seconds(started.elapsed())
+    ))
+}
+
+fn measure_all(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
+    fill(scratch, size)?;
+    let mut figures = creates(scratch)?;
+    figures.extend(scale(scratch, size)?);
+    figures.extend(lists(scratch)?);
+    figures.extend(rest(scratch)?);
+    figures.extend(bulk(scratch)?);
+    Ok(figures)
+}
+
+/// Both databases at the same time, one on each core.
+fn fill(scratch: &Scratch, size: Size) -> Result<()> {
+    std::thread::scope(|scope| {
+        let few = scope.spawn(|| fill_one(scratch, SMALL, FEW_PEOPLE, size.entries));
+        fill_one(scratch, LARGE, size.people, size.entries)?;
+        few.join()
+            .unwrap_or_else(|_| Err(anyhow!("filling the smaller database panicked")))
+    })?;
+    scratch.sql(SMALL, "checkpoint").map(drop)
+}
+
+fn fill_one(scratch: &Scratch, database: &str, people: u32, entries: u32) -> Result<()> {
+    let name = format!("{people} people with {entries} entries each");
+    scratch.step(&name, |_| {
+        let mut calls = vec![
+            format!("call bench.add_people({people})"),
+            format!("call bench.add_diaries({people}, {entries})"),
+        ];
+        if database == SMALL {
+            let parts = ROUNDS + 1;
+            calls.extend([
+                format!("call bench.add_diary('{ACTIVE}', '1 hour')"),
+                format!("call bench.add_diary('{DORMANT}', '5 years')"),
+                format!("call bench.copy_diary('{ACTIVE}')"),
+                format!("call bench.make_bulk_rows({parts}, {FEW_PEOPLE})"),
+            ]);
+        }
+        calls.push("vacuum analyze".to_owned());
+        for call in calls {
+            scratch.sql(database, &call)?;
+        }
+        Ok(())
+    })?;
+    let size = scratch.sql(
+        database,
+        "select pg_size_pretty(pg_database_size(current_database()))",
+    )?;
+    println!("      {people} people: {size}");
+    Ok(())
+}
+
+/// One series a variant, in turns; every other round begins at the other end. A first round that
+/// fills caches and plans is thrown away.
+fn in_turns<const N: usize>(
+    measure: impl Fn(usize, usize) -> Result<f64>,
+) -> Result<[Vec<f64>; N]> {
+    let mut series: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for round in 0..=ROUNDS {
+        for place in 0..N {
+            let variant = if round % 2 == 0 { place } else { N - 1 - place };
+            let value = measure(variant, round)?;
+            if round > 0 {
+                series[variant].push(value);
+            }
+        }
+    }
+    Ok(series)
+}
+
+fn create<'a>(database: &'a str, script: &'a str, people: u32, round: usize) -> Run<'a> {
+    Run {
+        database,
+        script,
+        connections: 2,
+        seconds: if round == 0 { 1 } else { 3 },
+        people,
+        person: None,
+        protocol: "prepared",
+    }
+}
+
+fn creates(scratch: &Scratch) -> Result<Vec<Figure>> {
+    const SCRIPTS: [&str; 3] = ["create_bare.sql", "create_rpc.sql", "create_insert.sql"];
+    let [bare, rpc, insert] = scratch.step("single creates", |_| {
+        in_turns(|variant, round| {
+            create(SMALL, SCRIPTS[variant], FEW_PEOPLE, round).per_second(scratch)
+        })
+    })?;
+    let against_bare = |name: &str, series: &[f64]| {
+        Figure::ratio(
+            name,
+            Target::AtLeast(0.75),
+            series,
+            &bare,
+            format!("{:.0}/s, bare {:.0}/s", median(series), median(&bare)),
+        )
+    };
+    Ok(vec![
+        against_bare(
+            "single create by rpc, all rules on / bare insert of the same row",
+            &rpc,
+        ),
+        against_bare(
+            "single create by INSERT under RLS, all rules on / bare",
+            &insert,
+        ),
+    ])
+}
+
+fn scale(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
+    let databases = [(SMALL, FEW_PEOPLE), (LARGE, size.people)];
+    let [few, many] = scratch.step("creates among few and many people", |_| {
+        in_turns(|variant, round| {
+            let (database, people) = databases[variant];
+            create(database, "create_rpc.sql", people, round).per_second(scratch)
+        })
+    })?;
+    let name = format!(
+        "time of a create by rpc with {} people of {} entries / with {FEW_PEOPLE}",
+        size.people, size.entries
+    );
+    let seen = format!("{:.0}/s and {:.0}/s", median(&many), median(&few));
+    Ok(vec![Figure::ratio(
+        &name,
+        Target::AtMost(1.2),
+        &few,
+        &many,
+        seen,
+    )])
+}
+
+/// What the server takes for a list, parsing and planning included: by the simple protocol, minus
+/// what it takes for `select 1`.
+fn lists(scratch: &Scratch) -> Result<Vec<Figure>> {
+    const VARIANTS: [(&str, &str); 4] = [
+        ("nothing.sql", ACTIVE),
+        ("list_rpc.sql", ACTIVE),
+        ("list_rpc.sql", DORMANT),
+        ("list_select.sql", ACTIVE),
+    ];
+    let [nothing, active, dormant, select] = scratch.step("lists", |_| {
+        in_turns(|variant, _| {
+            let (script, person) = VARIANTS[variant];
+            let run = Run {
+                database: SMALL,
+                script,
+                connections: 1,
+                seconds: 1,
+                people: FEW_PEOPLE,
+                person: Some(person),
+                protocol: "simple",
+            };
+            Ok(1000.0 / run.per_second(scratch)?)
+        })
+    })?;
+    let months = scratch.sql(
+        SMALL,
+        "select count(*) from pg_inherits where inhparent = 'public.waste_entries'::regclass",
+    )?;
+    let figure = |name: &str, target: Target, times: &[f64]| Figure {
+        name: name.to_owned(),
+        target,
+        unit: " ms",
+        samples: times
+            .iter()
+            .zip(&nothing)
+            .map(|(time, nothing)| time - nothing)
+            .collect(),
+        seen: format!("{months} partitions"),
+    };
+    Ok(vec![
+        figure(
+            "the 20 newest entries by rpc, someone active",
+            Target::AtMost(1.0),
+            &active,
+        ),
+        figure(
+            "the same, the newest 5 years old",
+            Target::AtMost(5.0),
+            &dormant,
+        ),
+        figure(
+            "the same by an unbounded SELECT under RLS, someone active",
+            Target::Shown,
+            &select,
+        ),
+    ])
+}
+
+fn rest(scratch: &Scratch) -> Result<Vec<Figure>> {
+    let server = scratch.rest()?;
+    up::ensure(scratch.checkout, &server)?;
+    let reader = Reader::new(&scratch.environment, ACTIVE)?;
+    let newest = scratch.sql(
+        SMALL,
+        &format!(
+            "select id || ' ' || to_char(logged_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') \
+             from public.bare_entries where user_id = '{ACTIVE}' order by logged_at desc limit 1"
+        ),
+    )?;
+    let (id, at) = newest.split_once(' ').context("an id and a time")?;
+    let paths = [
+        format!("/bare_entries?user_id=eq.{ACTIVE}&logged_at=eq.{at}&id=eq.{id}"),
+        format!("/rpc/get_waste_entry?entry_id={id}"),
+        format!("/bare_entries?user_id=eq.{ACTIVE}&order=logged_at.desc,id.desc&limit=20"),
+        "/rpc/list_waste_entries".to_owned(),
+    ];
+    let [bare, get, bare_list, list] = scratch.step("reads through PostgREST", |_| {
+        in_turns(|variant, round| {
+            let time = Duration::from_millis(if round == 0 { 500 } else { 1500 });
+            reader.per_second(&paths[variant], READERS, time)
+        })
+    })?;
+    server.stop(scratch.checkout)?;
+    let figure = |name: &str, rpc: &[f64], bare: &[f64]| {
+        let seen = format!("{:.0}/s, bare {:.0}/s", median(rpc), median(bare));
+        Figure::ratio(name, Target::AtLeast(0.8), rpc, bare, seen)
+    };
+    Ok(vec![
+        figure(
+            "rpc get_waste_entry / bare select of the row by its key, through PostgREST",
+            &get,
+            &bare,
+        ),
+        figure(
+            "rpc list_waste_entries / bare select of 20 rows by an index, through PostgREST",
+            &list,
+            &bare_list,
+        ),
+    ])
+}
+
+fn bulk(scratch: &Scratch) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (with_offline_id, name, target) in [
+        (
+            "false",
+            "bulk insert of 200,000 rows over 2,000 people / bare",
+            Target::AtLeast(0.6),
+        ),
+        (
+            "true",
+            "the same with an offline_id in every row",
+            Target::Shown,
+        ),
+    ] {
+        let [bare, entries] = scratch.step(name, |_| {
+            in_turns(|variant, round| {
+                let script = ["bulk_bare.sql", "bulk_entries.sql"][variant];
+                let part = format!("part={}", round + 1);
+                let set = [part.as_str(), &format!("with_offline_id={with_offline_id}")];
+                statement_ms(scratch, SMALL, script, &set)
+            })
+        })?;
+        let seen = format!("{:.0} ms, bare {:.0} ms", median(&entries), median(&bare));
+        figures.push(Figure::ratio(name, target, &bare, &entries, seen));
+    }
+    Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_is_measured_once_a_round_in_alternating_order() -> Result<()> {
+        let order = std::cell::RefCell::new(Vec::new());
+        let [one, two] = in_turns(|variant, round| {
+            order.borrow_mut().push(variant);
+            Ok(if variant == 0 {
+                1.0
+            } else {
+                f64::from(u32::try_from(round)?)
+            })
+        })?;
+        assert_eq!((one.len(), two.len()), (ROUNDS, ROUNDS));
+        assert_eq!(order.borrow()[..4], [0, 1, 1, 0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_large_database_is_not_smaller_than_the_small_one() {
+        assert!(Size::parse("9999", "10").is_err());
+        assert!(Size::parse("200000", "0").is_err());
+        assert!(Size::parse("200000", "20").is_ok());
+    }
+}

@@ -1,0 +1,136 @@
+//! A cluster of its own for measuring, with the checkout's settings; nothing of it stays.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::checkout::Checkout;
+use crate::environment::{Environment, Ports, Secrets};
+use crate::postgres::{Postgres, psql};
+use crate::process::text;
+use crate::progress::{Step, step};
+use crate::services::{self, AuthKind};
+use crate::supervisor::Service;
+use crate::up;
+
+/// The database that bootstrap and migrations make; the smaller one of the comparisons.
+pub const SMALL: &str = "postgres";
+
+/// A copy of it with more people.
+pub const LARGE: &str = "large";
+
+/// The scratch cluster and how to reach it.
+pub struct Scratch<'a> {
+    pub checkout: &'a Checkout,
+    pub environment: Environment,
+    pub postgres: Postgres,
+}
+
+impl<'a> Scratch<'a> {
+    /// Makes and starts the cluster, as `up` makes the checkout's own, on free ports.
+    pub fn start(checkout: &'a Checkout) -> Result<Self> {
+        let mut ports = Ports::choose(None)?;
+        for port in [&mut ports.db, &mut ports.auth, &mut ports.rest] {
+            *port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+                .local_addr()?
+                .port();
+        }
+        let scratch = Self {
+            checkout,
+            environment: Environment {
+                ports,
+                secrets: Secrets::load_or_make(checkout)?,
+            },
+            postgres: Postgres::scratch(checkout, "bench")?,
+        };
+        scratch.stop_what_was_left()?;
+        scratch.make().inspect_err(|_| {
+            // The first failure is the one to tell of.
+            let _ = scratch.remove();
+        })?;
+        Ok(scratch)
+    }
+
+    fn make(&self) -> Result<()> {
+        self.step("scratch cluster", |step| {
+            self.postgres.initdb(&self.environment, step)
+        })?;
+        up::ensure(self.checkout, &self.server(true)?)?;
+        up::bootstrap(self.checkout, &self.environment, &self.postgres)?;
+        let mut auth = services::auth(self.checkout, &self.environment, &AuthKind::Embedded)?;
+        auth.name = "bench-auth";
+        // It makes its tables and is not needed again.
+        up::ensure(self.checkout, &auth)?;
+        auth.stop(self.checkout)?;
+        up::migrate(self.checkout, &self.environment)?;
+        // Without the scheduler: no job runs into a measurement, and a database that nobody is
+        // connected to can be copied.
+        up::ensure(self.checkout, &self.server(false)?)?;
+        self.file(SMALL, "setup.sql")?;
+        self.sql(SMALL, &format!("create database {LARGE} template {SMALL}"))?;
+        Ok(())
+    }
+
+    fn server(&self, with_scheduler: bool) -> Result<Service> {
+        let mut server = self.postgres.service(&self.environment)?;
+        server.name = "bench-postgres";
+        if !with_scheduler {
+            server
+                .args
+                .extend(["-c".to_owned(), "shared_preload_libraries=".to_owned()]);
+        }
+        Ok(server)
+    }
+
+    /// PostgREST on the smaller database.
+    pub fn rest(&self) -> Result<Service> {
+        let mut rest = services::postgrest(self.checkout, &self.environment)?;
+        rest.name = "bench-postgrest";
+        Ok(rest)
+    }
+
+    /// Stops the cluster and deletes it.
+    pub fn remove(&self) -> Result<()> {
+        self.stop_what_was_left()?;
+        self.postgres.delete_cluster()
+    }
+
+    fn stop_what_was_left(&self) -> Result<()> {
+        for name in ["bench-postgrest", "bench-auth", "bench-postgres"] {
+            up::stop_one(self.checkout, name)?;
+        }
+        Ok(())
+    }
+
+    /// One line of progress with a log of its own.
+    pub fn step<T>(&self, name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
+        step(
+            &self.checkout.local.join("logs/bench"),
+            name,
+            None,
+            "`cargo xtask bench` begins anew each time; the log is named above",
+            work,
+        )
+    }
+
+    /// psql as the superuser, answers without decoration.
+    pub fn psql(&self, database: &str) -> Result<Command> {
+        let url = self.environment.db_url("supabase_admin")?;
+        let url = url.trim_end_matches(SMALL);
+        let mut psql = psql(&format!("{url}{database}"));
+        psql.args(["--tuples-only", "--no-align"]);
+        Ok(psql)
+    }
+
+    /// Runs one statement and returns what it answers.
+    pub fn sql(&self, database: &str, statement: &str) -> Result<String> {
+        text(self.psql(database)?.arg("--command").arg(statement))
+    }
+
+    /// Runs a file of xtask/bench.
+    pub fn file(&self, database: &str, name: &str) -> Result<String> {
+        let file = self.checkout.path("xtask/bench").join(name);
+        text(self.psql(database)?.arg("--file").arg(file))
+    }
+}
