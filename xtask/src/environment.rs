@@ -145,7 +145,7 @@ fn random() -> Result<[u8; 32]> {
 
 /// A secret of this machine; by its beginning a production setting knows and refuses it.
 fn local_secret() -> Result<String> {
-    Ok(format!("local-{}", URL_SAFE_NO_PAD.encode(random()?)))
+    Ok(format!("{LOCAL}{}", URL_SAFE_NO_PAD.encode(random()?)))
 }
 
 /// The long-lived HS256 token that stands for a database role, as Supabase's API keys do.
