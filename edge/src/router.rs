@@ -95,6 +95,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/health", Anyone, Empty, Endpoint::Health),
     route("GET", "/health/live", Anyone, Empty, Endpoint::Health),
     route("GET", "/health/ready", Anyone, Empty, Endpoint::Ready),
+    route("GET", "/openapi.json", Anyone, Empty, Endpoint::Description),
 ];
 
 /// What the table says about a method and a path.
@@ -328,7 +329,13 @@ mod tests {
             .map(|r| r.pattern)
             .collect();
         for pattern in open {
-            let public = ["/auth/", "/hooks/", "/health", "/waste/categories"];
+            let public = [
+                "/auth/",
+                "/hooks/",
+                "/health",
+                "/waste/categories",
+                "/openapi.json",
+            ];
             let board = pattern.ends_with("/leaderboard");
             assert!(
                 board || public.iter().any(|p| pattern.starts_with(p)),

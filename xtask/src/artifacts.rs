@@ -154,8 +154,10 @@ fn worker_stamp(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<String
     )
 }
 
-const WORKER_INPUTS: [&str; 6] = [
+const WORKER_INPUTS: [&str; 8] = [
     "edge/src",
+    "edge/build.rs",
+    "edge/openapi.yaml",
     "edge/Cargo.toml",
     "edge/Cargo.lock",
     "edge/package-lock.json",

@@ -1,6 +1,7 @@
 //! The handlers: parse, call, reply. One module an area of the contract.
 
 mod auth;
+mod description;
 mod fields;
 mod gamification;
 mod health;
@@ -48,6 +49,7 @@ pub enum Endpoint {
     FeatureOfLater,
     Health,
     Ready,
+    Description,
 }
 
 /// Calls the handler of an endpoint.
@@ -83,6 +85,7 @@ pub async fn dispatch(endpoint: Endpoint, call: &Call) -> Result<Reply, ApiError
         Endpoint::FeatureOfLater => Err(ApiError::feature_unavailable()),
         Endpoint::Health => Ok(health::live()),
         Endpoint::Ready => health::ready(call).await,
+        Endpoint::Description => Ok(description::openapi()),
     }
 }
 
