@@ -69,7 +69,8 @@ impl Head {
         let header = |name: &str| request.headers().get(name).ok().flatten();
         Self {
             request_id: random::<16>().map_or_else(|_| "unknown".to_owned(), |bytes| hex(&bytes)),
-            method: request.method().to_string(),
+            // As it was sent: the crate's own type takes methods it does not know for GET.
+            method: request.inner().method(),
             path: request.path(),
             lang: language(header("accept-language").as_deref()),
             origin: header("origin"),
