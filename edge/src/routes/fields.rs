@@ -25,6 +25,17 @@ pub struct DeviceInfo {
     pub app_version: Option<String>,
 }
 
+/// A whole number, also written `3.0`.
+pub fn whole(value: &Value) -> Option<i64> {
+    let text = value.as_number()?.as_str();
+    let (digits, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if decimals.bytes().all(|byte| byte == b'0') {
+        digits.parse().ok()
+    } else {
+        None
+    }
+}
+
 impl<'a> Fields<'a> {
     /// The fields of a body.
     pub fn of(object: &'a Map<String, Value>) -> Self {
@@ -85,10 +96,7 @@ impl<'a> Fields<'a> {
         range: std::ops::RangeInclusive<i64>,
         error: DomainError,
     ) -> Option<i64> {
-        let number = self
-            .value(name)?
-            .as_i64()
-            .filter(|number| range.contains(number));
+        let number = whole(self.value(name)?).filter(|number| range.contains(number));
         if number.is_none() {
             self.refuse(name, error);
         }
@@ -222,6 +230,7 @@ mod tests {
             (json!(501), false),
             (json!(-1), false),
             (json!(1.5), false),
+            (json!(2.0), true),
             (json!("1"), false),
         ] {
             let body = json!({ "n": value });

@@ -8,6 +8,7 @@ use carbon_domain::{DomainError, FieldError, Lang};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Number, Value, json};
 
+use super::fields::whole;
 use super::names;
 use crate::call::Call;
 use crate::error::{ApiError, FieldProblem};
@@ -97,7 +98,11 @@ pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
         Some(Value::Array(entries)) if entries.len() > MAX_BATCH_ENTRIES => {
             return Err(ApiError::domain(DomainError::BatchTooLarge));
         }
-        Some(Value::Array(entries)) if !entries.is_empty() => entries,
+        Some(Value::Array(entries)) if !entries.is_empty() => {
+            let now = call.now();
+            let entries = entries.into_iter().map(|entry| storable(entry, now));
+            entries.collect::<Vec<_>>()
+        }
         _ => return Err(ApiError::domain(DomainError::EntriesRequired)),
     };
     let arguments = json!({ "entries": entries });
@@ -109,6 +114,66 @@ pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
         }
     }
     Ok(Reply::ok(&answer))
+}
+
+/// An entry of a batch in its normal form. One that is not valid stays so, for the database to name in
+/// its line, but without what would make PostgreSQL refuse the whole batch: U+0000 and endless numbers.
+fn storable(entry: Value, now: DateTime<Utc>) -> Value {
+    if let Ok(entry) = EntryIn::parse(&entry, now) {
+        return entry.to_json();
+    }
+    let Value::Object(members) = entry else {
+        return Value::Null;
+    };
+    let kept = members.into_iter().filter_map(|(name, value)| {
+        let value = match value {
+            // Zero is out of range as well.
+            Value::Number(number) if is_endless(&number) => json!(0),
+            Value::Number(_) | Value::Bool(_) | Value::Null => value,
+            Value::String(text) if text.contains('\0') => json!(false),
+            Value::String(_) => value,
+            Value::Object(point) => plain_members(point),
+            Value::Array(_) => json!(false),
+        };
+        ENTRY_FIELDS
+            .contains(&name.as_str())
+            .then_some((name, value))
+    });
+    Value::Object(kept.collect())
+}
+
+/// What an entry may hold; everything else is ignored anyway.
+const ENTRY_FIELDS: [&str; 10] = [
+    "category_id",
+    "disposal_method",
+    "weight_kg",
+    "logged_at",
+    "location",
+    "notes",
+    "place",
+    "image_id",
+    "device_id",
+    "offline_id",
+];
+
+/// A location with nothing but its two numbers; out of range stays out of range.
+fn plain_members(point: Map<String, Value>) -> Value {
+    let numbers = point.into_iter().filter_map(|(name, value)| match value {
+        Value::Number(number) if is_endless(&number) => Some((name, json!(999))),
+        Value::Number(_) => Some((name, value)),
+        _ => None,
+    });
+    let wanted = numbers.filter(|(name, _)| name == "latitude" || name == "longitude");
+    Value::Object(wanted.collect())
+}
+
+/// Whether a number is written in more than any sensible one needs, such as `1e999999`.
+fn is_endless(number: &Number) -> bool {
+    let text = number.as_str();
+    text.len() > 40
+        || text
+            .split_once(['e', 'E'])
+            .is_some_and(|(_, exponent)| exponent.trim_start_matches(['+', '-', '0']).len() > 2)
 }
 
 /// `GET /waste/entries`: newest first, by page or by cursor.
@@ -193,8 +258,10 @@ pub async fn update(call: &Call) -> Result<Reply, ApiError> {
     let mut changes = call.object()?;
     let expected_revision = match changes.remove("expected_revision") {
         None | Some(Value::Null) => Value::Null,
-        Some(number) if number.as_i64().is_some_and(|revision| revision >= 1) => number,
-        Some(_) => return Err(ApiError::domain(DomainError::ExpectedRevisionInvalid)),
+        Some(number) => match whole(&number) {
+            Some(revision) if revision >= 1 => json!(revision),
+            _ => return Err(ApiError::domain(DomainError::ExpectedRevisionInvalid)),
+        },
     };
     let arguments = json!({
         "entry_id": entry_id,
@@ -235,6 +302,32 @@ pub async fn delete(call: &Call) -> Result<Reply, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_in_one_entry_of_a_batch_can_cost_the_others() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let read = |text: &str| storable(serde_json::from_str(text).unwrap(), now);
+        let good = r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1"#;
+        let plain = read(&format!("{good}}}"));
+        let odd = read(&format!(r#"{good},"x\u0000":"\u0000","y":1e999999}}"#));
+        assert_eq!(odd, plain);
+        for (given, field, left) in [
+            (r#""notes":"a\u0000""#, "notes", json!(false)),
+            (r#""weight_kg":1e999999"#, "weight_kg", json!(0)),
+            (r#""place":[1e999999]"#, "place", json!(false)),
+            (
+                r#""location":{"latitude":1e999999,"longitude":1,"z":"\u0000"}"#,
+                "location",
+                json!({"latitude": 999, "longitude": 1}),
+            ),
+        ] {
+            let stored = read(&format!(r#"{good},{given},"z\u0000":1}}"#));
+            assert_eq!(stored[field], left);
+            assert!(EntryIn::parse(&stored, now).is_err());
+            assert!(!stored.to_string().contains("u0000"));
+        }
+        assert_eq!(read(r#""\u0000""#), Value::Null);
+    }
 
     #[test]
     fn categories_have_the_contract_s_fields_with_exact_figures() {
