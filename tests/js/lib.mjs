@@ -15,6 +15,7 @@ export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 /** The addresses and keys that `cargo xtask up` wrote; the process environment overrides each by its name. */
 function loadEnv() {
   const file = path.join(ROOT, '.local/env')
+  /** @type {Record<string, string>} */
   const env = {}
   if (fs.existsSync(file)) {
     for (const line of fs.readFileSync(file, 'utf8').split('\n')) {

@@ -1,0 +1,66 @@
+// The typed client that an app developer would use: its types come from edge/openapi.yaml when the tests run.
+// @ts-check
+import { test } from 'node:test'
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createApiClient } from './client.mjs'
+
+const folder = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..')
+
+/** @param {string} program @param {string[]} args */
+function run(program, args) {
+  try {
+    return execFileSync(process.execPath, [path.join(folder, 'node_modules', program), ...args], { cwd: folder, encoding: 'utf8' })
+  } catch (error) {
+    const { stdout, stderr } = /** @type {{stdout: string, stderr: string}} */ (error)
+    return assert.fail(`${program}: ${stdout}${stderr}`)
+  }
+}
+
+test('types are made from the description, and this file and the client keep to them', { timeout: 120_000 }, () => {
+  run('openapi-typescript/bin/cli.js', ['../edge/openapi.yaml', '--output', '.types/api.d.ts'])
+  run('typescript/bin/tsc', ['--project', 'tsconfig.json'])
+})
+
+test('somebody signs in anonymously, logs, lists and deletes through the typed client', async () => {
+  const { env } = await import('./lib.mjs')
+  const apiUrl = env.API_URL ?? assert.fail('API_URL is known')
+  const stranger = createApiClient(apiUrl)
+  const device_info = { device_id: 'typed-client', platform: /** @type {const} */ ('web') }
+  const session = await stranger.POST('/auth/anonymous', { body: { device_info } })
+  assert.ok(session.data, JSON.stringify(session.error))
+  assert.equal(session.data.data.user.is_anonymous, true)
+
+  const client = createApiClient(apiUrl, { token: session.data.data.access_token, language: 'en' })
+  const created = await client.POST('/waste/entries', {
+    body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1.5 },
+  })
+  assert.equal(created.response.status, 201)
+  assert.ok(created.data && 'carbon_credits' in created.data.data, JSON.stringify(created.error))
+  const entry = created.data.data
+  assert.equal(entry.category_name, 'Food Waste')
+  assert.equal(entry.carbon_credits, 33)
+
+  const listed = await client.GET('/waste/entries', { params: { query: { page: 1, limit: 5 } } })
+  assert.deepEqual(listed.data?.data.entries.map(({ id }) => id), [entry.id])
+  assert.equal(listed.data?.meta.total, 1)
+
+  const where = { params: { path: { id: entry.id } } }
+  const deleted = await client.DELETE('/waste/entries/{id}', where)
+  assert.equal(deleted.data?.data.deleted, true)
+  const again = await client.DELETE('/waste/entries/{id}', where)
+  assert.equal(again.response.status, 404)
+  assert.equal(again.error?.error.code, 'NOT_FOUND')
+})
+
+test('the types know which method belongs to which category', async () => {
+  const { env } = await import('./lib.mjs')
+  const stranger = createApiClient(env.API_URL ?? '')
+  const refused = await stranger.POST('/waste/entries', {
+    // @ts-expect-error plastic bags cannot be composted
+    body: { category_id: 'plastic_bags', disposal_method: 'composted', weight_kg: 1 },
+  })
+  assert.equal(refused.error?.error.code, 'AUTH_REQUIRED')
+})
