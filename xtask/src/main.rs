@@ -7,6 +7,7 @@ mod checkout;
 mod coverage;
 mod environment;
 mod migrations;
+mod openapi;
 mod postgres;
 mod process;
 mod progress;

@@ -11,6 +11,7 @@ use crate::artifacts::{path_with_tools, pgrx_home};
 use crate::check::{self, Tally};
 use crate::checkout::Checkout;
 use crate::coverage::{self, MIN_LINES_PERCENT};
+use crate::openapi;
 use crate::postgres::Postgres;
 use crate::process::command;
 use crate::progress::{Failure, Step, seconds, step, tail};
@@ -45,7 +46,7 @@ struct Suite {
     run: fn(&Checkout, &Step) -> Result<Tally>,
 }
 
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 10] = [
     Suite {
         name: "check",
         about: "format, lints, SQL, licences",
@@ -93,6 +94,12 @@ const SUITES: [Suite; 9] = [
         about: "end to end with the clients people use",
         needs: Needs::System,
         run: journey,
+    },
+    Suite {
+        name: "openapi",
+        about: "the API's description against the running Worker",
+        needs: Needs::System,
+        run: openapi::run,
     },
     Suite {
         name: "property",
@@ -166,10 +173,10 @@ fn run_suites(checkout: &Checkout, suites: &[&Suite]) -> Result<Vec<Outcome>> {
         });
         if let Err(error) = result {
             let text = fs::read_to_string(&log).unwrap_or_default();
-            tally = if suite.name == "database" {
-                count_tap(&text)
-            } else {
-                count(&text)
+            tally = match suite.name {
+                "database" => count_tap(&text),
+                "openapi" => openapi::count(&text),
+                _ => count(&text),
             };
             // A suite that failed before or beside its tests counts as one failure.
             tally.failed = tally.failed.max(1);

@@ -1,0 +1,30 @@
+"""Values for formats whose validity schemathesis cannot know: they depend on the clock or on tables elsewhere."""
+
+from datetime import datetime, timedelta, timezone
+
+import schemathesis
+from hypothesis import strategies as st
+
+NOW = datetime.now(timezone.utc)
+ZONES = ["Asia/Bangkok", "Asia/Tokyo", "Europe/London", "America/New_York", "Pacific/Auckland", "UTC"]
+
+
+def instants():
+    """Times that an entry may have: at most 7 years old and not in the future."""
+    seconds = st.integers(min_value=0, max_value=6 * 365 * 86_400)
+    return seconds.map(lambda age: (NOW - timedelta(seconds=age)).isoformat())
+
+
+def mobile_numbers():
+    """Thai mobile numbers of 08 and 09 in three writings."""
+    digits = st.from_regex(r"[89][0-9]{8}", fullmatch=True)
+    return st.one_of(
+        digits.map(lambda number: f"0{number}"),
+        digits.map(lambda number: f"+66{number}"),
+        digits.map(lambda number: f"0{number[:2]}-{number[2:5]}-{number[5:]}"),
+    )
+
+
+schemathesis.openapi.format("date-time", instants())
+schemathesis.openapi.format("thai-mobile-number", mobile_numbers())
+schemathesis.openapi.format("iana-time-zone", st.sampled_from(ZONES))

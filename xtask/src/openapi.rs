@@ -1,0 +1,140 @@
+//! The suite `openapi`: schemathesis calls everything the API's description names, as a person and as a stranger.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::check::Tally;
+use crate::checkout::Checkout;
+use crate::environment::Environment;
+use crate::process::{command, succeeds, text};
+use crate::progress::Step;
+use crate::{stamp, tools, up};
+
+/// A run takes about a minute; one that hangs is ended.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Examples, the person's run, the stranger's run; counts the operations tested and what was found.
+pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let python = environment_of_python(checkout, step)?;
+    let api = Environment::http(up::environment(checkout)?.ports.api);
+    let description = format!("{api}/api/v1/openapi.json");
+    let folder = checkout.path("tests/openapi");
+    // Where schemathesis keeps what it wants to try again.
+    let work = checkout.local.join("openapi");
+    fs::create_dir_all(&work)?;
+
+    let mut examples = command(python.join("bin/python"));
+    examples.arg(folder.join("examples.py")).arg(&description);
+    step.run(&mut examples)?;
+
+    let schemathesis = || {
+        let mut call = command(python.join("bin/schemathesis"));
+        call.args(["--no-color", "--config-file"])
+            .arg(folder.join("schemathesis.toml"))
+            .args(["run", &description])
+            .env("PYTHONPATH", &folder)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(&work);
+        call
+    };
+    let token = anonymous_token(&api)?;
+    let mut as_person = schemathesis();
+    as_person.args(["--header", &format!("Authorization: Bearer {token}")]);
+    step.run_within(&mut as_person, LIMIT)?;
+
+    // Without a token there is little to find in the depth of an operation.
+    let mut as_stranger = schemathesis();
+    as_stranger.args([
+        "--phases=examples,fuzzing",
+        "--max-examples=2",
+        "--exclude-tag=auth",
+    ]);
+    step.run_within(&mut as_stranger, LIMIT)?;
+    Ok(count(&step.log_text()))
+}
+
+/// A virtual environment with the pinned packages, made once a user and set of pins.
+fn environment_of_python(checkout: &Checkout, step: &Step) -> Result<PathBuf> {
+    let pins = checkout.path("tests/openapi/requirements.txt");
+    let version = text(command("python3").arg("--version"))
+        .context("Python 3.10 or later is needed: `apt-get install python3`")?;
+    let stamp = stamp::inputs(std::slice::from_ref(&pins), &[&version])?;
+    let home = checkout.cache.join("schemathesis");
+    let note = home.join(".installed");
+    if stamp::matches(&note, &stamp) {
+        return Ok(home);
+    }
+    if home.exists() {
+        fs::remove_dir_all(&home)?;
+    }
+    // Debian keeps the part of Python that fills such an environment in a package of its own.
+    if !succeeds(command("python3").args(["-c", "import ensurepip, venv"])) {
+        tools::ensure_apt(checkout, &["python3-venv"], "Python's virtual environments")?;
+    }
+    step.run(command("python3").args(["-m", "venv"]).arg(&home))?;
+    step.run(&mut install(&home, &pins))?;
+    stamp::write(&note, &stamp)?;
+    Ok(home)
+}
+
+fn install(home: &Path, pins: &Path) -> Command {
+    let mut pip = command(home.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input"])
+        .args(["--disable-pip-version-check", "--requirement"])
+        .arg(pins);
+    pip
+}
+
+fn anonymous_token(api: &str) -> Result<String> {
+    let mut answer = ureq::post(format!("{api}/api/v1/auth/anonymous"))
+        .send_empty()
+        .context("signing in anonymously")?;
+    let body = answer.body_mut().read_to_string()?;
+    let answer: serde_json::Value = serde_json::from_str(&body)?;
+    match answer["data"]["access_token"].as_str() {
+        Some(token) => Ok(token.to_owned()),
+        None => bail!("no token in the answer to an anonymous sign-in"),
+    }
+}
+
+/// Operations tested and failures found, from the summaries of all runs and the line about examples.
+pub fn count(log: &str) -> Tally {
+    let mut tally = Tally::default();
+    for line in log.lines().map(str::trim) {
+        if let Some(tested) = line.strip_prefix("Tested: ") {
+            tally.passed += tested.parse().unwrap_or(0);
+        } else if let Some((good, rest)) = line.split_once(" examples fit, ") {
+            tally.passed += good.parse().unwrap_or(0);
+            let bad = rest.split(' ').next().unwrap_or("");
+            tally.failed += bad.parse().unwrap_or(0);
+        } else if (line.starts_with('❌') || line.starts_with('🚫'))
+            && let Some((_, number)) = line.rsplit_once(": ")
+        {
+            tally.failed += number.parse().unwrap_or(0);
+        }
+    }
+    tally.passed = tally.passed.saturating_sub(tally.failed);
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_of_all_runs_are_summed() {
+        let log = "64 examples fit, 1 do not\n  Selected: 30/30\n  Tested: 30\n  ❌ Fuzzing\n\
+                   Failures:\n  ❌ ST101 Server error: 4\nErrors:\n  🚫 Runtime Error: 1\n  Tested: 25\n";
+        assert_eq!(
+            count(log),
+            Tally {
+                passed: 113,
+                failed: 6
+            }
+        );
+    }
+}
