@@ -91,14 +91,18 @@ begin
     select d.local_date from public.user_days as d
     where d.user_id = owner and d.local_date >= coalesce(wanted.date_from, '-infinity')
     order by d.local_date limit 1) - 1)::timestamp at time zone 'UTC';
-  upper_bound := least(newest, ((
+  upper_bound := ((
     select d.local_date from public.user_days as d
     where d.user_id = owner and d.local_date <= least(wanted.date_to, (newest at time zone 'UTC')::date + 1)
-    order by d.local_date desc limit 1) + 2)::timestamp at time zone 'UTC');
+    order by d.local_date desc limit 1) + 2)::timestamp at time zone 'UTC';
+  -- least() passes over nulls: without a day there must be no bound, or the search would never end.
+  if upper_bound is not null then
+    upper_bound := least(newest, upper_bound);
+  end if;
 end;
 $$;
 comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz) is
-  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. lower_bound is null or above upper_bound when there is none.';
+  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. one is null, or lower_bound above upper_bound, when there is none.';
 
 create function private.newest_entries(owner uuid, newest timestamptz, after_id uuid, wanted private.entry_filter,
                                        row_limit bigint)
