@@ -279,6 +279,27 @@ describe('changing and deleting', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
+  test('a list that ends before the first entry is empty, and at once', async () => {
+    await create(someone)
+    for (const query of ['date_to=2000-01-01', 'date_from=2000-01-01&date_to=2000-01-01&q=x', 'date_to=2000-01-01&page=1']) {
+      assert.deepEqual(ok(await someone.api('GET', `/waste/entries?${query}`)).entries, [], query)
+    }
+  })
+
+  test('an entry that cannot be stored costs only its own line of a batch', async () => {
+    const bad = ['"notes":"a\\u0000"', '"weight_kg":1e999999', '"location":{"latitude":1e999999,"longitude":1}', '"x":{"\\u0000":1e999999}']
+    const lines = bad.map(more => JSON.stringify(body()).replace('}', `,${more}}`))
+    const answer = ok(await someone.api('POST', '/waste/entries/batch', { raw: `{"entries":[${lines.join()},"\\u0000"]}` }))
+    assert.deepEqual(answer.entries.map(line => line.error?.code ?? line.status),
+      ['notes_invalid', 'weight_out_of_range', 'latitude_out_of_range', 'created', 'not_an_object'])
+  })
+
+  test('a path of its own is never an entry\'s id', async () => {
+    const answer = await someone.api('GET', '/waste/entries/batch')
+    refused(answer, 405, 'METHOD_NOT_ALLOWED')
+    assert.equal(answer.headers.get('allow'), 'POST, OPTIONS')
+  })
+
   test('an id that is none is not found or named', async () => {
     const answer = await someone.api('GET', '/waste/entries/not-an-id')
     assert.ok([400, 404].includes(answer.status), answer.text)
