@@ -102,7 +102,7 @@ begin
 end;
 $$;
 comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz) is
-  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. one is null, or lower_bound above upper_bound, when there is none.';
+  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. One is null, or lower_bound above upper_bound, when there is none.';
 
 create function private.newest_entries(owner uuid, newest timestamptz, after_id uuid, wanted private.entry_filter,
                                        row_limit bigint)
