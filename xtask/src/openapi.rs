@@ -21,11 +21,18 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let python = environment_of_python(checkout, step)?;
     let api = Environment::http(up::environment(checkout)?.ports.api);
-    let description = format!("{api}/api/v1/openapi.json");
     let folder = checkout.path("tests/openapi");
     // Where schemathesis keeps what it wants to try again.
     let work = checkout.local.join("openapi");
     fs::create_dir_all(&work)?;
+    // As a file, because schemathesis leaves the address out that it reads a description from.
+    let description = work.join("openapi.json");
+    let served = ureq::get(format!("{api}/api/v1/openapi.json")).call();
+    let served = served
+        .context("the API's description")?
+        .body_mut()
+        .read_to_string()?;
+    fs::write(&description, served)?;
 
     let mut examples = command(python.join("bin/python"));
     examples.arg(folder.join("examples.py")).arg(&description);
@@ -35,7 +42,9 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
         let mut call = command(python.join("bin/schemathesis"));
         call.args(["--no-color", "--config-file"])
             .arg(folder.join("schemathesis.toml"))
-            .args(["run", &description])
+            .arg("run")
+            .arg(&description)
+            .args(["--url", &format!("{api}/api/v1")])
             .env("PYTHONPATH", &folder)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .current_dir(&work);
