@@ -77,10 +77,8 @@ pub fn run(checkout: &Checkout) -> Result<Tally> {
                 Ok(())
             },
         );
-        if let Some(reason) = skipped {
-            println!("      not made: {reason}");
-        }
         match result {
+            Ok(()) if let Some(reason) = &skipped => println!("      not made: {reason}"),
             Ok(()) => tally.passed += 1,
             Err(error) => {
                 println!("  ✗ {error:#}\n");
@@ -144,8 +142,8 @@ fn sql(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
     let mut lint = command(linter);
     lint.arg("--config")
         .arg(checkout.path("xtask/squawk.toml"))
-        .args(files)
-        .env("NO_COLOR", "1");
+        .args(["--reporter", "gcc"])
+        .args(files);
     step.run(&mut lint)?;
     Ok(None)
 }

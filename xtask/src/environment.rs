@@ -20,6 +20,9 @@ use crate::stamp;
 /// Lifetime of the two key tokens of a checkout: ten years, in seconds.
 const KEY_LIFETIME_SECS: u64 = 10 * 365 * 24 * 3600;
 
+/// What secrets made for one machine begin with.
+const LOCAL: &str = "local-";
+
 /// The loopback ports of one checkout; each can be set by the variable of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
