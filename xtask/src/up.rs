@@ -54,7 +54,9 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
     let started = Instant::now();
     let _lock = lock(checkout)?;
     let environment = environment(checkout)?;
-    if !options.no_build {
+    if options.no_build {
+        require_built(checkout)?;
+    } else {
         install_and_build(checkout)?;
     }
     let any = start(checkout, &environment)?;
@@ -76,6 +78,24 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
     );
     println!("  {:<20} .local/env", "keys and addresses");
     Ok(any)
+}
+
+/// Without building there must be something to start.
+fn require_built(checkout: &Checkout) -> Result<()> {
+    let parts = [
+        artifacts::carbon_local(checkout),
+        Postgres::of(checkout)?.server.join("pg_carbon.stamp"),
+        checkout.path("edge/build/.stamp"),
+    ];
+    match parts.iter().find(|part| !part.exists()) {
+        None => Ok(()),
+        Some(part) => Err(Failure {
+            what: format!("nothing is built yet ({} is missing)", part.display()),
+            log: None,
+            advice: "`cargo xtask up`".to_owned(),
+        }
+        .into()),
+    }
 }
 
 /// Two lanes side by side: what the database needs, and what the Worker needs.
@@ -460,7 +480,7 @@ pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
                 &checkout.local.join("logs/setup"),
                 "migrations",
                 None,
-                "mend the file named above; what was applied before it stays",
+                "mend what is named above; migrations applied before it stay",
                 |step| migrations::migrate(&folder, &url, step),
             )?;
             if applied.is_empty() {
