@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 use crate::checkout::{Checkout, OsUser};
 use crate::process::{command, succeeds};
@@ -102,7 +102,14 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
     }
     // Each service leads a process group of its own; whatever is left of it goes too.
     let _ = kill_process_group(pid, Signal::KILL);
-    while asked.elapsed() < patience + Duration::from_secs(2) && running(checkout, name).is_some() {
+    // Only when all of it is gone are its ports free again. What this very command started is its
+    // child and stays in the group until it is collected.
+    let forced = Instant::now();
+    while forced.elapsed() < Duration::from_secs(2) {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        if test_kill_process_group(pid).is_err() {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     let _ = fs::remove_file(pid_file(checkout, name));
@@ -186,8 +193,16 @@ impl Service {
     }
 
     fn refuse_a_taken_port(&self) -> Result<()> {
-        let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) else {
-            return Ok(());
+        let begun = Instant::now();
+        let error = loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
+                Ok(_) => return Ok(()),
+                // Whoever is just ending holds its port a moment longer.
+                Err(_) if begun.elapsed() < Duration::from_secs(2) => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => break error,
+            }
         };
         Err(Failure {
             what: format!(
