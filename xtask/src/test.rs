@@ -195,17 +195,15 @@ fn show_failure(error: &anyhow::Error, log: &Path) {
     let what = error
         .downcast_ref::<Failure>()
         .map_or_else(|| error.to_string(), |failure| failure.what.clone());
-    println!("  ✗ {what}");
+    let cut = |line: &str| line.chars().take(SHOWN_COLUMNS).collect::<String>();
+    println!("  ✗ {}", cut(&what));
     let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
     let mut lines = failed_parts(&text);
     if lines.is_empty() {
         lines = tail(log, SHOWN_LINES);
     }
     for line in lines {
-        println!(
-            "    {}",
-            line.chars().take(SHOWN_COLUMNS).collect::<String>()
-        );
+        println!("    {}", cut(&line));
     }
     println!("  the whole log: {}", log.display());
 }
