@@ -55,6 +55,11 @@ impl Ports {
         })
     }
 
+    /// The ports that a running system was started on, whatever the environment says now.
+    pub fn of_running(written: &BTreeMap<String, String>) -> Result<Self> {
+        Self::from_values(|name| written.get(name).cloned())
+    }
+
     fn from_values(value: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let mut ports = [0; 6];
         for (port, (name, default)) in ports.iter_mut().zip(PORT_VARIABLES) {

@@ -1,5 +1,6 @@
 //! `up`, `down`, `reset`, `status`, `logs`: the local system as a whole.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,14 +38,30 @@ fn lock(checkout: &Checkout) -> Result<fs::File> {
     Ok(file)
 }
 
-/// The environment of this checkout; a running system keeps its ports.
-pub fn environment(checkout: &Checkout) -> Result<Environment> {
+/// What `.local/env` says, while anything of the system runs.
+fn written(checkout: &Checkout) -> Option<BTreeMap<String, String>> {
     let runs = services::NAMES
         .iter()
         .any(|name| running(checkout, name).is_some());
-    let known = read_env(&checkout.local.join("env")).filter(|_| runs);
+    read_env(&checkout.local.join("env")).filter(|_| runs)
+}
+
+/// The environment to start in: what is asked for now, else what runs, else the defaults.
+fn asked_for(checkout: &Checkout) -> Result<Environment> {
     Ok(Environment {
-        ports: Ports::choose(known.as_ref())?,
+        ports: Ports::choose(written(checkout).as_ref())?,
+        secrets: Secrets::load_or_make(checkout)?,
+    })
+}
+
+/// The environment of the system that runs, else the one it would be started in.
+pub fn environment(checkout: &Checkout) -> Result<Environment> {
+    let ports = match written(checkout) {
+        Some(written) => Ports::of_running(&written)?,
+        None => Ports::choose(None)?,
+    };
+    Ok(Environment {
+        ports,
         secrets: Secrets::load_or_make(checkout)?,
     })
 }
@@ -53,7 +70,7 @@ pub fn environment(checkout: &Checkout) -> Result<Environment> {
 pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
     let started = Instant::now();
     let _lock = lock(checkout)?;
-    let environment = environment(checkout)?;
+    let environment = asked_for(checkout)?;
     if options.no_build {
         require_built(checkout)?;
     } else {
@@ -378,6 +395,10 @@ pub fn reset(checkout: &Checkout) -> Result<()> {
 pub fn status(checkout: &Checkout) -> Result<()> {
     let environment = environment(checkout)?;
     println!("  {:<10} {:>8} {:>6}  state", "name", "pid", "port");
+    if !Postgres::of(checkout)?.has_cluster() {
+        let port = environment.ports.db;
+        println!("  {:<10} {:>8} {port:>6}  no data yet", "postgres", "-");
+    }
     for service in all_services(checkout, &environment)? {
         let process = running(checkout, service.name);
         let state = match &process {
@@ -449,7 +470,7 @@ pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
             bail!("db reset deletes everything and is for the local database only");
         }
         let _lock = lock(checkout)?;
-        let environment = environment(checkout)?;
+        let environment = asked_for(checkout)?;
         stop_all(checkout)?;
         Postgres::of(checkout)?.delete_cluster()?;
         return start(checkout, &environment).map(drop);
