@@ -34,7 +34,7 @@ impl Query {
         }
     }
 
-    /// The text of a parameter; an empty one counts as absent, a repeated one is a problem.
+    /// The text of a parameter; a repeated one is a problem.
     pub fn text(&mut self, name: &str) -> Option<String> {
         let mut values = self
             .pairs
@@ -46,7 +46,7 @@ impl Query {
             self.problems
                 .push(FieldProblem::new(name, "repeated", messages::REPEATED));
         }
-        first.filter(|value| !value.is_empty())
+        first
     }
 
     /// Sets an argument of the rpc.
@@ -107,11 +107,18 @@ impl Query {
         self.checked(name, argument, error, |text| words.contains(&text));
     }
 
-    /// A text that is searched for: at most 100 characters.
+    /// A text that is searched for: at most 100 characters; an empty one searches for nothing.
     pub fn search(&mut self, name: &str) {
         self.checked(name, name, DomainError::QueryInvalid, |text| {
             text.chars().count() <= MAX_SEARCH_CHARACTERS && !text.contains('\0')
         });
+        self.forget_if_empty(name);
+    }
+
+    fn forget_if_empty(&mut self, argument: &str) {
+        if self.arguments.get(argument).and_then(Value::as_str) == Some("") {
+            self.arguments.remove(argument);
+        }
     }
 
     /// `page` or `cursor`, and `limit` (1–100, default 20) as `page_size`.
@@ -128,6 +135,7 @@ impl Query {
         self.checked("cursor", "cursor", DomainError::CursorInvalid, |text| {
             text.len() <= MAX_CURSOR_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
         });
+        self.forget_if_empty("cursor");
         if let Some(page) = page {
             if self.arguments.contains_key("cursor") {
                 self.refuse("cursor", DomainError::PageAndCursor);
@@ -309,10 +317,16 @@ mod tests {
         let mut repeated = query(&[("page", "1"), ("page", "2")]);
         repeated.paging();
         assert_eq!(bad_fields(repeated), ["repeated"]);
-        let mut empty = query(&[("q", ""), ("date", "")]);
+        let mut empty = query(&[("q", ""), ("cursor", "")]);
         empty.search("q");
-        empty.date("date", "day");
-        assert_eq!(empty.arguments().unwrap(), json!({}));
+        empty.paging();
+        assert_eq!(empty.arguments().unwrap(), json!({"page_size": 20}));
+        let mut nothing = query(&[("date", ""), ("around", ""), ("limit", "")]);
+        nothing.date("date", "day");
+        nothing.around_me();
+        nothing.paging();
+        let expected = ["date_invalid", "around_invalid", "limit_invalid"];
+        assert_eq!(bad_fields(nothing), expected);
     }
 
     #[test]
