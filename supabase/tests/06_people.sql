@@ -8,7 +8,7 @@ grant all on tests.people to supabase_auth_admin;
 -- As Auth itself writes.
 set local role supabase_auth_admin;
 insert into auth.users (id, aud, role, phone, is_anonymous, created_at, updated_at)
-values (tests.id('own'), 'authenticated', 'authenticated', '66812345678', false, now(), now());
+values (tests.id('own'), 'authenticated', 'authenticated', '66600000001', false, now(), now());
 reset role;
 select is((select count(*)::integer from public.profiles as p where p.id = tests.id('own')), 0, 'a number typed is nobody yet');
 select is(tests.token('own', format('select public.create_waste_entry(%L)', tests.entry())), '23503 carbon.unknown_user', 'and cannot log');
@@ -16,27 +16,27 @@ select is(tests.token('own', 'select public.get_profile()'), '23503 carbon.unkno
 set local role supabase_auth_admin;
 update auth.users set phone_confirmed_at = now() where id = tests.id('own');
 reset role;
-select is((select p.phone_number || ' ' || p.is_anonymous from public.profiles as p where p.id = tests.id('own')), '+66812345678 false', 'a number proven is a person');
+select is((select p.phone_number || ' ' || p.is_anonymous from public.profiles as p where p.id = tests.id('own')), '+66600000001 false', 'a number proven is a person');
 select is((select count(*)::integer from public.user_totals as t join public.user_preferences as c using (user_id) where t.user_id = tests.id('own')), 1, 'with totals and preferences');
 set local role supabase_auth_admin;
-update auth.users set phone = '66898765432' where id = tests.id('own');
+update auth.users set phone = '66600000002' where id = tests.id('own');
 insert into auth.users (id, aud, role, is_anonymous, created_at, updated_at)
 values (tests.id('anonymous'), 'authenticated', 'authenticated', true, now(), now());
 insert into auth.users (id, aud, role, email, email_confirmed_at, created_at, updated_at)
 values (tests.id('other'), 'authenticated', 'authenticated', 'line-u1@users.invalid', now(), now(), now());
 reset role;
-select is((select p.phone_number from public.profiles as p where p.id = tests.id('own')), '+66898765432', 'the number follows Auth');
+select is((select p.phone_number from public.profiles as p where p.id = tests.id('own')), '+66600000002', 'the number follows Auth');
 select is((select p.is_anonymous from public.profiles as p where p.id = tests.id('anonymous')), true, 'an anonymous user is a person at once');
 select is((select p.phone_number from public.profiles as p where p.id = tests.id('other')), null, 'an identity without a phone is one too');
 set local role supabase_auth_admin;
-update auth.users set is_anonymous = false, phone = '66811111111', phone_confirmed_at = now() where id = tests.id('anonymous');
+update auth.users set is_anonymous = false, phone = '66600000003', phone_confirmed_at = now() where id = tests.id('anonymous');
 reset role;
-select is((select p.phone_number || ' ' || p.is_anonymous from public.profiles as p where p.id = tests.id('anonymous')), '+66811111111 false', 'and may become known');
+select is((select p.phone_number || ' ' || p.is_anonymous from public.profiles as p where p.id = tests.id('anonymous')), '+66600000003 false', 'and may become known');
 
 -- The profile ----------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
 select is(public.get_profile() - '{id,created_at,updated_at}'::text[],
-  '{"is_anonymous": false, "phone_number": "+66898765432", "username": null, "display_name": null, "avatar_url": null, "province": null,
+  '{"is_anonymous": false, "phone_number": "+66600000002", "username": null, "display_name": null, "avatar_url": null, "province": null,
     "district": null, "privacy_level": 1, "visible_in_leaderboard": true, "language": "th", "time_zone": "Asia/Bangkok", "daily_goal": 100,
     "measurement_unit": "kg", "theme": "notebook", "auto_sync": true, "onboarding_completed": false,
     "notification_settings": {"daily_reminder": true, "achievement_unlocked": true, "level_up": true, "friend_activity": true,
@@ -73,12 +73,12 @@ select is(tests.outcome('own', 'insert into public.waste_entries (category_id, d
 -- Who never proved anything ----------------------------------------------------------------------
 select tests.act_as_operator() \g /dev/null
 insert into auth.users (id, aud, role, phone, created_at)
-values ('b0000000-0000-4000-8000-000000000001', 'authenticated', 'authenticated', '66822222221', now() - interval '25 hours'),
-       ('b0000000-0000-4000-8000-000000000002', 'authenticated', 'authenticated', '66822222222', now() - interval '23 hours');
+values ('b0000000-0000-4000-8000-000000000001', 'authenticated', 'authenticated', '66600000011', now() - interval '25 hours'),
+       ('b0000000-0000-4000-8000-000000000002', 'authenticated', 'authenticated', '66600000012', now() - interval '23 hours');
 set local role postgres;
 select private.drop_unconfirmed_users() \g /dev/null
 reset role;
-select is((select array_agg(u.phone::text) from auth.users as u where u.phone like '6682222222%'), array['66822222222'], 'users who proved nothing go after a day');
+select is((select array_agg(u.phone::text) from auth.users as u where u.phone like '6660000001%'), array['66600000012'], 'users who proved nothing go after a day');
 select is((select count(*)::integer from public.profiles where id in (tests.id('other'), tests.id('anonymous'))), 2, 'nobody else goes');
 select * from finish();
 rollback;
