@@ -9,6 +9,7 @@ pub mod clients;
 pub mod config;
 pub mod error;
 pub mod messages;
+pub mod metrics;
 pub mod observe;
 pub mod query;
 pub mod reply;
