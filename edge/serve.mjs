@@ -10,7 +10,7 @@ process.env.CLOUDFLARE_CF_FETCH_ENABLED = 'false';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const settings = [
   'ENVIRONMENT', 'SUPABASE_URL', 'ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'JWT_ISSUER', 'EDGE_SECRET',
-  'HOOK_SECRET', 'SMS_PROVIDER', 'INBOX_URL', 'METRICS_TOKEN', 'ALLOWED_ORIGINS',
+  'HOOK_SECRET', 'SMS_PROVIDER', 'SMS_SENDER', 'SMS_URL', 'THAIBULKSMS_KEY', 'THAIBULKSMS_SECRET', 'INBOX_URL', 'METRICS_TOKEN', 'ALLOWED_ORIGINS',
 ];
 const scriptPath = path.join(here, 'build', 'index.js');
 if (!existsSync(scriptPath)) {

@@ -1,6 +1,7 @@
 //! The environment, checked once: an isolate with settings that cannot be right serves nothing, and
 //! production refuses what belongs to a laptop.
 
+use crate::clients::thaibulksms::{self, Account};
 use crate::storage::otp_id::OtpKeys;
 use crate::webhook;
 
@@ -20,10 +21,11 @@ pub enum Environment {
 }
 
 /// Who delivers SMS.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SmsProvider {
     /// The local inbox shows what would have been sent; the URL is its address.
     Inbox(String),
+    /// ThaiBulkSMS, on behalf of this account.
+    ThaiBulkSms(Account),
 }
 
 /// Which browser origins may call.
@@ -172,11 +174,30 @@ impl Reader<'_> {
                 self.problem("SMS_PROVIDER", "inbox is for local use only");
                 SmsProvider::Inbox(String::new())
             }
+            "thaibulksms" => SmsProvider::ThaiBulkSms(self.thaibulksms(environment)),
             _ => {
                 self.problem("SMS_PROVIDER", "names no known provider");
                 SmsProvider::Inbox(String::new())
             }
         }
+    }
+
+    fn thaibulksms(&mut self, environment: Environment) -> Account {
+        let key = self.required("THAIBULKSMS_KEY");
+        let secret = self.required("THAIBULKSMS_SECRET");
+        let sender = self.required("SMS_SENDER");
+        if !sender.is_empty() && !thaibulksms::is_sender(&sender) {
+            self.problem("SMS_SENDER", "has 4 to 11 letters, digits and . - _");
+        }
+        let url = match self.optional("SMS_URL") {
+            None => thaibulksms::URL.to_owned(),
+            Some(_) if environment == Environment::Local => self.url("SMS_URL", environment),
+            Some(_) => {
+                self.problem("SMS_URL", "is for local use only");
+                String::new()
+            }
+        };
+        Account::new(url, &key, &secret, sender)
     }
 
     fn origins(&mut self, environment: Environment) -> Origins {
@@ -289,6 +310,30 @@ mod tests {
         let mut settings = local();
         settings.remove("ENVIRONMENT");
         assert!(read(&settings).is_err());
+    }
+
+    #[test]
+    fn a_real_provider_needs_its_account_and_has_one_address_in_production() {
+        let mut settings = local();
+        settings.insert("SMS_PROVIDER", "thaibulksms".to_owned());
+        let problems = read(&settings).err().unwrap();
+        for name in ["THAIBULKSMS_KEY", "THAIBULKSMS_SECRET", "SMS_SENDER"] {
+            assert!(problems.contains(name), "{name}: {problems}");
+        }
+        settings.insert("THAIBULKSMS_KEY", "key-of-the-account".to_owned());
+        settings.insert("THAIBULKSMS_SECRET", "secret-of-the-account".to_owned());
+        settings.insert("SMS_SENDER", "ชื่อ".to_owned());
+        assert!(read(&settings).err().unwrap().starts_with("SMS_SENDER"));
+        settings.insert("SMS_SENDER", "CarbonPix".to_owned());
+        assert!(read(&settings).is_ok());
+        settings.insert("SMS_URL", "http://127.0.0.1:54325/thaibulksms".to_owned());
+        assert!(read(&settings).is_ok());
+        settings.insert("ENVIRONMENT", "production".to_owned());
+        let problems = read(&settings).err().unwrap();
+        assert!(problems.contains("SMS_URL"), "{problems}");
+        assert!(!problems.contains("of-the-account"), "{problems}");
+        settings.remove("SMS_URL");
+        assert!(!read(&settings).err().unwrap().contains("SMS_"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod rest;
 pub mod sms;
+pub mod thaibulksms;
 
 use std::future::Future;
 use std::pin::pin;
@@ -60,7 +61,7 @@ pub struct Outgoing<'a> {
     pub url: &'a str,
     /// Header names and values.
     pub headers: &'a [(&'a str, &'a str)],
-    /// A JSON body.
+    /// A body; JSON unless the headers say otherwise.
     pub body: Option<String>,
     /// Milliseconds until the call is given up.
     pub deadline_ms: u64,
@@ -109,7 +110,7 @@ fn build(outgoing: Outgoing<'_>) -> worker::Result<Request> {
     for (name, value) in outgoing.headers {
         headers.set(name, value)?;
     }
-    if outgoing.body.is_some() {
+    if outgoing.body.is_some() && !headers.has("content-type")? {
         headers.set("content-type", "application/json")?;
     }
     let mut init = RequestInit::new();

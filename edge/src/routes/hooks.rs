@@ -11,6 +11,7 @@ use crate::call::{Call, now_ms};
 use crate::clients::sms;
 use crate::error::{ApiError, FieldProblem};
 use crate::messages;
+use crate::metrics;
 use crate::observe::event_line;
 use crate::reply::Reply;
 use crate::storage::number_state::{Answer, Command, Message};
@@ -86,24 +87,35 @@ fn phone_of(payload: &Payload) -> Result<Phone, ApiError> {
 }
 
 fn send_later(call: &Call, phone: Phone, messages: Vec<Message>) {
-    if messages.is_empty() {
-        return;
-    }
-    let (app, request_id) = (call.app.clone(), call.request_id.clone());
-    call.app.context.wait_until(async move {
-        for message in messages {
+    for message in messages {
+        let (app, request_id, phone) = (call.app.clone(), call.request_id.clone(), phone.clone());
+        // Each by itself, so that one that is slow holds up nobody's.
+        call.app.context.wait_until(async move {
             let lang = if message.english { Lang::En } else { Lang::Th };
             let text = sms::code_text(&message.code, lang);
-            let to = phone.masked();
-            match sms::deliver(&app.config.sms, &phone, &text).await {
-                Ok(()) => console_log!("{}", event_line("info", "sms_sent", &request_id, &to)),
-                Err(why) => {
-                    let what = format!("to {to}: {why}");
-                    console_error!("{}", event_line("error", "sms_failed", &request_id, &what));
-                }
-            }
-        }
-    });
+            let outcome = sms::deliver(&app.config.sms, &phone, &text).await;
+            note(outcome, &request_id, &phone.masked());
+        });
+    }
+}
+
+/// Counts and logs a delivery. `sms_needs_operator` is the event to be woken by: until somebody acts
+/// (credit, account, sender's name), no code reaches anybody.
+fn note(outcome: Result<(), sms::Failure>, request_id: &str, to: &str) {
+    let Err(failure) = outcome else {
+        metrics::add("carbon_sms_sent_total", "", 1);
+        console_log!("{}", event_line("info", "sms_sent", request_id, to));
+        return;
+    };
+    let labels = format!("reason=\"{}\"", failure.reason.label());
+    metrics::add("carbon_sms_failed_total", &labels, 1);
+    let event = if failure.reason.needs_operator() {
+        "sms_needs_operator"
+    } else {
+        "sms_failed"
+    };
+    let what = format!("to {to}: {failure}");
+    console_error!("{}", event_line("error", event, request_id, &what));
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::serve;
 use crate::settings::Settings;
+use crate::thaibulksms;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -44,7 +45,7 @@ struct Messages {
 
 /// The inbox.
 #[derive(Default)]
-struct Inbox {
+pub struct Inbox {
     messages: Mutex<Messages>,
     file: Option<PathBuf>,
 }
@@ -52,13 +53,14 @@ struct Inbox {
 /// Runs the inbox until it is told to stop.
 pub async fn run(settings: &Settings) -> Result<(), String> {
     let address = settings.required("INBOX_LISTEN")?;
-    let inbox = Inbox::open(settings.text("INBOX_FILE").map(Path::new))?;
+    let inbox = Arc::new(Inbox::open(settings.text("INBOX_FILE").map(Path::new))?);
     let listener = serve::listen(address, "INBOX_LISTEN").await?;
     println!("carbon-local inbox: listening on http://{address}");
     serve::serve(listener, router(inbox)).await
 }
 
-fn router(inbox: Inbox) -> Router {
+fn router(inbox: Arc<Inbox>) -> Router {
+    let provider = thaibulksms::router(inbox.clone());
     Router::new()
         .route("/", get(page))
         .route(
@@ -67,8 +69,9 @@ fn router(inbox: Inbox) -> Router {
         )
         .route("/sms", get(list_sms).post(take_sms).delete(clear))
         .route("/push", get(list_push).post(take_push))
+        .with_state(inbox)
+        .nest("/thaibulksms", provider)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(Arc::new(inbox))
 }
 
 impl Inbox {
@@ -116,6 +119,18 @@ impl Inbox {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps a text message as if it had been sent.
+    pub fn keep_sms(&self, phone: &str, text: String) {
+        let sms = Sms {
+            phone: plain_phone(phone).to_owned(),
+            code: code_in(&text),
+            text,
+            at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        };
+        self.write(&json!({ "sms": sms }));
+        add(&mut self.messages().sms, sms);
+    }
+
     fn write(&self, line: &Value) {
         let Some(path) = &self.file else { return };
         let file = std::fs::OpenOptions::new()
@@ -146,7 +161,7 @@ fn plain_phone(phone: &str) -> &str {
     phone.trim().trim_start_matches('+')
 }
 
-fn json_answer(body: &impl Serialize) -> Response<Body> {
+pub fn json_answer(body: &impl Serialize) -> Response<Body> {
     let text = serde_json::to_string(body).unwrap_or_else(|_| "null".into());
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(
@@ -156,13 +171,13 @@ fn json_answer(body: &impl Serialize) -> Response<Body> {
     response
 }
 
-fn bad_request(message: &str) -> Response<Body> {
+pub fn bad_request(message: &str) -> Response<Body> {
     let mut response = json_answer(&json!({ "message": message }));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }
 
-fn done() -> Response<Body> {
+pub fn done() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
@@ -178,16 +193,7 @@ async fn take_sms(State(inbox): State<Arc<Inbox>>, body: Bytes) -> Response<Body
     let Ok(new) = serde_json::from_slice::<NewSms>(&body) else {
         return bad_request("an SMS is {\"phone\": \"66…\", \"text\": \"…\"}");
     };
-    let phone = plain_phone(&new.phone).to_owned();
-    let at = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-    let sms = Sms {
-        phone,
-        code: code_in(&new.text),
-        text: new.text,
-        at,
-    };
-    inbox.write(&json!({ "sms": sms }));
-    add(&mut inbox.messages().sms, sms);
+    inbox.keep_sms(&new.phone, new.text);
     done()
 }
 

@@ -11,6 +11,7 @@ mod inbox;
 mod outbound;
 mod serve;
 mod settings;
+mod thaibulksms;
 
 use settings::Settings;
 use std::process::ExitCode;
