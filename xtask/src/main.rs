@@ -6,6 +6,7 @@ mod check;
 mod checkout;
 mod coverage;
 mod environment;
+mod leaks;
 mod migrations;
 mod openapi;
 mod postgres;

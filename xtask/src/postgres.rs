@@ -28,7 +28,8 @@ pub const PG_CONFIG: &str = "lib/postgresql/15/bin/pg_config";
 /// The superuser, named as in Supabase's image.
 const SUPERUSER: &str = "supabase_admin";
 
-/// Settings beyond `initdb`'s. Values of people (parameters) never reach the log.
+/// Settings beyond `initdb`'s. Values of people never reach the log: no parameters, and no DETAIL, which
+/// quotes whole rows and keys.
 const SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -48,6 +49,7 @@ max_worker_processes = 20
 log_line_prefix = '%m [%p] %u '
 log_parameter_max_length = 0
 log_parameter_max_length_on_error = 0
+log_error_verbosity = 'terse'
 ";
 
 /// Passwords over loopback, nothing else.

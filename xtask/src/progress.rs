@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -63,6 +64,12 @@ impl Step {
     /// Runs a command, its output going to the step's log.
     pub fn run(&self, command: &mut Command) -> Result<()> {
         run_logged(command, &self.log, None)
+    }
+
+    /// Adds words of our own to the step's log.
+    pub fn note(&self, words: &str) -> Result<()> {
+        let mut file = fs::OpenOptions::new().append(true).open(&self.log)?;
+        Ok(file.write_all(words.as_bytes())?)
     }
 
     /// What the step's commands have said so far.

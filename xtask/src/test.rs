@@ -11,6 +11,7 @@ use crate::artifacts::{path_with_tools, pgrx_home};
 use crate::check::{self, Tally};
 use crate::checkout::Checkout;
 use crate::coverage::{self, MIN_LINES_PERCENT};
+use crate::leaks;
 use crate::openapi;
 use crate::postgres::Postgres;
 use crate::process::command;
@@ -46,7 +47,7 @@ struct Suite {
     run: fn(&Checkout, &Step) -> Result<Tally>,
 }
 
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     Suite {
         name: "check",
         about: "format, lints, SQL, licences",
@@ -106,6 +107,13 @@ const SUITES: [Suite; 10] = [
         about: "random and concurrent operations",
         needs: Needs::System,
         run: |checkout, step| cargo_tests(checkout, step, "carbon-tests"),
+    },
+    // The last one: it reads what the others left.
+    Suite {
+        name: "logs",
+        about: "no codes, numbers, tokens or secrets in any log",
+        needs: Needs::System,
+        run: leaks::run,
     },
 ];
 
