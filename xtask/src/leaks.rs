@@ -160,11 +160,18 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// What a line speaks of.
+struct About {
+    codes: bool,
+    sending: bool,
+}
+
 struct Searcher {
     known: Known,
     jwt: Regex,
     number: Regex,
     context: Regex,
+    sending: Regex,
 }
 
 impl Searcher {
@@ -183,6 +190,7 @@ impl Searcher {
                 (?:[^0-9A-Za-z]|$)",
             )?,
             context: Regex::new(r"(?i)otp|sms|code|token|รหัส")?,
+            sending: Regex::new(r"(?i)otp|sms")?,
         })
     }
 
@@ -214,8 +222,11 @@ impl Searcher {
         if self.number.is_match(line) || self.holds_used_number(line) {
             return Some("a phone number");
         }
-        let about_codes = self.context.is_match(line);
-        words(line).find_map(|(word, around)| self.judge(word, around, about_codes))
+        let about = About {
+            codes: self.context.is_match(line),
+            sending: self.sending.is_match(line),
+        };
+        words(line).find_map(|(word, around)| self.judge(word, around, &about))
     }
 
     /// However it is written: signs between the digits are left out, prefixes do not matter.
@@ -245,7 +256,7 @@ impl Searcher {
         ["", "0", "66", "0066"].contains(&prefix) && self.known.numbers.contains(national)
     }
 
-    fn judge(&self, word: &str, around: (char, char), about_codes: bool) -> Option<&'static str> {
+    fn judge(&self, word: &str, around: (char, char), about: &About) -> Option<&'static str> {
         if self.known.tokens.contains(word) {
             return Some("a refresh token");
         }
@@ -257,13 +268,13 @@ impl Searcher {
             return None;
         }
         let quoted = around == ('"', '"');
-        if (about_codes || quoted) && self.known.codes.contains(word) {
+        if (about.codes || quoted) && self.known.codes.contains(word) {
             return Some("a code that was sent");
         }
         // Auth's own code has ten digits and is kept as a hash; ten digits may also be seconds.
         let seconds = word.starts_with("17") || word.starts_with("18");
-        let auths = word.len() == 10 && about_codes && !seconds;
-        auths.then_some("ten digits beside words about codes")
+        let auths = word.len() == 10 && about.sending && !seconds;
+        auths.then_some("ten digits beside words about sending codes")
     }
 }
 
@@ -327,7 +338,10 @@ mod tests {
             ("token abcdef123456 revoked", "a refresh token"),
             ("Your code is 042137.", "a code that was sent"),
             (r#"{"value":"042137"}"#, "a code that was sent"),
-            ("otp 9876543210", "ten digits beside words about codes"),
+            (
+                "otp 9876543210",
+                "ten digits beside words about sending codes",
+            ),
             (
                 "device gQ7f-Vn2kXo0_S4bTtYw1ZcRrLmPpHhDdJjUuEeAa39",
                 "a device token",
