@@ -4,6 +4,7 @@
 //! order), so that a busy machine slows both. The cluster is durable: fsync and synchronous_commit
 //! stay on, as in the checkout's own.
 
+pub mod edge;
 mod measure;
 mod report;
 mod scratch;
@@ -67,27 +68,42 @@ impl Size {
 /// Measures everything and prints the table.
 pub fn run(checkout: &Checkout, size: Size) -> Result<()> {
     let started = Instant::now();
-    up::prepare_database(checkout)?;
+    up::prepare(checkout)?;
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let scratch = Scratch::start(checkout)?;
-    let result = measure_all(&scratch, size);
+    let result = measure_all(&scratch, size).and_then(|database| {
+        let (edge, calls) = edge::measure(&scratch)?;
+        Ok(([database, edge].concat(), calls))
+    });
     scratch.remove()?;
-    let figures = result?;
-    println!(
-        "\n{}\n\n{}",
-        circumstances(checkout, size, &load, started)?,
-        table(&figures)
-    );
+    let (figures, calls) = result?;
+    let option = if size == Size::DEFAULT {
+        String::new()
+    } else {
+        format!(" --large {} {}", size.people, size.entries)
+    };
+    println!("\n{}", circumstances(checkout, &option, &load, started)?);
+    conclude(&figures, &calls);
+    Ok(())
+}
+
+/// The tables, and how many figures were missed.
+fn conclude(figures: &[Figure], calls: &str) {
+    println!("\n{}\n\n{calls}", table(figures));
     let missed = figures
         .iter()
         .filter(|figure| figure.is_met() == Some(false))
         .count();
     println!("\n{missed} of {} figures missed", figures.len());
-    Ok(())
 }
 
 /// What a reader of the table must know: command, commit, machine, and how busy it was.
-fn circumstances(checkout: &Checkout, size: Size, load: &str, started: Instant) -> Result<String> {
+fn circumstances(
+    checkout: &Checkout,
+    option: &str,
+    load: &str,
+    started: Instant,
+) -> Result<String> {
     let commit = text(
         command("git")
             .args(["describe", "--always", "--dirty"])
@@ -100,11 +116,6 @@ fn circumstances(checkout: &Checkout, size: Size, load: &str, started: Instant) 
         .and_then(|line| line.split(": ").nth(1))
         .unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism()?;
-    let option = if size == Size::DEFAULT {
-        String::new()
-    } else {
-        format!(" --large {} {}", size.people, size.entries)
-    };
     Ok(format!(
         "`cargo xtask bench{option}` at {commit}, PostgreSQL 15, {cores} cores ({cpu}), load before it {}, \
          {ROUNDS} rounds, {} in all",

@@ -36,6 +36,7 @@ cargo xtask COMMAND
   logs [NAME] [-f]    the end of the logs (of one service), -f to go on
   test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
   bench               speeds as ratios, for docs/benchmarks.md; about 4 min
+  bench edge          the Worker's half of it alone
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users of 100 entries in place of 100,000 of 10
   check               format, lints, SQL lint, licences, advisories
@@ -74,6 +75,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["db", action] => up::db(&checkout, action, None),
         ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
         ["bench"] => bench::run(&checkout, bench::Size::DEFAULT),
+        ["bench", "edge"] => bench::edge::run(&checkout),
         ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE),
         ["bench", "--large", people, entries] => {
             bench::run(&checkout, bench::Size::parse(people, entries)?)

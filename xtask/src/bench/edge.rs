@@ -1,0 +1,324 @@
+//! The Worker's half: what it costs beside a plain JavaScript worker on the same runtime, how long a create and
+//! a migration take on the whole way to the disk, what it weighs, and how often it asks a Durable Object.
+
+mod calls;
+mod load;
+mod system;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use self::load::{Ask, agent, closed_loop, open_loop, percentile, send_well};
+use self::system::{System, Worker};
+use super::report::{Figure, Target, median};
+use super::scratch::{SMALL, Scratch};
+use super::{ROUNDS, circumstances, conclude, in_turns};
+use crate::checkout::Checkout;
+use crate::process::{command, text};
+use crate::up;
+
+/// Connections of the comparison: the runtime answers on one thread, and the machine has two cores.
+const CONNECTIONS: usize = 4;
+
+/// Creates a second, and connections to send them over: one that waits must not hold up the next.
+const CREATES_PER_SECOND: u32 = 100;
+const CREATE_CONNECTIONS: usize = 32;
+
+/// Seconds of creates in one round.
+const CREATE_SECS: u32 = 8;
+
+/// People who create in turn.
+const CREATORS: usize = 500;
+
+/// Entries of one old diary.
+const DIARY: usize = 10_000;
+
+/// Paths whose answers come from the Worker itself and from the Cache API.
+const FIXED: &str = "/waste/categories";
+const BOARD: &str = "/gamification/leaderboard";
+
+/// Measures this half alone, in a database with a few people, and prints its tables.
+pub fn run(checkout: &Checkout) -> Result<()> {
+    let started = Instant::now();
+    up::prepare(checkout)?;
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let scratch = Scratch::start(checkout)?;
+    let result = scratch
+        .sql(SMALL, "call bench.add_people(2000)")
+        .and_then(|_| scratch.sql(SMALL, "call bench.add_diaries(2000, 10)"))
+        .and_then(|_| scratch.sql(SMALL, "vacuum analyze"))
+        .and_then(|_| measure(&scratch));
+    scratch.remove()?;
+    let (figures, calls) = result?;
+    println!("\n{}", circumstances(checkout, " edge", &load, started)?);
+    conclude(&figures, &calls);
+    Ok(())
+}
+
+/// Measures everything; the second part is a table of its own.
+pub fn measure(scratch: &Scratch) -> Result<(Vec<Figure>, String)> {
+    let system = System::start(scratch)?;
+    let result = measure_all(&system);
+    system.stop()?;
+    result
+}
+
+fn measure_all(system: &System) -> Result<(Vec<Figure>, String)> {
+    let mut figures = weight(system)?;
+    let worker = system.worker(false)?;
+    figures.extend(cached(system, &worker)?);
+    figures.push(creates(system, &worker)?);
+    figures.extend(migrations(system)?);
+    let calls = calls::table(system)?;
+    Ok((figures, calls))
+}
+
+/// What is uploaded, and what starting it adds to the runtime's own start.
+fn weight(system: &System) -> Result<Vec<Figure>> {
+    let checkout = system.scratch.checkout;
+    let mut kilobytes = 0.0;
+    for file in ["edge/build/index_bg.wasm", "edge/build/index.js"] {
+        let path = checkout.path(file);
+        let packed = command("gzip").args(["-9", "-c"]).arg(&path).output()?;
+        ensure!(packed.status.success(), "gzip cannot read {file}");
+        kilobytes += f64::from(u32::try_from(packed.stdout.len())?) / 1024.0;
+    }
+    let [worker, plain] = system
+        .scratch
+        .step("starts of the runtime", |_| starts(system))?;
+    let added: Vec<f64> = worker.iter().zip(&plain).map(|(a, b)| a - b).collect();
+    Ok(vec![
+        Figure {
+            name: "Worker, gzipped (wasm and glue)".to_owned(),
+            target: Target::AtMost(350.0),
+            unit: " KB",
+            samples: vec![kilobytes],
+            seen: "gzip -9".to_owned(),
+        },
+        Figure {
+            name: "from the runtime's start to the first answer, more than a plain worker takes"
+                .to_owned(),
+            target: Target::AtMost(30.0),
+            unit: " ms",
+            samples: added,
+            seen: format!("{:.0} ms, plain {:.0} ms", median(&worker), median(&plain)),
+        },
+    ])
+}
+
+fn starts(system: &System) -> Result<[Vec<f64>; 2]> {
+    let checkout = system.scratch.checkout;
+    let service = crate::services::edge(checkout, &system.environment)?;
+    let mut node = command("node");
+    node.arg(checkout.path("edge/bench/startup.mjs"))
+        .arg((2 * ROUNDS).to_string())
+        .env("NO_LIMITS", "true");
+    node.envs(service.env);
+    let said = text(&mut node)?;
+    let times: Value = serde_json::from_str(said.lines().last().unwrap_or_default())
+        .with_context(|| format!("startup.mjs said: {said}"))?;
+    let series = |name: &str| -> Result<Vec<f64>> {
+        let list = times[name].as_array().context("two lists of times")?;
+        Ok(list.iter().filter_map(Value::as_f64).collect())
+    };
+    Ok([series("edge")?, series("plain")?])
+}
+
+/// The same bytes by both, in turns; also by the runtime's processor time, which no client shares.
+fn cached(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
+    let plain = system.plain(&json!({
+        format!("/api/v1{FIXED}"): answer_of(worker, FIXED, false)?,
+        format!("/api/v1{BOARD}"): answer_of(worker, BOARD, true)?,
+    }))?;
+    let processes = [worker.runtime(system)?, plain.runtime(system)?];
+    let mut figures = Vec::new();
+    for (path, what) in [(FIXED, "from memory"), (BOARD, "from the Cache API")] {
+        let asks = [worker.ask(path), plain.ask(path)];
+        for ask in &asks {
+            send_well(&agent(), ask)?;
+        }
+        let cpu = std::cell::RefCell::new([Vec::new(), Vec::new()]);
+        let [ours, theirs] = system.scratch.step(&format!("cached GET {path}"), |_| {
+            in_turns(|variant, round| {
+                let time = Duration::from_millis(if round == 0 { 1000 } else { 2500 });
+                let before = processes[variant].cpu_ms()?;
+                let rate = closed_loop(&asks[variant], CONNECTIONS, time)?;
+                let used = processes[variant].cpu_ms()? - before;
+                if round > 0 {
+                    let micros = used * 1000.0 / (rate * time.as_secs_f64());
+                    cpu.borrow_mut()[variant].push(micros);
+                }
+                Ok(rate)
+            })
+        })?;
+        let [our_cpu, their_cpu] = cpu.into_inner();
+        figures.push(Figure::ratio(
+            &format!("GET {path} / the same {what} by a plain JavaScript worker, req/s"),
+            Target::AtLeast(0.8),
+            &ours,
+            &theirs,
+            format!("{:.0}/s, plain {:.0}/s", median(&ours), median(&theirs)),
+        ));
+        figures.push(Figure::ratio(
+            &format!("the runtime's processor time for GET {path} / plain"),
+            Target::Shown,
+            &our_cpu,
+            &their_cpu,
+            format!(
+                "{:.0} µs, plain {:.0} µs",
+                median(&our_cpu),
+                median(&their_cpu)
+            ),
+        ));
+    }
+    Ok(figures)
+}
+
+/// What the Worker answers, for the plain one to say the same.
+fn answer_of(worker: &Worker, path: &str, cached: bool) -> Result<Value> {
+    let mut answer = agent().get(&worker.ask(path).url).call()?;
+    let mut headers = serde_json::Map::new();
+    for (name, value) in answer.headers() {
+        let name = name.as_str();
+        if !["content-length", "transfer-encoding", "connection", "date"].contains(&name) {
+            headers.insert(name.to_owned(), json!(value.to_str()?));
+        }
+    }
+    let body = answer.body_mut().read_to_string()?;
+    Ok(json!({"headers": headers, "body": body, "cached": cached}))
+}
+
+/// Through Worker, gateway, PostgREST and to the disk, at a rate that does not wait for answers.
+fn creates(system: &System, worker: &Worker) -> Result<Figure> {
+    let tokens = system.tokens(CREATORS)?;
+    let rounds = system.scratch.step("creates at 100 a second", |_| {
+        (0..=ROUNDS)
+            .map(|round| {
+                let count = CREATES_PER_SECOND * if round == 0 { 2 } else { CREATE_SECS };
+                let asks: Vec<Ask> = (0..count as usize)
+                    .map(|number| Ask {
+                        token: Some(tokens[number % tokens.len()].clone()),
+                        body: Some(entry(round, number)),
+                        ..worker.ask("/waste/entries")
+                    })
+                    .collect();
+                open_loop(&asks, CREATES_PER_SECOND, CREATE_CONNECTIONS)
+            })
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let rounds = &rounds[1..];
+    let each = |share| {
+        rounds
+            .iter()
+            .map(|times| percentile(times, share))
+            .collect::<Vec<_>>()
+    };
+    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(each);
+    Ok(Figure {
+        name: "create through Worker, gateway, PostgREST, durable, 100 a second, p95".to_owned(),
+        target: Target::AtMost(25.0),
+        unit: " ms",
+        samples: p95,
+        seen: format!("p50 {:.1} ms, p99 {:.1} ms", median(&p50), median(&p99)),
+    })
+}
+
+fn entry(round: usize, number: usize) -> String {
+    json!({
+        "category_id": "food_waste", "disposal_method": "composted", "weight_kg": 0.5,
+        "offline_id": format!("bench-{round}-{number}"), "device_id": "bench",
+    })
+    .to_string()
+}
+
+/// Old diaries of newcomers, each by a Worker that has just started, so that the peak is its own.
+fn migrations(system: &System) -> Result<Vec<Figure>> {
+    let diary = diary();
+    let (mut times, mut peaks, mut idle) = (Vec::new(), Vec::new(), Vec::new());
+    system.scratch.step("migrations", |_| {
+        for _ in 0..ROUNDS {
+            let worker = system.worker(false)?;
+            let ask = Ask {
+                token: Some(system.newcomer(&worker)?),
+                body: Some(diary.clone()),
+                ..worker.ask("/user/migrate-local")
+            };
+            let runtime = worker.runtime(system)?;
+            idle.push(runtime.memory_now_mb()?);
+            let begun = Instant::now();
+            let answer: Value = serde_json::from_str(&send_well(&agent(), &ask)?)?;
+            times.push(begun.elapsed().as_secs_f64());
+            peaks.push(runtime.peak_mb()?);
+            let migrated = answer["data"]["migrated_entries"].as_u64();
+            ensure!(migrated == Some(DIARY as u64), "migrated: {migrated:?}");
+        }
+        Ok(())
+    })?;
+    let size = f64::from(u32::try_from(diary.len())?) / 1024.0 / 1024.0;
+    let added: Vec<f64> = peaks
+        .iter()
+        .zip(&idle)
+        .map(|(peak, idle)| peak - idle)
+        .collect();
+    Ok(vec![
+        Figure {
+            name: "migration of 10,000 entries through the Worker".to_owned(),
+            target: Target::AtMost(5.0),
+            unit: " s",
+            samples: times,
+            seen: format!("{size:.1} MB of JSON"),
+        },
+        Figure {
+            name: "memory that it adds to the Worker's process at its peak".to_owned(),
+            target: Target::AtMost(128.0),
+            unit: " MB",
+            samples: added,
+            seen: format!(
+                "peak {:.0} MB of which the idle runtime {:.0} MB",
+                median(&peaks),
+                median(&idle)
+            ),
+        },
+    ])
+}
+
+/// A dump of the old app's storage, as it writes its entries.
+fn diary() -> String {
+    let entries: Vec<Value> = (0..DIARY)
+        .map(|number| {
+            let (day, minute) = (1 + number % 28, number / 28 % 60);
+            json!({
+                "id": format!("{}", 1_700_000_000_000_u64 + number as u64),
+                "categoryId": "food_waste", "categoryName": "ขยะอาหาร", "disposal": "composted",
+                "weight": 0.5, "carbonCredits": 5,
+                "timestamp": format!("2025-{:02}-{day:02}T{:02}:{minute:02}:00.000Z", 1 + number % 12, number % 24),
+                "notes": "เศษอาหารจากมื้อเย็น", "isQuickAction": false,
+            })
+        })
+        .collect();
+    json!({"local_storage": {"wasteEntries": json!(entries).to_string()}, "device_id": "bench"})
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diary_has_as_many_entries_as_it_says_each_another_one() -> Result<()> {
+        let dump: Value = serde_json::from_str(&diary())?;
+        let entries = dump["local_storage"]["wasteEntries"]
+            .as_str()
+            .context("text")?;
+        let entries: Vec<Value> = serde_json::from_str(entries)?;
+        let ids: std::collections::HashSet<_> = entries
+            .iter()
+            .map(|entry| entry["id"].to_string())
+            .collect();
+        assert_eq!((entries.len(), ids.len()), (DIARY, DIARY));
+        Ok(())
+    }
+}
