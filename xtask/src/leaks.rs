@@ -228,7 +228,7 @@ impl Searcher {
         }
         let about = About {
             codes: self.context.is_match(line),
-            sending: self.sending.is_match(line),
+            sending: !named && self.sending.is_match(line),
         };
         words(line).find_map(|(word, around)| self.judge(word, around, &about))
     }
