@@ -223,7 +223,7 @@ impl Searcher {
         let named = ["# Subtest: ", "ok ", "not ok "]
             .iter()
             .any(|start| line.trim_start().starts_with(start));
-        if !named && self.number.is_match(line) || self.holds_used_number(line) {
+        if !named && (self.number.is_match(line) || self.holds_used_number(line)) {
             return Some("a phone number");
         }
         let about = About {
@@ -365,7 +365,7 @@ mod tests {
             "ratio 0.0898765432",
             "otp sent at 1763812345",
             "lock 7331202611 taken in /home/ann/sms/x",
-            r#"    ok 2 - "0601234567" gets no SMS"#,
+            r#"    ok 2 - "0812345678;ext=1" gets no SMS"#,
             "sha256:0898765432abcdef",
             "eyJ alone is nothing",
             "rate 6681234567 is too short by one",
