@@ -68,22 +68,19 @@ impl Size {
 /// Measures everything and prints the table.
 pub fn run(checkout: &Checkout, size: Size) -> Result<()> {
     let started = Instant::now();
-    up::prepare(checkout)?;
+    up::prepare_database(checkout)?;
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let scratch = Scratch::start(checkout)?;
-    let result = measure_all(&scratch, size).and_then(|database| {
-        let (edge, calls) = edge::measure(&scratch)?;
-        Ok(([database, edge].concat(), calls))
-    });
+    let result = measure_all(&scratch, size);
     scratch.remove()?;
-    let (figures, calls) = result?;
+    let figures = result?;
     let option = if size == Size::DEFAULT {
         String::new()
     } else {
         format!(" --large {} {}", size.people, size.entries)
     };
     println!("\n{}", circumstances(checkout, &option, &load, started)?);
-    conclude(&figures, &calls);
+    conclude(&figures, "");
     Ok(())
 }
 

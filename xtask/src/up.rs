@@ -166,6 +166,15 @@ pub fn prepare_server(checkout: &Checkout) -> Result<()> {
     relocate_server(checkout)
 }
 
+/// All that the database's part of the system is built from, without starting anything.
+pub fn prepare_database(checkout: &Checkout) -> Result<()> {
+    let _lock = lock(checkout)?;
+    tools::require_basics()?;
+    let _shared = lock_cache(checkout)?;
+    tools::ensure_packages(checkout)?;
+    build_for_database(checkout)
+}
+
 /// All that the system is built from, without starting anything.
 pub fn prepare(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
