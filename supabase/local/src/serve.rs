@@ -1,6 +1,7 @@
 //! Listening on loopback and stopping gracefully.
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -34,6 +35,12 @@ pub async fn serve(listener: TcpListener, router: Router) -> Result<(), String> 
         let _ = stop.send(true);
     });
     let mut cut_off = stopped.clone();
+    // A body that follows its head would wait 40 ms for the other side's acknowledgement otherwise.
+    let listener = listener.tap_io(|stream| {
+        if let Err(why) = stream.set_nodelay(true) {
+            eprintln!("carbon-local: a connection keeps its delay: {why}");
+        }
+    });
     let server = axum::serve(
         listener,
         router.into_make_service_with_connect_info::<SocketAddr>(),
