@@ -18,6 +18,11 @@ use crate::router::language;
 use crate::session::{self, Session, TokenRules};
 use crate::storage::otp_id::hex;
 
+/// Bytes of an address with its query; the longest the contract knows has about 700.
+const MAX_URL_BYTES: usize = 8 * 1024;
+/// Bytes of the headers that every request is asked for, together; the runtime limits all others.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
 /// Milliseconds since 1970. The runtime's clock advances only when something came from outside.
 pub fn now_ms() -> i64 {
     i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX)
@@ -61,20 +66,35 @@ pub struct Head {
     pub origin: Option<String>,
     /// The `Authorization` header.
     pub authorization: Option<String>,
+    /// The connecting address as Cloudflare saw it; a client's own header of that name never arrives.
+    pub address: Option<String>,
+    /// Whether the address or a header that is looked at is longer than any client needs.
+    pub oversized: bool,
 }
 
 impl Head {
     /// Reads the head of a request.
     pub fn read(request: &Request) -> Self {
         let header = |name: &str| request.headers().get(name).ok().flatten();
+        let (accept_language, origin) = (header("accept-language"), header("origin"));
+        let authorization = header("authorization");
+        let headers = [&accept_language, &origin, &authorization];
+        let header_bytes: usize = headers
+            .iter()
+            .filter_map(|h| h.as_ref())
+            .map(String::len)
+            .sum();
         Self {
             request_id: random::<16>().map_or_else(|_| "unknown".to_owned(), |bytes| hex(&bytes)),
             // As it was sent: the crate's own type takes methods it does not know for GET.
             method: request.inner().method(),
             path: request.path(),
-            lang: language(header("accept-language").as_deref()),
-            origin: header("origin"),
-            authorization: header("authorization"),
+            lang: language(accept_language.as_deref()),
+            address: header("cf-connecting-ip"),
+            oversized: request.inner().url().len() > MAX_URL_BYTES
+                || header_bytes > MAX_HEADER_BYTES,
+            origin,
+            authorization,
         }
     }
 
@@ -113,6 +133,8 @@ pub struct Call {
     pub lang: Lang,
     /// The body as text, read by the route's rule.
     pub body: String,
+    /// The connecting address as Cloudflare saw it.
+    pub address: Option<String>,
     session: Option<Session>,
     parameters: Vec<String>,
     query: Vec<(String, String)>,
@@ -146,6 +168,7 @@ impl Call {
             request_id: head.request_id.clone(),
             lang: head.lang,
             body,
+            address: head.address.clone(),
             session,
             parameters,
             query,

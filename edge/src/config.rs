@@ -1,6 +1,8 @@
 //! The environment, checked once: an isolate with settings that cannot be right serves nothing, and
 //! production refuses what belongs to a laptop.
 
+use carbon_domain::phone;
+
 use crate::clients::thaibulksms::{self, Account};
 use crate::storage::otp_id::OtpKeys;
 use crate::webhook;
@@ -59,7 +61,47 @@ pub struct Config {
     pub sms: SmsProvider,
     /// Which browser origins may call.
     pub origins: Origins,
+    /// Rates, the challenge and message budgets are lifted: for load tests on a developer's machine.
+    pub no_limits: bool,
+    /// Messages a day for the whole service.
+    pub sms_budget_per_day: u32,
+    /// Who judges challenges, if anybody does.
+    pub turnstile: Option<Turnstile>,
+    /// The number that gets no messages and has a fixed code.
+    pub test_number: Option<TestNumber>,
+    /// Proves an operator; without it there are no operator's commands.
+    pub operator: Option<Operator>,
 }
+
+/// Cloudflare Turnstile.
+pub struct Turnstile {
+    /// The widget's secret.
+    pub secret: String,
+    /// The address of siteverify.
+    pub url: String,
+}
+
+/// A number for reviewers and tests.
+pub struct TestNumber {
+    /// E.164.
+    pub phone: String,
+    /// Its code, six digits.
+    pub code: String,
+}
+
+/// What operator's commands need.
+pub struct Operator {
+    /// Sent by the operator.
+    pub token: String,
+    /// For the line in the audit log.
+    pub service_role_key: String,
+}
+
+/// Where challenges are verified unless a local run says otherwise.
+const TURNSTILE_URL: &str = "https://challenges.cloudflare.com/turnstile/v0/siteverify";
+/// Messages a day for the whole service unless a setting says otherwise: enough for the sign-ins of
+/// some ten thousand active people, and a flood costs no more than that.
+const SMS_BUDGET_PER_DAY: u32 = 2_000;
 
 impl Config {
     /// Reads and checks the settings.
@@ -84,6 +126,11 @@ impl Config {
             hook_keys: reader.hook_keys(),
             sms: reader.sms(environment),
             origins: reader.origins(environment),
+            no_limits: reader.no_limits(environment),
+            sms_budget_per_day: reader.sms_budget(),
+            turnstile: reader.turnstile(environment),
+            test_number: reader.test_number(environment),
+            operator: reader.operator(environment),
             supabase_url,
             jwt_secret,
         };
@@ -147,6 +194,71 @@ impl Reader<'_> {
             self.problem(name, "must be an https address");
         }
         url
+    }
+
+    fn no_limits(&mut self, environment: Environment) -> bool {
+        match self.optional("NO_LIMITS").as_deref() {
+            None | Some("false") => false,
+            Some("true") if environment == Environment::Local => true,
+            _ => {
+                self.problem("NO_LIMITS", "is for local use only (true or false)");
+                false
+            }
+        }
+    }
+
+    fn sms_budget(&mut self) -> u32 {
+        let Some(text) = self.optional("SMS_BUDGET_PER_DAY") else {
+            return SMS_BUDGET_PER_DAY;
+        };
+        let budget = text.parse().ok().filter(|budget| *budget <= 10_000_000);
+        budget.unwrap_or_else(|| {
+            self.problem("SMS_BUDGET_PER_DAY", "must be a number of messages");
+            0
+        })
+    }
+
+    fn turnstile(&mut self, environment: Environment) -> Option<Turnstile> {
+        let secret = self.optional("TURNSTILE_SECRET")?;
+        let url = match self.optional("TURNSTILE_URL") {
+            Some(url) if environment == Environment::Local => url,
+            Some(_) => {
+                self.problem("TURNSTILE_URL", "is for local use only");
+                String::new()
+            }
+            None => TURNSTILE_URL.to_owned(),
+        };
+        Some(Turnstile { secret, url })
+    }
+
+    fn test_number(&mut self, environment: Environment) -> Option<TestNumber> {
+        let typed = self.optional("TEST_PHONE")?;
+        let allowed = self.optional("ALLOW_TEST_PHONE").as_deref() == Some(&typed);
+        if environment == Environment::Production && !allowed {
+            self.problem("TEST_PHONE", "needs ALLOW_TEST_PHONE with the same number");
+        }
+        let code = self.required("TEST_CODE");
+        if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.problem("TEST_CODE", "must have six digits");
+        }
+        match phone::normalize(&typed, None) {
+            Ok(phone) => Some(TestNumber {
+                phone: phone.e164().to_owned(),
+                code,
+            }),
+            Err(_) => {
+                self.problem("TEST_PHONE", "must be a Thai mobile number");
+                None
+            }
+        }
+    }
+
+    fn operator(&mut self, environment: Environment) -> Option<Operator> {
+        self.optional("OPERATOR_TOKEN")?;
+        Some(Operator {
+            token: self.secret("OPERATOR_TOKEN", environment),
+            service_role_key: self.required("SERVICE_ROLE_KEY"),
+        })
     }
 
     fn hook_keys(&mut self) -> Vec<Vec<u8>> {
@@ -334,6 +446,52 @@ mod tests {
         assert!(!problems.contains("of-the-account"), "{problems}");
         settings.remove("SMS_URL");
         assert!(!read(&settings).err().unwrap().contains("SMS_"));
+    }
+
+    #[test]
+    fn production_lifts_no_limits_and_knows_no_test_number_that_is_not_named_twice() {
+        let mut settings = local();
+        for (name, value) in [
+            ("NO_LIMITS", "true"),
+            ("TEST_PHONE", "0812345678"),
+            ("TEST_CODE", "123456"),
+            ("TURNSTILE_SECRET", "secret"),
+            ("TURNSTILE_URL", "http://127.0.0.1:1"),
+            (
+                "OPERATOR_TOKEN",
+                "local-operator-operator-operator-operator",
+            ),
+            ("SERVICE_ROLE_KEY", "key"),
+        ] {
+            settings.insert(name, value.to_owned());
+        }
+        let config = read(&settings).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(config.no_limits && config.turnstile.is_some() && config.operator.is_some());
+        assert_eq!(config.test_number.unwrap().phone, "+66812345678");
+        settings.insert("ENVIRONMENT", "production".to_owned());
+        let problems = read(&settings).err().unwrap();
+        for name in ["NO_LIMITS", "TEST_PHONE", "TURNSTILE_URL", "OPERATOR_TOKEN"] {
+            assert!(problems.contains(name), "{name}: {problems}");
+        }
+        settings.insert("ALLOW_TEST_PHONE", "0812345678".to_owned());
+        assert!(!read(&settings).err().unwrap().contains("TEST_PHONE"));
+    }
+
+    #[test]
+    fn settings_that_are_no_numbers_or_codes_are_refused() {
+        for (name, value) in [
+            ("SMS_BUDGET_PER_DAY", "many"),
+            ("TEST_CODE", "12345"),
+            ("TEST_PHONE", "021234567"),
+            ("NO_LIMITS", "yes"),
+        ] {
+            let mut settings = local();
+            settings.insert("TEST_PHONE", "0812345678".to_owned());
+            settings.insert("TEST_CODE", "123456".to_owned());
+            settings.insert(name, value.to_owned());
+            assert!(read(&settings).err().unwrap().contains(name), "{name}");
+        }
+        assert_eq!(read(&local()).ok().unwrap().sms_budget_per_day, 2_000);
     }
 
     #[test]

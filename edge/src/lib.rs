@@ -8,6 +8,7 @@ pub mod call;
 pub mod clients;
 pub mod config;
 pub mod error;
+pub mod limits;
 pub mod messages;
 pub mod metrics;
 pub mod observe;
@@ -27,6 +28,7 @@ use worker::js_sys::Promise;
 use worker::worker_sys::{self, web_sys};
 
 pub use storage::phone_number::PhoneNumber;
+pub use storage::subject::Subject;
 
 /// Answers a request.
 ///

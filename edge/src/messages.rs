@@ -47,8 +47,14 @@ words! {
     CODE_EXPIRED: "รหัสหมดอายุแล้ว กรุณาขอรหัสใหม่", "The code has expired; ask for a new one.";
     CODE_SPENT: "ใส่รหัสผิดหลายครั้งเกินไป กรุณาขอรหัสใหม่", "Too many wrong tries; ask for a new code.";
     RESEND_LATER: "เพิ่งส่งรหัสไป กรุณารอก่อนขอรหัสใหม่", "A code was sent a moment ago; wait before asking for another.";
+    TRIES_SPENT: "ใส่รหัสผิดหลายครั้งเกินไปสำหรับหมายเลขนี้ กรุณาลองใหม่ภายหลัง", "Too many wrong codes for this number; try again later.";
+    SMS_SPENT: "ส่งรหัสไปยังหมายเลขนี้ครบจำนวนแล้ว กรุณาลองใหม่ภายหลัง", "This number has had all its codes for now; try again later.";
+    NUMBER_LOCKED: "หมายเลขนี้ถูกล็อกชั่วคราว กรุณาเข้าสู่ระบบจากอุปกรณ์ที่เคยใช้ หรือติดต่อเรา", "This number is locked; sign in from a device used before, or write to us.";
+    CHALLENGE: "กรุณายืนยันว่าไม่ใช่บอต หรือลองใหม่ภายหลัง", "Pass the challenge, or try again later.";
     SESSION_ENDED: "การเข้าสู่ระบบสิ้นสุดแล้ว กรุณาเข้าสู่ระบบใหม่", "The session has ended; sign in again.";
     // Bodies and fields.
+    REASON_LENGTH: "ระบุเหตุผลได้ไม่เกิน 200 ตัวอักษร", "A reason has 200 characters at most.";
+    HEAD_TOO_LONG: "ที่อยู่หรือส่วนหัวของคำขอยาวเกินไป", "The address or a header is too long.";
     NOT_UTF8: "ข้อมูลต้องเข้ารหัสแบบ UTF-8", "The body must be UTF-8.";
     NOT_JSON: "ข้อมูลไม่ใช่ JSON ที่ถูกต้อง", "The body is not valid JSON.";
     TOO_DEEP: "JSON ซ้อนกันลึกเกินไป", "The JSON is nested too deeply.";

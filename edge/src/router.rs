@@ -1,5 +1,5 @@
 //! The route table, and the order of what happens to every request:
-//! settings → CORS → route → who is calling → (limits, idempotency: here) → body → handler → headers, log.
+//! settings → CORS → sizes → route → who is calling → limits (→ idempotency: here) → body → handler → headers, log.
 
 use std::rc::Rc;
 
@@ -9,6 +9,8 @@ use worker::{Context, Env, Request, Response};
 use crate::call::{self, App, Call};
 use crate::config::Environment;
 use crate::error::ApiError;
+use crate::limits;
+use crate::messages;
 use crate::reply::Reply;
 use crate::request::{BodyRule, discard, read_body};
 use crate::respond::{self, Outcome};
@@ -72,6 +74,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/auth/refresh", Anyone, Json, Endpoint::Refresh),
     route("POST", "/auth/logout", User, Empty, Endpoint::Logout),
     route("POST", "/hooks/send-sms", Anyone, Json, Endpoint::SendSmsHook),
+    route("POST", "/operator/unlock-number", Anyone, Json, Endpoint::UnlockNumber),
     route("GET", "/user/profile", User, Empty, Endpoint::Profile),
     route("PUT", "/user/profile", User, Json, Endpoint::UpdateProfile),
     route("POST", "/user/migrate-local", User, Migration, Endpoint::Migrate),
@@ -194,6 +197,17 @@ async fn answer(
         env,
         context,
     });
+    if head.oversized {
+        let error = ApiError::body("too_long", messages::HEAD_TOO_LONG);
+        return (
+            "-",
+            Outcome {
+                result: Err(error),
+                allowed_origin,
+                preflight_allow: None,
+            },
+        );
+    }
     let (pattern, result) = match find(&head.method, &head.path) {
         Found::Route(route, parameters) => (
             route.pattern,
@@ -223,6 +237,7 @@ async fn run(
     parameters: Vec<String>,
 ) -> Result<Reply, ApiError> {
     let session = identify(route.access, head, &app)?;
+    limits::check(&app, route, head.address.as_deref(), session.as_ref()).await?;
     let body = read_body(request, route.body).await?;
     let call = Call::new(app, head, session, parameters, body, request);
     if call.app.config.environment == Environment::Local {
@@ -336,6 +351,7 @@ mod tests {
             let public = [
                 "/auth/",
                 "/hooks/",
+                "/operator/",
                 "/health",
                 "/waste/categories",
                 "/openapi.json",

@@ -105,6 +105,7 @@ impl Secrets {
         self.make("JWT_SECRET", local_secret)?;
         self.make("EDGE_SECRET", local_secret)?;
         self.make("METRICS_TOKEN", local_secret)?;
+        self.make("OPERATOR_TOKEN", local_secret)?;
         self.make("HOOK_SECRET", || {
             Ok(format!("v1,whsec_{}", STANDARD.encode(random()?)))
         })?;
@@ -190,6 +191,8 @@ pub fn sign_token(claims: &serde_json::Value, secret: &str) -> Result<String> {
 pub struct Environment {
     pub ports: Ports,
     pub secrets: Secrets,
+    /// Whether the Worker counts nothing, for load tests.
+    pub no_limits: bool,
 }
 
 impl Environment {
@@ -231,6 +234,7 @@ impl Environment {
             ("INBOX_URL".to_owned(), Self::http(inbox)),
             ("DB_URL".to_owned(), self.db_url("supabase_admin")?),
             ("ENVIRONMENT".to_owned(), "local".to_owned()),
+            ("NO_LIMITS".to_owned(), self.no_limits.to_string()),
         ]);
         for ((name, _), port) in PORT_VARIABLES
             .iter()
@@ -247,6 +251,7 @@ impl Environment {
             "EDGE_SECRET",
             "HOOK_SECRET",
             "METRICS_TOKEN",
+            "OPERATOR_TOKEN",
         ] {
             env.insert(name.to_owned(), self.secrets.get(name)?.to_owned());
         }

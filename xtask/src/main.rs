@@ -30,6 +30,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   up [--no-build]     install what is missing, build, start everything
+  up --no-limits      the same with the Worker's rates and message budgets lifted
   down                stop everything
   reset               stop everything and delete the data
   status              what runs, where, and whether it answers
@@ -63,8 +64,7 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     let checkout = Checkout::find()?;
     match words {
-        ["up"] => up::up(&checkout, up::Options::default()).map(drop),
-        ["up", "--no-build"] => up::up(&checkout, up::Options { no_build: true }).map(drop),
+        ["up", options @ ..] => up::up(&checkout, up::Options::parse(options)?).map(drop),
         ["down"] => up::down(&checkout),
         ["reset"] => up::reset(&checkout),
         ["status"] => up::status(&checkout),

@@ -14,6 +14,12 @@ use crate::supervisor::{Health, Service};
 /// All processes in the order they start; they stop in the opposite one.
 pub const NAMES: [&str; 6] = ["postgres", "auth", "postgrest", "gateway", "inbox", "edge"];
 
+/// Settings of the Worker that are passed on as they are.
+const EDGE_SETTINGS: [&str; 3] = ["SMS_BUDGET_PER_DAY", "TURNSTILE_SECRET", "TURNSTILE_URL"];
+
+/// A number that gets no messages, and its code.
+const TEST_NUMBER: [(&str, &str); 2] = [("TEST_PHONE", "0990000000"), ("TEST_CODE", "246810")];
+
 /// How long a small service may take to answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -267,7 +273,18 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
         ("JWT_ISSUER", format!("{supabase}/auth/v1")),
         ("SMS_PROVIDER", "inbox".to_owned()),
         ("INBOX_URL", Environment::http(ports.inbox)),
+        ("NO_LIMITS", environment.no_limits.to_string()),
     ]);
+    // What a person or a test sets for the Worker alone.
+    for name in EDGE_SETTINGS {
+        if let Ok(value) = std::env::var(name) {
+            service.env.push((name.to_owned(), value));
+        }
+    }
+    for (name, value) in TEST_NUMBER {
+        let value = std::env::var(name).unwrap_or_else(|_| value.to_owned());
+        service.env.push((name.to_owned(), value));
+    }
     for name in [
         "ANON_KEY",
         "SERVICE_ROLE_KEY",
@@ -275,6 +292,7 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
         "EDGE_SECRET",
         "HOOK_SECRET",
         "METRICS_TOKEN",
+        "OPERATOR_TOKEN",
     ] {
         service
             .env

@@ -36,7 +36,7 @@ enum Needs {
     Nothing,
     /// PostgreSQL's headers and cargo-pgrx.
     Server,
-    /// The system of `up`.
+    /// The system of `up`, with limits lifted: tests ask more of it than one person may.
     System,
 }
 
@@ -97,6 +97,12 @@ const SUITES: [Suite; 11] = [
         run: journey,
     },
     Suite {
+        name: "limits",
+        about: "rates, budgets and sign-in codes against abuse, with limits on",
+        needs: Needs::System,
+        run: limits,
+    },
+    Suite {
         name: "openapi",
         about: "the API's description against the running Worker",
         needs: Needs::System,
@@ -139,8 +145,15 @@ pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
     let ran_before = services::NAMES
         .iter()
         .all(|name| running(checkout, name).is_some());
+    let lifted_before = up::runs_without_limits(checkout);
     let prepared = match needs {
-        Some(Needs::System) => up::up(checkout, up::Options::default()).map(drop),
+        Some(Needs::System) => {
+            let options = up::Options {
+                no_limits: true,
+                ..up::Options::default()
+            };
+            up::up(checkout, options).map(drop)
+        }
         Some(Needs::Server) => up::prepare_server(checkout),
         _ => Ok(()),
     };
@@ -148,6 +161,8 @@ pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
     if needs == Some(Needs::System) && !ran_before {
         println!();
         up::down(checkout)?;
+    } else if needs == Some(Needs::System) && !lifted_before {
+        up::switch_limits(checkout, false)?;
     }
     let outcomes = result?;
     summary(&outcomes, started)
@@ -394,12 +409,29 @@ fn count_tap(log: &str) -> Tally {
 }
 
 fn journey(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    node_tests(checkout, step, |name| {
+        !OWN_SUITES.iter().any(|suite| name.starts_with(suite))
+    })
+}
+
+fn limits(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    up::switch_limits(checkout, false)?;
+    let result = node_tests(checkout, step, |name| name.starts_with("limits"));
+    up::switch_limits(checkout, true)?;
+    result
+}
+
+/// Files in tests/js that begin with these words belong to suites of their own.
+const OWN_SUITES: [&str; 1] = ["limits"];
+
+fn node_tests(checkout: &Checkout, step: &Step, chosen: fn(&str) -> bool) -> Result<Tally> {
     let folder = checkout.path("tests");
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(folder.join("js"))? {
-        let path = entry?.path();
-        if path.to_string_lossy().ends_with(".test.mjs") {
-            files.push(path);
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".test.mjs") && chosen(&name) {
+            files.push(entry.path());
         }
     }
     files.sort();

@@ -25,6 +25,23 @@ use crate::wasm_toolchain;
 pub struct Options {
     /// Start what is built, without looking whether it is current.
     pub no_build: bool,
+    /// Lift rates, ceilings, the challenge and budgets of messages, for load tests.
+    pub no_limits: bool,
+}
+
+impl Options {
+    /// From the words after `up`.
+    pub fn parse(words: &[&str]) -> Result<Self> {
+        let mut options = Self::default();
+        for word in words {
+            match *word {
+                "--no-build" => options.no_build = true,
+                "--no-limits" => options.no_limits = true,
+                _ => bail!("up knows --no-build and --no-limits, not {word:?}"),
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// One `up`, `down` or `reset` at a time in a checkout.
@@ -47,22 +64,36 @@ fn written(checkout: &Checkout) -> Option<BTreeMap<String, String>> {
 }
 
 /// The environment to start in: what is asked for now, else what runs, else the defaults.
-fn asked_for(checkout: &Checkout) -> Result<Environment> {
+fn asked_for(checkout: &Checkout, no_limits: bool) -> Result<Environment> {
     Ok(Environment {
         ports: Ports::choose(written(checkout).as_ref())?,
         secrets: Secrets::load_or_make(checkout)?,
+        no_limits,
     })
+}
+
+/// Whether the system that runs counts nothing.
+pub fn runs_without_limits(checkout: &Checkout) -> bool {
+    written(checkout).is_some_and(|env| counts_nothing(&env))
+}
+
+fn counts_nothing(written: &BTreeMap<String, String>) -> bool {
+    written
+        .get("NO_LIMITS")
+        .is_some_and(|value| value == "true")
 }
 
 /// The environment of the system that runs, else the one it would be started in.
 pub fn environment(checkout: &Checkout) -> Result<Environment> {
-    let ports = match written(checkout) {
-        Some(written) => Ports::of_running(&written)?,
+    let written = written(checkout);
+    let ports = match &written {
+        Some(written) => Ports::of_running(written)?,
         None => Ports::choose(None)?,
     };
     Ok(Environment {
         ports,
         secrets: Secrets::load_or_make(checkout)?,
+        no_limits: written.as_ref().is_some_and(counts_nothing),
     })
 }
 
@@ -70,7 +101,7 @@ pub fn environment(checkout: &Checkout) -> Result<Environment> {
 pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
     let started = Instant::now();
     let _lock = lock(checkout)?;
-    let environment = asked_for(checkout)?;
+    let environment = asked_for(checkout, options.no_limits)?;
     if options.no_build {
         require_built(checkout)?;
     } else {
@@ -94,6 +125,12 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
         "PostgreSQL", ports.db
     );
     println!("  {:<20} .local/env", "keys and addresses");
+    if options.no_limits {
+        println!(
+            "  {:<20} lifted; `cargo xtask up` brings them back",
+            "limits"
+        );
+    }
     Ok(any)
 }
 
@@ -249,6 +286,14 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     any |= ensure(checkout, &services::inbox(checkout, environment))?;
     any |= ensure(checkout, &services::edge(checkout, environment)?)?;
     Ok(any)
+}
+
+/// Starts the Worker anew with or without limits; everything else goes on running.
+pub fn switch_limits(checkout: &Checkout, no_limits: bool) -> Result<()> {
+    let _lock = lock(checkout)?;
+    let environment = asked_for(checkout, no_limits)?;
+    environment.write(checkout)?;
+    ensure(checkout, &services::edge(checkout, &environment)?).map(drop)
 }
 
 pub fn ensure(checkout: &Checkout, service: &Service) -> Result<bool> {
@@ -476,7 +521,7 @@ pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
             bail!("db reset deletes everything and is for the local database only");
         }
         let _lock = lock(checkout)?;
-        let environment = asked_for(checkout)?;
+        let environment = asked_for(checkout, runs_without_limits(checkout))?;
         stop_all(checkout)?;
         Postgres::of(checkout)?.delete_cluster()?;
         return start(checkout, &environment).map(drop);

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod rest;
 pub mod sms;
 pub mod thaibulksms;
+pub mod turnstile;
 
 use std::future::Future;
 use std::pin::pin;

@@ -84,9 +84,11 @@ mod tests {
             assert_eq!(access, route.access, "{name}");
             assert_eq!(
                 operation["responses"].get("401").is_some(),
-                bearer || route.pattern.starts_with("/hooks/") || {
-                    ["/auth/verify-otp", "/auth/refresh"].contains(&route.pattern)
-                },
+                bearer
+                    || ["/hooks/", "/operator/"]
+                        .iter()
+                        .any(|area| route.pattern.starts_with(area))
+                    || { ["/auth/verify-otp", "/auth/refresh"].contains(&route.pattern) },
                 "{name}"
             );
         }

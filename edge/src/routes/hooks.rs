@@ -7,7 +7,7 @@ use carbon_domain::{DomainError, Lang};
 use serde::Deserialize;
 use worker::{console_error, console_log};
 
-use crate::call::{Call, now_ms};
+use crate::call::{App, Call, now_ms};
 use crate::clients::sms;
 use crate::error::{ApiError, FieldProblem};
 use crate::messages;
@@ -16,6 +16,7 @@ use crate::observe::event_line;
 use crate::reply::Reply;
 use crate::storage::number_state::{Answer, Command, Message};
 use crate::storage::phone_number::ask;
+use crate::storage::sms_budget;
 use crate::webhook::{Signed, is_genuine};
 
 #[derive(Deserialize)]
@@ -29,6 +30,10 @@ struct Payload {
 struct User {
     #[serde(default)]
     phone: Option<String>,
+    /// When the account proved its number; Auth sends it for accounts, and not for numbers that were
+    /// typed for the first time.
+    #[serde(default)]
+    phone_confirmed_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,8 +54,9 @@ pub async fn send_sms(call: &Call) -> Result<Reply, ApiError> {
         webhook_id,
         auth_code: payload.sms.otp,
     };
+    let is_member = is_member(&payload.user);
     match ask(&call.app, &number, &take).await? {
-        Answer::ToSend { messages } => send_later(call, phone, messages),
+        Answer::ToSend { messages } => send_later(call, phone, messages, is_member),
         _ => return Err(ApiError::internal("number's object answered out of turn")),
     }
     Ok(Reply::raw("{}"))
@@ -86,15 +92,42 @@ fn phone_of(payload: &Payload) -> Result<Phone, ApiError> {
         .map_err(|error: DomainError| ApiError::field(FieldProblem::domain("sms.phone", error)))
 }
 
-fn send_later(call: &Call, phone: Phone, messages: Vec<Message>) {
+fn is_member(user: &User) -> bool {
+    let confirmed = user.phone_confirmed_at.as_deref();
+    confirmed.is_some_and(|at| !at.is_empty())
+}
+
+/// Whether the service's budget has a message for the number; what cannot be counted is not sent.
+async fn may_send(app: &App, is_member: bool) -> Result<(), String> {
+    match sms_budget::spend(app, is_member).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the day's budget is spent".to_owned()),
+        Err(error) => Err(error.internal.unwrap_or_default()),
+    }
+}
+
+/// Sends the codes, if the budget allows; the caller's answer is the same either way, so that it
+/// tells nothing about the number.
+fn send_later(call: &Call, phone: Phone, messages: Vec<Message>, is_member: bool) {
+    let test_number = call.app.config.test_number.as_ref();
+    if messages.is_empty() || test_number.is_some_and(|test| test.phone == phone.e164()) {
+        return;
+    }
     for message in messages {
         let (app, request_id, phone) = (call.app.clone(), call.request_id.clone(), phone.clone());
         // Each by itself, so that one that is slow holds up nobody's.
         call.app.context.wait_until(async move {
+            let to = phone.masked();
+            if let Err(why) = may_send(&app, is_member).await {
+                metrics::add("carbon_sms_failed_total", r#"reason="budget""#, 1);
+                let what = format!("to {to}: {why}");
+                console_error!("{}", event_line("error", "sms_budget", &request_id, &what));
+                return;
+            }
             let lang = if message.english { Lang::En } else { Lang::Th };
             let text = sms::code_text(&message.code, lang);
             let outcome = sms::deliver(&app.config.sms, &phone, &text).await;
-            note(outcome, &request_id, &phone.masked());
+            note(outcome, &request_id, &to);
         });
     }
 }
@@ -139,6 +172,19 @@ mod tests {
             r#"{"sms":{"otp":"1"}}"#,
         ] {
             assert!(phone(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_a_number_that_was_confirmed() {
+        let member = |user: &str| is_member(&serde_json::from_str(user).unwrap());
+        assert!(member(r#"{"phone_confirmed_at":"2026-11-22T08:30:00Z"}"#));
+        for stranger in [
+            "{}",
+            r#"{"phone_confirmed_at":null}"#,
+            r#"{"phone_confirmed_at":""}"#,
+        ] {
+            assert!(!member(stranger), "{stranger}");
         }
     }
 }

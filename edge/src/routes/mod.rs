@@ -1,6 +1,7 @@
 //! The handlers: parse, call, reply. One module an area of the contract.
 
 mod auth;
+mod challenge;
 mod description;
 mod fields;
 mod gamification;
@@ -8,6 +9,7 @@ mod health;
 mod hooks;
 mod migrate;
 mod names;
+mod operator;
 mod sign_in;
 mod stats;
 mod sync;
@@ -28,6 +30,7 @@ pub enum Endpoint {
     Refresh,
     Logout,
     SendSmsHook,
+    UnlockNumber,
     Profile,
     UpdateProfile,
     Migrate,
@@ -64,6 +67,7 @@ pub async fn dispatch(endpoint: Endpoint, call: &Call) -> Result<Reply, ApiError
         Endpoint::Refresh => auth::refresh(call).await,
         Endpoint::Logout => auth::logout(call).await,
         Endpoint::SendSmsHook => hooks::send_sms(call).await,
+        Endpoint::UnlockNumber => operator::unlock_number(call).await,
         Endpoint::Profile => user::profile(call).await,
         Endpoint::UpdateProfile => user::update_profile(call).await,
         Endpoint::Migrate => migrate::migrate(call).await,

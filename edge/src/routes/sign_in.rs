@@ -7,21 +7,22 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use carbon_domain::Lang;
 use carbon_domain::phone::{self, Phone};
-use chrono::DateTime;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use worker::Delay;
 
 use super::auth::{register_device, tokens};
+use super::challenge::{Origin, credit};
 use super::fields::{DeviceInfo, Fields};
-use super::waste::iso;
-use crate::call::{Call, now_ms, random};
+use crate::call::{Call, random};
 use crate::clients::auth::{AuthFailure, AuthSession};
 use crate::clients::within;
 use crate::error::{ApiError, Code, FieldProblem};
+use crate::limits::{refusal, time};
 use crate::messages;
+use crate::metrics;
 use crate::reply::Reply;
-use crate::storage::number_state::{Answer, Command, MAX_WRONG_TRIES, Message};
+use crate::storage::number_state::{Answer, Command, Message, Refusal};
 use crate::storage::otp_id::{OtpId, device_hash, six_digits};
 use crate::storage::phone_number::ask;
 
@@ -34,10 +35,6 @@ const AUTH_PAUSE_MS: u64 = 1_100;
 const AUTH_CODES: usize = 3;
 /// Longer device tokens are not looked at; genuine ones have 43 characters.
 const MAX_DEVICE_TOKEN_BYTES: usize = 128;
-
-fn time(ms: i64) -> String {
-    iso(DateTime::from_timestamp_millis(ms).unwrap_or_default())
-}
 
 fn unexpected(answer: &Answer) -> ApiError {
     ApiError::internal(format!(
@@ -54,32 +51,58 @@ fn kind(answer: &Answer) -> String {
         .collect()
 }
 
-/// `POST /auth/phone-otp` `{phone_number, country_code?, device_token?}`
-pub async fn phone_otp(call: &Call) -> Result<Reply, ApiError> {
-    let (phone, device_token) = read_request(&call.object()?)?;
-    begin(call, phone.e164(), device_token.as_deref()).await
+/// What a request for a code says.
+pub(super) struct CodeRequest {
+    pub(super) phone: Phone,
+    /// A token that may be genuine.
+    pub(super) device_token: Option<String>,
+    /// What the challenge gave, if it was asked for.
+    challenge_token: Option<String>,
 }
 
-/// The number to sign in with and the device token, if one came that may be genuine.
-pub(super) fn read_request(body: &Map<String, Value>) -> Result<(Phone, Option<String>), ApiError> {
+/// `POST /auth/phone-otp` `{phone_number, country_code?, device_token?, challenge_token?}`
+pub async fn phone_otp(call: &Call) -> Result<Reply, ApiError> {
+    begin(call, &read_request(&call.object()?)?).await
+}
+
+pub(super) fn read_request(body: &Map<String, Value>) -> Result<CodeRequest, ApiError> {
     let mut fields = Fields::of(body);
     let typed = fields.optional_text("phone_number");
     let country_code = fields.optional_text("country_code");
     let device_token = fields.optional_text("device_token");
+    let challenge_token = fields.optional_text("challenge_token");
     fields.end()?;
-    let phone = phone::normalize(typed.as_deref().unwrap_or(""), country_code.as_deref())
-        .map_err(|error| ApiError::field(FieldProblem::domain("phone_number", error)))?;
-    Ok((
-        phone,
-        device_token.filter(|token| token.len() <= MAX_DEVICE_TOKEN_BYTES),
-    ))
+    Ok(CodeRequest {
+        phone: read_phone(typed.as_deref(), country_code.as_deref())?,
+        device_token: device_token.filter(|token| token.len() <= MAX_DEVICE_TOKEN_BYTES),
+        challenge_token,
+    })
 }
 
-async fn begin(call: &Call, phone: &str, device_token: Option<&str>) -> Result<Reply, ApiError> {
-    let keys = &call.app.config.otp_keys;
+/// The number that a person typed.
+pub(super) fn read_phone(
+    typed: Option<&str>,
+    country_code: Option<&str>,
+) -> Result<Phone, ApiError> {
+    phone::normalize(typed.unwrap_or(""), country_code)
+        .map_err(|error| ApiError::field(FieldProblem::domain("phone_number", error)))
+}
+
+async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
+    let config = &call.app.config;
+    let (keys, phone) = (&config.otp_keys, request.phone.e164());
     let number = keys.number_name(phone);
     let (otp_id, parts) = keys.seal(&number, random::<16>()?);
-    let code = new_code()?;
+    let origin = Origin::of(call, phone)?;
+    origin
+        .begin(call, &parts.attempt, request.challenge_token.as_deref())
+        .await?;
+    let test_number = config.test_number.as_ref();
+    let test_code = test_number.filter(|test| test.phone == phone);
+    let code = match test_code {
+        Some(test) => test.code.clone(),
+        None => new_code()?,
+    };
     let command = Command::Begin {
         phone: phone.to_owned(),
         attempt: parts.attempt.clone(),
@@ -88,27 +111,32 @@ async fn begin(call: &Call, phone: &str, device_token: Option<&str>) -> Result<R
             code,
             english: call.lang == Lang::En,
         },
-        device_hash: device_token.map(device_hash),
+        device_hash: request.device_token.as_deref().map(device_hash),
+        begun_by: origin.names(),
+        // The test number gets no messages, so there are none to limit.
+        limited: !config.no_limits && test_code.is_none(),
     };
     let (expires_at_ms, resend_at_ms) = match ask(&call.app, &number, &command).await? {
         Answer::Begun {
             expires_at_ms,
             resend_at_ms,
         } => (expires_at_ms, resend_at_ms),
-        Answer::TooSoon { resend_at_ms } => {
-            return Err(limited(messages::RESEND_LATER, 1, resend_at_ms));
+        answer => {
+            credit(&call.app, origin.names(), parts.attempt);
+            return Err(refused(answer));
         }
-        other => return Err(unexpected(&other)),
     };
     if let Err(failure) = ask_auth_for_code(call, phone).await {
         let cancel = Command::Cancel {
-            attempt: parts.attempt,
+            attempt: parts.attempt.clone(),
         };
         // The hook may have taken the code before Auth failed: then the SMS is on its way.
         if ask(&call.app, &number, &cancel).await? != Answer::AlreadySent {
+            credit(&call.app, origin.names(), parts.attempt);
             return Err(ApiError::from_auth(failure));
         }
     }
+    metrics::add("carbon_otp_sent_total", "", 1);
     Ok(Reply::ok(&json!({
         "otp_id": otp_id,
         "expires_at": time(expires_at_ms),
@@ -129,9 +157,35 @@ fn new_code() -> Result<String, ApiError> {
     six_digits(&draws).ok_or_else(|| ApiError::internal("no usable random draw"))
 }
 
-fn limited(words: messages::Words, limit: i64, reset_at_ms: i64) -> ApiError {
-    let wait_secs = (reset_at_ms - now_ms() + 999) / 1000;
-    ApiError::rate_limited(words, limit, wait_secs, &time(reset_at_ms))
+/// What the answers of a number that let nobody in mean.
+fn refused(answer: Answer) -> ApiError {
+    let (reason, error) = match answer {
+        Answer::Wrong => ("wrong", wrong_code()),
+        Answer::Invalid => ("invalid", wrong_code()),
+        Answer::Expired => (
+            "expired",
+            ApiError::auth(Code::AuthExpired, messages::CODE_EXPIRED),
+        ),
+        Answer::Refused {
+            why,
+            limit,
+            reset_at_ms,
+        } => {
+            let words = match why {
+                Refusal::Resend => messages::RESEND_LATER,
+                Refusal::Codes => messages::RATE_LIMITED,
+                Refusal::Sms => messages::SMS_SPENT,
+                Refusal::Tries => messages::CODE_SPENT,
+                Refusal::TriesOfDay => messages::TRIES_SPENT,
+                Refusal::Locked => messages::NUMBER_LOCKED,
+            };
+            (why.label(), refusal(words, limit, reset_at_ms))
+        }
+        other => return unexpected(&other),
+    };
+    let label = format!(r#"reason="{reason}""#);
+    metrics::add("carbon_otp_refused_total", &label, 1);
+    error
 }
 
 async fn ask_auth_for_code(call: &Call, phone: &str) -> Result<(), AuthFailure> {
@@ -185,14 +239,7 @@ pub async fn verify_otp(call: &Call) -> Result<Reply, ApiError> {
             }
             outcome
         }
-        Answer::Wrong | Answer::Invalid => Err(wrong_code()),
-        Answer::Expired => Err(ApiError::auth(Code::AuthExpired, messages::CODE_EXPIRED)),
-        Answer::Spent { resend_at_ms } => Err(limited(
-            messages::CODE_SPENT,
-            i64::from(MAX_WRONG_TRIES),
-            resend_at_ms,
-        )),
-        other => Err(unexpected(&other)),
+        other => Err(refused(other)),
     }
 }
 
@@ -220,7 +267,10 @@ async fn sign_in(
         auth_code,
         device_hash: device_hash(&device_token),
     };
-    ask(&call.app, &otp_id.number, &settle).await?;
+    if let Answer::Settled { begun_by } = ask(&call.app, &otp_id.number, &settle).await? {
+        credit(&call.app, begun_by, otp_id.attempt.clone());
+    }
+    metrics::add("carbon_otp_verified_total", "", 1);
     let mut data = tokens(&session);
     data["device_token"] = json!(device_token);
     data["user"] = user;

@@ -84,7 +84,7 @@ fn phones_are_taken_and_refused_as_the_vectors_say() {
     for case in cases(include_str!("../../../domain/vectors/phones.json")) {
         let (name, expected) = (&case["name"], &case["expected"]);
         match read_request(case["input"].as_object().unwrap()) {
-            Ok((phone, _)) => assert_eq!(phone.e164(), expected, "{name}"),
+            Ok(request) => assert_eq!(request.phone.e164(), expected, "{name}"),
             Err(error) => {
                 let wanted = vec![("phone_number".to_owned(), code_of(&expected["error"]))];
                 assert_eq!(shown_problems(&error), wanted, "{name}");

@@ -1,5 +1,9 @@
 //! What the edge remembers: one module a binding or Durable Object.
 
 pub mod number_state;
+pub mod object;
 pub mod otp_id;
 pub mod phone_number;
+pub mod sms_budget;
+pub mod subject;
+pub mod subject_state;

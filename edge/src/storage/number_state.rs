@@ -5,6 +5,9 @@
 //! SMS hook takes it; from then on there is its keyed hash. A right code *claims* the attempt while
 //! the Worker asks Auth for a session: settled if Auth agreed, released if Auth was down, so that
 //! an outage burns nobody's code.
+//!
+//! Tries and messages are counted by who asked: strangers share one account of a number, each device
+//! that has proved the number before has its own. So nobody can use up what the owner needs.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +19,18 @@ pub const CODE_TTL_MS: i64 = 5 * 60 * 1000;
 pub const RESEND_AFTER_MS: i64 = 60 * 1000;
 /// So many wrong tries a code.
 pub const MAX_WRONG_TRIES: u8 = 5;
+/// So many wrong tries a share in any 24 hours: with codes of six digits a chance of 1e-5.
+pub const WRONG_TRIES_A_DAY: usize = 10;
+/// So many messages a share in any 24 hours.
+pub const SMS_A_DAY: usize = 5;
+/// So many codes in any minute, whoever asks.
+pub const CODES_A_MINUTE: usize = 5;
+/// After so many failures of strangers in a row strangers are refused.
+pub const LOCK_AFTER: u32 = 100;
+/// A locked number says that one may ask again after this long; it stays locked all the same.
+const LOCK_RETRY_MS: i64 = DAY_MS;
+const MINUTE_MS: i64 = 60 * 1000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 /// A claim ends by itself after this long: longer than the Worker's calls to Auth take together.
 const CLAIM_MS: i64 = 20 * 1000;
 /// An attempt is remembered beyond its time so that the answer can say "expired".
@@ -31,11 +46,33 @@ pub struct NumberState {
     phone: String,
     attempts: Vec<Attempt>,
     auth_code: Option<String>,
-    resend_at_ms: i64,
-    /// Wrong codes since the last right one, over all attempts.
-    failures_in_row: u32,
-    devices: Vec<String>,
+    strangers: Share,
+    /// Strangers' wrong codes since the last sign-in.
+    stranger_failures: u32,
+    devices: Vec<Device>,
+    /// When codes were begun in the last minute.
+    begun_at_ms: Vec<i64>,
     webhooks: Vec<(String, i64)>,
+}
+
+/// What those who share it have used of the number's allowance; times in milliseconds since 1970.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Share {
+    /// Wrong tries of the last 24 hours.
+    wrong_at_ms: Vec<i64>,
+    /// Messages of the last 24 hours.
+    sms_at_ms: Vec<i64>,
+    /// When the next code may be asked for.
+    resend_at_ms: i64,
+}
+
+/// A device that has proved the number.
+#[derive(Debug, Serialize, Deserialize)]
+struct Device {
+    /// Hashes of the token it signed in with last and of the one it got for that, in case the answer
+    /// was lost on its way.
+    hashes: Vec<String>,
+    share: Share,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,7 +81,10 @@ struct Attempt {
     code_hash: String,
     /// The plain code and its language until the hook takes them.
     unsent: Option<Message>,
-    from_known_device: bool,
+    /// Hash of the known device that asked; none for strangers.
+    device: Option<String>,
+    /// The subjects that get credit when the code is verified.
+    begun_by: Vec<String>,
     expires_at_ms: i64,
     wrong_tries: u8,
     stage: Stage,
@@ -68,7 +108,6 @@ enum Stage {
 
 /// What the Worker asks of a number.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
     /// A person wants to sign in.
     Begin {
@@ -82,6 +121,10 @@ pub enum Command {
         message: Message,
         /// Hash of the device token that came with the request.
         device_hash: Option<String>,
+        /// The subjects that get credit when the code is verified.
+        begun_by: Vec<String>,
+        /// Whether messages a day and codes a minute are limited.
+        limited: bool,
     },
     /// Auth did not take the request: forget the attempt unless its SMS is on the way.
     Cancel {
@@ -121,11 +164,12 @@ pub enum Command {
         /// Hash of the new device token.
         device_hash: String,
     },
+    /// An operator lets strangers in again.
+    Unlock,
 }
 
 /// What a number answers.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
 pub enum Answer {
     /// The attempt exists; times in milliseconds since 1970.
     Begun {
@@ -134,10 +178,14 @@ pub enum Answer {
         /// When the next one may be asked for.
         resend_at_ms: i64,
     },
-    /// Another code may be asked for at this time only.
-    TooSoon {
-        /// Milliseconds since 1970.
-        resend_at_ms: i64,
+    /// Not now.
+    Refused {
+        /// Which limit was reached.
+        why: Refusal,
+        /// Its size.
+        limit: u32,
+        /// When it is free again (milliseconds since 1970).
+        reset_at_ms: i64,
     },
     /// The attempt is forgotten.
     Cancelled,
@@ -161,13 +209,79 @@ pub enum Answer {
     Invalid,
     /// Too late.
     Expired,
-    /// The code's tries are spent.
-    Spent {
-        /// When the next code may be asked for.
-        resend_at_ms: i64,
+    /// The code is spent.
+    Settled {
+        /// Who gets credit for it.
+        begun_by: Vec<String>,
     },
     /// Done, nothing to tell.
     Done,
+}
+
+/// The limits of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// A code was sent a moment ago.
+    Resend,
+    /// Codes a minute.
+    Codes,
+    /// Messages a day.
+    Sms,
+    /// Wrong tries of one code.
+    Tries,
+    /// Wrong tries a day.
+    TriesOfDay,
+    /// Failures in a row.
+    Locked,
+}
+
+impl Refusal {
+    /// Its name in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Resend => "resend",
+            Self::Codes => "codes_a_minute",
+            Self::Sms => "sms_a_day",
+            Self::Tries => "tries",
+            Self::TriesOfDay => "tries_a_day",
+            Self::Locked => "locked",
+        }
+    }
+
+    fn at(self, limit: usize, reset_at_ms: i64) -> Answer {
+        Answer::Refused {
+            why: self,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            reset_at_ms,
+        }
+    }
+}
+
+impl Share {
+    fn forget_old(&mut self, now_ms: i64) {
+        self.wrong_at_ms.retain(|at_ms| at_ms + DAY_MS > now_ms);
+        self.sms_at_ms.retain(|at_ms| at_ms + DAY_MS > now_ms);
+    }
+
+    fn tries_refusal(&self) -> Option<Answer> {
+        let free_at_ms = full(&self.wrong_at_ms, WRONG_TRIES_A_DAY)? + DAY_MS;
+        Some(Refusal::TriesOfDay.at(WRONG_TRIES_A_DAY, free_at_ms))
+    }
+
+    /// The last instant that is kept here.
+    fn newest_ms(&self) -> Option<i64> {
+        self.wrong_at_ms
+            .iter()
+            .chain(&self.sms_at_ms)
+            .max()
+            .copied()
+    }
+}
+
+/// The oldest of the newest `limit` instants, if there are so many.
+fn full(instants: &[i64], limit: usize) -> Option<i64> {
+    let first = instants.len().checked_sub(limit)?;
+    instants.get(first).copied()
 }
 
 impl NumberState {
@@ -181,9 +295,20 @@ impl NumberState {
                 code_hash,
                 message,
                 device_hash,
+                begun_by,
+                limited,
             } => {
-                let known = device_hash.is_some_and(|hash| self.knows_device(&hash));
-                self.begin(phone, attempt, code_hash, message, known, now_ms)
+                let attempt = Attempt {
+                    id: attempt,
+                    code_hash,
+                    unsent: Some(message),
+                    device: device_hash.filter(|hash| self.device(hash).is_some()),
+                    begun_by,
+                    expires_at_ms: now_ms + CODE_TTL_MS,
+                    wrong_tries: 0,
+                    stage: Stage::Open,
+                };
+                self.begin(phone, attempt, limited, now_ms)
             }
             Command::Cancel { attempt } => self.cancel(&attempt),
             Command::Take {
@@ -198,22 +323,30 @@ impl NumberState {
                 auth_code,
                 device_hash,
             } => self.settle(&attempt, &auth_code, device_hash),
+            Command::Unlock => {
+                self.stranger_failures = 0;
+                Answer::Done
+            }
         }
     }
 
     /// Whether nothing is left that is worth keeping.
     pub fn is_empty(&self) -> bool {
-        self.attempts.is_empty() && self.devices.is_empty() && self.failures_in_row == 0
+        self.attempts.is_empty()
+            && self.devices.is_empty()
+            && self.stranger_failures == 0
+            && self.strangers.newest_ms().is_none()
     }
 
     /// When the object should look again for what can be forgotten (milliseconds since 1970).
     pub fn next_cleaning_ms(&self) -> Option<i64> {
-        let last = self
-            .attempts
-            .iter()
-            .map(|attempt| attempt.expires_at_ms)
-            .max()?;
-        Some(last + REMEMBER_MS + 1)
+        let attempts = self.attempts.iter().map(|attempt| attempt.expires_at_ms);
+        if let Some(last) = attempts.max() {
+            return Some(last + REMEMBER_MS + 1);
+        }
+        let devices = self.devices.iter().filter_map(|one| one.share.newest_ms());
+        let last = devices.chain(self.strangers.newest_ms()).max()?;
+        Some(last + DAY_MS + 1)
     }
 
     /// Drops what has no further use; codes past their time at once, attempts an hour later.
@@ -227,64 +360,87 @@ impl NumberState {
         }
         self.webhooks
             .retain(|(_, at_ms)| at_ms + WEBHOOK_MEMORY_MS > now_ms);
+        self.begun_at_ms.retain(|at_ms| at_ms + MINUTE_MS > now_ms);
+        self.strangers.forget_old(now_ms);
+        for device in &mut self.devices {
+            device.share.forget_old(now_ms);
+        }
         if self.attempts.is_empty() {
             self.auth_code = None;
             self.phone.clear();
         }
     }
 
-    fn knows_device(&self, hash: &str) -> bool {
+    fn device(&self, hash: &str) -> Option<usize> {
+        let is = |known: &String| same(known.as_bytes(), hash.as_bytes());
         self.devices
             .iter()
-            .any(|known| same(known.as_bytes(), hash.as_bytes()))
+            .position(|device| device.hashes.iter().any(is))
+    }
+
+    /// The share that a known device has, or strangers; a device that was forgotten is a stranger.
+    fn share(&mut self, device: Option<&str>) -> (&mut Share, bool) {
+        match device.and_then(|hash| self.device(hash)) {
+            Some(at) => (&mut self.devices[at].share, false),
+            None => (&mut self.strangers, true),
+        }
+    }
+
+    fn lock_refusal(&self, now_ms: i64) -> Option<Answer> {
+        (self.stranger_failures >= LOCK_AFTER)
+            .then(|| Refusal::Locked.at(LOCK_AFTER as usize, now_ms + LOCK_RETRY_MS))
     }
 
     fn find(&mut self, id: &str) -> Option<&mut Attempt> {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
     }
 
-    fn begin(
-        &mut self,
-        phone: String,
-        id: String,
-        code_hash: String,
-        message: Message,
-        from_known_device: bool,
-        now_ms: i64,
-    ) -> Answer {
-        if now_ms < self.resend_at_ms {
-            return Answer::TooSoon {
-                resend_at_ms: self.resend_at_ms,
-            };
+    fn begin(&mut self, phone: String, attempt: Attempt, limited: bool, now_ms: i64) -> Answer {
+        let lock = self.lock_refusal(now_ms);
+        let minute = full(&self.begun_at_ms, CODES_A_MINUTE).filter(|_| limited);
+        let (share, stranger) = self.share(attempt.device.as_deref());
+        let day = full(&share.sms_at_ms, SMS_A_DAY).filter(|_| limited);
+        let refusal = lock
+            .filter(|_| stranger)
+            // A code that nobody may try would be a message for nothing.
+            .or_else(|| share.tries_refusal())
+            .or_else(|| day.map(|first| Refusal::Sms.at(SMS_A_DAY, first + DAY_MS)))
+            .or_else(|| {
+                let wait = now_ms < share.resend_at_ms;
+                wait.then(|| Refusal::Resend.at(1, share.resend_at_ms))
+            })
+            .or_else(|| minute.map(|first| Refusal::Codes.at(CODES_A_MINUTE, first + MINUTE_MS)));
+        if let Some(refusal) = refusal {
+            return refusal;
         }
+        let resend_at_ms = now_ms + RESEND_AFTER_MS;
+        share.resend_at_ms = resend_at_ms;
+        share.sms_at_ms.push(now_ms);
+        self.begun_at_ms.push(now_ms);
         self.phone = phone;
-        self.resend_at_ms = now_ms + RESEND_AFTER_MS;
-        let expires_at_ms = now_ms + CODE_TTL_MS;
-        self.attempts.push(Attempt {
-            id,
-            code_hash,
-            unsent: Some(message),
-            from_known_device,
-            expires_at_ms,
-            wrong_tries: 0,
-            stage: Stage::Open,
-        });
+        let expires_at_ms = attempt.expires_at_ms;
+        self.attempts.push(attempt);
         Answer::Begun {
             expires_at_ms,
-            resend_at_ms: self.resend_at_ms,
+            resend_at_ms,
         }
     }
 
     fn cancel(&mut self, id: &str) -> Answer {
-        match self.find(id) {
-            Some(attempt) if attempt.unsent.is_none() => Answer::AlreadySent,
-            Some(_) => {
-                self.attempts.retain(|attempt| attempt.id != id);
-                self.resend_at_ms = 0;
-                Answer::Cancelled
-            }
-            None => Answer::Cancelled,
+        let Some(at) = self.attempts.iter().position(|attempt| attempt.id == id) else {
+            return Answer::Cancelled;
+        };
+        if self.attempts[at].unsent.is_none() {
+            return Answer::AlreadySent;
         }
+        // Nothing was sent: it does not count.
+        let attempt = self.attempts.remove(at);
+        let begun_at_ms = attempt.expires_at_ms - CODE_TTL_MS;
+        let (share, _) = self.share(attempt.device.as_deref());
+        share.resend_at_ms = 0;
+        remove_one(&mut share.sms_at_ms, begun_at_ms);
+        remove_one(&mut self.begun_at_ms, begun_at_ms);
+        Answer::Cancelled
     }
 
     fn take(&mut self, webhook_id: String, auth_code: String, now_ms: i64) -> Answer {
@@ -304,10 +460,17 @@ impl NumberState {
     }
 
     fn check(&mut self, id: &str, code_hash: &str, now_ms: i64) -> Answer {
-        let resend_at_ms = self.resend_at_ms;
-        let Some(attempt) = self.find(id) else {
+        let lock = self.lock_refusal(now_ms);
+        let Some(at) = self.attempts.iter().position(|attempt| attempt.id == id) else {
             return Answer::Invalid;
         };
+        let device = self.attempts[at].device.clone();
+        let (share, stranger) = self.share(device.as_deref());
+        let (spent, resend_at_ms) = (share.tries_refusal(), share.resend_at_ms);
+        if let Some(refusal) = lock.filter(|_| stranger) {
+            return refusal;
+        }
+        let attempt = &mut self.attempts[at];
         match attempt.stage {
             Stage::Used => return Answer::Invalid,
             Stage::Claimed { until_ms } if until_ms > now_ms => return Answer::Invalid,
@@ -317,11 +480,17 @@ impl NumberState {
             return Answer::Expired;
         }
         if attempt.wrong_tries >= MAX_WRONG_TRIES {
-            return Answer::Spent { resend_at_ms };
+            return Refusal::Tries.at(MAX_WRONG_TRIES.into(), resend_at_ms);
+        }
+        if let Some(refusal) = spent {
+            return refusal;
         }
         if !same(attempt.code_hash.as_bytes(), code_hash.as_bytes()) {
             attempt.wrong_tries += 1;
-            self.failures_in_row = self.failures_in_row.saturating_add(1);
+            self.share(device.as_deref()).0.wrong_at_ms.push(now_ms);
+            if stranger {
+                self.stranger_failures = self.stranger_failures.saturating_add(1);
+            }
             return Answer::Wrong;
         }
         attempt.stage = Stage::Claimed {
@@ -353,18 +522,33 @@ impl NumberState {
     }
 
     fn settle(&mut self, id: &str, auth_code: &str, device_hash: String) -> Answer {
+        let (mut begun_by, mut used) = (Vec::new(), None);
         if let Some(attempt) = self.find(id) {
             attempt.stage = Stage::Used;
+            begun_by = std::mem::take(&mut attempt.begun_by);
+            used = attempt.device.clone();
         }
         if self.auth_code.as_deref() == Some(auth_code) {
             self.auth_code = None;
         }
-        self.failures_in_row = 0;
-        self.devices.push(device_hash);
+        // Whoever signed in has proved the number: the row of failures ends here.
+        self.stranger_failures = 0;
+        let known = used.as_deref().and_then(|hash| self.device(hash));
+        let share = known.map(|at| self.devices.remove(at).share);
+        self.devices.push(Device {
+            hashes: used.into_iter().chain([device_hash]).collect(),
+            share: share.unwrap_or_default(),
+        });
         if self.devices.len() > MAX_DEVICES {
             self.devices.remove(0);
         }
-        Answer::Done
+        Answer::Settled { begun_by }
+    }
+}
+
+fn remove_one(instants: &mut Vec<i64>, instant: i64) {
+    if let Some(at) = instants.iter().rposition(|at_ms| *at_ms == instant) {
+        instants.remove(at);
     }
 }
 

@@ -10,14 +10,36 @@ fn message(code: &str) -> Message {
 }
 
 fn begin(state: &mut NumberState, attempt: &str, at_ms: i64) -> Answer {
+    begin_from(state, attempt, None, at_ms)
+}
+
+fn begin_from(state: &mut NumberState, attempt: &str, device: Option<&str>, at_ms: i64) -> Answer {
     let command = Command::Begin {
         phone: "+66812345678".into(),
         attempt: attempt.into(),
         code_hash: format!("hash-{attempt}"),
         message: message("048213"),
-        device_hash: None,
+        device_hash: device.map(str::to_owned),
+        begun_by: vec!["address".into(), "block".into()],
+        limited: true,
     };
     state.apply(command, at_ms)
+}
+
+fn begins(state: &mut NumberState, attempt: &str, device: Option<&str>, at_ms: i64) {
+    let answer = begin_from(state, attempt, device, at_ms);
+    assert!(matches!(answer, Answer::Begun { .. }), "{answer:?}");
+}
+
+fn why(answer: Answer) -> Option<(Refusal, u32, i64)> {
+    match answer {
+        Answer::Refused {
+            why,
+            limit,
+            reset_at_ms,
+        } => Some((why, limit, reset_at_ms)),
+        _ => None,
+    }
 }
 
 fn take(state: &mut NumberState, webhook_id: &str, auth_code: &str, at_ms: i64) -> Vec<Message> {
@@ -107,11 +129,9 @@ fn five_wrong_tries_spend_the_code_even_for_the_right_one() {
     for _ in 0..MAX_WRONG_TRIES {
         assert_eq!(check(&mut state, "a", "wrong", T0 + 1), Answer::Wrong);
     }
-    let spent = Answer::Spent {
-        resend_at_ms: T0 + RESEND_AFTER_MS,
-    };
-    assert_eq!(check(&mut state, "a", "hash-a", T0 + 1), spent);
-    assert_eq!(state.failures_in_row, 5);
+    let spent = (Refusal::Tries, 5, T0 + RESEND_AFTER_MS);
+    assert_eq!(why(check(&mut state, "a", "hash-a", T0 + 1)), Some(spent));
+    assert_eq!(state.stranger_failures, 5);
 }
 
 #[test]
@@ -120,10 +140,10 @@ fn failures_are_counted_over_resends_until_a_right_code() {
     check(&mut state, "a", "wrong", T0 + 1);
     begin(&mut state, "b", T0 + RESEND_AFTER_MS);
     check(&mut state, "b", "wrong", T0 + RESEND_AFTER_MS + 1);
-    assert_eq!(state.failures_in_row, 2);
+    assert_eq!(state.stranger_failures, 2);
     check(&mut state, "b", "hash-b", T0 + RESEND_AFTER_MS + 2);
     settle(&mut state, "b", "1111111111");
-    assert_eq!(state.failures_in_row, 0);
+    assert_eq!(state.stranger_failures, 0);
 }
 
 #[test]
@@ -152,8 +172,8 @@ fn resend_waits_a_minute() {
     let mut state = sent();
     let resend_at_ms = T0 + RESEND_AFTER_MS;
     assert_eq!(
-        begin(&mut state, "b", resend_at_ms - 1),
-        Answer::TooSoon { resend_at_ms }
+        why(begin(&mut state, "b", resend_at_ms - 1)),
+        Some((Refusal::Resend, 1, resend_at_ms))
     );
     assert!(matches!(
         begin(&mut state, "b", resend_at_ms),
@@ -200,7 +220,12 @@ fn a_code_ends_after_five_minutes_and_is_forgotten_after_an_hour_more() {
     let later = T0 + CODE_TTL_MS + REMEMBER_MS;
     assert_eq!(state.next_cleaning_ms(), Some(later + 1));
     assert_eq!(check(&mut state, "a", "hash-a", later), Answer::Invalid);
-    assert!(state.is_empty() && state.auth_code.is_none() && state.phone.is_empty());
+    assert!(state.auth_code.is_none() && state.phone.is_empty() && state.attempts.is_empty());
+    // What it used of the day's allowance is kept for a day.
+    assert!(!state.is_empty());
+    assert_eq!(state.next_cleaning_ms(), Some(T0 + DAY_MS + 1));
+    state.forget_old(T0 + DAY_MS);
+    assert!(state.is_empty() && state.next_cleaning_ms().is_none());
 }
 
 #[test]
@@ -232,11 +257,166 @@ fn a_webhook_counts_once() {
 fn devices_that_proved_the_number_are_known() {
     let mut state = sent();
     settle(&mut state, "a", "1111111111");
-    assert!(state.knows_device("device") && !state.knows_device("stranger"));
+    assert!(state.device("device").is_some() && state.device("stranger").is_none());
     for n in 0..MAX_DEVICES {
         state.settle("a", "", format!("device-{n}"));
     }
-    assert!(!state.knows_device("device") && state.devices.len() == MAX_DEVICES);
+    assert!(state.device("device").is_none() && state.devices.len() == MAX_DEVICES);
+}
+
+#[test]
+fn a_device_keeps_its_share_when_it_signs_in_again_and_may_lose_the_answer() {
+    let mut state = signed_in();
+    for (n, token) in ["device", "device", "device-1"].iter().enumerate() {
+        let (at, attempt) = (T0 + (n as i64 + 1) * RESEND_AFTER_MS, format!("d{n}"));
+        begins(&mut state, &attempt, Some(token), at);
+        check(&mut state, &attempt, &format!("hash-{attempt}"), at);
+        state.settle(&attempt, "", format!("device-{n}"));
+    }
+    assert_eq!(state.devices.len(), 1);
+    assert_eq!(state.devices[0].hashes, ["device-1", "device-2"]);
+    assert_eq!(state.devices[0].share.sms_at_ms.len(), 3);
+}
+
+/// A state in which the owner has signed in from "device" as a stranger at T0.
+fn signed_in() -> NumberState {
+    let mut state = sent();
+    check(&mut state, "a", "hash-a", T0);
+    let credit = state.settle("a", "1111111111", "device".into());
+    let begun_by = vec!["address".to_owned(), "block".to_owned()];
+    assert_eq!(credit, Answer::Settled { begun_by });
+    state
+}
+
+#[test]
+fn strangers_who_used_up_the_day_s_messages_do_not_touch_a_known_device() {
+    let mut state = signed_in();
+    let mut at = T0;
+    for n in 1..SMS_A_DAY {
+        at += RESEND_AFTER_MS;
+        begins(&mut state, &format!("s{n}"), None, at);
+    }
+    at += RESEND_AFTER_MS;
+    let spent = Some((Refusal::Sms, 5, T0 + DAY_MS));
+    assert_eq!(why(begin(&mut state, "s", at)), spent);
+    assert_eq!(why(begin_from(&mut state, "s", Some("forged"), at)), spent);
+    for n in 0..SMS_A_DAY {
+        begins(&mut state, &format!("d{n}"), Some("device"), at);
+        at += RESEND_AFTER_MS;
+    }
+    let own = why(begin_from(&mut state, "d", Some("device"), at));
+    assert_eq!(own.map(|(why, ..)| why), Some(Refusal::Sms));
+    // The oldest message leaves the day first.
+    begins(&mut state, "next", None, T0 + DAY_MS);
+}
+
+#[test]
+fn a_device_has_a_resend_timer_of_its_own() {
+    let mut state = signed_in();
+    let at = T0 + RESEND_AFTER_MS;
+    begins(&mut state, "s", None, at);
+    begins(&mut state, "d", Some("device"), at);
+    for device in [None, Some("device")] {
+        let refusal = why(begin_from(&mut state, "x", device, at + 1));
+        assert_eq!(refusal, Some((Refusal::Resend, 1, at + RESEND_AFTER_MS)));
+    }
+}
+
+#[test]
+fn ten_wrong_tries_in_any_day_are_all_that_strangers_share() {
+    let mut state = signed_in();
+    let mut at = T0;
+    for attempt in ["b", "c"] {
+        at += RESEND_AFTER_MS;
+        begins(&mut state, attempt, None, at);
+        for _ in 0..MAX_WRONG_TRIES {
+            assert_eq!(check(&mut state, attempt, "wrong", at), Answer::Wrong);
+        }
+    }
+    let free_at = T0 + RESEND_AFTER_MS + DAY_MS;
+    let spent = Some((Refusal::TriesOfDay, 10, free_at));
+    at += RESEND_AFTER_MS;
+    assert_eq!(why(begin(&mut state, "d", at)), spent);
+    // The owner's device is as free as before, and its own tries are its own.
+    begins(&mut state, "own", Some("device"), at);
+    assert_eq!(check(&mut state, "own", "wrong", at), Answer::Wrong);
+    assert_eq!(check(&mut state, "own", "hash-own", at), right(None));
+    assert_eq!(state.stranger_failures, 10);
+    // Five tries leave the day together, five a minute later.
+    begins(&mut state, "e", None, free_at);
+    for _ in 0..MAX_WRONG_TRIES {
+        assert_eq!(check(&mut state, "e", "wrong", free_at), Answer::Wrong);
+    }
+    let refusal = why(begin(&mut state, "f", free_at + RESEND_AFTER_MS - 1));
+    assert_eq!(refusal.map(|(why, ..)| why), Some(Refusal::TriesOfDay));
+}
+
+#[test]
+fn codes_a_minute_are_limited_over_all_devices() {
+    let mut state = NumberState::default();
+    for n in 0..CODES_A_MINUTE + 1 {
+        state.settle("", "", format!("device-{n}"));
+    }
+    for n in 0..CODES_A_MINUTE {
+        let device = format!("device-{n}");
+        begins(&mut state, &device, Some(&device), T0 + n as i64);
+    }
+    let last = why(begin_from(&mut state, "x", Some("device-5"), T0 + 10));
+    assert_eq!(last, Some((Refusal::Codes, 5, T0 + MINUTE_MS)));
+    begins(&mut state, "y", Some("device-5"), T0 + MINUTE_MS);
+}
+
+#[test]
+fn a_hundred_failures_in_a_row_lock_strangers_out_until_the_owner_or_an_operator_comes() {
+    let unlocks: [fn(&mut NumberState, i64); 2] = [
+        |state, at| {
+            begins(state, "own", Some("device"), at);
+            check(state, "own", "hash-own", at);
+            state.settle("own", "", "device-2".into());
+        },
+        |state, _| drop(state.apply(Command::Unlock, 0)),
+    ];
+    for unlock in unlocks {
+        let mut state = signed_in();
+        let mut at = T0 + DAY_MS;
+        for day in 0..10 {
+            begins(&mut state, &format!("a{day}"), None, at);
+            begins(&mut state, &format!("b{day}"), None, at + RESEND_AFTER_MS);
+            for n in 0..10 {
+                let attempt = format!("{}{day}", if n < 5 { "a" } else { "b" });
+                let answer = check(&mut state, &attempt, "wrong", at + RESEND_AFTER_MS);
+                assert_eq!(answer, Answer::Wrong);
+            }
+            at += DAY_MS + RESEND_AFTER_MS;
+        }
+        let locked = Some((Refusal::Locked, 100, at + LOCK_RETRY_MS));
+        assert_eq!(why(begin(&mut state, "x", at)), locked);
+        // Neither does time open it, nor a code that was begun before.
+        let later = at + 365 * DAY_MS;
+        assert!(!state.is_empty());
+        assert!(why(begin(&mut state, "x", later)).is_some());
+        unlock(&mut state, later);
+        begins(&mut state, "free", None, later + RESEND_AFTER_MS);
+    }
+}
+
+#[test]
+fn a_locked_number_takes_no_code_that_was_begun_before() {
+    let mut state = sent();
+    state.stranger_failures = LOCK_AFTER;
+    let refusal = why(check(&mut state, "a", "hash-a", T0 + 1));
+    assert_eq!(refusal.map(|(why, ..)| why), Some(Refusal::Locked));
+}
+
+#[test]
+fn a_code_that_was_not_sent_costs_nothing() {
+    let mut state = NumberState::default();
+    for n in 0..20 {
+        let attempt = format!("a{n}");
+        begins(&mut state, &attempt, None, T0 + n);
+        state.apply(Command::Cancel { attempt }, T0 + n);
+    }
+    assert!(state.is_empty());
 }
 
 #[test]

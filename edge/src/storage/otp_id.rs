@@ -50,6 +50,11 @@ impl OtpKeys {
         hex(&self.keyed("number", &[phone.as_bytes()])[..PART])
     }
 
+    /// The name under which something of this kind is counted: a keyed hash, so that it cannot be read.
+    pub fn subject(&self, kind: &str, value: &[u8]) -> String {
+        format!("{kind}/{}", hex(&self.keyed(kind, &[value])[..PART]))
+    }
+
     /// A new `otp_id` for a number's object from 128 random bits, and its parts.
     pub fn seal(&self, number: &str, random: [u8; PART]) -> (String, OtpId) {
         let attempt = hex(&random);

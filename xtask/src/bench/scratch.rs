@@ -41,6 +41,7 @@ impl<'a> Scratch<'a> {
             environment: Environment {
                 ports,
                 secrets: Secrets::load_or_make(checkout)?,
+                no_limits: true,
             },
             postgres: Postgres::scratch(checkout, "bench")?,
         };

@@ -1,0 +1,73 @@
+//! `/operator`: what operators do by hand. Each command is written to the audit log before it is
+//! carried out.
+
+use serde_json::json;
+
+use super::fields::Fields;
+use super::sign_in::read_phone;
+use crate::call::Call;
+use crate::clients::rest::Rest;
+use crate::error::{ApiError, FieldProblem};
+use crate::messages;
+use crate::reply::Reply;
+use crate::session::bearer_token;
+use crate::storage::number_state::Command;
+use crate::storage::otp_id::same;
+use crate::storage::phone_number::ask;
+
+/// Characters of a reason.
+const MAX_REASON: usize = 200;
+
+/// `POST /operator/unlock-number` `{phone_number, reason}`: strangers may sign in to the number again.
+pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
+    let Some(operator) = &call.app.config.operator else {
+        return Err(ApiError::feature_unavailable());
+    };
+    let header = call.header("authorization");
+    let token = bearer_token(header.as_deref())?;
+    if !same(token.as_bytes(), operator.token.as_bytes()) {
+        return Err(ApiError::auth_invalid());
+    }
+    let body = call.object()?;
+    let mut fields = Fields::of(&body);
+    let typed = fields.optional_text("phone_number");
+    let reason = fields.text("reason");
+    if reason.chars().count() > MAX_REASON {
+        fields.note(FieldProblem::new(
+            "reason",
+            "too_long",
+            messages::REASON_LENGTH,
+        ));
+    }
+    fields.end()?;
+    let phone = read_phone(typed.as_deref(), None)?;
+    let number = call.app.config.otp_keys.number_name(phone.e164());
+    // The log holds no phone numbers: the hash that names the number's object, and the last digits.
+    let details = json!({"number": number, "ends_in": last_digits(phone.e164()), "reason": reason});
+    Rest::new(
+        &call.app.config,
+        Some(&operator.service_role_key),
+        &call.request_id,
+    )
+    .rpc(
+        "audit_operator",
+        &json!({"action": "unlock_number", "details": details}),
+    )
+    .await?;
+    ask(&call.app, &number, &Command::Unlock).await?;
+    Ok(Reply::ok(&json!({"unlocked": true})))
+}
+
+fn last_digits(phone: &str) -> &str {
+    phone.get(phone.len().saturating_sub(2)..).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_digits_of_a_number_are_kept() {
+        assert_eq!(last_digits("+66812345678"), "78");
+    }
+}

@@ -1,0 +1,119 @@
+//! What all Durable Objects here have in common: one row of JSON, and being asked by their name.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wasm_bindgen::JsValue;
+use worker::{Headers, Method, Request, RequestInit, Result, State};
+
+use crate::call::App;
+use crate::clients::within;
+use crate::error::ApiError;
+use crate::metrics;
+
+/// A class of Durable Objects.
+pub struct Class {
+    /// The name of its binding.
+    pub binding: &'static str,
+    /// Its name as a label in metrics.
+    pub label: &'static str,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    body: String,
+}
+
+/// The stored row, if there is one.
+///
+/// # Errors
+/// What the storage said.
+pub fn load_text(state: &State) -> Result<Option<String>> {
+    let sql = state.storage().sql();
+    sql.exec(
+        "create table if not exists state (id integer primary key, body text not null)",
+        None,
+    )?;
+    let rows: Vec<Row> = sql
+        .exec("select body from state where id = 1", None)?
+        .to_array()?;
+    Ok(rows.into_iter().next().map(|row| row.body))
+}
+
+/// The stored value, or a new one.
+///
+/// # Errors
+/// What the storage said, or a row that cannot be read.
+pub fn load<T: DeserializeOwned + Default>(state: &State) -> Result<T> {
+    match load_text(state)? {
+        Some(body) => Ok(serde_json::from_str(&body)?),
+        None => Ok(T::default()),
+    }
+}
+
+/// Writes the row.
+///
+/// # Errors
+/// What the storage said.
+pub fn save(state: &State, body: String) -> Result<()> {
+    state.storage().sql().exec(
+        "insert into state (id, body) values (1, ?) on conflict (id) do update set body = excluded.body",
+        vec![body.into()],
+    )?;
+    Ok(())
+}
+
+/// Asks the object of a name, for at most so many milliseconds.
+///
+/// # Errors
+/// `SERVICE_UNAVAILABLE` if the object does not answer in time.
+pub async fn ask<A: DeserializeOwned>(
+    app: &App,
+    class: &Class,
+    name: &str,
+    command: &impl Serialize,
+    deadline_ms: u64,
+) -> std::result::Result<A, ApiError> {
+    let text = serde_json::to_string(command)
+        .map_err(|error| ApiError::internal(format!("{}: {error}", class.label)))?;
+    let answer = exchange(app, class, name, &text, deadline_ms).await?;
+    serde_json::from_str(&answer).map_err(|error| failed(class, &error.to_string()))
+}
+
+async fn exchange(
+    app: &App,
+    class: &Class,
+    name: &str,
+    body: &str,
+    deadline_ms: u64,
+) -> std::result::Result<String, ApiError> {
+    let label = format!(r#"class="{}""#, class.label);
+    metrics::add("carbon_object_calls_total", &label, 1);
+    match within(deadline_ms, fetch(app, class, name, body)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(failed(class, &error.to_string())),
+        Err(outage) => Err(failed(class, &outage.to_string())),
+    }
+}
+
+fn failed(class: &Class, why: &str) -> ApiError {
+    let label = format!(r#"dependency="{}""#, class.label);
+    metrics::add("carbon_dependency_errors_total", &label, 1);
+    ApiError::unavailable(format!("object {}: {why}", class.label))
+}
+
+async fn fetch(app: &App, class: &Class, name: &str, body: &str) -> Result<String> {
+    let stub = app.env.durable_object(class.binding)?.get_by_name(name)?;
+    let headers = Headers::new();
+    headers.set("content-type", "application/json")?;
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post).with_headers(headers);
+    init.with_body(Some(JsValue::from_str(body)));
+    // Objects are reached by their binding; the address is a formality.
+    let request = Request::new_with_init("https://object/", &init)?;
+    let mut response = stub.fetch_with_request(request).await?;
+    if response.status_code() != 200 {
+        let status = response.status_code();
+        return Err(worker::Error::RustError(format!("status {status}")));
+    }
+    response.text().await
+}

@@ -1,0 +1,311 @@
+//! What one limited subject (a user, a connecting address, a block of numbers, the service itself)
+//! knows, and the rules of counting, free of clock and storage so that they can be tested by themselves.
+//!
+//! A window begins with the first request that counts in it and has a fixed length, so a refusal
+//! holds until a known instant. A request counts under all its rules or, once refused, under none.
+
+use serde::{Deserialize, Serialize};
+
+/// A code that was begun and never verified weighs on its subject for this long.
+pub const UNVERIFIED_MS: i64 = 60 * 60 * 1000;
+/// Attempts that are remembered: the highest number that any rule asks about.
+const MAX_ATTEMPTS: usize = 20;
+
+/// The state of one subject.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct SubjectState {
+    windows: Vec<Window>,
+    /// Codes begun and not verified: the attempt's name and when (milliseconds since 1970).
+    #[serde(default)]
+    attempts: Vec<(String, i64)>,
+    /// When the object will look for what can be forgotten; 0 if it need not.
+    alarm_at_ms: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Window {
+    rule: String,
+    count: u32,
+    ends_at_ms: i64,
+}
+
+/// One rule to count under.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ask {
+    /// The rule's name.
+    pub rule: String,
+    /// Requests a window.
+    pub limit: u32,
+    /// The window's length in milliseconds.
+    pub window_ms: i64,
+}
+
+/// What the Worker asks of a subject.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// Count a request under these rules.
+    Count(Vec<Ask>),
+    /// A code is to be begun.
+    Begin {
+        /// The attempt's name.
+        attempt: String,
+        /// With so many unverified ones a challenge must be passed.
+        limit: u32,
+        /// Whether it was passed.
+        passed: bool,
+    },
+    /// A code was verified, or never begun after all.
+    Credit(String),
+    /// How much was counted under each of these rules.
+    Look(Vec<String>),
+}
+
+/// What a subject answers.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It counts.
+    Counted,
+    /// It does not count, and will not before `reset_at_ms`.
+    Refused {
+        /// The rule that is free last among those that refuse.
+        rule: String,
+        /// Its limit.
+        limit: u32,
+        /// Milliseconds since 1970.
+        reset_at_ms: i64,
+    },
+    /// What was counted, in the order of the question.
+    Seen(Vec<u32>),
+}
+
+impl SubjectState {
+    /// Carries out a command at a time (milliseconds since 1970).
+    pub fn apply(&mut self, command: Command, now_ms: i64) -> Answer {
+        self.forget_old(now_ms);
+        match command {
+            Command::Count(asks) => self.count(&asks, now_ms),
+            Command::Begin {
+                attempt,
+                limit,
+                passed,
+            } => self.begin(attempt, limit, passed, now_ms),
+            Command::Credit(attempt) => {
+                self.attempts.retain(|(known, _)| *known != attempt);
+                Answer::Counted
+            }
+            Command::Look(rules) => {
+                let counted = |rule: &String| {
+                    let window = self.windows.iter().find(|one| one.rule == *rule);
+                    window.map_or(0, |window| window.count)
+                };
+                Answer::Seen(rules.iter().map(counted).collect())
+            }
+        }
+    }
+
+    fn count(&mut self, asks: &[Ask], now_ms: i64) -> Answer {
+        let spent = asks.iter().filter_map(|ask| {
+            let window = self.windows.iter().find(|one| one.rule == ask.rule)?;
+            (window.count >= ask.limit).then_some((ask, window.ends_at_ms))
+        });
+        if let Some((ask, reset_at_ms)) = spent.max_by_key(|(_, ends_at_ms)| *ends_at_ms) {
+            return Answer::Refused {
+                rule: ask.rule.clone(),
+                limit: ask.limit,
+                reset_at_ms,
+            };
+        }
+        for ask in asks {
+            match self.windows.iter_mut().find(|one| one.rule == ask.rule) {
+                Some(window) => window.count += 1,
+                None => self.windows.push(Window {
+                    rule: ask.rule.clone(),
+                    count: 1,
+                    ends_at_ms: now_ms + ask.window_ms,
+                }),
+            }
+        }
+        Answer::Counted
+    }
+
+    fn begin(&mut self, attempt: String, limit: u32, passed: bool, now_ms: i64) -> Answer {
+        let limit_len = limit as usize;
+        if !passed && self.attempts.len() >= limit_len {
+            // Free again when so many of the oldest have gone that one less than the limit is left.
+            let (_, at_ms) = &self.attempts[self.attempts.len() - limit_len];
+            return Answer::Refused {
+                rule: "challenge".to_owned(),
+                limit,
+                reset_at_ms: at_ms + UNVERIFIED_MS,
+            };
+        }
+        self.attempts.push((attempt, now_ms));
+        if self.attempts.len() > MAX_ATTEMPTS {
+            self.attempts.remove(0);
+        }
+        Answer::Counted
+    }
+
+    /// Drops windows and attempts whose time is over.
+    pub fn forget_old(&mut self, now_ms: i64) {
+        self.windows.retain(|window| window.ends_at_ms > now_ms);
+        self.attempts
+            .retain(|(_, at_ms)| at_ms + UNVERIFIED_MS > now_ms);
+    }
+
+    /// Whether nothing is left that is worth keeping.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty() && self.attempts.is_empty()
+    }
+
+    /// The time for which an alarm is to be set, if none is set: the end of all that is kept now.
+    pub fn alarm_to_set(&mut self, now_ms: i64) -> Option<i64> {
+        if self.alarm_at_ms > now_ms {
+            return None;
+        }
+        let windows = self.windows.iter().map(|window| window.ends_at_ms);
+        let attempts = self.attempts.iter().map(|(_, at_ms)| at_ms + UNVERIFIED_MS);
+        self.alarm_at_ms = windows.chain(attempts).max()?;
+        Some(self.alarm_at_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: i64 = 1_800_000_000_000;
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+
+    fn ask(rule: &str, limit: u32, window_ms: i64) -> Ask {
+        Ask {
+            rule: rule.into(),
+            limit,
+            window_ms,
+        }
+    }
+
+    fn count(state: &mut SubjectState, asks: Vec<Ask>, at_ms: i64) -> Answer {
+        state.apply(Command::Count(asks), at_ms)
+    }
+
+    fn begin(state: &mut SubjectState, attempt: &str, passed: bool, at_ms: i64) -> Answer {
+        let command = Command::Begin {
+            attempt: attempt.into(),
+            limit: 3,
+            passed,
+        };
+        state.apply(command, at_ms)
+    }
+
+    fn refused(rule: &str, limit: u32, reset_at_ms: i64) -> Answer {
+        Answer::Refused {
+            rule: rule.into(),
+            limit,
+            reset_at_ms,
+        }
+    }
+
+    #[test]
+    fn a_window_begins_with_its_first_request_and_ends_by_the_clock() {
+        let mut state = SubjectState::default();
+        let mut at = |at_ms| count(&mut state, vec![ask("a", 2, MINUTE)], at_ms);
+        assert_eq!(at(T0), Answer::Counted);
+        assert_eq!(at(T0 + MINUTE - 2), Answer::Counted);
+        // Refused ones do not move the end.
+        assert_eq!(at(T0 + MINUTE - 1), refused("a", 2, T0 + MINUTE));
+        assert_eq!(at(T0 + MINUTE - 1), refused("a", 2, T0 + MINUTE));
+        assert_eq!(at(T0 + MINUTE), Answer::Counted);
+        assert_eq!(at(T0 + MINUTE + 1), Answer::Counted);
+        assert_eq!(at(T0 + MINUTE + 2), refused("a", 2, T0 + 2 * MINUTE));
+    }
+
+    #[test]
+    fn a_request_counts_under_all_its_rules_or_under_none() {
+        let mut state = SubjectState::default();
+        let both = || vec![ask("minute", 2, MINUTE), ask("hour", 3, HOUR)];
+        for _ in 0..2 {
+            assert_eq!(count(&mut state, both(), T0), Answer::Counted);
+        }
+        // Refused by the minute: the hour keeps its third.
+        for _ in 0..5 {
+            let answer = count(&mut state, both(), T0 + 1);
+            assert_eq!(answer, refused("minute", 2, T0 + MINUTE));
+        }
+        assert_eq!(count(&mut state, both(), T0 + MINUTE), Answer::Counted);
+        let answer = count(&mut state, both(), T0 + MINUTE + 1);
+        assert_eq!(answer, refused("hour", 3, T0 + HOUR));
+        // Other rules of the same subject are free.
+        let other = vec![ask("other", 1, MINUTE)];
+        assert_eq!(count(&mut state, other, T0 + MINUTE + 1), Answer::Counted);
+    }
+
+    #[test]
+    fn what_was_counted_can_be_seen() {
+        let mut state = SubjectState::default();
+        count(&mut state, vec![ask("a", 2, MINUTE)], T0);
+        let look = || Command::Look(vec!["b".into(), "a".into()]);
+        assert_eq!(state.apply(look(), T0), Answer::Seen(vec![0, 1]));
+        assert_eq!(state.apply(look(), T0 + MINUTE), Answer::Seen(vec![0, 0]));
+    }
+
+    #[test]
+    fn of_several_spent_rules_the_one_that_is_free_last_is_named() {
+        let mut state = SubjectState::default();
+        let both = || vec![ask("hour", 1, HOUR), ask("minute", 1, MINUTE)];
+        count(&mut state, both(), T0);
+        assert_eq!(count(&mut state, both(), T0), refused("hour", 1, T0 + HOUR));
+    }
+
+    #[test]
+    fn the_nth_code_without_a_proof_needs_a_challenge_for_an_hour() {
+        let mut state = SubjectState::default();
+        for (n, attempt) in ["a", "b", "c"].iter().enumerate() {
+            let at_ms = T0 + n as i64;
+            assert_eq!(begin(&mut state, attempt, false, at_ms), Answer::Counted);
+        }
+        let free_at = T0 + UNVERIFIED_MS;
+        let answer = begin(&mut state, "d", false, free_at - 1);
+        assert_eq!(answer, refused("challenge", 3, free_at));
+        // Who passes the challenge may go on, and that code weighs as well.
+        let answer = begin(&mut state, "d", true, free_at - 1);
+        assert_eq!(answer, Answer::Counted);
+        let answer = begin(&mut state, "e", false, free_at);
+        assert_eq!(answer, refused("challenge", 3, free_at + 1));
+    }
+
+    #[test]
+    fn a_verified_code_weighs_no_more() {
+        let mut state = SubjectState::default();
+        for attempt in ["a", "b", "c"] {
+            begin(&mut state, attempt, false, T0);
+        }
+        for _ in 0..2 {
+            state.apply(Command::Credit("b".into()), T0);
+        }
+        assert_eq!(begin(&mut state, "d", false, T0), Answer::Counted);
+        assert!(matches!(
+            begin(&mut state, "e", false, T0),
+            Answer::Refused { .. }
+        ));
+    }
+
+    #[test]
+    fn nothing_is_kept_when_all_is_over_and_one_alarm_is_enough() {
+        let mut state = SubjectState::default();
+        count(&mut state, vec![ask("a", 2, MINUTE)], T0);
+        assert_eq!(state.alarm_to_set(T0), Some(T0 + MINUTE));
+        count(&mut state, vec![ask("b", 2, HOUR)], T0 + 1);
+        assert_eq!(state.alarm_to_set(T0 + 1), None);
+        state.forget_old(T0 + MINUTE);
+        assert!(!state.is_empty());
+        assert_eq!(state.alarm_to_set(T0 + MINUTE), Some(T0 + 1 + HOUR));
+        state.forget_old(T0 + 1 + HOUR);
+        assert!(state.is_empty());
+        for n in 0..50 {
+            begin(&mut state, &n.to_string(), true, T0 + n);
+        }
+        assert_eq!(state.attempts.len(), MAX_ATTEMPTS);
+    }
+}

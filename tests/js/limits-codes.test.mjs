@@ -1,0 +1,233 @@
+// Sign-in codes against abuse: what strangers use up costs the owner nothing, challenges, budgets of messages, the lock,
+// and no way to learn who has an account.
+import { after, before, describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import { awaitSms, closeSql, deviceInfo, env, freshPhone, messages, ok, refused, sleep, sql, uuid } from './lib.mjs'
+import { call, freshAddress, hook, limited, server, silentAuth, startWorker } from './limits-lab.mjs'
+
+const otherCode = code => (code === '000000' ? '000001' : '000000')
+const ask = (phone, { base, from, ...body } = {}) => call('POST', '/auth/phone-otp', { base, from, body: { phone_number: phone.typed, ...body } })
+const verify = (otpId, code, options = {}) => call('POST', '/auth/verify-otp', { ...options, body: { otp_id: otpId, otp_code: code, device_info: deviceInfo() } })
+
+/** Asks for a code, reads it, signs in. */
+async function signIn(phone, options) {
+  const before = (await messages(phone.bare)).length
+  const asked = ok(await ask(phone, options))
+  return ok(await verify(asked.otp_id, (await awaitSms(phone.bare, before + 1)).code))
+}
+
+after(closeSql)
+
+describe('a number', () => {
+  test('waits 60 s for its next code when a stranger asks, while a known device has a timer of its own', async () => {
+    const phone = freshPhone()
+    const { device_token } = await signIn(phone)
+    limited(await ask(phone), 1, { within: 60 })
+    limited(await ask(phone, { device_token: 'A'.repeat(43) }), 1, { within: 60 })
+    ok(await ask(phone, { device_token }))
+    limited(await ask(phone, { device_token }), 1, { within: 60 })
+  })
+
+  test('spends a code with five wrong tries, exactly, also when they come at once', async () => {
+    const phone = freshPhone()
+    const asked = ok(await ask(phone))
+    const { code } = await awaitSms(phone.bare)
+    const tries = await Promise.all(Array.from({ length: 30 }, () => verify(asked.otp_id, otherCode(code))))
+    assert.equal(tries.filter(answer => answer.status === 401).length, 5)
+    for (const answer of tries.filter(one => one.status !== 401)) limited(answer, 5)
+    limited(await verify(asked.otp_id, code), 5)
+  })
+
+  test('lets a known device in whose tries strangers have used up', async () => {
+    const phone = freshPhone()
+    const { device_token } = await signIn(phone)
+    const own = ok(await ask(phone, { device_token }))
+    const { code } = await awaitSms(phone.bare, 2)
+    // A stranger has to wait for the timer; a code of the owner's tells them nothing.
+    limited(await ask(phone), 1)
+    refused(await verify(own.otp_id, otherCode(code)), 401, 'AUTH_INVALID')
+    ok(await verify(own.otp_id, code))
+  })
+})
+
+describe('whether a number has an account', () => {
+  test('shows in no answer', async () => {
+    const [known, unknown] = [freshPhone(), freshPhone()]
+    const session = await signIn(known)
+    assert.ok(session.user.is_new_user)
+    await sleep(1100)
+    // A device of the owner's asks for a number that is known; a stranger for one that is not.
+    const answers = [await ask(known, { device_token: session.device_token }), await ask(unknown)]
+    const shapes = answers.map(answer => [answer.status, Object.keys(answer.data).sort(), [...answer.headers.keys()].sort()])
+    assert.deepEqual(shapes[0], shapes[1])
+    const again = [await ask(known), await ask(unknown)]
+    for (const answer of again) limited(answer, 1)
+    assert.equal(again[0].error.message, again[1].error.message)
+  })
+})
+
+describe('a Worker of its own', () => {
+  let auth
+  before(async () => { auth = await silentAuth() })
+  after(() => auth?.stop())
+  const worker = (settings = {}) => startWorker({ SUPABASE_URL: auth.url, ...settings })
+
+  describe('without a challenge', () => {
+    let own
+    before(async () => { own = await worker() })
+    after(() => own?.stop())
+    const askHere = (phone, options) => ask(phone, { base: own.base, ...options })
+
+    test('an address gets three codes that nobody verifies, at once or not, and then none for an hour', async () => {
+      const from = freshAddress()
+      const answers = await Promise.all(Array.from({ length: 10 }, () => askHere(freshPhone(), { from })))
+      assert.equal(answers.filter(answer => answer.status === 200).length, 3)
+      const details = limited(await askHere(freshPhone(), { from, challenge_token: 'anything' }), 3, { within: 3600 })
+      assert.equal(details.challenge, undefined, 'there is none to pass')
+      ok(await askHere(freshPhone()))
+    })
+
+    test('a block of 10,000 numbers gets twenty, from however many addresses', async () => {
+      const block = freshPhone().e164.slice(0, -4)
+      const numbers = Array.from({ length: 22 }, (_, n) => ({ typed: `${block}${String(n).padStart(4, '0')}` }))
+      const answers = []
+      for (const number of numbers) answers.push(await askHere(number))
+      assert.deepEqual(answers.map(answer => answer.status), [...Array(20).fill(200), 429, 429])
+      limited(answers[21], 20, { within: 3600 })
+      ok(await askHere(freshPhone()))
+    })
+
+    test('what was refused for another reason weighs nothing', async () => {
+      const [from, phone] = [freshAddress(), freshPhone()]
+      ok(await askHere(phone, { from }))
+      for (let n = 0; n < 4; n++) {
+        limited(await askHere(phone, { from }), 1, { within: 60 })
+        await sleep(100)
+      }
+      ok(await askHere(freshPhone(), { from }))
+    })
+  })
+
+  describe('with Turnstile', () => {
+    let own, turnstile, verdict
+    const good = { success: true, 'error-codes': [], challenge_ts: new Date().toISOString(), hostname: 'app.example' }
+    const bad = code => ({ success: false, 'error-codes': [code] })
+    before(async () => {
+      turnstile = await server(question => verdict(question))
+      own = await worker({ TURNSTILE_SECRET: 'turnstile-secret', TURNSTILE_URL: `${turnstile.url}/siteverify` })
+    })
+    after(async () => { await own?.stop(); await turnstile?.stop() })
+
+    test('an address that began three codes may go on when it passes the challenge', async () => {
+      const from = freshAddress()
+      const askHere = challenge_token => ask(freshPhone(), { base: own.base, from, challenge_token })
+      for (let n = 0; n < 3; n++) ok(await askHere())
+      assert.equal(turnstile.seen.length, 0, 'nobody is asked while nothing is wrong')
+      assert.equal(limited(await askHere(), 3).challenge, 'turnstile')
+      verdict = () => [200, bad('invalid-input-response')]
+      assert.equal(limited(await askHere('wrong'), 3).challenge, 'turnstile')
+      verdict = () => [200, good]
+      ok(await askHere('right'))
+      const { body } = turnstile.seen.at(-1)
+      assert.deepEqual([body.secret, body.response, body.remoteip], ['turnstile-secret', 'right', from])
+      assert.match(body.idempotency_key, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+      limited(await askHere(), 3)
+    })
+
+    test('a lost answer is asked for again with the same key, an outage is 503', async () => {
+      const from = freshAddress()
+      const askHere = challenge_token => ask(freshPhone(), { base: own.base, from, challenge_token })
+      for (let n = 0; n < 3; n++) ok(await askHere())
+      let calls = 0
+      verdict = () => (calls++ ? [200, good] : [502, {}])
+      ok(await askHere('right'))
+      assert.equal(turnstile.seen.at(-1).body.idempotency_key, turnstile.seen.at(-2).body.idempotency_key)
+      for (const down of [() => [500, {}], () => [200, bad('internal-error')], () => [200, bad('invalid-input-secret')]]) {
+        verdict = down
+        const answer = await askHere('right')
+        refused(answer, 503, 'SERVICE_UNAVAILABLE')
+        assert.ok(Number(answer.headers.get('retry-after')) >= 1)
+      }
+    })
+  })
+
+  test('a budget of messages keeps three tenths for members, counts a webhook once, and tells nobody', async () => {
+    const own = await worker({ SMS_BUDGET_PER_DAY: '10' })
+    try {
+      const send = async (confirmed, id = uuid()) => {
+        const phone = freshPhone()
+        const asked = await ask(phone, { base: own.base })
+        ok(asked)
+        for (let calls = 0; calls < 2; calls++) assert.equal((await hook(phone.bare, { base: own.base, id, confirmed })).status, 200)
+        await sleep(200)
+        return (await messages(phone.bare)).length
+      }
+      let strangers = 0
+      for (let n = 0; n < 9; n++) strangers += await send(null)
+      assert.equal(strangers, 7)
+      let members = 0
+      for (let n = 0; n < 5; n++) members += await send('2026-11-22T08:30:00Z')
+      assert.equal(members, 3)
+      assert.match(own.log(), /"event":"sms_budget"/)
+    } finally { await own.stop() }
+  })
+
+  test('lifts the challenge and messages a day for load tests, and nothing else', async () => {
+    const own = await worker({ NO_LIMITS: 'true', SMS_BUDGET_PER_DAY: '0' })
+    try {
+      const [from, phone] = [freshAddress(), freshPhone()]
+      for (let n = 0; n < 5; n++) ok(await ask(freshPhone(), { base: own.base, from }))
+      const asked = ok(await ask(phone, { base: own.base, from }))
+      limited(await ask(phone, { base: own.base, from }), 1)
+      assert.equal((await hook(phone.bare, { base: own.base })).status, 200)
+      const { code } = await awaitSms(phone.bare)
+      const tries = await Promise.all(Array.from({ length: 8 }, () => verify(asked.otp_id, otherCode(code), { base: own.base })))
+      assert.equal(tries.filter(answer => answer.status === 401).length, 5)
+    } finally { await own.stop() }
+  })
+})
+
+describe('a verified code', () => {
+  test('weighs on its address no more', async () => {
+    const from = freshAddress()
+    for (let n = 0; n < 5; n++) {
+      await signIn(freshPhone(), { from })
+      await sleep(200)
+    }
+  })
+})
+
+describe('the test number', () => {
+  test('signs in with its fixed code and gets no message', async () => {
+    const phone = { typed: '0990000000', bare: '66990000000' }
+    const asked = await ask(phone)
+    // Two runs within a minute: the resend timer holds for it like for everybody.
+    if (asked.status === 429) return limited(asked, 1, { within: 60 })
+    const session = ok(await verify(ok(asked).otp_id, '246810'))
+    assert.equal(session.user.phone_number, '+66990000000')
+    assert.equal((await messages(phone.bare)).length, 0)
+  })
+})
+
+describe('an operator', () => {
+  const unlock = (body, token = env.OPERATOR_TOKEN) => call('POST', '/operator/unlock-number', { token, body })
+
+  test('unlocks a number, and the audit log has it without the number', async () => {
+    const phone = freshPhone()
+    const reason = `test ${uuid()}`
+    assert.deepEqual(ok(await unlock({ phone_number: phone.typed, reason })), { unlocked: true })
+    const [line] = await sql(`select action, actor_role, details from private.audit_log where details ->> 'reason' = $1`, [reason])
+    assert.equal(line.action, 'operator.unlock_number')
+    assert.ok(!JSON.stringify(line).includes(phone.bare.slice(2)))
+    assert.equal(line.details.ends_in, phone.bare.slice(-2))
+  })
+
+  test('is nobody without the key, and needs a number and a reason', async () => {
+    const body = { phone_number: freshPhone().typed, reason: 'x' }
+    refused(await unlock(body, null), 401, 'AUTH_REQUIRED')
+    for (const token of ['x', env.SERVICE_ROLE_KEY, `${env.OPERATOR_TOKEN}x`]) refused(await unlock(body, token), 401, 'AUTH_INVALID')
+    refused(await unlock({ ...body, phone_number: '021234567' }), 400, 'VALIDATION_ERROR')
+    refused(await unlock({ phone_number: body.phone_number }), 400, 'VALIDATION_ERROR')
+    refused(await unlock({ ...body, reason: 'x'.repeat(201) }), 400, 'VALIDATION_ERROR')
+  })
+})

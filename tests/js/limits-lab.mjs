@@ -1,0 +1,132 @@
+// What the tests of limits share: requests from addresses of one's own, the hook as Auth calls it, and a Worker beside
+// the one that runs, with settings of its own.
+import crypto from 'node:crypto'
+import fs from 'node:fs'
+import http from 'node:http'
+import os from 'node:os'
+import path from 'node:path'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import assert from 'node:assert/strict'
+import { ROOT, deviceInfo, env, ok, uuid } from './lib.mjs'
+
+/** An address nobody has called from: all of 127.0.0.0/8 is this machine. */
+export const freshAddress = () => `127.${crypto.randomInt(1, 255)}.${crypto.randomInt(0, 256)}.${crypto.randomInt(1, 255)}`
+
+/** Calls a Worker's API from an address; answers as `api` of lib.mjs does. */
+export function call(method, route, { from = freshAddress(), base = env.API_URL, token, body, raw, headers = {} } = {}) {
+  const { hostname: host, port } = new URL(base)
+  const payload = raw ?? (body && JSON.stringify(body))
+  return new Promise((done, fail) => {
+    const request = http.request({
+      host, port, method, path: `/api/v1${route}`, localAddress: from, agent: false,
+      headers: {
+        'accept-language': 'en', ...(payload && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+        ...(token && { authorization: `Bearer ${token}` }), ...headers,
+      },
+    }, response => {
+      let text = ''
+      response.setEncoding('utf8').on('data', part => { text += part }).on('end', () => {
+        let json
+        try { json = JSON.parse(text) } catch { json = undefined }
+        done({ status: response.statusCode, headers: new Headers(response.headers), text, json, data: json?.data, error: json?.error })
+      })
+    })
+    request.on('error', fail).end(payload)
+  })
+}
+
+/** An anonymous user, signed in from an address of their own. */
+export async function someone(base = env.API_URL) {
+  const session = ok(await call('POST', '/auth/anonymous', { base, body: { device_info: deviceInfo() } }))
+  return (method, route, options = {}) => call(method, route, { base, token: session.access_token, ...options })
+}
+
+/** Asserts a refusal by a limit with everything it has to say; answers its details. */
+export function limited(answer, limit, { within } = {}) {
+  assert.equal(answer.status, 429, `${answer.status} ${answer.text}`)
+  assert.equal(answer.error.code, 'RATE_LIMITED')
+  const { details } = answer.error
+  assert.equal(details.limit, limit)
+  assert.equal(details.remaining, 0)
+  const wait = Number(answer.headers.get('retry-after'))
+  const left = (Date.parse(details.reset_at) - Date.now()) / 1000
+  assert.ok(Number.isInteger(wait) && wait >= 1, `Retry-After ${answer.headers.get('retry-after')}`)
+  assert.ok(Math.abs(wait - left) < 3, `Retry-After ${wait} and reset_at in ${left} s agree`)
+  if (within) assert.ok(wait <= within, `${wait} s is at most ${within} s`)
+  return details
+}
+
+/** How many of so many requests at once were let in, when all others were refused by this limit. */
+export async function letIn(count, limit, request) {
+  const answers = await Promise.all(Array.from({ length: count }, (_, n) => request(n)))
+  const refusals = answers.filter(answer => answer.status === 429)
+  for (const answer of refusals) limited(answer, limit)
+  return count - refusals.length
+}
+
+/** Calls the SMS hook as Auth would. */
+export function hook(bare, { base, id = uuid(), confirmed = null } = {}) {
+  const key = Buffer.from(env.HOOK_SECRET.split('|')[0].replace('v1,whsec_', ''), 'base64')
+  const at = Math.floor(Date.now() / 1000)
+  const raw = JSON.stringify({ user: { id: uuid(), phone: bare, phone_confirmed_at: confirmed }, sms: { otp: '1234567890', phone: bare } })
+  const signature = crypto.createHmac('sha256', key).update(`${id}.${at}.${raw}`).digest('base64')
+  return call('POST', '/hooks/send-sms', { base, raw, headers: { 'webhook-id': id, 'webhook-timestamp': String(at), 'webhook-signature': `v1,${signature}` } })
+}
+
+/** A small server on a free port, answering JSON by a function of the parsed request. */
+export async function server(answer) {
+  const seen = []
+  const listener = http.createServer(async (request, response) => {
+    let text = ''
+    for await (const part of request) text += part
+    const question = text && JSON.parse(text)
+    seen.push({ url: request.url, body: question })
+    const [status, body] = await answer(question, request)
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  }).listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  return { url: `http://127.0.0.1:${listener.address().port}`, seen, stop: () => new Promise(done => { listener.closeAllConnections(); listener.close(done) }) }
+}
+
+/** Auth where the Worker expects it, taking every request for a code: its hook is called by the tests themselves. */
+export const silentAuth = () => server((_, request) => [200, request.url.startsWith('/auth/v1/otp') ? {} : { user: {} }])
+
+/** Starts a Worker with settings of its own, beside the one that runs. */
+export async function startWorker(settings = {}) {
+  const port = await freePort()
+  const persist = fs.mkdtempSync(path.join(os.tmpdir(), 'carbon-limits-'))
+  const shared = Object.fromEntries(['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'EDGE_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN', 'SUPABASE_URL', 'INBOX_URL']
+    .map(name => [name, env[name]]))
+  const child = spawn(process.execPath, [path.join(ROOT, 'edge/serve.mjs')], {
+    env: {
+      PATH: process.env.PATH, HOME: process.env.HOME, ENVIRONMENT: 'local', SMS_PROVIDER: 'inbox', JWT_ISSUER: `${env.SUPABASE_URL}/auth/v1`, ...shared,
+      PORT_API: String(port), EDGE_PERSIST: persist, ...settings,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let log = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', text => { log += text })
+  const ended = once(child, 'exit')
+  for (let tries = 0; !log.includes('ready '); tries++) {
+    assert.ok(tries < 300 && child.exitCode === null, `the Worker starts: ${log}`)
+    await new Promise(done => setTimeout(done, 100))
+  }
+  return {
+    base: `http://127.0.0.1:${port}`,
+    log: () => log,
+    async stop() {
+      child.kill('SIGTERM')
+      await ended
+      fs.rmSync(persist, { recursive: true, force: true })
+    },
+  }
+}
+
+async function freePort() {
+  const listener = http.createServer().listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port } = listener.address()
+  await new Promise(done => listener.close(done))
+  return port
+}
