@@ -1,13 +1,27 @@
 -- What operators do through the Worker, and that it was done.
 
-create function public.audit_operator(action text, details jsonb)
+create function private.audit_operator(action text, details jsonb)
 returns void
-language sql security definer
+language plpgsql security definer
 set search_path = ''
 as $$
-  select private.audit('operator.' || audit_operator.action, null, audit_operator.details);
+begin
+  perform private.audit('operator.' || audit_operator.action, null, audit_operator.details);
+end;
+$$;
+comment on function private.audit_operator(text, jsonb) is
+  'Body of public.audit_operator.';
+
+create function public.audit_operator(action text, details jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  perform private.audit_operator(audit_operator.action, audit_operator.details);
+end;
 $$;
 comment on function public.audit_operator(text, jsonb) is
   'Writes one line of the audit log for an operator''s command, before the Worker carries it out. For the service role alone.';
-revoke execute on function public.audit_operator(text, jsonb) from public, anon, authenticated;
-grant execute on function public.audit_operator(text, jsonb) to service_role;
+revoke execute on function private.audit_operator(text, jsonb), public.audit_operator(text, jsonb) from public, anon, authenticated;
+grant execute on function private.audit_operator(text, jsonb), public.audit_operator(text, jsonb) to service_role;

@@ -3,7 +3,7 @@
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { awaitSms, closeSql, deviceInfo, env, freshPhone, messages, ok, refused, sleep, sql, uuid } from './lib.mjs'
-import { call, freshAddress, hook, limited, server, silentAuth, startWorker } from './limits-lab.mjs'
+import { agreeableOrigin, call, freshAddress, hook, limited, rewriteObjects, server, startWorker } from './limits-lab.mjs'
 
 const otherCode = code => (code === '000000' ? '000001' : '000000')
 const ask = (phone, { base, from, ...body } = {}) => call('POST', '/auth/phone-otp', { base, from, body: { phone_number: phone.typed, ...body } })
@@ -67,10 +67,10 @@ describe('whether a number has an account', () => {
 })
 
 describe('a Worker of its own', () => {
-  let auth
-  before(async () => { auth = await silentAuth() })
-  after(() => auth?.stop())
-  const worker = (settings = {}) => startWorker({ SUPABASE_URL: auth.url, ...settings })
+  let origin
+  before(async () => { origin = await agreeableOrigin() })
+  after(() => origin?.stop())
+  const worker = (settings = {}, persist = undefined) => startWorker({ SUPABASE_URL: origin.url, ...settings }, persist)
 
   describe('without a challenge', () => {
     let own
@@ -169,6 +169,35 @@ describe('a Worker of its own', () => {
       for (let n = 0; n < 5; n++) members += await send('2026-11-22T08:30:00Z')
       assert.equal(members, 3)
       assert.match(own.log(), /"event":"sms_budget"/)
+    } finally { await own.stop() }
+  })
+
+  test('a number that failed a hundred times in a row is locked to strangers until its owner or an operator comes', async () => {
+    let own = await worker({ OPERATOR_TOKEN: env.OPERATOR_TOKEN })
+    try {
+      const [phone, options] = [freshPhone(), () => ({ base: own.base })]
+      const signInHere = async more => {
+        const count = (await messages(phone.bare)).length
+        const { otp_id: otpId } = ok(await ask(phone, { ...options(), ...more }))
+        assert.equal((await hook(phone.bare, options())).status, 200)
+        return ok(await verify(otpId, (await awaitSms(phone.bare, count + 1)).code, options()))
+      }
+      const lock = async () => {
+        await own.stop({ keep: true })
+        rewriteObjects(own.persist, 'PhoneNumber', '"stranger_failures":0', '"stranger_failures":100')
+        own = await worker({ OPERATOR_TOKEN: env.OPERATOR_TOKEN }, own.persist)
+      }
+      const { device_token } = await signInHere()
+      await lock()
+      limited(await ask(phone, options()), 100)
+      await signInHere({ device_token })
+      limited(await ask(phone, options()), 1)
+      await lock()
+      limited(await ask(phone, options()), 100)
+      const body = { phone_number: phone.typed, reason: 'test' }
+      ok(await call('POST', '/operator/unlock-number', { ...options(), token: env.OPERATOR_TOKEN, body }))
+      assert.ok(origin.seen.some(({ url, body: said }) => url.includes('/rpc/audit_operator') && said.action === 'unlock_number'))
+      limited(await ask(phone, options()), 1)
     } finally { await own.stop() }
   })
 

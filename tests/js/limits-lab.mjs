@@ -5,7 +5,7 @@ import fs from 'node:fs'
 import http from 'node:http'
 import os from 'node:os'
 import path from 'node:path'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import assert from 'node:assert/strict'
 import { ROOT, deviceInfo, env, ok, uuid } from './lib.mjs'
@@ -89,13 +89,16 @@ export async function server(answer) {
   return { url: `http://127.0.0.1:${listener.address().port}`, seen, stop: () => new Promise(done => { listener.closeAllConnections(); listener.close(done) }) }
 }
 
-/** Auth where the Worker expects it, taking every request for a code: its hook is called by the tests themselves. */
-export const silentAuth = () => server((_, request) => [200, request.url.startsWith('/auth/v1/otp') ? {} : { user: {} }])
+/** The origin as the Worker expects it, saying yes to everything: the hook is called by the tests themselves. */
+export const agreeableOrigin = () => server((_, { url }) => {
+  if (url.startsWith('/auth/v1/verify')) return [200, { access_token: 'a', refresh_token: 'r', expires_in: 3600, user: { id: uuid() } }]
+  if (url.startsWith('/rest/v1/rpc/register_device')) return [200, { user: { id: uuid(), phone_number: null, is_new_user: true, onboarding_completed: false } }]
+  return [200, {}]
+})
 
 /** Starts a Worker with settings of its own, beside the one that runs. */
-export async function startWorker(settings = {}) {
+export async function startWorker(settings = {}, persist = fs.mkdtempSync(path.join(os.tmpdir(), 'carbon-limits-'))) {
   const port = await freePort()
-  const persist = fs.mkdtempSync(path.join(os.tmpdir(), 'carbon-limits-'))
   const shared = Object.fromEntries(['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'EDGE_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN', 'SUPABASE_URL', 'INBOX_URL']
     .map(name => [name, env[name]]))
   const child = spawn(process.execPath, [path.join(ROOT, 'edge/serve.mjs')], {
@@ -114,13 +117,24 @@ export async function startWorker(settings = {}) {
   }
   return {
     base: `http://127.0.0.1:${port}`,
+    persist,
     log: () => log,
-    async stop() {
+    async stop({ keep = false } = {}) {
       child.kill('SIGTERM')
       await ended
-      fs.rmSync(persist, { recursive: true, force: true })
+      if (!keep) fs.rmSync(persist, { recursive: true, force: true })
     },
   }
+}
+
+/** Changes what the objects of a class have stored, while no Worker runs: `from` becomes `to` in every row. */
+export function rewriteObjects(persist, className, from, to) {
+  const code = `import glob, sqlite3, sys
+for file in glob.glob(sys.argv[1] + '/do/*-' + sys.argv[2] + '/*.sqlite'):
+    if 'metadata' in file: continue
+    with sqlite3.connect(file) as base: base.execute('update state set body = replace(body, ?, ?)', sys.argv[3:5])`
+  const { status, stderr } = spawnSync('python3', ['-c', code, persist, className, from, to], { encoding: 'utf8' })
+  assert.equal(status, 0, stderr)
 }
 
 async function freePort() {

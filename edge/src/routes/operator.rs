@@ -49,9 +49,9 @@ pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
         Some(&operator.service_role_key),
         &call.request_id,
     )
-    .rpc(
+    .rpc_text(
         "audit_operator",
-        &json!({"action": "unlock_number", "details": details}),
+        json!({"action": "unlock_number", "details": details}).to_string(),
     )
     .await?;
     ask(&call.app, &number, &Command::Unlock).await?;

@@ -7,3 +7,6 @@ pub mod phone_number;
 pub mod sms_budget;
 pub mod subject;
 pub mod subject_state;
+
+#[cfg(test)]
+mod guessing_tests;
