@@ -24,7 +24,7 @@ use crate::storage::subject_state::{Answer, Ask, Command};
 const MINUTE: u32 = 60;
 const HOUR: u32 = 60 * MINUTE;
 const DAY: u32 = 24 * HOUR;
-/// Refusals that an isolate remembers; beyond that, the object is asked again.
+/// Refusals that an isolate remembers; when there are more it begins anew, and asks the objects again.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// So many requests in a window.
@@ -237,12 +237,9 @@ thread_local! {
 fn remember(subject: String, rule: &'static str, reset_at_ms: i64) {
     REFUSED.with_borrow_mut(|refused| {
         if refused.len() >= MAX_REMEMBERED {
-            let now_ms = now_ms().unsigned_abs();
-            refused.retain(|_, until_ms| *until_ms > now_ms);
+            refused.clear();
         }
-        if refused.len() < MAX_REMEMBERED {
-            *refused.entry((rule, subject)).or_default() = reset_at_ms.unsigned_abs();
-        }
+        *refused.entry((rule, subject)).or_default() = reset_at_ms.unsigned_abs();
     });
 }
 

@@ -56,7 +56,7 @@ pub async fn send_sms(call: &Call) -> Result<Reply, ApiError> {
     };
     let is_member = is_member(&payload.user);
     match ask(&call.app, &number, &take).await? {
-        Answer::ToSend { messages } => send_later(call, phone, messages, is_member),
+        Answer::ToSend(messages) => send_later(call, phone, messages, is_member),
         _ => return Err(ApiError::internal("number's object answered out of turn")),
     }
     Ok(Reply::raw("{}"))

@@ -127,9 +127,7 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
         }
     };
     if let Err(failure) = ask_auth_for_code(call, phone).await {
-        let cancel = Command::Cancel {
-            attempt: parts.attempt.clone(),
-        };
+        let cancel = Command::Cancel(parts.attempt.clone());
         // The hook may have taken the code before Auth failed: then the SMS is on its way.
         if ask(&call.app, &number, &cancel).await? != Answer::AlreadySent {
             credit(&call.app, origin.names(), parts.attempt);
@@ -232,9 +230,7 @@ pub async fn verify_otp(call: &Call) -> Result<Reply, ApiError> {
             let outcome = sign_in(call, &otp_id, &phone, auth_code, &device).await;
             if outcome.is_err() {
                 // Whoever typed the right code may try again; the code is not burnt.
-                let release = Command::Release {
-                    attempt: otp_id.attempt,
-                };
+                let release = Command::Release(otp_id.attempt);
                 ask(&call.app, &otp_id.number, &release).await?;
             }
             outcome
@@ -267,7 +263,7 @@ async fn sign_in(
         auth_code,
         device_hash: device_hash(&device_token),
     };
-    if let Answer::Settled { begun_by } = ask(&call.app, &otp_id.number, &settle).await? {
+    if let Answer::Settled(begun_by) = ask(&call.app, &otp_id.number, &settle).await? {
         credit(&call.app, begun_by, otp_id.attempt.clone());
     }
     metrics::add("carbon_otp_verified_total", "", 1);
@@ -296,9 +292,7 @@ async fn exchange_code(
         ask_auth_for_code(call, phone)
             .await
             .map_err(ApiError::from_auth)?;
-        let newest = Command::AuthCode {
-            attempt: otp_id.attempt.clone(),
-        };
+        let newest = Command::AuthCode(otp_id.attempt.clone());
         auth_code = match ask(&call.app, &otp_id.number, &newest).await? {
             Answer::Right { auth_code, .. } => auth_code,
             other => return Err(unexpected(&other)),

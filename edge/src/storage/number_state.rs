@@ -126,11 +126,8 @@ pub enum Command {
         /// Whether messages a day and codes a minute are limited.
         limited: bool,
     },
-    /// Auth did not take the request: forget the attempt unless its SMS is on the way.
-    Cancel {
-        /// The attempt's name.
-        attempt: String,
-    },
+    /// Auth did not take the request: forget this attempt unless its SMS is on the way.
+    Cancel(String),
     /// The hook brings Auth's own code and takes the codes that wait to be sent.
     Take {
         /// `webhook-id`, counted once.
@@ -145,16 +142,10 @@ pub enum Command {
         /// Keyed hash of what was typed.
         code_hash: String,
     },
-    /// Auth's newest code, for the attempt that holds the claim.
-    AuthCode {
-        /// The attempt's name.
-        attempt: String,
-    },
-    /// Auth was down: the code may be used again.
-    Release {
-        /// The attempt's name.
-        attempt: String,
-    },
+    /// Auth's newest code, for this attempt, which holds the claim.
+    AuthCode(String),
+    /// Auth was down: this attempt's code may be used again.
+    Release(String),
     /// Auth opened a session: the code is spent and the device known.
     Settle {
         /// The attempt's name.
@@ -191,11 +182,8 @@ pub enum Answer {
     Cancelled,
     /// The hook has taken the code: the SMS is on its way.
     AlreadySent,
-    /// Codes for the hook to send, perhaps none.
-    ToSend {
-        /// One for each waiting attempt.
-        messages: Vec<Message>,
-    },
+    /// Codes for the hook to send, one for each waiting attempt, perhaps none.
+    ToSend(Vec<Message>),
     /// The code is right and the attempt claimed.
     Right {
         /// E.164.
@@ -209,11 +197,8 @@ pub enum Answer {
     Invalid,
     /// Too late.
     Expired,
-    /// The code is spent.
-    Settled {
-        /// Who gets credit for it.
-        begun_by: Vec<String>,
-    },
+    /// The code is spent; these subjects get credit for it.
+    Settled(Vec<String>),
     /// Done, nothing to tell.
     Done,
 }
@@ -310,14 +295,14 @@ impl NumberState {
                 };
                 self.begin(phone, attempt, limited, now_ms)
             }
-            Command::Cancel { attempt } => self.cancel(&attempt),
+            Command::Cancel(attempt) => self.cancel(&attempt),
             Command::Take {
                 webhook_id,
                 auth_code,
             } => self.take(webhook_id, auth_code, now_ms),
             Command::Check { attempt, code_hash } => self.check(&attempt, &code_hash, now_ms),
-            Command::AuthCode { attempt } => self.newest_auth_code(&attempt),
-            Command::Release { attempt } => self.release(&attempt),
+            Command::AuthCode(attempt) => self.newest_auth_code(&attempt),
+            Command::Release(attempt) => self.release(&attempt),
             Command::Settle {
                 attempt,
                 auth_code,
@@ -445,9 +430,7 @@ impl NumberState {
 
     fn take(&mut self, webhook_id: String, auth_code: String, now_ms: i64) -> Answer {
         if self.webhooks.iter().any(|(seen, _)| *seen == webhook_id) {
-            return Answer::ToSend {
-                messages: Vec::new(),
-            };
+            return Answer::ToSend(Vec::new());
         }
         self.webhooks.push((webhook_id, now_ms));
         self.auth_code = Some(auth_code);
@@ -456,7 +439,7 @@ impl NumberState {
             .iter_mut()
             .filter_map(|attempt| attempt.unsent.take())
             .collect();
-        Answer::ToSend { messages }
+        Answer::ToSend(messages)
     }
 
     fn check(&mut self, id: &str, code_hash: &str, now_ms: i64) -> Answer {
@@ -542,7 +525,7 @@ impl NumberState {
         if self.devices.len() > MAX_DEVICES {
             self.devices.remove(0);
         }
-        Answer::Settled { begun_by }
+        Answer::Settled(begun_by)
     }
 }
 
