@@ -2,10 +2,12 @@
 
 mod artifacts;
 mod bench;
+mod chaos;
 mod check;
 mod checkout;
 mod coverage;
 mod environment;
+mod faults;
 mod leaks;
 mod migrations;
 mod openapi;
@@ -40,6 +42,10 @@ cargo xtask COMMAND
   bench edge          the Worker's half of it alone
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users of 100 entries in place of 100,000 of 10
+  chaos --minutes N [--seed S]
+                      random faults under load; what was acknowledged must be stored, once
+  service start|stop|kill|crash|pause|resume NAME
+                      what an operator can do to one service
   check               format, lints, SQL lint, licences, advisories
   db migrate|status   apply migrations, or list them   [--url postgres://…]
   db reset            build the local database anew
@@ -80,6 +86,11 @@ fn run(words: &[&str]) -> Result<()> {
         ["bench", "--large", people, entries] => {
             bench::run(&checkout, bench::Size::parse(people, entries)?)
         }
+        ["chaos", "--minutes", minutes] => chaos::run(&checkout, chaos::Plan::new(minutes, None)?),
+        ["chaos", "--minutes", minutes, "--seed", seed] => {
+            chaos::run(&checkout, chaos::Plan::new(minutes, Some(seed))?)
+        }
+        ["service", action, name] => faults::command(&checkout, action, name),
         ["check"] => {
             up::prepare_server(&checkout)?;
             let tally = check::run(&checkout)?;

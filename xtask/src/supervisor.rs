@@ -118,6 +118,44 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
     Ok(true)
 }
 
+/// Sends a signal to all processes of a service; false if it does not run.
+pub fn signal_all(checkout: &Checkout, name: &str, signal: Signal) -> bool {
+    let Some(process) = running(checkout, name) else {
+        return false;
+    };
+    for pid in descendants(process.pid) {
+        if let Some(pid) = Pid::from_raw(pid) {
+            // It may just have ended by itself.
+            let _ = kill_process(pid, signal);
+        }
+    }
+    true
+}
+
+/// A process and everything below it, parents first. PostgreSQL's sessions lead process groups of
+/// their own, so the group alone would not reach them.
+fn descendants(root: i32) -> Vec<i32> {
+    let mut parents: Vec<(i32, i32)> = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        parents.extend(pid.zip(parent));
+    }
+    let mut family = vec![root];
+    let mut next = 0;
+    while let Some(&pid) = family.get(next) {
+        family.extend(parents.iter().filter(|(_, p)| *p == pid).map(|(c, _)| *c));
+        next += 1;
+    }
+    family
+}
+
 impl Health {
     /// Asks once.
     pub fn is_good(&self) -> bool {
@@ -173,15 +211,28 @@ impl Service {
             }
             self.stop(checkout)?;
         }
+        self.launch(checkout, &fingerprint)?;
+        self.wait_for_health(checkout)?;
+        Ok(Outcome::Started)
+    }
+
+    /// Starts the service if it does not run, without waiting until it answers: what it depends
+    /// on may be away.
+    pub fn start(&self, checkout: &Checkout) -> Result<()> {
+        if running(checkout, self.name).is_some() {
+            return Ok(());
+        }
+        self.launch(checkout, &self.fingerprint()?)
+    }
+
+    fn launch(&self, checkout: &Checkout, fingerprint: &str) -> Result<()> {
         self.refuse_a_taken_port()?;
         let pid = self.spawn(checkout)?;
         let started = start_time(pid).unwrap_or_default();
         stamp::write(
             &pid_file(checkout, self.name),
             &format!("{pid} {started} {fingerprint}"),
-        )?;
-        self.wait_for_health(checkout)?;
-        Ok(Outcome::Started)
+        )
     }
 
     /// Ends the service if it runs.

@@ -466,6 +466,11 @@ pub fn status(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
+/// All services as they were started, though some may not run at the moment.
+pub fn services_of_running(checkout: &Checkout) -> Result<Vec<Service>> {
+    all_services(checkout, &environment(checkout)?)
+}
+
 fn all_services(checkout: &Checkout, environment: &Environment) -> Result<Vec<Service>> {
     let mut all = Vec::new();
     let postgres = Postgres::of(checkout)?;

@@ -1,0 +1,215 @@
+//! One device of a person: calls by the Worker or by REST, repeated until there is a definite answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::life::World;
+
+/// The contract's 10 s and what the way here and back may take; then the call counts as unanswered.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// Nothing stays away longer than this in all, whatever fails in turn.
+const GIVE_UP: Duration = Duration::from_secs(180);
+
+/// The way a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The Worker's API; the body of a success is its `data`.
+    Edge,
+    /// PostgREST through the gateway.
+    Rest,
+}
+
+/// A definite answer.
+#[derive(Debug)]
+pub struct Said {
+    pub status: u16,
+    pub body: Value,
+    /// Whether an earlier try of the same call had no definite answer: it may have been carried out.
+    pub again: bool,
+}
+
+impl Said {
+    pub fn is_ok(&self) -> bool {
+        self.status < 300
+    }
+}
+
+/// A call.
+#[derive(Debug)]
+pub struct Request {
+    pub way: Way,
+    pub method: &'static str,
+    pub route: String,
+    pub body: Value,
+    pub idempotency_key: Option<String>,
+}
+
+impl Request {
+    pub fn new(way: Way, method: &'static str, route: impl Into<String>, body: Value) -> Self {
+        Self {
+            way,
+            method,
+            route: route.into(),
+            body,
+            idempotency_key: None,
+        }
+    }
+
+    /// With an `Idempotency-Key`.
+    pub fn with_key(self, key: &str) -> Self {
+        Self {
+            idempotency_key: Some(key.to_owned()),
+            ..self
+        }
+    }
+}
+
+/// Who calls: somebody signed in, or nobody yet.
+pub struct Caller {
+    pub world: Arc<World>,
+    pub rng: StdRng,
+    http: reqwest::Client,
+    token: Option<String>,
+}
+
+impl Caller {
+    pub fn new(world: Arc<World>, seed: u64, token: Option<String>) -> Self {
+        Self {
+            world,
+            rng: StdRng::seed_from_u64(seed),
+            http: reqwest::Client::builder()
+                .timeout(PATIENCE)
+                .build()
+                .expect("an HTTP client"),
+            token,
+        }
+    }
+
+    /// Opens a session of a new anonymous person and answers its access token.
+    pub async fn sign_in(&mut self) -> String {
+        let device = json!({ "device_id": "chaos", "platform": "web", "app_version": "1.0.0" });
+        let request = Request::new(
+            Way::Edge,
+            "POST",
+            "/auth/anonymous",
+            json!({ "device_info": device }),
+        );
+        let said = self.settle(&request).await;
+        said.body["access_token"]
+            .as_str()
+            .unwrap_or_else(|| panic!("a session: {said:?}"))
+            .to_owned()
+    }
+
+    /// Calls until the answer is definite.
+    pub async fn settle(&mut self, request: &Request) -> Said {
+        let begun = Instant::now();
+        let mut again = false;
+        loop {
+            if let Some((status, body)) = self.once(request).await {
+                return Said {
+                    status,
+                    body,
+                    again,
+                };
+            }
+            again = true;
+            self.world.report.retried();
+            assert!(begun.elapsed() < GIVE_UP, "no answer to {request:?}");
+            let pause = self.rng.random_range(200..900);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    /// One try; None when nobody can know whether it was carried out.
+    async fn once(&mut self, request: &Request) -> Option<(u16, Value)> {
+        let begun_ms = now_ms();
+        let begun = Instant::now();
+        let outcome = self.exchange(request).await;
+        let report = &self.world.report;
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(error) => {
+                report.unanswered(request, begun_ms, begun.elapsed(), &error);
+                return None;
+            }
+        };
+        report.answered(request, begun_ms, begun.elapsed(), answer.status);
+        if answer.status < 500 && answer.status != 429 {
+            return Some((answer.status, answer.body));
+        }
+        if let Some(wrong) = answer.wrong(request.way) {
+            report.wrong(format!("{} {}: {wrong}", request.method, request.route));
+        }
+        None
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Answer, reqwest::Error> {
+        let system = &self.world.system;
+        let url = match request.way {
+            Way::Edge => format!("{}/api/v1{}", system.api_url, request.route),
+            Way::Rest => format!("{}/rest/v1/{}", system.supabase_url, request.route),
+        };
+        let method = request.method.parse().expect("a method");
+        let mut call = self.http.request(method, url);
+        if let Some(token) = &self.token {
+            call = call.bearer_auth(token);
+        }
+        if let Some(key) = &request.idempotency_key {
+            call = call.header("idempotency-key", key);
+        }
+        if request.way == Way::Rest {
+            call = call
+                .header("apikey", &system.anon_key)
+                .header("prefer", "return=representation");
+        }
+        if !request.body.is_null() {
+            call = call.json(&request.body);
+        }
+        let response = call.send().await?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().contains_key("retry-after");
+        let text = response.text().await?;
+        let mut body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if request.way == Way::Edge && status < 300 {
+            body = body["data"].take();
+        }
+        Ok(Answer {
+            status,
+            body,
+            retry_after,
+        })
+    }
+}
+
+struct Answer {
+    status: u16,
+    body: Value,
+    retry_after: bool,
+}
+
+impl Answer {
+    /// What is wrong about an answer that asks to come again.
+    fn wrong(&self, way: Way) -> Option<String> {
+        let right_code = way == Way::Rest || self.body["error"]["code"] == "SERVICE_UNAVAILABLE";
+        if self.status == 503 && self.retry_after && right_code {
+            return None;
+        }
+        Some(format!(
+            "{} (Retry-After: {}) {}",
+            self.status, self.retry_after, self.body
+        ))
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,368 @@
+//! `chaos`: random faults under the load of 8 clients, and then a comparison of what was acknowledged with what is stored.
+//! The clients are the test `chaos` of the package carbon-tests; this is the operator of the faults.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::checkout::Checkout;
+use crate::environment::Environment;
+use crate::faults::{Action, apply};
+use crate::postgres::Postgres;
+use crate::process::command;
+use crate::supervisor::{Service, status};
+use crate::up;
+
+/// The system is whole again within this after the return of what was away (contract), and an
+/// operator who waits longer has found a fault of ours.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is done to which service, and how likely among the others.
+const FAULTS: [(Fault, &str, u32); 16] = [
+    (Fault::Down(Action::Stop), "postgres", 3),
+    (Fault::Down(Action::Kill), "postgres", 3),
+    (Fault::Down(Action::Crash), "postgres", 2),
+    (Fault::Halted, "postgres", 2),
+    (Fault::Down(Action::Kill), "postgrest", 3),
+    (Fault::Crashed, "postgrest", 2),
+    (Fault::Halted, "postgrest", 2),
+    (Fault::Down(Action::Kill), "gateway", 2),
+    (Fault::Halted, "gateway", 2),
+    (Fault::Down(Action::Kill), "auth", 2),
+    (Fault::Halted, "auth", 1),
+    (Fault::Down(Action::Kill), "edge", 3),
+    (Fault::Down(Action::Stop), "edge", 1),
+    (Fault::Halted, "edge", 1),
+    (Fault::Down(Action::Kill), "inbox", 1),
+    (Fault::Locked, "postgres", 2),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// Ended this way, and started again.
+    Down(Action),
+    /// Ended, and started by its own keeper.
+    Crashed,
+    /// Keeps its connections and answers nothing.
+    Halted,
+    /// Another session holds the lock that every write needs.
+    Locked,
+}
+
+impl Fault {
+    fn name(self, service: &str) -> String {
+        match self {
+            Self::Down(Action::Stop) => format!("{service} stopped"),
+            Self::Down(Action::Crash) => format!("{service} stopped at once"),
+            Self::Down(_) => format!("{service} killed"),
+            Self::Crashed => format!("{service} crashed"),
+            Self::Halted => format!("{service} halted"),
+            Self::Locked => "database locked".to_owned(),
+        }
+    }
+}
+
+/// A small generator (splitmix64): faults only have to be repeatable from a seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// From `low` up to, and without, `high`.
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low)
+    }
+
+    fn fault(&mut self) -> (Fault, &'static str) {
+        let total: u32 = FAULTS.iter().map(|(_, _, weight)| weight).sum();
+        let mut left = u32::try_from(self.between(0, total.into())).unwrap_or(0);
+        for (fault, service, weight) in FAULTS {
+            if left < weight {
+                return (fault, service);
+            }
+            left -= weight;
+        }
+        (FAULTS[0].0, FAULTS[0].1)
+    }
+}
+
+/// The operator.
+struct Operator<'a> {
+    checkout: &'a Checkout,
+    environment: Environment,
+    services: Vec<Service>,
+    folder: PathBuf,
+}
+
+/// How long, and from which seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub length: Duration,
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Of so many minutes; without a seed a new one.
+    pub fn new(minutes: &str, seed: Option<&str>) -> Result<Self> {
+        let minutes: f64 = minutes.parse().context("--minutes takes a number")?;
+        if !(0.05..=1_440.0).contains(&minutes) {
+            bail!("--minutes takes a number up to 1440");
+        }
+        let seed = match seed {
+            Some(seed) => seed.parse().context("--seed takes a whole number")?,
+            None => now_ms() % 1_000_000,
+        };
+        Ok(Self {
+            length: Duration::from_secs_f64(minutes * 60.0),
+            seed,
+        })
+    }
+}
+
+/// `chaos --minutes N [--seed S]`: fails on any difference.
+pub fn run(checkout: &Checkout, plan: Plan) -> Result<()> {
+    up::up(checkout, up::Options::default())?;
+    let mut clients = command("cargo");
+    clients.args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        "carbon-tests",
+        "--test",
+        "chaos",
+        "--no-run",
+    ]);
+    if !clients.current_dir(&checkout.root).status()?.success() {
+        bail!("the clients cannot be built");
+    }
+    let mut clients = clients_command(checkout, plan);
+    operate(checkout, plan, clients.spawn()?)
+}
+
+/// The clients of a plan.
+pub fn clients_command(checkout: &Checkout, plan: Plan) -> Command {
+    let mut clients = command("cargo");
+    clients
+        .args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--package",
+            "carbon-tests",
+            "--test",
+            "chaos",
+            "--",
+            "--nocapture",
+        ])
+        .current_dir(&checkout.root)
+        .env("CARBON_CHAOS_FOLDER", folder(checkout))
+        .env("CARBON_CHAOS_SECONDS", plan.length.as_secs().to_string())
+        .env("CARBON_TEST_SEED", plan.seed.to_string());
+    clients
+}
+
+fn folder(checkout: &Checkout) -> PathBuf {
+    checkout.local.join("chaos")
+}
+
+/// Brings faults about while the clients work, makes everything whole, and waits for their verdict.
+pub fn operate(checkout: &Checkout, plan: Plan, mut clients: Child) -> Result<()> {
+    let folder = folder(checkout);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let operator = Operator {
+        checkout,
+        environment: up::environment(checkout)?,
+        services: up::services_of_running(checkout)?,
+        folder,
+    };
+    let done = operator.work(plan);
+    let restored = operator.restore();
+    fs::write(operator.folder.join("calm"), "")?;
+    let verdict = clients.wait()?;
+    done.and(restored)?;
+    if !verdict.success() {
+        bail!("chaos with seed {} found differences", plan.seed);
+    }
+    Ok(())
+}
+
+impl Operator<'_> {
+    fn work(&self, plan: Plan) -> Result<()> {
+        let mut random = Random(plan.seed);
+        let begun = Instant::now();
+        pause(random.between(1_000, 2_000));
+        while begun.elapsed() < plan.length {
+            let mut faults = vec![random.fault()];
+            // Every fourth time two things fail at once.
+            if random.between(0, 4) == 0 {
+                let second = random.fault();
+                if second.1 != faults[0].1 {
+                    faults.push(second);
+                }
+            }
+            self.bring_about(&faults, random.between(300, 6_000))?;
+            pause(random.between(500, 3_000));
+        }
+        Ok(())
+    }
+
+    /// Faults at the same time, for so long (milliseconds), and the recovery from them.
+    fn bring_about(&self, faults: &[(Fault, &'static str)], length_ms: u64) -> Result<()> {
+        let from_ms = now_ms();
+        let mut locks = Vec::new();
+        for (fault, name) in faults {
+            let service = self.service(name)?;
+            match fault {
+                Fault::Down(action) => apply(self.checkout, service, *action)?,
+                Fault::Halted => apply(self.checkout, service, Action::Pause)?,
+                Fault::Crashed => apply(self.checkout, service, Action::Crash)?,
+                Fault::Locked => locks.push(self.lock(length_ms)?),
+            }
+        }
+        pause(length_ms);
+        let until_ms = now_ms();
+        for (fault, name) in faults {
+            let service = self.service(name)?;
+            match fault {
+                Fault::Halted => apply(self.checkout, service, Action::Resume)?,
+                Fault::Down(_) | Fault::Crashed => apply(self.checkout, service, Action::Start)?,
+                Fault::Locked => {}
+            }
+        }
+        for mut lock in locks {
+            // It may have been ended with the database.
+            let _ = lock.wait()?;
+        }
+        let recovery = self.await_recovery()?;
+        let recovery_ms = u64::try_from(recovery.as_millis()).unwrap_or(u64::MAX);
+        for (fault, name) in faults {
+            let kind = fault.name(name);
+            self.note(&json!({
+                "kind": kind, "service": name, "from_ms": from_ms, "until_ms": until_ms, "recovery_ms": recovery_ms,
+            }))?;
+        }
+        Ok(())
+    }
+
+    fn service(&self, name: &str) -> Result<&Service> {
+        let found = self.services.iter().find(|service| service.name == name);
+        found.with_context(|| format!("no service {name}"))
+    }
+
+    /// A session that holds everybody's totals for so long.
+    fn lock(&self, length_ms: u64) -> Result<Child> {
+        let mut psql = Postgres::of(self.checkout)?.psql(&self.environment)?;
+        let sql = format!(
+            "begin; lock table public.user_totals in access exclusive mode; select pg_sleep({}.{:03}); rollback;",
+            length_ms / 1000,
+            length_ms % 1000
+        );
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("lock.log"))?;
+        Ok(psql
+            .args(["--command", &sql])
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?)
+    }
+
+    /// Waits until the Worker says that database and Auth answer it.
+    fn await_recovery(&self) -> Result<Duration> {
+        let begun = Instant::now();
+        let ready = format!(
+            "{}/api/v1/health/ready",
+            Environment::http(self.environment.ports.api)
+        );
+        while status(&ready) != Some(200) {
+            if begun.elapsed() > RECOVERY_PATIENCE {
+                bail!(
+                    "not whole again {} s after the return of what was away",
+                    RECOVERY_PATIENCE.as_secs()
+                );
+            }
+            pause(50);
+        }
+        Ok(begun.elapsed())
+    }
+
+    fn note(&self, line: &serde_json::Value) -> Result<()> {
+        let file = self.folder.join("faults.jsonl");
+        let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+        Ok(writeln!(file, "{line}")?)
+    }
+
+    /// Everything runs again, whatever happened.
+    fn restore(&self) -> Result<()> {
+        for service in &self.services {
+            // One that does not run cannot go on, and is started.
+            let _ = apply(self.checkout, service, Action::Resume);
+            apply(self.checkout, service, Action::Start)?;
+        }
+        self.await_recovery().map(drop)
+    }
+}
+
+
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_repeats_its_faults_and_every_fault_has_its_turn() {
+        let faults = |seed| {
+            let mut random = Random(seed);
+            (0..500)
+                .map(move |_| random.fault())
+                .map(|(fault, service)| fault.name(service))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(faults(7), faults(7));
+        assert_ne!(faults(7), faults(8));
+        for (fault, service, _) in FAULTS {
+            assert!(
+                faults(7).contains(&fault.name(service)),
+                "{fault:?} {service}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_needs_a_length() {
+        assert!(Plan::new("0", None).is_err());
+        assert!(Plan::new("1.25", Some("x")).is_err());
+        assert_eq!(
+            Plan::new("1.25", Some("3"))
+                .map(|plan| plan.length.as_secs())
+                .ok(),
+            Some(75)
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! `service`: what an operator can do to one process of the local system, by hand, by the fault tests and by `chaos`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rustix::process::Signal;
+
+use crate::checkout::Checkout;
+use crate::supervisor::{Service, running, signal_all, stop};
+use crate::up;
+
+/// How long a service may take until it answers again.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What can be done to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Starts it and returns when its process runs; it may not answer yet.
+    Start,
+    /// Asks it to end, and waits.
+    Stop,
+    /// Ends it at once, without a chance to tidy up.
+    Kill,
+    /// Ends what the service's own keeper would start again.
+    Crash,
+    /// Halts it: it keeps its connections and answers nothing.
+    Pause,
+    /// Lets it go on.
+    Resume,
+}
+
+impl Action {
+    /// From the word of the command line.
+    pub fn parse(word: &str) -> Result<Self> {
+        Ok(match word {
+            "start" => Self::Start,
+            "stop" => Self::Stop,
+            "kill" => Self::Kill,
+            "crash" => Self::Crash,
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            _ => bail!("service start|stop|kill|crash|pause|resume NAME"),
+        })
+    }
+}
+
+/// `service ACTION NAME`
+pub fn command(checkout: &Checkout, action: &str, name: &str) -> Result<()> {
+    let services = up::services_of_running(checkout)?;
+    let Some(service) = services.iter().find(|service| service.name == name) else {
+        let names: Vec<&str> = services.iter().map(|service| service.name).collect();
+        bail!("no service {name:?}; there are {}", names.join(", "));
+    };
+    apply(checkout, service, Action::parse(action)?)
+}
+
+/// Does it.
+pub fn apply(checkout: &Checkout, service: &Service, action: Action) -> Result<()> {
+    let name = service.name;
+    match action {
+        Action::Start => start(checkout, service),
+        Action::Stop => service.stop(checkout).map(drop),
+        // The rest of PostgreSQL ends when it sees that its head is gone.
+        Action::Kill => stop(checkout, name, Signal::KILL, Duration::ZERO).map(drop),
+        Action::Crash if name == "postgres" => {
+            stop(checkout, name, Signal::QUIT, Duration::from_secs(10)).map(drop)
+        }
+        Action::Crash => signal(checkout, service, Signal::KILL),
+        Action::Pause => signal(checkout, service, Signal::STOP),
+        Action::Resume => signal(checkout, service, Signal::CONT),
+    }
+}
+
+fn signal(checkout: &Checkout, service: &Service, signal: Signal) -> Result<()> {
+    if !signal_all(checkout, service.name, signal) {
+        bail!("{} does not run", service.name);
+    }
+    Ok(())
+}
+
+/// A killed PostgreSQL can be started only when the last of its sessions is gone, so it is tried again.
+fn start(checkout: &Checkout, service: &Service) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        service.start(checkout)?;
+        if service.name != "postgres" {
+            return Ok(());
+        }
+        while running(checkout, service.name).is_some() {
+            if service.health.is_good() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if begun.elapsed() > START_PATIENCE {
+            bail!(
+                "{} does not start; read `cargo xtask logs {}`",
+                service.name,
+                service.name
+            );
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
