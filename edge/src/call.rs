@@ -121,6 +121,15 @@ pub struct App {
     pub env: Env,
     /// For work that goes on after the answer.
     pub context: Context,
+    /// What this request asked to let fail; always none outside a local run.
+    pub fault: Option<String>,
+}
+
+impl App {
+    /// Whether the request asked to let this fail.
+    pub fn fails(&self, what: &str) -> bool {
+        self.fault.as_deref() == Some(what)
+    }
 }
 
 /// A request on its way to its handler.

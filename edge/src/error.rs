@@ -344,7 +344,13 @@ impl ApiError {
                 ..token_refused(sqlstate, message)
             };
         }
-        let code = code_of_sqlstate(sqlstate, status);
+        let code = if body["code"] == "" {
+            // PostgREST lost its connection while the answer came: the error it made of that has a
+            // status (400) and an empty code.
+            Code::ServiceUnavailable
+        } else {
+            code_of_sqlstate(sqlstate, status)
+        };
         let token = DomainError::from_token(text("details"));
         let mut error = match token {
             // The token is genuine, but its user is gone.
@@ -461,8 +467,8 @@ fn code_of_sqlstate(sqlstate: &str, status: u16) -> Code {
         }
         _ if sqlstate.starts_with("57P") || sqlstate.starts_with("08") => Code::ServiceUnavailable,
         _ if sqlstate.starts_with("53") || sqlstate.starts_with("58") => Code::ServiceUnavailable,
-        // No JSON of PostgREST's: a proxy in between says that the origin is away.
-        "" if matches!(status, 502..=504 | 520..=530) => Code::ServiceUnavailable,
+        // Whoever stands in between says that the origin is away.
+        _ if matches!(status, 502..=504 | 520..=530) => Code::ServiceUnavailable,
         _ => Code::InternalError,
     }
 }

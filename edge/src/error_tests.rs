@@ -138,3 +138,23 @@ fn refusals_of_auth_are_told_apart() {
     let down = ApiError::from_auth(AuthFailure::Down("x".into()));
     assert_eq!(down.code, Code::ServiceUnavailable);
 }
+
+#[test]
+fn a_lost_connection_and_an_absent_origin_are_outages() {
+    for (status, body) in [
+        (
+            400,
+            r#"{"code":"","message":"","details":null,"hint":null}"#,
+        ),
+        (503, r#"{"code":"upstream_unavailable"}"#),
+        (503, r#"{"code":"PGRST002"}"#),
+        (500, r#"{"code":"57P02"}"#),
+        (502, "<html>"),
+    ] {
+        let error = ApiError::from_postgrest(status, body);
+        assert_eq!(error.code, Code::ServiceUnavailable, "{status} {body}");
+        assert_eq!(error.retry_after_secs, Some(OUTAGE_RETRY_SECS));
+    }
+    let mistake = ApiError::from_postgrest(400, r#"{"message":"no code"}"#);
+    assert_eq!(mistake.code, Code::InternalError);
+}

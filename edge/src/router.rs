@@ -7,7 +7,8 @@ use carbon_domain::Lang;
 use worker::{Context, Env, Request, Response};
 
 use crate::call::{self, App, Call};
-use crate::config::Environment;
+use crate::clients::{REQUEST_DEADLINE_MS, within};
+use crate::config::{Config, Environment};
 use crate::error::ApiError;
 use crate::limits;
 use crate::messages;
@@ -193,6 +194,7 @@ async fn answer(
         .clone()
         .filter(|origin| config.origins.allow(origin));
     let app = Rc::new(App {
+        fault: asked_fault(request, &config),
         config,
         env,
         context,
@@ -240,18 +242,20 @@ async fn run(
     limits::check(&app, route, head.address.as_deref(), session.as_ref()).await?;
     let body = read_body(request, route.body).await?;
     let call = Call::new(app, head, session, parameters, body, request);
-    if call.app.config.environment == Environment::Local {
-        fault(&call);
+    assert!(!call.app.fails("panic"), "asked to panic");
+    match within(REQUEST_DEADLINE_MS, dispatch(route.endpoint, &call)).await {
+        Ok(result) => result,
+        Err(outage) => Err(ApiError::unavailable(format!("whole request: {outage}"))),
     }
-    dispatch(route.endpoint, &call).await
 }
 
-/// A local run can be asked to panic, so that tests see what follows.
-fn fault(call: &Call) {
-    assert!(
-        call.header("x-carbon-fault").as_deref() != Some("panic"),
-        "asked to panic"
-    );
+/// What a local run is asked to let fail, so that tests see what follows: `panic`, `object-throws`,
+/// `object-hangs`.
+fn asked_fault(request: &Request, config: &Config) -> Option<String> {
+    if config.environment != Environment::Local {
+        return None;
+    }
+    request.headers().get("x-carbon-fault").ok().flatten()
 }
 
 fn identify(access: Access, head: &call::Head, app: &App) -> Result<Option<Session>, ApiError> {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -318,7 +318,6 @@ impl Operator<'_> {
         self.await_recovery().map(drop)
     }
 }
-
 
 fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));

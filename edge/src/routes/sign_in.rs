@@ -26,8 +26,11 @@ use crate::storage::number_state::{Answer, Command, Message, Refusal};
 use crate::storage::otp_id::{OtpId, device_hash, six_digits};
 use crate::storage::phone_number::ask;
 
-/// Asking Auth for a session, with new codes where needed, takes no longer than this (milliseconds).
-const EXCHANGE_DEADLINE_MS: u64 = 8_000;
+/// Asking Auth for a code takes no longer than this (milliseconds): with the objects before and after it,
+/// a request ends within its own deadline.
+const CODE_DEADLINE_MS: u64 = 3_900;
+/// The same for a session, with new codes where needed; the device is registered after it.
+const EXCHANGE_DEADLINE_MS: u64 = 3_500;
 /// Auth refuses a second code for a number within a second; so long is waited before trying again.
 const AUTH_PAUSE_MS: u64 = 1_100;
 /// Codes of Auth's that are tried before it counts as broken: another device may use one up between
@@ -126,7 +129,10 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
             return Err(refused(answer));
         }
     };
-    if let Err(failure) = ask_auth_for_code(call, phone).await {
+    let asked = within(CODE_DEADLINE_MS, ask_auth_for_code(call, phone)).await;
+    let asked =
+        asked.unwrap_or_else(|outage| Err(AuthFailure::Down(format!("auth code: {outage}"))));
+    if let Err(failure) = asked {
         let cancel = Command::Cancel(parts.attempt.clone());
         // The hook may have taken the code before Auth failed: then the SMS is on its way.
         if ask(&call.app, &number, &cancel).await? != Answer::AlreadySent {

@@ -1,9 +1,11 @@
 //! What all Durable Objects here have in common: one row of JSON, and being asked by their name.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
-use worker::{Headers, Method, Request, RequestInit, Result, State};
+use worker::{Delay, Headers, Method, Request, RequestInit, Result, State};
 
 use crate::call::App;
 use crate::clients::within;
@@ -88,7 +90,15 @@ async fn exchange(
 ) -> std::result::Result<String, ApiError> {
     let label = format!(r#"class="{}""#, class.label);
     metrics::add("carbon_object_calls_total", &label, 1);
-    match within(deadline_ms, fetch(app, class, name, body)).await {
+    let asked = async {
+        if app.fails("object-hangs") {
+            Delay::from(Duration::from_secs(60)).await;
+        }
+        // No object can read nothing.
+        let body = if app.fails("object-throws") { "" } else { body };
+        fetch(app, class, name, body).await
+    };
+    match within(deadline_ms, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failed(class, &error.to_string())),
         Err(outage) => Err(failed(class, &outage.to_string())),

@@ -6,7 +6,7 @@ use worker::{DurableObject, Env, Request, Response, Result, State, durable_objec
 use super::number_state::{Answer, Command, NumberState};
 use super::object::{self, Class};
 use crate::call::{App, now_ms};
-use crate::clients::DEADLINE_MS;
+use crate::clients::OBJECT_DEADLINE_MS;
 use crate::error::ApiError;
 
 const CLASS: Class = Class {
@@ -64,5 +64,5 @@ pub async fn ask(
     number: &str,
     command: &Command,
 ) -> std::result::Result<Answer, ApiError> {
-    object::ask(app, &CLASS, number, command, DEADLINE_MS).await
+    object::ask(app, &CLASS, number, command, OBJECT_DEADLINE_MS).await
 }

@@ -6,15 +6,13 @@ use worker::{DurableObject, Env, Request, Response, Result, State, durable_objec
 use super::object::{self, Class};
 use super::subject_state::{Answer, Command, SubjectState};
 use crate::call::{App, now_ms};
+use crate::clients::OBJECT_DEADLINE_MS;
 use crate::error::ApiError;
 
 const CLASS: Class = Class {
     binding: "SUBJECTS",
     label: "subject",
 };
-
-/// Every request waits for its count, so an object that hangs is given up soon (milliseconds).
-const DEADLINE_MS: u64 = 2_000;
 
 /// One subject.
 #[durable_object(alarm)]
@@ -71,5 +69,5 @@ pub async fn ask(
     name: &str,
     command: &Command,
 ) -> std::result::Result<Answer, ApiError> {
-    object::ask(app, &CLASS, name, command, DEADLINE_MS).await
+    object::ask(app, &CLASS, name, command, OBJECT_DEADLINE_MS).await
 }

@@ -28,6 +28,7 @@ const BAD_BEARER: Denial = Denial::new(
 /// The service's keys, each with the JWT of its role, and the Worker's secrets.
 pub struct Keys {
     keys: Vec<([u8; 32], String)>,
+    service: [u8; 32],
     secrets: Vec<[u8; 32]>,
 }
 
@@ -64,6 +65,7 @@ impl Keys {
             ));
         }
         Ok(Self {
+            service: digest(&format!("Bearer {service}")),
             keys,
             secrets: secrets.iter().map(|secret| digest(secret)).collect(),
         })
@@ -82,6 +84,11 @@ impl Keys {
                 found | secret.ct_eq(&given)
             })
             .into()
+    }
+
+    /// Whether this value of Authorization is the service role's.
+    pub fn is_service(&self, authorization: &str) -> bool {
+        digest(authorization).ct_eq(&self.service).into()
     }
 
     /// The value of Authorization for the upstream: the role's JWT of the key, or the user's own.

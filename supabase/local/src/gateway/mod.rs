@@ -4,6 +4,7 @@
 mod body;
 mod headers;
 mod keys;
+mod outage;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -26,9 +27,11 @@ use std::time::Duration;
 
 /// Time for a client to send its body: 21 MiB at 8 Mbit/s take 22 s.
 const BODY_TIMEOUT_SECS: u64 = 30;
-/// Time for an upstream to begin its answer. PostgREST's own limits are 3 s and 8 s for client roles; a
-/// migration by the service takes longer.
-const ANSWER_TIMEOUT_SECS: u64 = 30;
+/// Time for an upstream to begin its answer, so that a client has one within 10 s whatever hangs. The database ends
+/// the statements of client roles after 3 s and 8 s.
+const ANSWER_TIMEOUT_SECS: u64 = 9;
+/// The same for the service role, whose statements have no end of their own.
+const SERVICE_ANSWER_TIMEOUT_SECS: u64 = 30;
 /// After this a client may come again when an upstream is down.
 const RETRY_AFTER_SECS: &str = "2";
 
@@ -45,7 +48,7 @@ const DOWN: Denial = Denial::new(
     "The service behind the gateway is not available",
 );
 const SLOW: Denial = Denial::new(
-    504,
+    503,
     "upstream_timeout",
     "The service behind the gateway did not answer in time",
 );
@@ -132,8 +135,13 @@ impl Gateway {
         }
         let body = read_body(&parts.headers, body, passage.max_body_bytes).await?;
         let request = self.onward(&parts, &passage, base, &authorization, worker, &body)?;
+        let timeout_secs = if self.keys.is_service(&authorization) {
+            SERVICE_ANSWER_TIMEOUT_SECS
+        } else {
+            ANSWER_TIMEOUT_SECS
+        };
         let answer = tokio::time::timeout(
-            Duration::from_secs(ANSWER_TIMEOUT_SECS),
+            Duration::from_secs(timeout_secs),
             self.client.request(request),
         );
         let (mut head, body) = answer
@@ -142,7 +150,8 @@ impl Gateway {
             .map_err(|_| DOWN)?
             .into_parts();
         head.headers = headers::for_client(head.headers);
-        Ok(Response::from_parts(head, Body::new(body)))
+        let answer = Response::from_parts(head, Body::new(body));
+        Ok(outage::translate(passage.upstream, answer).await)
     }
 
     fn onward(
@@ -232,7 +241,7 @@ fn refusal(denial: &Denial) -> Response<Body> {
         "msg": denial.message,
     });
     let mut response = answer(status, &body);
-    if matches!(denial.status, 503 | 504) {
+    if denial.status == 503 {
         response.headers_mut().insert(
             header::RETRY_AFTER,
             HeaderValue::from_static(RETRY_AFTER_SECS),
