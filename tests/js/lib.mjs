@@ -172,15 +172,22 @@ export function rows(answer) {
 let pool
 const numbersAsText = { getTypeParser: (oid, format) => (oid === 1700 || oid === 20 || oid === 1082 ? value => value : pg.types.getTypeParser(oid, format)) }
 
+function newPool() {
+  const made = new pg.Pool({ connectionString: env.DB_URL, max: 8, types: numbersAsText })
+  // Idle connections end with a database that stops; the next query makes a new one.
+  made.on('error', () => {})
+  return made
+}
+
 /** Runs SQL as the superuser; numeric, bigint and date come back as text. */
 export async function sql(text, values = []) {
-  pool ??= new pg.Pool({ connectionString: env.DB_URL, max: 8, types: numbersAsText })
+  pool ??= newPool()
   return (await pool.query(text, values)).rows
 }
 
 /** Runs one statement in a transaction as the role PostgREST would use for the person, with the person's claims. */
 export async function sqlAs(someone, text, values = [], role = 'authenticated') {
-  pool ??= new pg.Pool({ connectionString: env.DB_URL, max: 8, types: numbersAsText })
+  pool ??= newPool()
   const connection = await pool.connect()
   try {
     await connection.query('begin')

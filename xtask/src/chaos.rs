@@ -235,7 +235,6 @@ impl Operator<'_> {
             }
         }
         pause(length_ms);
-        let until_ms = now_ms();
         for (fault, name) in faults {
             let service = self.service(name)?;
             match fault {
@@ -248,6 +247,7 @@ impl Operator<'_> {
             // It may have been ended with the database.
             let _ = lock.wait()?;
         }
+        let until_ms = now_ms();
         let recovery = self.await_recovery()?;
         let recovery_ms = u64::try_from(recovery.as_millis()).unwrap_or(u64::MAX);
         for (fault, name) in faults {

@@ -177,7 +177,7 @@ impl Client {
         let sent = entry.to_json(&tag, true);
         let request = Request::new(Way::Edge, "POST", "/waste/entries", sent).with_key(&tag);
         let said = self.caller.settle(&request).await;
-        if said.status == 201 {
+        if said.is_ok() {
             self.ledger
                 .add(tag, entry, said.body["id"].as_str().map(str::to_owned));
         } else {
