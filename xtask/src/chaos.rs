@@ -15,6 +15,7 @@ use crate::environment::Environment;
 use crate::faults::{Action, apply};
 use crate::postgres::Postgres;
 use crate::process::command;
+use crate::progress::Step;
 use crate::supervisor::{Service, status};
 use crate::up;
 
@@ -132,27 +133,45 @@ impl Plan {
 
 /// `chaos --minutes N [--seed S]`: fails on any difference.
 pub fn run(checkout: &Checkout, plan: Plan) -> Result<()> {
-    up::up(checkout, up::Options::default())?;
-    let mut clients = command("cargo");
-    clients.args([
-        "test",
-        "--quiet",
-        "--locked",
-        "--package",
-        "carbon-tests",
-        "--test",
-        "chaos",
-        "--no-run",
-    ]);
-    if !clients.current_dir(&checkout.root).status()?.success() {
+    let options = up::Options {
+        no_limits: true,
+        ..up::Options::default()
+    };
+    up::up(checkout, options)?;
+    if !clients(checkout, plan, &["--no-run"]).status()?.success() {
         bail!("the clients cannot be built");
     }
-    let mut clients = clients_command(checkout, plan);
-    operate(checkout, plan, clients.spawn()?)
+    operate(checkout, plan, clients(checkout, plan, SHOW).spawn()?)
 }
 
+/// The same as a suite, for a minute and from a new seed; its log has all, its lines the counts.
+pub fn suite(checkout: &Checkout, step: &Step) -> Result<()> {
+    let plan = Plan::new("1", None)?;
+    step.run(&mut clients(checkout, plan, &["--no-run"]))?;
+    let clients = step.start(&mut clients(checkout, plan, SHOW))?;
+    let verdict = operate(checkout, plan, clients);
+    for line in step.log_text().lines() {
+        if SHOWN.iter().any(|word| line.contains(word)) {
+            println!("  {line}");
+        }
+    }
+    verdict
+}
+
+/// Lets the clients' counts through.
+const SHOW: &[&str] = &["--", "--nocapture"];
+
+/// Lines of the clients that a suite shows.
+const SHOWN: [&str; 5] = [
+    "CARBON_TEST_SEED",
+    " operations of ",
+    " faults: ",
+    "longest ",
+    "  ✗ ",
+];
+
 /// The clients of a plan.
-pub fn clients_command(checkout: &Checkout, plan: Plan) -> Command {
+fn clients(checkout: &Checkout, plan: Plan, options: &[&str]) -> Command {
     let mut clients = command("cargo");
     clients
         .args([
@@ -163,9 +182,8 @@ pub fn clients_command(checkout: &Checkout, plan: Plan) -> Command {
             "carbon-tests",
             "--test",
             "chaos",
-            "--",
-            "--nocapture",
         ])
+        .args(options)
         .current_dir(&checkout.root)
         .env("CARBON_CHAOS_FOLDER", folder(checkout))
         .env("CARBON_CHAOS_SECONDS", plan.length.as_secs().to_string())
@@ -178,7 +196,7 @@ fn folder(checkout: &Checkout) -> PathBuf {
 }
 
 /// Brings faults about while the clients work, makes everything whole, and waits for their verdict.
-pub fn operate(checkout: &Checkout, plan: Plan, mut clients: Child) -> Result<()> {
+fn operate(checkout: &Checkout, plan: Plan, mut clients: Child) -> Result<()> {
     let folder = folder(checkout);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;

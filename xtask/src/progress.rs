@@ -1,10 +1,10 @@
 //! What the person sees: one line a step with its time, and on failure what to do about it.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,12 @@ impl Step {
     pub fn note(&self, words: &str) -> Result<()> {
         let mut file = fs::OpenOptions::new().append(true).open(&self.log)?;
         Ok(file.write_all(words.as_bytes())?)
+    }
+
+    /// Starts a command, its output going to the step's log.
+    pub fn start(&self, command: &mut Command) -> Result<Child> {
+        let log = OpenOptions::new().append(true).open(&self.log)?;
+        Ok(command.stdout(log.try_clone()?).stderr(log).spawn()?)
     }
 
     /// What the step's commands have said so far.

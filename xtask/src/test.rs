@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::artifacts::{path_with_tools, pgrx_home};
+use crate::chaos;
 use crate::check::{self, Tally};
 use crate::checkout::Checkout;
 use crate::coverage::{self, MIN_LINES_PERCENT};
@@ -112,7 +113,22 @@ const SUITES: &[Suite] = &[
         name: "property",
         about: "random and concurrent operations",
         needs: Needs::System,
-        run: |checkout, step| cargo_tests(checkout, step, "carbon-tests"),
+        run: property,
+    },
+    Suite {
+        name: "faults",
+        about: "each dependency stopped, killed, halted or full, under load",
+        needs: Needs::System,
+        run: faults,
+    },
+    Suite {
+        name: "chaos",
+        about: "random faults for a minute; what was acknowledged is stored, once",
+        needs: Needs::System,
+        run: |checkout, step| {
+            chaos::suite(checkout, step)?;
+            Ok(count(&step.log_text()))
+        },
     },
     // The last one: it reads what the others left.
     Suite {
@@ -408,6 +424,17 @@ fn count_tap(log: &str) -> Tally {
     Tally { passed, failed }
 }
 
+fn property(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let mut test = command("cargo");
+    test.args(["test", "--locked", "--package", "carbon-tests"])
+        .args(["--lib", "--test", "property"])
+        .current_dir(&checkout.root);
+    run_counted(step, &mut test)
+}
+
+/// Files in tests/js that begin with these words belong to suites of their own.
+const OWN_SUITES: [&str; 2] = ["faults", "limits"];
+
 fn journey(checkout: &Checkout, step: &Step) -> Result<Tally> {
     node_tests(checkout, step, |name| {
         !OWN_SUITES.iter().any(|suite| name.starts_with(suite))
@@ -421,8 +448,9 @@ fn limits(checkout: &Checkout, step: &Step) -> Result<Tally> {
     result
 }
 
-/// Files in tests/js that begin with these words belong to suites of their own.
-const OWN_SUITES: [&str; 1] = ["limits"];
+fn faults(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    node_tests(checkout, step, |name| name.starts_with("faults"))
+}
 
 fn node_tests(checkout: &Checkout, step: &Step, chosen: fn(&str) -> bool) -> Result<Tally> {
     let folder = checkout.path("tests");
@@ -438,6 +466,8 @@ fn node_tests(checkout: &Checkout, step: &Step, chosen: fn(&str) -> bool) -> Res
     let mut node = command("node");
     node.args(["--test", "--test-reporter=tap", "--test-concurrency=1"])
         .args(files)
+        // Tests that stop services do it by this very program.
+        .env("XTASK", std::env::current_exe()?)
         .current_dir(&folder);
     run_counted(step, &mut node)
 }
