@@ -45,23 +45,16 @@ describe('faults', () => {
   })
   after(closeSql)
 
-  for (const action of ['stop', 'kill', 'crash']) {
+  // The first long enough for PostgREST to lose patience, were it left to recover by itself.
+  for (const [action, away] of [['stop', 6_000], ['kill', 300], ['crash', 300]]) {
     test(`PostgreSQL: ${action}`, async () => {
       await operate(action, 'postgres')
-      await sleep(300)
+      await sleep(away)
       await assertNoDatabase(someone)
       await operate('start', 'postgres')
       await assertWritesWork(someone)
     })
   }
-
-  test('PostgreSQL away for longer than PostgREST would be patient', async () => {
-    await operate('stop', 'postgres')
-    await sleep(9_000)
-    await assertNoDatabase(someone)
-    await operate('start', 'postgres')
-    await assertWritesWork(someone)
-  })
 
   test('PostgREST killed, and crashed', async () => {
     await operate('kill', 'postgrest')
