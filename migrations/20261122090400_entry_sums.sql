@@ -38,7 +38,7 @@ create table private.entry_keys (
   batch_id uuid,
   constraint entry_keys_pkey primary key (user_id, entry_id),
   constraint entry_keys_revision_is_unique unique (user_id, revision)
-) partition by hash (user_id);
+) with (fillfactor = 90);
 comment on table private.entry_keys is
   'One row per entry there ever was, kept after its deletion: where it is (logged_at leads to its month), the number of its newest change, and by what it is known again.';
 comment on column private.entry_keys.revision is 'The newest change of this entry in its owner''s own gapless numbering.';
@@ -51,13 +51,3 @@ create unique index entry_keys_offline_id_is_unique on private.entry_keys (user_
 create unique index entry_keys_identity_is_unique on private.entry_keys (user_id, identity)
   where identity is not null;
 alter table private.entry_keys enable row level security;
-
-do $$
-begin
-  for part in 0..7 loop
-    execute format('create table private.entry_keys_p%s partition of private.entry_keys for values with (modulus 8, remainder %s) with (fillfactor = 90)', part, part);
-    execute format('alter table private.entry_keys_p%s enable row level security', part);
-    execute format('comment on table private.entry_keys_p%s is %L', part, 'Part of private.entry_keys, by hash of the user.');
-  end loop;
-end;
-$$;

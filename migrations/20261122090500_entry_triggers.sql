@@ -39,11 +39,14 @@ create function private.tg_waste_entries__count_inserted()
 returns trigger
 language plpgsql security definer
 set search_path = ''
+-- Plans are kept as long as their session and outlive what they were made for: by an index, also
+-- where the table was small or the statement large when the session first came by.
+set enable_seqscan = off
 -- Bulk loads group hundreds of thousands of rows; single creates use none of it.
-set work_mem = '32MB'
+set work_mem = '64MB'
 as $$
 declare
-  -- As private.is_client(); a call of a function with settings of its own is a twentieth of an insert.
+  -- As private.is_client().
   by_client boolean := current_setting('role') in ('authenticated', 'anon');
   entry record;
   totals record;
@@ -161,6 +164,8 @@ begin
            sum(n.co2e_kg), sum(n.co2e_avoided_kg)
     from new_rows as n
     group by n.user_id, n.local_date, n.province
+    -- In the order of the index, so that one page of it after the other is filled.
+    order by n.user_id, n.local_date
     on conflict (user_id, local_date, province) do update
       set entries = d.entries + excluded.entries,
           weight_kg = d.weight_kg + excluded.weight_kg,

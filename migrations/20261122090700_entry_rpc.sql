@@ -57,6 +57,8 @@ create function private.lock_writer(out user_id uuid, out time_zone text, out pr
                                     out revision bigint, out credits bigint)
 language plpgsql security definer
 set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
 as $$
 begin
   user_id := auth.uid();
@@ -82,6 +84,8 @@ create function private.streak_json(user_id uuid, time_zone text)
 returns jsonb
 language plpgsql stable
 set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
 as $$
 declare
   streak record;
@@ -116,8 +120,8 @@ create function private.create_waste_entry(entry jsonb)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
--- Keys are one of eight partitions: found at run time, it need not be planned for every entry.
-set plan_cache_mode = force_generic_plan
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
 as $$
 declare
   writer record;
@@ -310,6 +314,8 @@ create function private.own_entry_key(owner uuid, wanted_entry uuid)
 returns private.entry_keys
 language plpgsql stable
 set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
 as $$
 declare
   key private.entry_keys;

@@ -55,7 +55,7 @@ comment on function private.search_pattern(text) is
 create function private.entries_between(owner uuid, lower_bound timestamptz, upper_bound timestamptz,
                                         after_id uuid, wanted private.entry_filter, skip bigint, row_limit bigint)
 returns setof public.waste_entries
-language plpgsql stable
+language plpgsql stable rows 20
 set search_path = ''
 set plan_cache_mode = force_custom_plan
 as $$
@@ -84,6 +84,8 @@ create function private.entry_bounds(owner uuid, wanted private.entry_filter, ne
                                      out lower_bound timestamptz, out upper_bound timestamptz)
 language plpgsql stable
 set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
 as $$
 begin
   -- A local day begins up to 14 hours before the day in UTC and ends up to 12 hours after it.
@@ -104,54 +106,99 @@ $$;
 comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz) is
   'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. One is null, or lower_bound above upper_bound, when there is none.';
 
+create function private.entry_lines(owner uuid, lower_bound timestamptz, upper_bound timestamptz, after_id uuid,
+                                    wanted private.entry_filter, skip bigint, row_limit bigint,
+                                    out lines json[], out times timestamptz[], out ids uuid[])
+language plpgsql stable
+set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
+as $$
+begin
+  -- json, not jsonb: a row written straight as text costs half, and nothing reads it here again.
+  select array_agg(row_to_json(line)), array_agg(line.logged_at), array_agg(line.id) into lines, times, ids
+  from (
+    select e.id, e.category_id, e.disposal_method, trim_scale(e.weight_kg) as weight_kg, e.carbon_credits,
+           trim_scale(e.co2e_kg) as co2e_kg, trim_scale(e.co2e_avoided_kg) as co2e_avoided_kg, e.factor_set,
+           e.logged_at, e.local_date, e.time_zone,
+           case when e.location_lat is not null then json_build_object(
+             'latitude', trim_scale(e.location_lat), 'longitude', trim_scale(e.location_lng)) end as location,
+           e.notes, e.place, e.province, e.image_id, e.device_id, e.offline_id, e.created_at, e.updated_at,
+           -- A query of its own for each line: joined, a plan for few keys would be used for many.
+           (select k.revision from private.entry_keys as k where k.user_id = owner and k.entry_id = e.id) as revision
+    from private.entries_between(owner, lower_bound, upper_bound, after_id, wanted, skip, row_limit) as e
+    order by e.logged_at desc, e.id desc) as line;
+end;
+$$;
+comment on function private.entry_lines(uuid, timestamptz, timestamptz, uuid, private.entry_filter, bigint, bigint) is
+  'The entries of private.entries_between as entry-out (the members of private.entry_json), newest first, with their times and ids; nulls when there is none.';
+
+create function private.newest_days(owner uuid, wanted private.entry_filter, newest timestamptz, days bigint,
+                                    out lower_bound timestamptz, out upper_bound timestamptz)
+language plpgsql stable
+set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
+as $$
+begin
+  -- A local day begins up to 14 hours before the day in UTC and ends up to 12 hours after it.
+  select (min(d.local_date) - 1)::timestamp at time zone 'UTC',
+         least(newest, (max(d.local_date) + 2)::timestamp at time zone 'UTC')
+  into lower_bound, upper_bound
+  from (
+    select u.local_date from public.user_days as u
+    where u.user_id = owner
+      and u.local_date >= coalesce(wanted.date_from, '-infinity')
+      and u.local_date <= least(wanted.date_to, (newest at time zone 'UTC')::date + 1)
+    order by u.local_date desc
+    limit days) as d;
+  -- least() passes over nulls: without a day there must be no bound, or the search would never end.
+  if lower_bound is null then
+    upper_bound := null;
+  end if;
+end;
+$$;
+comment on function private.newest_days(uuid, private.entry_filter, timestamptz, bigint) is
+  'Between which instants, at or before newest, the newest so many days with entries of this owner lie that the dates of the filter allow; nulls when there is none. Each day has an entry, so a page needs no more days than it has lines, unless it is narrowed by more than dates.';
+
 create function private.newest_entries(owner uuid, newest timestamptz, after_id uuid, wanted private.entry_filter,
-                                       row_limit bigint)
-returns setof public.waste_entries
+                                       row_limit bigint, out lines json[], out times timestamptz[], out ids uuid[])
 language plpgsql stable
 set search_path = ''
 as $$
 declare
-  oldest timestamptz;
-  upper_bound timestamptz;
   lower_bound timestamptz;
-  reach interval := interval '3 months';
-  missing bigint := row_limit;
-  found_rows bigint;
+  upper_bound timestamptz;
+  oldest timestamptz;
+  reach interval := interval '12 months';
 begin
-  select b.lower_bound, b.upper_bound into oldest, upper_bound
-  from private.entry_bounds(owner, wanted, newest) as b;
+  lines := '{}';
+  times := '{}';
+  ids := '{}';
+  select d.lower_bound, d.upper_bound into lower_bound, upper_bound
+  from private.newest_days(owner, wanted, newest, row_limit) as d;
 
-  -- Newest months first, and further back only while the page is not full.
-  while missing > 0 and upper_bound >= oldest loop
-    lower_bound := greatest(oldest, upper_bound - reach);
-    return query
-    select e.* from private.entries_between(owner, lower_bound, upper_bound,
-      case when upper_bound = newest then after_id end, wanted, 0, missing) as e;
-    get diagnostics found_rows = row_count;
-    missing := missing - found_rows;
+  -- The days that hold a page first, and further back only while it is not full.
+  while upper_bound >= lower_bound loop
+    select newest_entries.lines || e.lines, newest_entries.times || e.times, newest_entries.ids || e.ids
+    into lines, times, ids
+    from private.entry_lines(owner, lower_bound, upper_bound, case when upper_bound = newest then after_id end, wanted,
+                             0, row_limit - cardinality(ids)) as e;
+    exit when cardinality(ids) >= row_limit;
+    if oldest is null then
+      select b.lower_bound into oldest from private.entry_bounds(owner, wanted, newest) as b;
+    end if;
     upper_bound := lower_bound - interval '1 microsecond';
-    reach := case when reach = interval '3 months' then interval '12 months' else interval '100 years' end;
+    lower_bound := greatest(oldest, upper_bound - reach);
+    reach := interval '100 years';
   end loop;
 end;
 $$;
 comment on function private.newest_entries(uuid, timestamptz, uuid, private.entry_filter, bigint) is
-  'The newest entries of one owner at or before newest (with after_id: after that entry) that pass the filter.';
-
-create function private.entry_revision(owner uuid, entry uuid)
-returns bigint
-language plpgsql stable
-set search_path = ''
-set plan_cache_mode = force_generic_plan
-as $$
-begin
-  return (select k.revision from private.entry_keys as k where k.user_id = owner and k.entry_id = entry);
-end;
-$$;
-comment on function private.entry_revision(uuid, uuid) is
-  'The newest revision of an entry of this owner.';
+  'The newest entries of one owner at or before newest (with after_id: after that entry) that pass the filter, as entry-out, with their times and ids.';
 
 create function private.list_waste_entries(page integer, page_size integer, page_cursor text, wanted private.entry_filter)
-returns jsonb
+returns json
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -162,8 +209,7 @@ declare
   newest timestamptz := 'infinity';
   after_id uuid;
   total bigint;
-  lines jsonb;
-  last_line jsonb;
+  shown record;
 begin
   if size not between 1 and 100 then
     perform private.raise_error('carbon.limit_invalid', '22023');
@@ -184,28 +230,23 @@ begin
     end;
   end if;
 
-  -- One more than the page shows tells whether there is a next one.
   if page is not null then
     total := private.count_entries(owner, wanted);
-    select jsonb_agg(private.entry_json(e, private.entry_revision(owner, e.id)) order by e.logged_at desc, e.id desc) into lines
+    select e.lines into shown
     from private.entry_bounds(owner, wanted, 'infinity') as b,
-         private.entries_between(owner, b.lower_bound, b.upper_bound, null, wanted,
-                                 (page - 1)::bigint * size, size) as e;
-    return jsonb_build_object(
-      'entries', coalesce(lines, '[]'), 'next_cursor', null, 'page', page, 'limit', size, 'total', total,
+         private.entry_lines(owner, b.lower_bound, b.upper_bound, null, wanted, (page - 1)::bigint * size, size) as e;
+    return json_build_object(
+      'entries', coalesce(shown.lines, '{}'), 'next_cursor', null, 'page', page, 'limit', size, 'total', total,
       'total_pages', (total + size - 1) / size);
   end if;
 
-  select jsonb_agg(private.entry_json(e, private.entry_revision(owner, e.id)) order by e.logged_at desc, e.id desc) into lines
+  -- One more than the page shows tells whether there is a next one.
+  select e.lines, e.times, e.ids into shown
   from private.newest_entries(owner, newest, after_id, wanted, size + 1) as e;
-  if jsonb_array_length(lines) > size then
-    lines := lines - size;
-    last_line := lines -> (size - 1);
-  end if;
-  return jsonb_build_object(
-    'entries', coalesce(lines, '[]'),
-    'next_cursor', translate(encode(convert_to(
-      (last_line ->> 'logged_at') || ',' || (last_line ->> 'id'), 'UTF8'), 'base64'), E'+/\n', '-_'),
+  return json_build_object(
+    'entries', shown.lines[1:size],
+    'next_cursor', case when cardinality(shown.ids) > size then translate(encode(convert_to(
+      (to_json(shown.times[size]) #>> '{}') || ',' || shown.ids[size], 'UTF8'), 'base64'), E'+/\n', '-_') end,
     'page', null, 'limit', size, 'total', null, 'total_pages', null);
 end;
 $$;
@@ -238,7 +279,7 @@ create function public.list_waste_entries(
   page integer default null, page_size integer default null, cursor text default null,
   date_from date default null, date_to date default null, category_id text default null,
   disposal_method text default null, q text default null)
-returns jsonb
+returns json
 language plpgsql stable
 set search_path = ''
 as $$
