@@ -14,7 +14,7 @@ use worker::Delay;
 use super::auth::{register_device, tokens};
 use super::challenge::{Origin, credit};
 use super::fields::{DeviceInfo, Fields};
-use crate::call::{Call, random};
+use crate::call::{Call, now_ms, random};
 use crate::clients::auth::{AuthFailure, AuthSession};
 use crate::clients::within;
 use crate::error::{ApiError, Code, FieldProblem};
@@ -33,6 +33,8 @@ const CODE_DEADLINE_MS: u64 = 3_900;
 const EXCHANGE_DEADLINE_MS: u64 = 3_500;
 /// Auth refuses a second code for a number within a second; so long is waited before trying again.
 const AUTH_PAUSE_MS: u64 = 1_100;
+/// Answers to requests for a code leave after a multiple of this (milliseconds).
+const ANSWER_STEP_MS: i64 = 100;
 /// Codes of Auth's that are tried before it counts as broken: another device may use one up between
 /// two steps, but hardly twice.
 const AUTH_CODES: usize = 3;
@@ -91,7 +93,15 @@ pub(super) fn read_phone(
         .map_err(|error| ApiError::field(FieldProblem::domain("phone_number", error)))
 }
 
+/// Waits for the next full step since a request came. Auth does a little less or more for numbers
+/// that have an account; answers that leave in steps do not tell.
+async fn even_out(since_ms: i64) {
+    let rest_ms = ANSWER_STEP_MS - (now_ms() - since_ms).rem_euclid(ANSWER_STEP_MS);
+    Delay::from(Duration::from_millis(rest_ms.unsigned_abs())).await;
+}
+
 async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
+    let since_ms = now_ms();
     let config = &call.app.config;
     let (keys, phone) = (&config.otp_keys, request.phone.e164());
     let number = keys.number_name(phone);
@@ -132,6 +142,7 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
     let asked = within(CODE_DEADLINE_MS, ask_auth_for_code(call, phone)).await;
     let asked =
         asked.unwrap_or_else(|outage| Err(AuthFailure::Down(format!("auth code: {outage}"))));
+    even_out(since_ms).await;
     if let Err(failure) = asked {
         let cancel = Command::Cancel(parts.attempt.clone());
         // The hook may have taken the code before Auth failed: then the SMS is on its way.

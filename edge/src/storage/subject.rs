@@ -1,6 +1,8 @@
 //! The Durable Object of one limited subject: stores [`SubjectState`] and applies commands to it, one
 //! at a time. It never calls anybody.
 
+use std::cell::RefCell;
+
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
 use super::object::{self, Class};
@@ -18,45 +20,59 @@ const CLASS: Class = Class {
 #[durable_object(alarm)]
 pub struct Subject {
     state: State,
+    /// What is stored, while the object lives; nothing after a failure.
+    memory: RefCell<Option<SubjectState>>,
 }
 
 impl DurableObject for Subject {
     fn new(state: State, _env: Env) -> Self {
-        Self { state }
+        Self {
+            state,
+            memory: RefCell::default(),
+        }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let command: Command = serde_json::from_str(&request.text().await?)?;
-        // From here to the write nothing waits, so no other request comes between.
-        let mut subject: SubjectState = object::load(&self.state)?;
-        let answer = subject.apply(command, now_ms());
-        if answer == Answer::Counted {
-            self.save(&mut subject).await?;
+        let (answer, alarm_in_ms) = self.apply(command, now_ms())?;
+        if let Some(offset_ms) = alarm_in_ms {
+            self.state.storage().set_alarm(offset_ms).await?;
         }
         Response::from_json(&answer)
     }
 
     async fn alarm(&self) -> Result<Response> {
+        self.memory.take();
+        let now_ms = now_ms();
         let mut subject: SubjectState = object::load(&self.state)?;
-        subject.forget_old(now_ms());
-        if subject.is_empty() {
-            self.state.storage().delete_all().await?;
-        } else {
-            self.save(&mut subject).await?;
+        let storage = self.state.storage();
+        match subject.after_alarm(now_ms) {
+            None => storage.delete_all().await?,
+            Some(at_ms) => {
+                object::save(&self.state, serde_json::to_string(&subject)?)?;
+                storage.set_alarm(at_ms - now_ms).await?;
+            }
         }
         Response::empty()
     }
 }
 
 impl Subject {
-    async fn save(&self, subject: &mut SubjectState) -> Result<()> {
-        let now_ms = now_ms();
-        let alarm = subject.alarm_to_set(now_ms);
-        object::save(&self.state, serde_json::to_string(subject)?)?;
-        match alarm {
-            Some(at_ms) => self.state.storage().set_alarm(at_ms - now_ms).await,
-            None => Ok(()),
+    /// The answer, and in how many milliseconds an alarm is to ring. Nothing in here waits, so no
+    /// other request comes between reading and writing.
+    fn apply(&self, command: Command, now_ms: i64) -> Result<(Answer, Option<i64>)> {
+        let mut subject = match self.memory.take() {
+            Some(subject) => subject,
+            None => object::load(&self.state)?,
+        };
+        let answer = subject.apply(command, now_ms);
+        let mut alarm_in_ms = None;
+        if answer == Answer::Counted {
+            alarm_in_ms = subject.alarm_to_set(now_ms).map(|at_ms| at_ms - now_ms);
+            object::save(&self.state, serde_json::to_string(&subject)?)?;
         }
+        self.memory.replace(Some(subject));
+        Ok((answer, alarm_in_ms))
     }
 }
 

@@ -147,18 +147,21 @@ impl SubjectState {
     }
 
     /// Drops windows and attempts whose time is over.
-    pub fn forget_old(&mut self, now_ms: i64) {
+    fn forget_old(&mut self, now_ms: i64) {
         self.windows.retain(|window| window.ends_at_ms > now_ms);
         self.attempts
             .retain(|(_, at_ms)| at_ms + UNVERIFIED_MS > now_ms);
     }
 
-    /// Whether nothing is left that is worth keeping.
-    pub fn is_empty(&self) -> bool {
-        self.windows.is_empty() && self.attempts.is_empty()
+    /// The alarm rang: forgets what is over, and tells when to ring again if anything is left.
+    pub fn after_alarm(&mut self, now_ms: i64) -> Option<i64> {
+        self.forget_old(now_ms);
+        self.alarm_at_ms = 0;
+        self.alarm_to_set(now_ms)
     }
 
-    /// The time for which an alarm is to be set, if none is set: the end of all that is kept now.
+    /// The time for which an alarm is to be set, if none is set and there is anything to forget: the
+    /// end of all that is kept now.
     pub fn alarm_to_set(&mut self, now_ms: i64) -> Option<i64> {
         if self.alarm_at_ms > now_ms {
             return None;
@@ -298,11 +301,10 @@ mod tests {
         assert_eq!(state.alarm_to_set(T0), Some(T0 + MINUTE));
         count(&mut state, vec![ask("b", 2, HOUR)], T0 + 1);
         assert_eq!(state.alarm_to_set(T0 + 1), None);
-        state.forget_old(T0 + MINUTE);
-        assert!(!state.is_empty());
-        assert_eq!(state.alarm_to_set(T0 + MINUTE), Some(T0 + 1 + HOUR));
-        state.forget_old(T0 + 1 + HOUR);
-        assert!(state.is_empty());
+        // Also one that rings a moment early.
+        assert_eq!(state.after_alarm(T0 + MINUTE - 1), Some(T0 + 1 + HOUR));
+        assert_eq!(state.after_alarm(T0 + 1 + HOUR), None);
+        assert!(state.windows.is_empty());
         for n in 0..50 {
             begin(&mut state, &n.to_string(), true, T0 + n);
         }
