@@ -2,7 +2,7 @@
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { refused, uuid } from './lib.mjs'
-import { call, freshAddress, letIn, limited, someone, startWorker } from './limits-lab.mjs'
+import { call, freshAddress, letIn, limited, rewriteObjects, someone, startWorker } from './limits-lab.mjs'
 
 const entry = () => ({ category_id: 'food_waste', disposal_method: 'reduced', weight_kg: 1, offline_id: uuid() })
 
@@ -105,6 +105,21 @@ describe('a Worker', () => {
     worker = await startWorker({ NO_LIMITS: 'true' })
     const from = freshAddress()
     assert.equal(await letIn(120, 100, () => call('GET', '/waste/categories', { from, base: worker.base })), 120)
+  })
+
+  test('lets nobody in whom it cannot count', async () => {
+    const from = freshAddress()
+    let broken = await startWorker()
+    try {
+      assert.equal((await call('GET', '/waste/categories', { from, base: broken.base })).status, 200)
+      await broken.stop({ keep: true })
+      rewriteObjects(broken.persist, 'Subject', '{', 'unreadable')
+      broken = await startWorker({}, broken.persist)
+      const answer = await call('GET', '/waste/categories', { from, base: broken.base })
+      refused(answer, 503, 'SERVICE_UNAVAILABLE')
+      assert.ok(Number(answer.headers.get('retry-after')) >= 1)
+      assert.equal((await call('GET', '/waste/categories', { base: broken.base })).status, 200, 'others are let in')
+    } finally { await broken.stop() }
   })
 
   test('refuses to count nothing in production', async () => {
