@@ -129,14 +129,14 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
         // The test number gets no messages, so there are none to limit.
         limited: !config.no_limits && test_code.is_none(),
     };
-    let (expires_at_ms, resend_at_ms) = match ask(&call.app, &number, &command).await? {
-        Answer::Begun {
+    let (expires_at_ms, resend_at_ms) = match ask(&call.app, &number, &command).await {
+        Ok(Answer::Begun {
             expires_at_ms,
             resend_at_ms,
-        } => (expires_at_ms, resend_at_ms),
-        answer => {
+        }) => (expires_at_ms, resend_at_ms),
+        other => {
             credit(&call.app, origin.names(), parts.attempt);
-            return Err(refused(answer));
+            return Err(other.map_or_else(|outage| outage, refused));
         }
     };
     let asked = within(CODE_DEADLINE_MS, ask_auth_for_code(call, phone)).await;
