@@ -23,6 +23,9 @@ use crate::up;
 /// operator who waits longer has found a fault of ours.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The Worker says here whether database and Auth answer it.
+const READY: &str = "/api/v1/health/ready";
+
 /// What is done to which service, and how likely among the others.
 const FAULTS: [(Fault, &str, u32); 16] = [
     (Fault::Down(Action::Stop), "postgres", 3),
@@ -265,8 +268,12 @@ impl Operator<'_> {
             // It may have been ended with the database.
             let _ = lock.wait()?;
         }
+        if faults.iter().any(|(_, name)| *name == "edge") {
+            // Its return is its own first answer: Node needs seconds to load the runtime.
+            self.await_answer("/api/v1/health/live")?;
+        }
         let until_ms = now_ms();
-        let recovery = self.await_recovery()?;
+        let recovery = self.await_answer(READY)?;
         let recovery_ms = u64::try_from(recovery.as_millis()).unwrap_or(u64::MAX);
         for (fault, name) in faults {
             let kind = fault.name(name);
@@ -301,17 +308,14 @@ impl Operator<'_> {
             .spawn()?)
     }
 
-    /// Waits until the Worker says that database and Auth answer it.
-    fn await_recovery(&self) -> Result<Duration> {
+    /// Waits until the Worker answers this with 200.
+    fn await_answer(&self, path: &str) -> Result<Duration> {
         let begun = Instant::now();
-        let ready = format!(
-            "{}/api/v1/health/ready",
-            Environment::http(self.environment.ports.api)
-        );
-        while status(&ready) != Some(200) {
+        let url = format!("{}{path}", Environment::http(self.environment.ports.api));
+        while status(&url) != Some(200) {
             if begun.elapsed() > RECOVERY_PATIENCE {
                 bail!(
-                    "not whole again {} s after the return of what was away",
+                    "{path} does not answer {} s after the return of what was away",
                     RECOVERY_PATIENCE.as_secs()
                 );
             }
@@ -333,7 +337,7 @@ impl Operator<'_> {
             let _ = apply(self.checkout, service, Action::Resume);
             apply(self.checkout, service, Action::Start)?;
         }
-        self.await_recovery().map(drop)
+        self.await_answer(READY).map(drop)
     }
 }
 
