@@ -117,6 +117,7 @@ impl Client {
             68..76 => self.delete(way).await,
             76..82 => self.migrate(way).await,
             82..86 => self.roll_back(way).await,
+            86..88 => self.sign_in().await,
             _ => self.sync(way).await,
         }
     }
@@ -374,6 +375,17 @@ impl Client {
             self.ledger.remove(&tag);
         }
         "roll-back"
+    }
+
+    /// Somebody else signs in by phone. A code whose right answer was lost is used up.
+    async fn sign_in(&mut self) -> &'static str {
+        let Some(said) = self.caller.sign_in_by_phone().await else {
+            return "message lost";
+        };
+        if !(said.is_ok() || said.again && said.status == 401) {
+            self.wrong("sign-in", &said);
+        }
+        "sign-in by phone"
     }
 
     async fn sync(&mut self, way: Way) -> &'static str {
