@@ -79,6 +79,17 @@ describe('a connecting address', () => {
     assert.equal(await letIn(110, 100, () => call('GET', '/waste/categories', { from: victim })), 100)
   })
 
+  test('that cannot be counted in time is not let in, and what needs no count goes on', async () => {
+    for (const fault of ['object-throws', 'object-hangs']) {
+      const begun = performance.now()
+      const answer = await call('GET', '/waste/categories', { headers: { 'x-carbon-fault': fault } })
+      refused(answer, 503, 'SERVICE_UNAVAILABLE')
+      assert.ok(Number(answer.headers.get('retry-after')) >= 1)
+      assert.ok(performance.now() - begun < 5000, `${fault}: given up in time`)
+      assert.equal((await call('GET', '/health', { headers: { 'x-carbon-fault': fault } })).status, 200)
+    }
+  })
+
   test('is not counted for what is answered without it', async () => {
     const from = freshAddress()
     for (let n = 0; n < 30; n++) {
