@@ -46,9 +46,10 @@ create table public.waste_entries (
   -- The C functions themselves: their SQL wrappers would be parsed for every statement.
   carbon_credits integer not null generated always as (
     carbon.credits_for_grams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set)) stored,
-  co2e_kg numeric(12, 6) not null generated always as (
+  -- Numerics without a length: the products have six decimals, and a cast more would be read and run for each.
+  co2e_kg numeric not null generated always as (
     carbon.co2e_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
-  co2e_avoided_kg numeric(12, 6) not null generated always as (
+  co2e_avoided_kg numeric not null generated always as (
     carbon.co2e_avoided_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
   local_date date not null generated always as ((logged_at at time zone time_zone)::date) stored,
   primary key (user_id, logged_at, id),

@@ -38,7 +38,7 @@ create table private.entry_keys (
   batch_id uuid,
   constraint entry_keys_pkey primary key (user_id, entry_id),
   constraint entry_keys_revision_is_unique unique (user_id, revision)
-) with (fillfactor = 90);
+);
 comment on table private.entry_keys is
   'One row per entry there ever was, kept after its deletion: where it is (logged_at leads to its month), the number of its newest change, and by what it is known again.';
 comment on column private.entry_keys.revision is 'The newest change of this entry in its owner''s own gapless numbering.';

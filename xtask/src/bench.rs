@@ -47,9 +47,10 @@ impl Size {
         people: 100_000,
         entries: 10,
     };
+    /// 100 entries of each would be 75 GB and an hour of filling; ten are 8 GB and some minutes.
     pub const LARGE: Self = Self {
         people: 1_000_000,
-        entries: 100,
+        entries: 10,
     };
 
     /// From two words: people, entries of each.

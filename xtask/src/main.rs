@@ -41,7 +41,8 @@ cargo xtask COMMAND
   bench               speeds as ratios, for docs/benchmarks.md; about 4 min
   bench edge          the Worker's half of it alone
   bench --large [USERS ENTRIES]
-                      the same with 1,000,000 users of 100 entries in place of 100,000 of 10
+                      the same with 1,000,000 users in place of 100,000, of 10 entries each;
+                      some 10 min and 10 GB more
   chaos --minutes N [--seed S]
                       random faults under load; what was acknowledged must be stored, once
   service start|stop|kill|crash|pause|resume NAME
