@@ -23,16 +23,16 @@ end;
 $$;
 
 -- The entries of each person are spread evenly over the last year, through the product's triggers.
-create procedure bench.add_diaries(people integer, entries integer)
+create procedure bench.add_diaries(first_person integer, last_person integer, entries integer)
 language plpgsql
 as $$
 begin
-  for start_at in 1..people by 2000 loop
+  for start_at in first_person..last_person by 2000 loop
     insert into public.waste_entries
       (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, device_id)
     select md5(n::text)::uuid, 'food_waste', 'composted', 0.01 * (1 + (n + k) % 500),
            now() - k * interval '365 days' / entries, 'Asia/Bangkok', 'TH-10', 'bench'
-    from generate_series(start_at, least(start_at + 1999, people)) as n,
+    from generate_series(start_at, least(start_at + 1999, last_person)) as n,
          generate_series(1, entries) as k;
     commit;
   end loop;

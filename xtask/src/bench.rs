@@ -132,38 +132,29 @@ fn measure_all(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Both databases at the same time, one on each core.
 fn fill(scratch: &Scratch, size: Size) -> Result<()> {
-    std::thread::scope(|scope| {
-        let few = scope.spawn(|| fill_one(scratch, SMALL, FEW_PEOPLE, size.entries));
-        fill_one(scratch, LARGE, size.people, size.entries)?;
-        few.join()
-            .unwrap_or_else(|_| Err(anyhow!("filling the smaller database panicked")))
-    })?;
+    fill_one(scratch, SMALL, FEW_PEOPLE, size.entries)?;
+    fill_one(scratch, LARGE, size.people, size.entries)?;
     scratch.sql(SMALL, "checkpoint").map(drop)
 }
 
 fn fill_one(scratch: &Scratch, database: &str, people: u32, entries: u32) -> Result<()> {
     let name = format!("{people} people with {entries} entries each");
     scratch.step(&name, |_| {
-        let mut calls = vec![
-            format!("call bench.add_people({people})"),
-            format!("call bench.add_diaries({people}, {entries})"),
-        ];
+        scratch.sql(database, &format!("call bench.add_people({people})"))?;
+        add_diaries(scratch, database, people, entries)?;
         if database == SMALL {
             let parts = ROUNDS + 1;
-            calls.extend([
+            for call in [
                 format!("call bench.add_diary('{ACTIVE}', '1 hour')"),
                 format!("call bench.add_diary('{DORMANT}', '5 years')"),
                 format!("call bench.copy_diary('{ACTIVE}')"),
                 format!("call bench.make_bulk_rows({parts}, {FEW_PEOPLE})"),
-            ]);
+            ] {
+                scratch.sql(database, &call)?;
+            }
         }
-        calls.push("vacuum analyze".to_owned());
-        for call in calls {
-            scratch.sql(database, &call)?;
-        }
-        Ok(())
+        scratch.sql(database, "vacuum analyze")
     })?;
     let size = scratch.sql(
         database,
@@ -171,6 +162,22 @@ fn fill_one(scratch: &Scratch, database: &str, people: u32, entries: u32) -> Res
     )?;
     println!("      {people} people: {size}");
     Ok(())
+}
+
+/// Half of the people by each of two connections.
+fn add_diaries(scratch: &Scratch, database: &str, people: u32, entries: u32) -> Result<()> {
+    let half = people / 2;
+    let add = |first: u32, last: u32| {
+        let call = format!("call bench.add_diaries({first}, {last}, {entries})");
+        scratch.sql(database, &call).map(drop)
+    };
+    std::thread::scope(|scope| {
+        let first_half = scope.spawn(|| add(1, half));
+        add(half + 1, people)?;
+        first_half
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("filling {database} panicked")))
+    })
 }
 
 /// One series a variant, in turns; every other round begins at the other end. A first round that

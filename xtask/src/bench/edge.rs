@@ -48,7 +48,7 @@ pub fn run(checkout: &Checkout) -> Result<()> {
     let scratch = Scratch::start(checkout)?;
     let result = scratch
         .sql(SMALL, "call bench.add_people(2000)")
-        .and_then(|_| scratch.sql(SMALL, "call bench.add_diaries(2000, 10)"))
+        .and_then(|_| scratch.sql(SMALL, "call bench.add_diaries(1, 2000, 10)"))
         .and_then(|_| scratch.sql(SMALL, "vacuum analyze"))
         .and_then(|_| measure(&scratch));
     scratch.remove()?;
