@@ -2,14 +2,22 @@
 
 use crate::reply::{Caching, Reply};
 
-/// `openapi.yaml` as JSON, made when the Worker is built.
-const DESCRIPTION: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+// `openapi.yaml` as JSON, made when the Worker is built; in a JavaScript module beside the wasm.
+#[cfg(target_arch = "wasm32")]
+include!(concat!(env!("OUT_DIR"), "/description.rs"));
+
+/// The same where there is no JavaScript.
+#[cfg(not(target_arch = "wasm32"))]
+fn description() -> String {
+    include_str!(concat!(env!("OUT_DIR"), "/openapi.json")).to_owned()
+}
+
 /// The description changes with a release; an hour later everybody has the new one.
 const MAX_AGE_SECS: u32 = 3_600;
 
 /// `GET /openapi.json`: OpenAPI 3.1, outside the envelope, because generators read it.
 pub fn openapi() -> Reply {
-    Reply::raw(DESCRIPTION).cached(Caching::Public(MAX_AGE_SECS))
+    Reply::raw(&description()).cached(Caching::Public(MAX_AGE_SECS))
 }
 
 #[cfg(test)]
@@ -20,7 +28,7 @@ mod tests {
     use carbon_domain::waste::current;
     use serde_json::Value;
 
-    use super::*;
+    use super::openapi;
     use crate::router::{Access, ROUTES};
 
     const METHODS: [&str; 8] = [
@@ -28,7 +36,7 @@ mod tests {
     ];
 
     fn description() -> Value {
-        serde_json::from_str(DESCRIPTION).unwrap()
+        serde_json::from_str(&super::description()).unwrap()
     }
 
     /// Every operation as "METHOD path" with its description.
