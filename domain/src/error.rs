@@ -136,6 +136,8 @@ errors! {
     PermissionDenied, "permission_denied", None, "This is not allowed.", "ไม่ได้รับอนุญาต";
     UnknownUser, "unknown_user", Some("user_id"), "This user has no profile.", "ไม่พบโปรไฟล์ของผู้ใช้นี้";
     NotFound, "not_found", None, "Not found.", "ไม่พบข้อมูล";
+    IdempotencyKeyInvalid, "idempotency_key_invalid", Some("Idempotency-Key"), "The Idempotency-Key must have 1 to 255 visible ASCII characters.", "Idempotency-Key ต้องเป็นอักขระ ASCII ที่มองเห็นได้ 1 ถึง 255 ตัว";
+    IdempotencyKeyReused, "idempotency_key_reused", Some("Idempotency-Key"), "This Idempotency-Key was used for another request; choose a new one.", "Idempotency-Key นี้ถูกใช้กับคำขออื่นแล้ว กรุณาใช้ค่าใหม่";
     RowsPerStatement, "rows_per_statement", None, "At most 500 entries can be written at once.", "เขียนได้ไม่เกิน 500 รายการต่อครั้ง";
     RowsPerHour, "rows_per_hour", None, "Too many entries within an hour; try again later.", "บันทึกมากเกินไปในหนึ่งชั่วโมง กรุณาลองใหม่ภายหลัง";
     PasswordsNotUsed, "passwords_not_used", None, "Nobody here has a password; sign in with a code.", "ระบบนี้ไม่ใช้รหัสผ่าน กรุณาเข้าสู่ระบบด้วยรหัสยืนยัน";

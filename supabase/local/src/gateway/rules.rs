@@ -13,8 +13,8 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// A migration holds up to 10 MiB of JSON, sent as one JSON string. Quoting doubles quotes, backslashes and line
 /// ends, of which a dump of quoted values is full: at most 20 MiB, and a little for the argument around it.
 pub const MAX_MIGRATION_BYTES: usize = 21 * 1024 * 1024;
-/// The one path with the larger cap.
-const MIGRATION_PATH: &str = "/rest/v1/rpc/migrate_local";
+/// The paths with the larger cap: a migration, and a migration that came with an Idempotency-Key.
+const MIGRATION_PATHS: [&str; 2] = ["/rest/v1/rpc/migrate_local", "/rest/v1/rpc/run_once"];
 /// Longest path and query together; PostgREST's filters are long, but not longer than this.
 const MAX_TARGET_BYTES: usize = 16 * 1024;
 
@@ -189,7 +189,7 @@ pub fn judge(method: &str, path: &str, query: &str, trusted: bool) -> Result<Pas
         _ => return Err(BAD_METHOD),
     };
     let max_body_bytes = match (method, path) {
-        ("POST", MIGRATION_PATH) => MAX_MIGRATION_BYTES,
+        ("POST", path) if MIGRATION_PATHS.contains(&path) => MAX_MIGRATION_BYTES,
         _ => MAX_BODY_BYTES,
     };
     let mark = if query.is_empty() { "" } else { "?" };

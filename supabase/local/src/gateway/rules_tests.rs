@@ -259,6 +259,7 @@ fn only_a_migration_may_be_large() {
         cap("POST", "/rest/v1/rpc/migrate_local"),
         MAX_MIGRATION_BYTES
     );
+    assert_eq!(cap("POST", "/rest/v1/rpc/run_once"), MAX_MIGRATION_BYTES);
     assert_eq!(cap("PUT", "/rest/v1/rpc/migrate_local"), MAX_BODY_BYTES);
     assert_eq!(cap("POST", "/rest/v1/rpc/migrate_local/"), MAX_BODY_BYTES);
     assert_eq!(cap("POST", "/rest/v1/waste_entries"), MAX_BODY_BYTES);
