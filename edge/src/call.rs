@@ -1,6 +1,6 @@
 //! What a handler gets: the request taken apart, the settings, and who is calling.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use carbon_domain::Lang;
@@ -12,6 +12,7 @@ use crate::clients::auth::Auth;
 use crate::clients::rest::Rest;
 use crate::config::Config;
 use crate::error::{ApiError, FieldProblem};
+use crate::idempotency::Once;
 use crate::query::Query;
 use crate::request::parse_json;
 use crate::router::language;
@@ -144,6 +145,10 @@ pub struct Call {
     pub body: String,
     /// The connecting address as Cloudflare saw it.
     pub address: Option<String>,
+    /// The `Idempotency-Key` of a write that came with one.
+    pub once: Option<Once>,
+    /// The tag of the answer, once something was read for it.
+    pub tag: RefCell<Option<String>>,
     session: Option<Session>,
     parameters: Vec<String>,
     query: Vec<(String, String)>,
@@ -178,6 +183,8 @@ impl Call {
             lang: head.lang,
             body,
             address: head.address.clone(),
+            once: None,
+            tag: RefCell::new(None),
             session,
             parameters,
             query,
@@ -198,6 +205,11 @@ impl Call {
     /// The query's parameters, to be checked.
     pub fn query(&self) -> Query {
         Query::new(self.query.clone())
+    }
+
+    /// The query's parameters in the order they were sent, decoded.
+    pub fn query_pairs(&self) -> &[(String, String)] {
+        &self.query
     }
 
     /// The value of the path's first `{…}` segment.

@@ -71,6 +71,8 @@ pub struct Config {
     pub test_number: Option<TestNumber>,
     /// Proves an operator; without it there are no operator's commands.
     pub operator: Option<Operator>,
+    /// Proves whoever reads the metrics.
+    pub metrics_token: String,
 }
 
 /// Cloudflare Turnstile.
@@ -131,6 +133,7 @@ impl Config {
             turnstile: reader.turnstile(environment),
             test_number: reader.test_number(environment),
             operator: reader.operator(environment),
+            metrics_token: reader.secret("METRICS_TOKEN", environment),
             supabase_url,
             jwt_secret,
         };
@@ -372,6 +375,7 @@ mod tests {
             ("ANON_KEY", "anon".to_owned()),
             ("JWT_SECRET", "j".repeat(32)),
             ("EDGE_SECRET", "e".repeat(32)),
+            ("METRICS_TOKEN", "m".repeat(32)),
             (
                 "HOOK_SECRET",
                 "v1,whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(),
@@ -411,7 +415,7 @@ mod tests {
 
     #[test]
     fn missing_and_weak_secrets_are_refused_without_showing_them() {
-        for name in ["JWT_SECRET", "EDGE_SECRET", "HOOK_SECRET"] {
+        for name in ["JWT_SECRET", "EDGE_SECRET", "HOOK_SECRET", "METRICS_TOKEN"] {
             let mut settings = local();
             settings.insert(name, "weak-secret".to_owned());
             let problems = read(&settings).err().unwrap();

@@ -4,13 +4,17 @@
 //! envelope of the contract. Rules and figures are `carbon_domain`'s; rows and permissions are the
 //! database's. Here are only the entry points.
 
+pub mod cache;
 pub mod call;
 pub mod clients;
 pub mod config;
 pub mod error;
+pub mod etag;
+pub mod idempotency;
 pub mod limits;
 pub mod messages;
 pub mod metrics;
+pub mod metrics_text;
 pub mod observe;
 pub mod query;
 pub mod reply;
@@ -27,6 +31,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::Promise;
 use worker::worker_sys::{self, web_sys};
 
+pub use storage::metrics_store::Metrics;
 pub use storage::phone_number::PhoneNumber;
 pub use storage::subject::Subject;
 

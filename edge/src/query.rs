@@ -216,7 +216,18 @@ fn is_date(text: &str) -> bool {
             4 | 7 => *byte == b'-',
             _ => byte.is_ascii_digit(),
         });
-    form && text.parse::<chrono::NaiveDate>().is_ok()
+    let number = |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse().ok());
+    let parts = (number(0, 4), number(5, 7), number(8, 10));
+    match parts {
+        (Some(year), Some(month), Some(day)) if form => {
+            // Years have four digits, so that they fit.
+            i32::try_from(year)
+                .ok()
+                .and_then(|year| chrono::NaiveDate::from_ymd_opt(year, month, day))
+                .is_some()
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

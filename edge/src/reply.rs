@@ -30,6 +30,9 @@ fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("answers are JSON")
 }
 
+/// JSON, as nearly all answers are.
+const JSON: &str = "application/json; charset=utf-8";
+
 /// A successful answer, before it becomes HTTP.
 #[derive(Debug)]
 pub struct Reply {
@@ -39,6 +42,12 @@ pub struct Reply {
     pub body: String,
     /// Who may keep it.
     pub caching: Caching,
+    /// What kind of text the body is.
+    pub content_type: &'static str,
+    /// What the answer is told apart by, before release and language are added.
+    pub tag: Option<String>,
+    /// Whether it was given before, to the same `Idempotency-Key`.
+    pub replayed: bool,
 }
 
 impl Reply {
@@ -57,12 +66,7 @@ impl Reply {
 
     /// `data` that is JSON text already.
     pub fn ok_text(data: &str) -> Self {
-        let body = format!(r#"{{"success":true,"data":{data}}}"#);
-        Self {
-            status: 200,
-            body,
-            caching: Caching::NoStore,
-        }
+        Self::raw(&format!(r#"{{"success":true,"data":{data}}}"#))
     }
 
     /// `data` and `meta` in the envelope.
@@ -83,6 +87,40 @@ impl Reply {
             status: 200,
             body: body.to_owned(),
             caching: Caching::NoStore,
+            content_type: JSON,
+            tag: None,
+            replayed: false,
+        }
+    }
+
+    /// Text of another kind.
+    pub fn of_type(content_type: &'static str, body: &str) -> Self {
+        Self {
+            content_type,
+            ..Self::raw(body)
+        }
+    }
+
+    /// A person's own answer, which their client may keep and must ask again for; 304 for none.
+    pub fn personal(data: Option<impl Serialize>) -> Self {
+        data.map_or_else(Self::unchanged, |data| Self::ok(&data))
+            .cached(Caching::Private)
+    }
+
+    /// The client has it already.
+    pub fn unchanged() -> Self {
+        Self {
+            status: 304,
+            ..Self::raw("")
+        }
+        .cached(Caching::Private)
+    }
+
+    /// The same answer with a tag.
+    pub fn tagged(self, tag: String) -> Self {
+        Self {
+            tag: Some(tag),
+            ..self
         }
     }
 

@@ -6,6 +6,8 @@ use worker::{Headers, Response, ResponseBuilder, console_log};
 
 use crate::call::Head;
 use crate::error::ApiError;
+use crate::etag;
+use crate::metrics;
 use crate::observe::{self, Finished};
 use crate::reply::{Caching, Reply};
 
@@ -50,6 +52,7 @@ pub fn finish(head: &Head, route: &str, outcome: Outcome, milliseconds: i64) -> 
         .result
         .as_ref()
         .map_or_else(|e| e.code.status(), |reply| reply.status);
+    metrics::request(route, &head.method, status, milliseconds);
     console_log!(
         "{}",
         observe::line(&Finished {
@@ -94,6 +97,9 @@ fn headers_of(head: &Head, outcome: &Outcome) -> worker::Result<Headers> {
         _ => "Origin, Accept-Language, Authorization",
     };
     headers.set("vary", vary)?;
+    if let Ok(reply) = &outcome.result {
+        reply_headers(&headers, reply, head)?;
+    }
     if let Err(error) = &outcome.result {
         if let Some(secs) = error.retry_after_secs {
             headers.set("retry-after", &secs.to_string())?;
@@ -109,7 +115,7 @@ fn headers_of(head: &Head, outcome: &Outcome) -> worker::Result<Headers> {
         headers.set("access-control-allow-origin", origin)?;
         headers.set(
             "access-control-expose-headers",
-            "X-Request-Id, Retry-After, ETag",
+            "X-Request-Id, Retry-After, ETag, Idempotent-Replayed",
         )?;
     }
     if let Some(allow) = &outcome.preflight_allow {
@@ -120,6 +126,20 @@ fn headers_of(head: &Head, outcome: &Outcome) -> worker::Result<Headers> {
         }
     }
     Ok(headers)
+}
+
+fn reply_headers(headers: &Headers, reply: &Reply, head: &Head) -> worker::Result<()> {
+    headers.set("content-type", reply.content_type)?;
+    if let Some(tag) = &reply.tag {
+        headers.set("etag", &etag::header(tag, head.lang))?;
+    }
+    if reply.replayed {
+        headers.set("idempotent-replayed", "true")?;
+    }
+    if reply.status == 304 {
+        headers.delete("content-type")?;
+    }
+    Ok(())
 }
 
 fn preflight_headers(headers: &Headers, allow: &str) -> worker::Result<()> {

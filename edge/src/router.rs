@@ -10,6 +10,7 @@ use crate::call::{self, App, Call};
 use crate::clients::{REQUEST_DEADLINE_MS, within};
 use crate::config::{Config, Environment};
 use crate::error::ApiError;
+use crate::idempotency::Once;
 use crate::limits;
 use crate::messages;
 use crate::reply::Reply;
@@ -17,8 +18,9 @@ use crate::request::{BodyRule, discard, read_body};
 use crate::respond::{self, Outcome};
 use crate::routes::{Endpoint, dispatch};
 use crate::session::Session;
+use crate::storage::metrics_store::flush_after_answer;
 
-/// Every path of the contract begins with this; the health checks also answer without it.
+/// Every path of the contract begins with this; health checks and metrics also answer without it.
 const BASE: &str = "/api/v1";
 
 /// Who may call a route.
@@ -99,6 +101,13 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/health", Anyone, Empty, Endpoint::Health),
     route("GET", "/health/live", Anyone, Empty, Endpoint::Health),
     route("GET", "/health/ready", Anyone, Empty, Endpoint::Ready),
+    route("GET", "/health/detailed", Anyone, Empty, Endpoint::HealthDetailed),
+    route("GET", "/user/health", Anyone, Empty, Endpoint::Ready),
+    route("GET", "/waste/health", Anyone, Empty, Endpoint::AreaHealth),
+    route("GET", "/gamification/health", Anyone, Empty, Endpoint::AreaHealth),
+    route("GET", "/social/health", Anyone, Empty, Endpoint::AreaHealth),
+    route("GET", "/analytics/health", Anyone, Empty, Endpoint::AreaHealth),
+    route("GET", "/metrics", Anyone, Empty, Endpoint::Metrics),
     route("GET", "/openapi.json", Anyone, Empty, Endpoint::Description),
 ];
 
@@ -118,7 +127,7 @@ pub fn find(method: &str, path: &str) -> Found {
     let method = if method == "HEAD" { "GET" } else { method };
     let short = match path.strip_prefix(BASE) {
         Some(rest) => rest,
-        None if path == "/health" || path.starts_with("/health/") => path,
+        None if path == "/health" || path == "/metrics" || path.starts_with("/health/") => path,
         None => return Found::Nothing,
     };
     let mut methods: Vec<&str> = Vec::new();
@@ -213,7 +222,7 @@ async fn answer(
     let (pattern, result) = match find(&head.method, &head.path) {
         Found::Route(route, parameters) => (
             route.pattern,
-            run(request, head, app, route, parameters).await,
+            run(request, head, Rc::clone(&app), route, parameters).await,
         ),
         Found::OtherMethods(allow) if head.method == "OPTIONS" => {
             return ("-", Outcome::preflight(allow, allowed_origin));
@@ -221,6 +230,7 @@ async fn answer(
         Found::OtherMethods(allow) => ("-", Err(ApiError::method_not_allowed(allow))),
         Found::Nothing => ("-", Err(ApiError::not_found())),
     };
+    flush_after_answer(&app);
     (
         pattern,
         Outcome {
@@ -240,13 +250,44 @@ async fn run(
 ) -> Result<Reply, ApiError> {
     let session = identify(route.access, head, &app)?;
     limits::check(&app, route, head.address.as_deref(), session.as_ref()).await?;
+    let once = idempotency(request, head, route, session.is_some())?;
     let body = read_body(request, route.body).await?;
-    let call = Call::new(app, head, session, parameters, body, request);
+    let mut call = Call::new(app, head, session, parameters, body, request);
+    call.once = once;
     assert!(!call.app.fails("panic"), "asked to panic");
     match within(REQUEST_DEADLINE_MS, dispatch(route.endpoint, &call)).await {
-        Ok(result) => result,
+        Ok(result) => result.map(|reply| finished(reply, &call)),
         Err(outage) => Err(ApiError::unavailable(format!("whole request: {outage}"))),
     }
+}
+
+/// The `Idempotency-Key` of a signed-in user's write; sign-in and the hooks take none.
+fn idempotency(
+    request: &Request,
+    head: &call::Head,
+    route: &Route,
+    signed_in: bool,
+) -> Result<Option<Once>, ApiError> {
+    if route.method == "GET" || !signed_in || route.pattern.starts_with("/auth/") {
+        return Ok(None);
+    }
+    let key = request.headers().get("idempotency-key").ok().flatten();
+    key.map(|key| Once::new(key, &head.method, &head.path))
+        .transpose()
+}
+
+/// The reply with what was learnt on the way: its tag, whether the client has it already, and whether
+/// it was given before.
+fn finished(mut reply: Reply, call: &Call) -> Reply {
+    reply.tag = call.tag.take().or(reply.tag);
+    reply.replayed = call.once.as_ref().is_some_and(Once::is_replayed);
+    if let (200, Some(tag)) = (reply.status, &reply.tag)
+        && call.known().matches(tag)
+    {
+        reply.status = 304;
+        reply.body.clear();
+    }
+    reply
 }
 
 /// What a local run is asked to let fail, so that tests see what follows: `panic`, `object-throws`,
@@ -359,10 +400,12 @@ mod tests {
                 "/health",
                 "/waste/categories",
                 "/openapi.json",
+                "/metrics",
             ];
             let board = pattern.ends_with("/leaderboard");
+            let health = pattern.ends_with("/health");
             assert!(
-                board || public.iter().any(|p| pattern.starts_with(p)),
+                board || health || public.iter().any(|p| pattern.starts_with(p)),
                 "{pattern}"
             );
         }

@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::Sha256;
 
 use crate::error::ApiError;
@@ -45,26 +46,16 @@ struct Claims {
     #[serde(default)]
     nbf: i64,
     iss: String,
-    aud: Audience,
+    aud: Value,
     role: String,
     #[serde(default)]
     is_anonymous: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Audience {
-    fn is_authenticated(&self) -> bool {
-        match self {
-            Self::One(audience) => audience == "authenticated",
-            Self::Many(audiences) => audiences.iter().any(|a| a == "authenticated"),
-        }
-    }
+/// Whether `aud`, one audience or a list of them, names signed-in users.
+fn is_authenticated(audience: &Value) -> bool {
+    let one = |audience: &Value| audience == "authenticated";
+    one(audience) || audience.as_array().is_some_and(|all| all.iter().any(one))
 }
 
 /// Reads the `Authorization` header.
@@ -89,7 +80,7 @@ pub fn bearer_token(header: Option<&str>) -> Result<&str, ApiError> {
 /// `AUTH_EXPIRED` for a genuine token past its time, `AUTH_INVALID` for anything else.
 pub fn verify(token: &str, rules: &TokenRules) -> Result<Session, ApiError> {
     let claims = genuine_claims(token, rules.secret).ok_or_else(ApiError::auth_invalid)?;
-    let right = claims.aud.is_authenticated()
+    let right = is_authenticated(&claims.aud)
         && claims.iss == rules.issuer
         && claims.role == "authenticated"
         && is_uuid(&claims.sub)

@@ -6,6 +6,7 @@ use worker::Method;
 
 use super::{Answer, DEADLINE_MS, Outage, Outgoing, send};
 use crate::config::Config;
+use crate::metrics;
 
 /// A caller of Auth.
 pub struct Auth<'a> {
@@ -128,7 +129,11 @@ impl<'a> Auth<'a> {
             body,
             deadline_ms: DEADLINE_MS,
         };
-        judge(path, send(outgoing).await)
+        let judged = judge(path, send(outgoing).await);
+        if matches!(judged, Err(AuthFailure::Down(_))) {
+            metrics::dependency_failed("auth");
+        }
+        judged
     }
 }
 

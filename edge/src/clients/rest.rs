@@ -6,6 +6,16 @@ use serde_json::Value;
 use super::{Answer, DEADLINE_MS, Outage, within};
 use crate::config::Config;
 use crate::error::ApiError;
+use crate::metrics;
+
+/// The JSON that a function answered.
+///
+/// # Errors
+/// `INTERNAL_ERROR` if it is none.
+pub fn parsed(function: &str, text: &str) -> Result<Value, ApiError> {
+    serde_json::from_str(text)
+        .map_err(|error| ApiError::internal(format!("{function} answered no JSON: {error}")))
+}
 
 /// A caller of the database's functions.
 pub struct Rest<'a> {
@@ -42,8 +52,7 @@ impl<'a> Rest<'a> {
     /// `SERVICE_UNAVAILABLE`.
     pub async fn rpc(&self, function: &str, arguments: &Value) -> Result<Value, ApiError> {
         let text = self.rpc_text(function, arguments.to_string()).await?;
-        serde_json::from_str(&text)
-            .map_err(|error| ApiError::internal(format!("{function} answered no JSON: {error}")))
+        parsed(function, &text)
     }
 
     /// The same for JSON text in and out.
@@ -51,12 +60,7 @@ impl<'a> Rest<'a> {
     /// # Errors
     /// As [`Rest::rpc`].
     pub async fn rpc_text(&self, function: &str, arguments: String) -> Result<String, ApiError> {
-        let answer = self.call(function, arguments).await?;
-        if answer.is_ok() {
-            Ok(answer.body)
-        } else {
-            Err(ApiError::from_postgrest(answer.status, &answer.body))
-        }
+        self.call(function, arguments).await?.text()
     }
 
     /// The answer whatever its status, for functions that set one.
@@ -88,6 +92,14 @@ impl<'a> Rest<'a> {
             .and_then(|answer| {
                 answer.map_err(|error: reqwest::Error| Outage::Unreachable(error.to_string()))
             })
-            .map_err(|outage| ApiError::unavailable(format!("rpc {function}: {outage}")))
+            .inspect(|answer| {
+                if answer.status >= 500 {
+                    metrics::dependency_failed("database");
+                }
+            })
+            .map_err(|outage| {
+                metrics::dependency_failed("database");
+                ApiError::unavailable(format!("rpc {function}: {outage}"))
+            })
     }
 }

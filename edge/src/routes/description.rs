@@ -17,7 +17,9 @@ const MAX_AGE_SECS: u32 = 3_600;
 
 /// `GET /openapi.json`: OpenAPI 3.1, outside the envelope, because generators read it.
 pub fn openapi() -> Reply {
-    Reply::raw(&description()).cached(Caching::Public(MAX_AGE_SECS))
+    Reply::raw(&description())
+        .cached(Caching::Public(MAX_AGE_SECS))
+        .tagged("description".to_owned())
 }
 
 #[cfg(test)]
@@ -28,7 +30,6 @@ mod tests {
     use carbon_domain::waste::current;
     use serde_json::Value;
 
-    use super::openapi;
     use crate::router::{Access, ROUTES};
 
     const METHODS: [&str; 8] = [

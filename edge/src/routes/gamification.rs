@@ -1,22 +1,26 @@
 //! `/gamification`: where a person stands, and the boards.
 
 use carbon_domain::{DomainError, province};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::names;
 use super::waste::take_meta;
+use crate::cache::{self, Looked};
 use crate::call::Call;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
+use crate::etag;
 use crate::reply::{Caching, Reply};
+
+/// Milliseconds of an hour.
+const HOUR_MS: i64 = 3_600_000;
 
 /// `GET /gamification/profile`
 pub async fn profile(call: &Call) -> Result<Reply, ApiError> {
-    let mut answer = call
-        .rest()
-        .rpc("get_gamification_profile", &json!({}))
-        .await?;
-    names::add_level(&mut answer, call.lang, true);
-    Ok(Reply::ok(&answer).cached(Caching::Private))
+    let profile = call.read("get_gamification_profile", &json!({})).await?;
+    Ok(Reply::personal(profile.map(|mut profile| {
+        names::add_level(&mut profile, call.lang, true);
+        profile
+    })))
 }
 
 /// `GET /gamification/leaderboard` and `GET /waste/leaderboard`: a board as the caller may see it;
@@ -40,13 +44,104 @@ pub async fn leaderboard(call: &Call) -> Result<Reply, ApiError> {
     );
     query.around_me();
     query.paging();
-    let mut answer = call
-        .rest()
-        .rpc("get_leaderboard", &query.arguments()?)
-        .await?;
+    let arguments = query.arguments()?;
+    if call.user().is_err() {
+        return public_board(call, arguments).await;
+    }
+    Ok(match call.read("get_leaderboard", &arguments).await? {
+        Some(answer) => shown(call, answer).cached(Caching::Private),
+        None => Reply::unchanged(),
+    })
+}
+
+/// The stranger's view, which all strangers share for ten seconds.
+async fn public_board(call: &Call, arguments: Value) -> Result<Reply, ApiError> {
+    let arguments = normalised(arguments);
+    let stale_ms = stale_ms(&arguments);
+    let looked = Looked::up(cache::board_key(&arguments, call.lang, call.now())).await;
+    if let Some(board) = looked.fresh() {
+        return Ok(public(&board.body, board.age_ms));
+    }
+    match call.rest().rpc("get_leaderboard", &arguments).await {
+        Ok(answer) => {
+            let body = shown(call, answer).body;
+            let reply = public(&body, 0);
+            looked.keep(&call.app, body, stale_ms);
+            Ok(reply)
+        }
+        // Better an old board that says how old it is than none.
+        Err(error) if error.code == Code::ServiceUnavailable => match looked.board(stale_ms) {
+            Some(board) => Ok(public(&board.body, cache::FRESH_MS)),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Parameters that mean the same become the same: defaults are written out.
+fn normalised(mut arguments: Value) -> Value {
+    if let Some(object) = arguments.as_object_mut() {
+        for (name, default) in [("board_type", "global"), ("timeframe", "all_time")] {
+            object.entry(name).or_insert_with(|| json!(default));
+        }
+        // A global board has no province; naming one changes nothing.
+        if object["board_type"] == "global" {
+            object.remove("province");
+        }
+    }
+    arguments
+}
+
+/// Milliseconds for which a board may stand in while the database is down (contract §4).
+fn stale_ms(arguments: &Value) -> i64 {
+    let (board, timeframe) = (&arguments["board_type"], &arguments["timeframe"]);
+    if board == "province" && timeframe == "weekly" {
+        2 * HOUR_MS
+    } else {
+        HOUR_MS
+    }
+}
+
+fn public(body: &str, age_ms: i64) -> Reply {
+    let left_secs = (cache::FRESH_MS - age_ms).max(0) / 1000;
+    Reply::raw(body)
+        .cached(Caching::Public(u32::try_from(left_secs).unwrap_or(0)))
+        .tagged(etag::of_text(body))
+}
+
+fn shown(call: &Call, mut answer: Value) -> Reply {
     for person in answer["leaderboard"].as_array_mut().into_iter().flatten() {
         names::add_level(person, call.lang, false);
     }
     let meta = take_meta(&mut answer, call);
-    Ok(Reply::with_meta(&answer, Some(meta)).cached(Caching::Private))
+    Reply::with_meta(&answer, Some(meta))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_board_has_one_name() {
+        let plain = normalised(json!({"page_size": 20}));
+        let written_out = json!({"page_size": 20, "board_type": "global", "timeframe": "all_time"});
+        assert_eq!(plain, written_out);
+        let odd = json!({"page_size": 20, "board_type": "global", "province": "TH-10"});
+        assert_eq!(normalised(odd), written_out);
+        let province =
+            json!({"board_type": "province", "timeframe": "weekly", "province": "TH-10"});
+        assert_eq!(normalised(province.clone()), province);
+        assert_eq!(
+            (stale_ms(&province), stale_ms(&plain)),
+            (2 * HOUR_MS, HOUR_MS)
+        );
+    }
+
+    #[test]
+    fn what_is_left_of_the_ten_seconds_is_said() {
+        let secs = |age_ms| public("{}", age_ms).caching;
+        assert_eq!(secs(0), Caching::Public(10));
+        assert_eq!(secs(9_500), Caching::Public(0));
+        assert_eq!(secs(99_000), Caching::Public(0));
+    }
 }

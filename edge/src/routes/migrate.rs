@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::names;
 use crate::call::Call;
 use crate::clients::MIGRATION_DEADLINE_MS;
+use crate::clients::rest::parsed;
 use crate::error::ApiError;
 use crate::query::path_uuid;
 use crate::reply::Reply;
@@ -18,12 +19,9 @@ pub async fn migrate(call: &Call) -> Result<Reply, ApiError> {
     let dry_run = query.flag("dry_run");
     query.arguments()?;
     check_json(&call.body)?;
-    let rest = call.rest().patient(MIGRATION_DEADLINE_MS);
-    let text = rest
-        .rpc_text("migrate_local", arguments(&call.body, dry_run))
-        .await?;
-    let mut answer: Value = serde_json::from_str(&text)
-        .map_err(|error| ApiError::internal(format!("migrate_local answered no JSON: {error}")))?;
+    let arguments = arguments(&call.body, dry_run);
+    let text = write(call, "migrate_local", arguments).await?;
+    let mut answer = parsed("migrate_local", &text)?;
     for list in ["rejected", "adjusted"] {
         let lines = answer.get_mut(list).and_then(Value::as_array_mut);
         for line in lines
@@ -35,6 +33,12 @@ pub async fn migrate(call: &Call) -> Result<Reply, ApiError> {
         }
     }
     Ok(Reply::ok(&answer))
+}
+
+async fn write(call: &Call, operation: &str, arguments: String) -> Result<String, ApiError> {
+    call.write_within(MIGRATION_DEADLINE_MS, operation, arguments)
+        .await?
+        .text()
 }
 
 /// The rpc's arguments, with the body as one text; written in one go, because it may have 10 MiB.
@@ -50,8 +54,7 @@ fn arguments(body: &str, dry_run: bool) -> String {
 pub async fn roll_back(call: &Call) -> Result<Reply, ApiError> {
     let batch_id = path_uuid("batch_id", call.parameter(), DomainError::BatchIdInvalid)?;
     let arguments = json!({ "batch_id": batch_id }).to_string();
-    let rest = call.rest().patient(MIGRATION_DEADLINE_MS);
-    let text = rest.rpc_text("rollback_migration", arguments).await?;
+    let text = write(call, "rollback_migration", arguments).await?;
     Ok(Reply::ok_text(&text))
 }
 

@@ -7,6 +7,7 @@ mod fields;
 mod gamification;
 mod health;
 mod hooks;
+mod metrics;
 mod migrate;
 mod names;
 mod operator;
@@ -52,6 +53,9 @@ pub enum Endpoint {
     FeatureOfLater,
     Health,
     Ready,
+    AreaHealth,
+    HealthDetailed,
+    Metrics,
     Description,
 }
 
@@ -89,6 +93,9 @@ pub async fn dispatch(endpoint: Endpoint, call: &Call) -> Result<Reply, ApiError
         Endpoint::FeatureOfLater => Err(ApiError::feature_unavailable()),
         Endpoint::Health => Ok(health::live()),
         Endpoint::Ready => health::ready(call).await,
+        Endpoint::AreaHealth => health::area(call).await,
+        Endpoint::HealthDetailed => health::detailed(call).await,
+        Endpoint::Metrics => metrics::metrics(call).await,
         Endpoint::Description => Ok(description::openapi()),
     }
 }

@@ -3,12 +3,11 @@
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::query::Query;
-use crate::reply::{Caching, Reply};
+use crate::reply::Reply;
 
 async fn answer(call: &Call, function: &str, query: Query) -> Result<Reply, ApiError> {
-    let arguments = query.arguments()?.to_string();
-    let text = call.rest().rpc_text(function, arguments).await?;
-    Ok(Reply::ok_text(&text).cached(Caching::Private))
+    let sums = call.read(function, &query.arguments()?).await?;
+    Ok(Reply::personal(sums))
 }
 
 /// `GET /waste/stats/daily?date`, default today in the user's time zone.

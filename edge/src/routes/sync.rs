@@ -7,21 +7,23 @@ use serde_json::{Value, json};
 use super::fields::Fields;
 use super::names;
 use crate::call::Call;
+use crate::clients::rest::parsed;
 use crate::error::ApiError;
-use crate::reply::{Caching, Reply};
+use crate::reply::Reply;
 
 /// Changes in one answer.
 const MAX_CHANGES: i64 = 500;
 
 /// `GET /user/sync/status`
 pub async fn status(call: &Call) -> Result<Reply, ApiError> {
-    let text = call.rest().rpc_text("sync_status", "{}".to_owned()).await?;
-    Ok(Reply::ok_text(&text).cached(Caching::Private))
+    let status = call.read("sync_status", &json!({})).await?;
+    Ok(Reply::personal(status))
 }
 
 /// `POST /user/sync/request`: the changes after a revision, deletions included.
 pub async fn changes(call: &Call) -> Result<Reply, ApiError> {
-    let mut answer = call.rest().rpc("sync_changes", &arguments(call)?).await?;
+    let answer = call.write("sync_changes", &arguments(call)?).await?;
+    let mut answer = parsed("sync_changes", &answer)?;
     for change in answer["changes"].as_array_mut().into_iter().flatten() {
         if let Some(entry) = change
             .as_object_mut()

@@ -3,15 +3,16 @@
 use carbon_domain::profile::parse_changes;
 use serde_json::json;
 
+use crate::cache;
 use crate::call::Call;
 use crate::error::{ApiError, FieldProblem};
-use crate::reply::{Caching, Reply};
+use crate::reply::Reply;
 use crate::request::parse_json;
 
 /// `GET /user/profile`
 pub async fn profile(call: &Call) -> Result<Reply, ApiError> {
-    let text = call.rest().rpc_text("get_profile", "{}".to_owned()).await?;
-    Ok(Reply::ok_text(&text).cached(Caching::Private))
+    let profile = call.read("get_profile", &json!({})).await?;
+    Ok(Reply::personal(profile))
 }
 
 /// `PUT /user/profile`: any of the fields; missing = unchanged, null clears.
@@ -19,9 +20,12 @@ pub async fn update_profile(call: &Call) -> Result<Reply, ApiError> {
     let changes = parse_changes(&parse_json(&call.body)?)
         .map_err(|errors| ApiError::fields(errors.into_iter().map(FieldProblem::from).collect()))?;
     let arguments = json!({ "changes": changes });
-    let text = call
-        .rest()
-        .rpc_text("update_profile", arguments.to_string())
-        .await?;
+    let text = call.write("update_profile", &arguments).await?;
+    if ["privacy_level", "visible_in_leaderboard"]
+        .iter()
+        .any(|name| !arguments["changes"][name].is_null())
+    {
+        cache::forget_boards().await;
+    }
     Ok(Reply::ok_text(&text))
 }

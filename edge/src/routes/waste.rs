@@ -11,6 +11,8 @@ use serde_json::{Map, Number, Value, json};
 use super::fields::whole;
 use super::names;
 use crate::call::Call;
+use crate::clients::DEADLINE_MS;
+use crate::clients::rest::parsed;
 use crate::error::{ApiError, FieldProblem};
 use crate::query::path_uuid;
 use crate::reply::{Caching, Reply};
@@ -28,7 +30,10 @@ pub fn categories(call: &Call) -> Reply {
         let text = &texts[usize::from(call.lang == Lang::En)];
         Reply::ok_text(text.get_or_init(|| categories_in(call.lang).to_string()))
     });
-    reply.cached(Caching::Public(CATEGORIES_MAX_AGE_SECS))
+    // They are compiled in: the release tells them apart.
+    reply
+        .cached(Caching::Public(CATEGORIES_MAX_AGE_SECS))
+        .tagged("categories".to_owned())
 }
 
 pub(super) fn categories_in(lang: Lang) -> Value {
@@ -73,7 +78,8 @@ fn show_method(method: &Method, lang: Lang) -> Value {
 /// `POST /waste/entries`: 201 for a new entry, 200 for one that is known.
 pub async fn create(call: &Call) -> Result<Reply, ApiError> {
     let arguments = json!({"entry": read_entry(&call.body, call.now())?});
-    let mut answer = call.rest().rpc("create_waste_entry", &arguments).await?;
+    let answer = call.write("create_waste_entry", &arguments).await?;
+    let mut answer = parsed("create_waste_entry", &answer)?;
     names::add_to_entry(&mut answer, call.lang);
     if answer["duplicate"] == true {
         Ok(Reply::ok(&answer))
@@ -106,7 +112,8 @@ pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
         _ => return Err(ApiError::domain(DomainError::EntriesRequired)),
     };
     let arguments = json!({ "entries": entries });
-    let mut answer = call.rest().rpc("create_waste_entries", &arguments).await?;
+    let answer = call.write("create_waste_entries", &arguments).await?;
+    let mut answer = parsed("create_waste_entries", &answer)?;
     for line in answer["entries"].as_array_mut().into_iter().flatten() {
         let line = line.as_object_mut();
         if let Some(error) = line.and_then(|line| line.get_mut("error")) {
@@ -194,10 +201,10 @@ pub async fn list(call: &Call) -> Result<Reply, ApiError> {
         is_a_method,
     );
     query.search("q");
-    let mut answer = call
-        .rest()
-        .rpc("list_waste_entries", &query.arguments()?)
-        .await?;
+    let read = call.read("list_waste_entries", &query.arguments()?).await?;
+    let Some(mut answer) = read else {
+        return Ok(Reply::unchanged());
+    };
     names::add_to_entries(&mut answer["entries"], call.lang);
     let meta = take_meta(&mut answer, call);
     Ok(
@@ -247,9 +254,11 @@ fn entry_id(call: &Call) -> Result<Value, ApiError> {
 /// `GET /waste/entries/{id}`
 pub async fn get(call: &Call) -> Result<Reply, ApiError> {
     let arguments = json!({"entry_id": entry_id(call)?});
-    let mut entry = call.rest().rpc("get_waste_entry", &arguments).await?;
-    names::add_to_entry(&mut entry, call.lang);
-    Ok(Reply::ok(&entry).cached(Caching::Private))
+    let entry = call.read("get_waste_entry", &arguments).await?;
+    Ok(Reply::personal(entry.map(|mut entry| {
+        names::add_to_entry(&mut entry, call.lang);
+        entry
+    })))
 }
 
 /// `PUT /waste/entries/{id}`: any of the fields; missing = unchanged, null clears.
@@ -269,8 +278,7 @@ pub async fn update(call: &Call) -> Result<Reply, ApiError> {
         "expected_revision": expected_revision,
     });
     let answer = call
-        .rest()
-        .call("update_waste_entry", arguments.to_string())
+        .write_within(DEADLINE_MS, "update_waste_entry", arguments.to_string())
         .await?;
     let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
     if answer.is_ok() {
@@ -292,10 +300,7 @@ pub async fn update(call: &Call) -> Result<Reply, ApiError> {
 /// `DELETE /waste/entries/{id}`
 pub async fn delete(call: &Call) -> Result<Reply, ApiError> {
     let arguments = json!({"entry_id": entry_id(call)?});
-    let answer = call
-        .rest()
-        .rpc_text("delete_waste_entry", arguments.to_string())
-        .await?;
+    let answer = call.write("delete_waste_entry", &arguments).await?;
     Ok(Reply::ok_text(&answer))
 }
 

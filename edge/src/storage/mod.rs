@@ -1,5 +1,6 @@
 //! What the edge remembers: one module a binding or Durable Object.
 
+pub mod metrics_store;
 pub mod number_state;
 pub mod object;
 pub mod otp_id;

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use wasm_bindgen::JsValue;
-use worker::{Delay, Headers, Method, Request, RequestInit, Result, State};
+use worker::{Delay, Method, Result, State};
 
 use crate::call::App;
-use crate::clients::within;
+use crate::clients::{request, within};
 use crate::error::ApiError;
 use crate::metrics;
 
@@ -113,13 +112,8 @@ fn failed(class: &Class, why: &str) -> ApiError {
 
 async fn fetch(app: &App, class: &Class, name: &str, body: &str) -> Result<String> {
     let stub = app.env.durable_object(class.binding)?.get_by_name(name)?;
-    let headers = Headers::new();
-    headers.set("content-type", "application/json")?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_headers(headers);
-    init.with_body(Some(JsValue::from_str(body)));
     // Objects are reached by their binding; the address is a formality.
-    let request = Request::new_with_init("https://object/", &init)?;
+    let request = request(Method::Post, "https://object/", &[], Some(body))?;
     let mut response = stub.fetch_with_request(request).await?;
     if response.status_code() != 200 {
         let status = response.status_code();

@@ -1,0 +1,28 @@
+//! `/metrics`: what Prometheus asks for.
+
+use sha2::{Digest, Sha256};
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::metrics_text;
+use crate::reply::Reply;
+use crate::session::bearer_token;
+use crate::storage::metrics_store;
+use crate::storage::otp_id::same;
+
+/// The exposition format's type.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `GET /metrics`, for whoever knows the metrics' token: the sums of all isolates, with this one's
+/// own counts up to now.
+pub async fn metrics(call: &Call) -> Result<Reply, ApiError> {
+    let authorization = call.header("authorization");
+    let given = bearer_token(authorization.as_deref())?;
+    // Digests have one length, so that nothing can be learnt from the time this takes.
+    let digest = |text: &str| Sha256::digest(text.as_bytes());
+    if !same(&digest(given), &digest(&call.app.config.metrics_token)) {
+        return Err(ApiError::auth_invalid());
+    }
+    let sums = metrics_store::exchange(&call.app).await?;
+    Ok(Reply::of_type(TEXT, &metrics_text::text(&sums, &[])))
+}

@@ -1,0 +1,64 @@
+-- Answers given once, and tags that follow what answers are made of.
+begin;
+\ir helpers.psql
+select plan(27);
+select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
+
+create function tests.once(key text, weight numeric, fingerprint text default 'a', scope text default 'POST /x') returns jsonb language plpgsql
+as $$
+begin
+  return public.run_once(key, scope, repeat(fingerprint, 64), 'create_waste_entry', jsonb_build_object('entry', tests.entry(weight)));
+end;
+$$;
+grant execute on function tests.once(text, numeric, text, text) to public;
+
+-- Idempotency -------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select a as first from tests.once('k', 1) as a \gset
+select is(:'first'::jsonb -> 'replayed', 'false', 'the first time is not a replay');
+select is(tests.once('k', 1), jsonb_set(:'first'::jsonb, '{replayed}', 'true'), 'the second time has the first answer');
+select is((select count(*)::integer from public.waste_entries), 1, 'and writes nothing');
+select throws_ok($$select tests.once('k', 2, 'b')$$, 'PT409', null, 'another request may not use the key');
+select is(tests.once('k', 1, 'b', 'POST /y') -> 'replayed', 'false', 'in another scope it is another key');
+select is(tests.once('k2', 1) -> 'replayed', 'false', 'another key is another write');
+select throws_ok($$select tests.once('refused', 1000)$$, '22023', null, 'a refusal raises');
+select is(tests.once('refused', 1, 'c') -> 'replayed', 'false', 'and leaves the key free, for other bytes too');
+select throws_ok($$select tests.once('', 1)$$, '22023', null, 'an empty key is none');
+select throws_ok(format('select tests.once(%L, 1)', repeat('k', 256)), '22023', null, 'a key has at most 255 characters');
+select throws_ok($$select tests.once('ก', 1)$$, '22023', null, 'of visible ASCII');
+select throws_ok($$select public.run_once('k', 'x', repeat('a', 64), 'check_user')$$, 'PT404', null, 'other functions cannot be run this way');
+select public.run_once('u', 'PUT /x', repeat('a', 64), 'update_waste_entry', jsonb_build_object(
+  'entry_id', :'first'::jsonb #>> '{answer,id}', 'changes', '{}'::jsonb, 'expected_revision', 99)) as conflict \gset
+select is(:'conflict'::jsonb ->> 'code', 'carbon.revision_conflict', 'a refusal by status comes through as it is');
+select set_config('response.status', '', true) \g /dev/null
+select tests.act_as('other') \g /dev/null
+select is(tests.once('k', 1) -> 'replayed', 'false', 'another person''s key is another key');
+select tests.act_as_operator() \g /dev/null
+select is((select count(*)::integer from private.idempotency_keys as k where k.key = 'u'), 0, 'and is not kept');
+update private.idempotency_keys set created_at = now() - interval '24 hours' where user_id = tests.id('own') and key = 'k' and scope = 'POST /x';
+select tests.act_as('own') \g /dev/null
+select is(tests.once('k', 2, 'd') -> 'replayed', 'false', 'a day later the key is new');
+select is(tests.once('k', 2, 'd') -> 'replayed', 'true', 'and is kept again');
+select tests.act_as_operator() \g /dev/null
+update private.idempotency_keys set created_at = now() - interval '25 hours' where user_id = tests.id('own');
+set local role postgres;
+select is(private.drop_old_keys(2), 2, 'the job takes a bounded slice');
+select is(private.drop_old_keys(100), 2, 'and then the rest');
+select is((select count(*)::integer from private.idempotency_keys as k where k.user_id in (select p.id from tests.people as p)), 1, 'but nothing younger than a day');
+reset role;
+
+-- Tags --------------------------------------------------------------------------------------
+create function tests.tag(name text, question text default 'q', at timestamptz default '2026-06-01 12:00+07') returns text language plpgsql
+as $$ begin return private.own_tag(tests.id(name), question, at); end; $$;
+select tests.tag('own') as before \gset
+select is(tests.tag('own'), :'before', 'a tag stays while nothing changes');
+select isnt(tests.tag('own', 'q', '2026-06-02 00:00+07'), :'before', 'the person''s next day has another');
+select is(tests.tag('own', 'q', '2026-06-01 23:59+07'), :'before', 'and it begins at their midnight');
+select isnt(tests.tag('own', 'r'), :'before', 'another question has another');
+select isnt(tests.tag('other'), :'before', 'another person has another');
+select tests.act_as('own') \g /dev/null
+select a ->> 'tag' as known from public.read_if_changed('get_profile') as a \gset
+select is(public.read_if_changed('get_profile', '{}', array['x', :'known']), jsonb_build_object('tag', :'known'), 'what is known is not sent again');
+select is(public.read_if_changed('get_profile', '{}', array['x']) #>> '{answer,id}', tests.id('own')::text, 'anything else is');
+select * from finish();
+rollback;
