@@ -1,6 +1,7 @@
 """Values for formats whose validity schemathesis cannot know: they depend on the clock or on tables elsewhere."""
 
 from datetime import datetime, timedelta, timezone
+from uuid import uuid4
 
 import schemathesis
 from hypothesis import strategies as st
@@ -28,3 +29,5 @@ def mobile_numbers():
 schemathesis.openapi.format("date-time", instants())
 schemathesis.openapi.format("thai-mobile-number", mobile_numbers())
 schemathesis.openapi.format("iana-time-zone", st.sampled_from(ZONES))
+# A key that stood in another call would make this one a conflict or a replay.
+schemathesis.openapi.format("idempotency-key", st.builds(lambda: str(uuid4())))

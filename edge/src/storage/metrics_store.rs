@@ -32,7 +32,8 @@ impl DurableObject for Metrics {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let counts: Sums = serde_json::from_str(&request.text().await?)?;
-        let mut sums: Sums = object::load(&self.state)?;
+        // Sums that a release before wrote otherwise begin anew, which Prometheus allows for.
+        let mut sums: Sums = object::load(&self.state).unwrap_or_default();
         let changed = !counts.is_empty();
         metrics::merge(&mut sums, counts);
         let text = serde_json::to_string(&sums)?;

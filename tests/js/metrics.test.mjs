@@ -1,0 +1,107 @@
+// /metrics as Prometheus reads it, and the request's id all the way down to the database.
+import { after, test } from 'node:test'
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import parse from 'parse-prometheus-text-format'
+import { ROOT, api, closeSql, env, ok, refused, signInAnonymously, sleep, sql, uuid } from './lib.mjs'
+
+after(closeSql)
+const read = async (base = '/api/v1') => {
+  const response = await fetch(`${env.API_URL}${base}/metrics`, { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } })
+  assert.equal(response.status, 200)
+  assert.match(response.headers.get('content-type'), /^text\/plain; version=0\.0\.4/)
+  const text = await response.text()
+  return { text, families: Object.fromEntries(parse(text).map(family => [family.name, family])) }
+}
+const value = ({ families }, name, labels) => Number(families[name]?.metrics.find(one =>
+  Object.entries(labels).every(([label, wanted]) => one.labels?.[label] === wanted))?.value ?? 0)
+
+test('only the holder of the token reads the metrics', async () => {
+  refused(await api('GET', '/metrics'), 401, 'AUTH_REQUIRED')
+  const someone = await signInAnonymously()
+  for (const token of [someone.token, `${env.METRICS_TOKEN}x`, env.METRICS_TOKEN.slice(0, -1), env.METRICS_TOKEN.toUpperCase(), 'x']) {
+    refused(await api('GET', '/metrics', { token }), 401, 'AUTH_INVALID')
+  }
+})
+
+test('requests are counted by route, method and status, and never by what a caller makes up', async () => {
+  const labels = { route: '/waste/entries/{id}', method: 'GET', status: '404' }
+  const before = value(await read(), 'carbon_http_requests_total', labels)
+  const someone = await signInAnonymously()
+  const made_up = uuid()
+  for (let i = 0; i < 3; i++) refused(await someone.api('GET', `/waste/entries/${made_up}`), 404, 'NOT_FOUND')
+  await api('PROPFIND', `/${made_up}`)
+  const metrics = await read('')
+  assert.equal(value(metrics, 'carbon_http_requests_total', labels) - before, 3)
+  assert.ok(!metrics.text.includes(made_up) && !metrics.text.includes('PROPFIND'))
+  assert.ok(!/\d{6,}-|66[89]\d{8}|eyJ/.test(metrics.text), 'no ids, numbers or tokens')
+})
+
+test('the latency histogram is one', async () => {
+  ok(await api('GET', '/health/ready'))
+  const { families, text } = await read()
+  const family = families.carbon_http_request_duration_seconds
+  assert.equal(family.type, 'HISTOGRAM')
+  assert.ok(family.help.length > 0)
+  for (const one of family.metrics) {
+    const counts = Object.values(one.buckets).map(Number)
+    assert.deepEqual(counts, [...counts].sort((a, b) => a - b), 'buckets are cumulative')
+    assert.equal(counts.at(-1), Number(one.count))
+    assert.ok(Number(one.sum) >= 0)
+  }
+  const total = families.carbon_http_requests_total.metrics.filter(one => one.labels.route === '/health/ready').reduce((sum, one) => sum + Number(one.value), 0)
+  assert.equal(Number(/_count\{route="\/health\/ready"\} (\d+)/.exec(text)[1]), total)
+})
+
+test('hits and misses of the cache are counted', async () => {
+  const board = `/gamification/leaderboard?limit=${61 + Math.floor(Math.random() * 39)}&page=${Math.floor(Math.random() * 1000) + 1}`
+  const before = await read()
+  ok(await api('GET', board))
+  await sleep(200)
+  ok(await api('GET', board))
+  const then = await read()
+  for (const name of ['carbon_cache_hits_total', 'carbon_cache_misses_total']) {
+    assert.ok(value(then, name, { class: 'board' }) > value(before, name, { class: 'board' }), name)
+  }
+})
+
+test('counts only grow, and each request is in them once', async () => {
+  const count = async () => value(await read(), 'carbon_http_requests_total', { route: '/health', method: 'GET', status: '200' })
+  const before = await count()
+  await Promise.all(Array.from({ length: 40 }, () => api('GET', '/health')))
+  await sleep(100)
+  assert.equal(await count() - before, 40)
+})
+
+test('a request\'s id is in the answer, in the Worker\'s log line and in the database', async () => {
+  const someone = await signInAnonymously()
+  const lock = new (await import('pg')).default.Client({ connectionString: env.DB_URL })
+  await lock.connect()
+  await lock.query('begin')
+  await lock.query('select 1 from public.user_totals where user_id = $1 for update', [someone.id])
+  const waiting = someone.api('POST', '/waste/entries', { body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1 } })
+  let found = []
+  for (let tries = 0; tries < 40 && found.length === 0; tries++) {
+    await sleep(50)
+    found = await sql(`select application_name from pg_stat_activity where application_name like 'carbon %' and wait_event_type = 'Lock'`)
+  }
+  await lock.query('rollback')
+  await lock.end()
+  const answer = await waiting
+  ok(answer, 201)
+  const id = answer.headers.get('x-request-id')
+  assert.deepEqual(found.map(row => row.application_name), [`carbon ${id}`])
+  await sleep(200)
+  const log = fs.readFileSync(path.join(ROOT, '.local/logs/edge.log'), 'utf8')
+  const line = log.split('\n').find(one => one.includes(id) && one.includes('"request"'))
+  assert.ok(line, 'the log names the request')
+  const parsed = JSON.parse(line.slice(line.indexOf('{')))
+  assert.deepEqual([parsed.route, parsed.method, parsed.status], ['/waste/entries', 'POST', 201])
+  assert.deepEqual(await sql(`select application_name from pg_stat_activity where application_name = $1`, [`carbon ${id}`]), [], 'and the database forgets it')
+})
+
+test('a client cannot choose the id', async () => {
+  const answer = await api('GET', '/health', { headers: { 'x-request-id': '0'.repeat(32) } })
+  assert.notEqual(answer.headers.get('x-request-id'), '0'.repeat(32))
+})
