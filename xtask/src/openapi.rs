@@ -20,7 +20,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// The variable that carries the person's access token.
 const TOKEN: &str = "CARBON_ACCESS_TOKEN";
 
-/// Examples, the person's run, the stranger's run; counts the operations tested and what was found.
+/// The variable that carries the metrics' token.
+const METRICS_TOKEN: &str = "CARBON_METRICS_TOKEN";
+
+/// Examples, metrics, the person's run, the stranger's run; counts the operations tested and what was found.
 pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let python = environment_of_python(checkout, step)?;
     let api = Environment::http(up::environment(checkout)?.ports.api);
@@ -40,6 +43,14 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let mut examples = command(python.join("bin/python"));
     examples.arg(folder.join("examples.py")).arg(&description);
     step.run(&mut examples)?;
+
+    let mut metrics = command(python.join("bin/python"));
+    let environment = up::environment(checkout)?;
+    metrics
+        .arg(folder.join("metrics.py"))
+        .arg(format!("{api}/metrics"))
+        .env(METRICS_TOKEN, environment.secrets.get("METRICS_TOKEN")?);
+    step.run(&mut metrics)?;
 
     // A command line can be read by everybody on the machine and stands in the log: the token goes
     // through the environment, and a configuration of its own names it.
