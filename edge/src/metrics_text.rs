@@ -8,7 +8,7 @@ use crate::metrics::{
 pub type Gauge = (&'static str, String, f64);
 
 /// What there is to count, and what it means. Names that are not listed are shown all the same.
-const HELP: [(&str, &str); 13] = [
+const HELP: [(&str, &str); 14] = [
     (
         "carbon_http_requests_total",
         "Requests by route pattern, method and status.",
@@ -54,6 +54,10 @@ const HELP: [(&str, &str); 13] = [
     (
         "carbon_sms_budget_used",
         "Messages of the day's budget used.",
+    ),
+    (
+        "carbon_sms_budget_left",
+        "Messages of the day's budget left.",
     ),
 ];
 

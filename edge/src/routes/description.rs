@@ -97,7 +97,9 @@ mod tests {
                     || ["/hooks/", "/operator/"]
                         .iter()
                         .any(|area| route.pattern.starts_with(area))
-                    || { ["/auth/verify-otp", "/auth/refresh", "/metrics"].contains(&route.pattern) },
+                    || {
+                        ["/auth/verify-otp", "/auth/refresh", "/metrics"].contains(&route.pattern)
+                    },
                 "{name}"
             );
         }

@@ -1,5 +1,6 @@
 //! `/metrics`: what Prometheus asks for.
 
+use futures_util::future::join;
 use sha2::{Digest, Sha256};
 
 use crate::call::Call;
@@ -7,8 +8,8 @@ use crate::error::ApiError;
 use crate::metrics_text;
 use crate::reply::Reply;
 use crate::session::bearer_token;
-use crate::storage::metrics_store;
 use crate::storage::otp_id::same;
+use crate::storage::{metrics_store, sms_budget};
 
 /// The exposition format's type.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -23,6 +24,12 @@ pub async fn metrics(call: &Call) -> Result<Reply, ApiError> {
     if !same(&digest(given), &digest(&call.app.config.metrics_token)) {
         return Err(ApiError::auth_invalid());
     }
-    let sums = metrics_store::exchange(&call.app).await?;
-    Ok(Reply::of_type(TEXT, &metrics_text::text(&sums, &[])))
+    // The budget's object may fail: then its gauges are missing and everything else is shown.
+    let (sums, gauges) = join(
+        metrics_store::exchange(&call.app),
+        sms_budget::gauges(&call.app),
+    )
+    .await;
+    let text = metrics_text::text(&sums?, &gauges.unwrap_or_default());
+    Ok(Reply::of_type(TEXT, &text))
 }
