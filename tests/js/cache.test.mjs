@@ -1,7 +1,8 @@
 // What is public is kept for a while and shared by strangers; what is personal never reaches anybody else, whatever is tried.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { api, closeSql, ok, refused, signInAnonymously, signInByPhone, signToken, sleep, sql, supabase, uuid } from './lib.mjs'
+import pg from 'pg'
+import { api, closeSql, env, ok, refused, signInAnonymously, signInByPhone, signToken, sleep, supabase, uuid } from './lib.mjs'
 
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.5, ...more })
 /** Boards nobody else's test looks at: the size of a page is part of the question. */
@@ -22,6 +23,26 @@ describe('how long public answers count', () => {
     assert.equal(asOf(again), asOf(first))
     assert.ok(maxAge(again) < 10, `${maxAge(again)} s are left`)
     await sleep(Math.max(0, Date.parse(asOf(first)) + 10_400 - Date.now()))
+    assert.notEqual(asOf(await api('GET', board)), asOf(first))
+  })
+
+  test('boards: while the database is stuck the last one stands in, with its as_of', async () => {
+    const board = freshBoard()
+    const first = await api('GET', board)
+    await sleep(Math.max(0, Date.parse(asOf(first)) + 10_300 - Date.now()))
+    const holder = new pg.Client({ connectionString: env.DB_URL })
+    await holder.connect()
+    try {
+      await holder.query('begin')
+      await holder.query('lock table public.user_totals in access exclusive mode')
+      const [old, never] = await Promise.all([api('GET', board), api('GET', freshBoard())])
+      assert.equal(asOf(old), asOf(first))
+      assert.equal(maxAge(old), 0)
+      refused(never, 503, 'SERVICE_UNAVAILABLE')
+    } finally {
+      await holder.query('rollback')
+      await holder.end()
+    }
     assert.notEqual(asOf(await api('GET', board)), asOf(first))
   })
 

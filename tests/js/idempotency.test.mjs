@@ -1,7 +1,8 @@
 // Idempotency-Key: every write of a signed-in user is done once for a key, however often and however quickly it is sent.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { api, closeSql, differences, invalidField, ok, refused, signInAnonymously, sql, supabase, uuid } from './lib.mjs'
+import pg from 'pg'
+import { api, closeSql, differences, env, invalidField, ok, refused, signInAnonymously, sql, supabase, uuid } from './lib.mjs'
 
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.5, ...more })
 const send = (someone, method, route, key, options = {}) =>
@@ -111,9 +112,7 @@ describe('twins at the same moment', () => {
     const someone = await signInAnonymously()
     const lock = `select pg_advisory_xact_lock(hashtextextended(concat_ws(' ', $1::uuid, $2::text, $3::text), 0))`
     const key = uuid()
-    const pg = await import('pg')
-    const { env } = await import('./lib.mjs')
-    const holder = new pg.default.Client({ connectionString: env.DB_URL })
+    const holder = new pg.Client({ connectionString: env.DB_URL })
     await holder.connect()
     await holder.query('begin')
     await holder.query(lock, [someone.id, 'POST /api/v1/waste/entries', key])
@@ -145,7 +144,7 @@ describe('a key', () => {
   })
 
   test('is 1 to 255 visible ASCII characters', async () => {
-    for (const key of ['a b', 'k'.repeat(256), 'ก'.normalize().replace('ก', '\u00e9')]) {
+    for (const key of ['a b', 'k'.repeat(256), '\u00e9']) {
       invalidField(await send(one, 'POST', '/waste/entries', key, { body: entry() }), 'Idempotency-Key')
     }
     ok(await send(one, 'POST', '/waste/entries', '!'.repeat(255), { body: entry() }), 201)

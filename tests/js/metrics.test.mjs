@@ -3,6 +3,7 @@ import { after, test } from 'node:test'
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
+import pg from 'pg'
 import { ROOT, api, closeSql, env, ok, refused, signInAnonymously, sleep, sql, uuid } from './lib.mjs'
 
 after(closeSql)
@@ -71,7 +72,7 @@ test('counts only grow, and each request is in them once', async () => {
 
 test('a request\'s id is in the answer, in the Worker\'s log line and in the database', async () => {
   const someone = await signInAnonymously()
-  const lock = new (await import('pg')).default.Client({ connectionString: env.DB_URL })
+  const lock = new pg.Client({ connectionString: env.DB_URL })
   await lock.connect()
   await lock.query('begin')
   await lock.query('select 1 from public.user_totals where user_id = $1 for update', [someone.id])
