@@ -55,6 +55,22 @@ test('somebody signs in anonymously, logs, lists and deletes through the typed c
   assert.equal(again.error?.error.code, 'NOT_FOUND')
 })
 
+test('through the typed client a write is repeated safely and a read is not sent twice', async () => {
+  const { env, signInAnonymously, uuid } = await import('./lib.mjs')
+  const client = createApiClient(env.API_URL ?? '', { token: (await signInAnonymously()).token })
+  const header = { 'Idempotency-Key': uuid() }
+  const body = /** @type {const} */ ({ category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1 })
+  const first = await client.POST('/waste/entries', { params: { header }, body })
+  const again = await client.POST('/waste/entries', { params: { header }, body })
+  assert.deepEqual(again.data, first.data)
+  assert.equal(again.response.headers.get('idempotent-replayed'), 'true')
+
+  const profile = await client.GET('/user/profile')
+  const tag = profile.response.headers.get('etag') ?? assert.fail('a tag is there')
+  const known = await client.GET('/user/profile', { params: { header: { 'If-None-Match': tag } } })
+  assert.equal(known.response.status, 304)
+})
+
 test('the types know which method belongs to which category', async () => {
   const { env } = await import('./lib.mjs')
   const stranger = createApiClient(env.API_URL ?? '')
