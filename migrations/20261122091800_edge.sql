@@ -179,12 +179,13 @@ comment on function private.own_tag(uuid, text, timestamptz) is
   'A tag for an answer that depends on nothing but the person''s own entries, profile and preferences and on their date at that moment: it changes when any of these does. Null for somebody unknown.';
 
 create function private.read_operation(operation text, arguments jsonb)
-returns jsonb
+returns json
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   case operation
+    -- Answers are passed on as text from here: lists come as json.
     when 'get_profile' then
       return public.get_profile();
     when 'get_gamification_profile' then
@@ -218,7 +219,7 @@ comment on function private.read_operation(text, jsonb) is
   'Runs one of a person''s reads by its name; PT404 carbon.not_found for any other.';
 
 create function private.read_if_changed(operation text, arguments jsonb, known_tags text[])
-returns jsonb
+returns json
 language plpgsql stable security definer
 set search_path = ''
 as $$
@@ -226,31 +227,31 @@ declare
   owner uuid := private.caller_id();
   question text := concat_ws(' ', operation, arguments);
   tag text;
-  answer jsonb;
+  answer json;
 begin
   if operation in ('get_profile', 'get_waste_entry', 'list_waste_entries', 'waste_stats_daily', 'waste_stats_monthly',
                    'waste_stats_by_category') then
     tag := private.own_tag(owner, question, now());
     if tag = any (known_tags) then
-      return jsonb_build_object('tag', tag);
+      return json_build_object('tag', tag);
     end if;
     answer := private.read_operation(operation, arguments);
   else
     -- Others' deeds and devices count here as well: the answer itself is looked at.
     answer := private.read_operation(operation, arguments);
-    tag := md5(concat_ws('|', owner, question, answer - 'as_of'));
+    tag := md5(concat_ws('|', owner, question, answer::jsonb - 'as_of'));
     if tag = any (known_tags) then
-      return jsonb_build_object('tag', tag);
+      return json_build_object('tag', tag);
     end if;
   end if;
-  return jsonb_build_object('tag', tag, 'answer', answer);
+  return json_build_object('tag', tag, 'answer', answer);
 end;
 $$;
 comment on function private.read_if_changed(text, jsonb, text[]) is
   'Body of public.read_if_changed.';
 
 create function public.read_if_changed(operation text, arguments jsonb default '{}', known_tags text[] default '{}')
-returns jsonb
+returns json
 language plpgsql stable
 set search_path = ''
 as $$
