@@ -179,6 +179,8 @@ test('a wrong key is refused by the provider, and an operator hears of it', asyn
     assert.equal(end.event, 'sms_needs_operator')
     assert.equal((await messages(phone.bare)).length, 0)
     assert.ok(!worker.log().includes('not-the-secret'))
+    const metrics = await fetch(`${worker.url}/metrics`, { headers: { authorization: `Bearer ${env.METRICS_TOKEN}` } })
+    assert.match(await metrics.text(), /carbon_sms_failed_total\{reason="credentials"\} 1\n/)
   } finally {
     await worker.stop()
   }
