@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::load::{Ask, agent, send_well};
 use super::system::{System, Worker};
 
-/// Requests of each class; what a class costs is their mean.
-const REQUESTS: u32 = 4;
+/// Requests of each class; what a class costs is their mean. An address may have no more codes than two
+/// waiting for their third without a challenge.
+const REQUESTS: u32 = 2;
 
 /// The metric, with the object's class in braces.
 const METRIC: &str = "carbon_object_calls_total{class=\"";
