@@ -6,6 +6,11 @@
 //! Every board carries the generation it was made in. Whoever hides themself begins a new one, so that
 //! no older board is served again in this data centre; other data centres follow within the ten
 //! seconds. A board whose making began before and ended after that moment carries the old generation.
+//!
+//! An isolate also remembers the boards that it has seen: for those only the generation is looked up.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use carbon_domain::Lang;
 use chrono::{DateTime, Duration, Utc};
@@ -27,13 +32,46 @@ const GENERATION_SECS: i64 = 86_400;
 const BASE: &str = "https://cache.carbon.invalid/";
 const GENERATION_HEADER: &str = "x-generation";
 const STORED_AT_HEADER: &str = "x-stored-at";
+/// Boards that an isolate remembers; at most 100 rows of 300 bytes each are 1 MB.
+const MOST_REMEMBERED: usize = 32;
 
 /// A kept board.
+#[derive(Clone)]
 pub struct Board {
     /// The whole body.
     pub body: String,
     /// Milliseconds since it was made.
     pub age_ms: i64,
+}
+
+#[derive(Clone)]
+struct Remembered {
+    generation: String,
+    stored_at_ms: i64,
+    body: String,
+}
+
+thread_local! {
+    static REMEMBERED: RefCell<BTreeMap<String, Remembered>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The board of this key if it still counts as new.
+fn recall(key: &str, now_ms: i64) -> Option<Remembered> {
+    REMEMBERED.with_borrow(|boards| {
+        let board = boards.get(key)?;
+        let fresh = (0..FRESH_MS).contains(&(now_ms - board.stored_at_ms));
+        fresh.then(|| board.clone())
+    })
+}
+
+fn remember(key: &str, board: Remembered) {
+    REMEMBERED.with_borrow_mut(|boards| {
+        // They last ten seconds: which of them goes is all the same.
+        if boards.len() >= MOST_REMEMBERED {
+            boards.clear();
+        }
+        boards.insert(key.to_owned(), board);
+    });
 }
 
 /// What the cache knows when a board is asked for.
@@ -58,15 +96,25 @@ impl Looked {
     pub async fn up(key: String) -> Self {
         let cache = Cache::default();
         let generation_key = generation_key();
-        let (generation, kept) =
-            join(cache.get(&generation_key, false), cache.get(&key, false)).await;
-        let generation = match generation {
-            Ok(Some(response)) => header(&response, GENERATION_HEADER),
-            _ => None,
-        };
-        let board = match kept {
-            Ok(Some(response)) => board_of(response, generation.as_deref()).await,
-            _ => None,
+        let generation = cache.get(&generation_key, false);
+        let (generation, board) = match recall(&key, now_ms()) {
+            Some(board) => {
+                let generation = generation_of(generation.await);
+                let board = (generation.as_ref() == Some(&board.generation)).then(|| Board {
+                    age_ms: now_ms() - board.stored_at_ms,
+                    body: board.body,
+                });
+                (generation, board)
+            }
+            None => {
+                let (generation, kept) = join(generation, cache.get(&key, false)).await;
+                let generation = generation_of(generation);
+                let board = match kept {
+                    Ok(Some(response)) => board_of(&key, response, generation.as_deref()).await,
+                    _ => None,
+                };
+                (generation, board)
+            }
         };
         Self {
             key,
@@ -114,14 +162,25 @@ impl Looked {
     }
 }
 
-async fn board_of(mut response: Response, generation: Option<&str>) -> Option<Board> {
-    if generation.is_none() || header(&response, GENERATION_HEADER).as_deref() != generation {
+fn generation_of(kept: worker::Result<Option<Response>>) -> Option<String> {
+    header(&kept.ok()??, GENERATION_HEADER)
+}
+
+async fn board_of(key: &str, mut response: Response, generation: Option<&str>) -> Option<Board> {
+    let made_in = header(&response, GENERATION_HEADER)?;
+    if generation != Some(made_in.as_str()) {
         return None;
     }
     let stored_at_ms: i64 = header(&response, STORED_AT_HEADER)?.parse().ok()?;
+    let board = Remembered {
+        generation: made_in,
+        stored_at_ms,
+        body: response.text().await.ok()?,
+    };
+    remember(key, board.clone());
     Some(Board {
         age_ms: now_ms() - stored_at_ms,
-        body: response.text().await.ok()?,
+        body: board.body,
     })
 }
 
@@ -163,6 +222,25 @@ fn header(response: &Response, name: &str) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn few_boards_are_remembered_and_only_while_they_are_new() {
+        let board = |stored_at_ms| Remembered {
+            generation: "g".to_owned(),
+            stored_at_ms,
+            body: "{}".to_owned(),
+        };
+        remember("a", board(1_000));
+        assert!(recall("a", 1_000 + FRESH_MS - 1).is_some());
+        assert!(recall("a", 1_000 + FRESH_MS).is_none());
+        assert!(recall("a", 0).is_none(), "a clock that went back");
+        assert!(recall("b", 1_000).is_none());
+        for number in 0..2 * MOST_REMEMBERED {
+            remember(&number.to_string(), board(1_000));
+        }
+        let count = REMEMBERED.with_borrow(BTreeMap::len);
+        assert!(count <= MOST_REMEMBERED, "{count}");
+    }
 
     #[test]
     fn a_key_depends_on_parameters_language_and_day_and_on_nothing_else() {
