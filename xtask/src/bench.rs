@@ -66,22 +66,33 @@ impl Size {
     }
 }
 
-/// Measures everything and prints the table.
-pub fn run(checkout: &Checkout, size: Size) -> Result<()> {
+/// Measures the database's half and, unless it shall be alone, the Worker's; prints the tables.
+pub fn run(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
     let started = Instant::now();
-    up::prepare_database(checkout)?;
+    if alone {
+        up::prepare_database(checkout)?;
+    } else {
+        up::prepare(checkout)?;
+    }
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let scratch = Scratch::start(checkout)?;
-    let result = measure_all(&scratch, size);
+    let result = measure_all(&scratch, size).and_then(|mut figures| {
+        if alone {
+            return Ok((figures, String::new()));
+        }
+        let (more, calls) = edge::measure(&scratch)?;
+        figures.extend(more);
+        Ok((figures, calls))
+    });
     scratch.remove()?;
-    let figures = result?;
-    let option = if size == Size::DEFAULT {
-        String::new()
-    } else {
-        format!(" --large {} {}", size.people, size.entries)
+    let (figures, calls) = result?;
+    let option = match (size == Size::DEFAULT, alone) {
+        (true, false) => String::new(),
+        (true, true) => " database".to_owned(),
+        (false, _) => format!(" --large {} {}", size.people, size.entries),
     };
     println!("\n{}", circumstances(checkout, &option, &load, started)?);
-    conclude(&figures, "");
+    conclude(&figures, &calls);
     Ok(())
 }
 

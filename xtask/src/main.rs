@@ -38,8 +38,8 @@ cargo xtask COMMAND
   status              what runs, where, and whether it answers
   logs [NAME] [-f]    the end of the logs (of one service), -f to go on
   test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
-  bench               speeds as ratios, for docs/benchmarks.md; about 4 min
-  bench edge          the Worker's half of it alone
+  bench               speeds as ratios, for docs/benchmarks.md; about 8 min
+  bench database|edge one half of it alone, about 4 min
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users in place of 100,000, of 10 entries each;
                       some 10 min and 10 GB more
@@ -81,11 +81,12 @@ fn run(words: &[&str]) -> Result<()> {
         ["logs", name, "-f"] => up::logs(&checkout, Some(name), true),
         ["db", action] => up::db(&checkout, action, None),
         ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
-        ["bench"] => bench::run(&checkout, bench::Size::DEFAULT),
+        ["bench"] => bench::run(&checkout, bench::Size::DEFAULT, false),
+        ["bench", "database"] => bench::run(&checkout, bench::Size::DEFAULT, true),
         ["bench", "edge"] => bench::edge::run(&checkout),
-        ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE),
+        ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE, false),
         ["bench", "--large", people, entries] => {
-            bench::run(&checkout, bench::Size::parse(people, entries)?)
+            bench::run(&checkout, bench::Size::parse(people, entries)?, false)
         }
         ["chaos", "--minutes", minutes] => chaos::run(&checkout, chaos::Plan::new(minutes, None)?),
         ["chaos", "--minutes", minutes, "--seed", seed] => {
