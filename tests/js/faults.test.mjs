@@ -18,7 +18,7 @@ const assertNoDatabase = someone => Promise.all([
   outage('batch', () => someone.api('POST', '/waste/entries/batch', { body: { entries: [entry()] } })),
   outage('migration', () => someone.api('POST', '/user/migrate-local', { body: { waste_entries: [] } })),
   outage('sync', () => someone.api('POST', '/user/sync/request', { body: { since_revision: 0, limit: 10 } })),
-  outage('board', () => someone.api('GET', '/gamification/leaderboard')),
+  outage('own place', () => someone.api('GET', '/gamification/profile')),
   outage('ready', ready),
   outage('REST select', select(someone)),
   outage('REST rpc', () => rest(someone, 'POST', 'rpc/create_waste_entry', { entry: entry() })),

@@ -175,10 +175,10 @@ impl Client {
     /// Without an offline_id: the Idempotency-Key alone makes the call repeatable.
     async fn create_with_key(&mut self) -> &'static str {
         let (tag, entry) = self.entry();
-        let sent = entry.to_json(&tag, true);
+        let sent = entry.to_json(&tag, false);
         let request = Request::new(Way::Edge, "POST", "/waste/entries", sent).with_key(&tag);
         let said = self.caller.settle(&request).await;
-        if said.is_ok() {
+        if said.status == 201 {
             self.ledger
                 .add(tag, entry, said.body["id"].as_str().map(str::to_owned));
         } else {
