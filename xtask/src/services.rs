@@ -154,8 +154,8 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
         ("GOTRUE_RATE_LIMIT_VERIFY", "1000000".to_owned()),
         ("GOTRUE_RATE_LIMIT_TOKEN_REFRESH", "1000000".to_owned()),
         ("GOTRUE_RATE_LIMIT_ANONYMOUS_USERS", "1000000".to_owned()),
-        // Information lines of the real server hold phone numbers.
-        ("GOTRUE_LOG_LEVEL", "warn".to_owned()),
+        // The real server's lines about requests, refused ones too, hold phone numbers.
+        ("GOTRUE_LOG_LEVEL", "error".to_owned()),
     ]);
     match kind {
         AuthKind::Embedded => service.args = vec!["auth".to_owned()],
