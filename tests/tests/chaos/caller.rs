@@ -11,6 +11,9 @@ use crate::life::World;
 
 /// The contract's 10 s and what the way here and back may take; then the call counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// Idle connections are not used again after this. The local runtime closes them after 5 s without a word,
+/// and a call that leaves at that very moment is lost.
+const IDLE: Duration = Duration::from_secs(2);
 /// Nothing stays away longer than this in all, whatever fails in turn.
 const GIVE_UP: Duration = Duration::from_secs(180);
 
@@ -83,6 +86,7 @@ impl Caller {
             rng: StdRng::seed_from_u64(seed),
             http: reqwest::Client::builder()
                 .timeout(PATIENCE)
+                .pool_idle_timeout(IDLE)
                 .build()
                 .expect("an HTTP client"),
             token,
