@@ -29,6 +29,11 @@ pub fn now_ms() -> i64 {
     i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A time as ISO 8601 in UTC with milliseconds.
+pub fn iso(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
 /// Random bytes from the runtime's cryptographic source.
 ///
 /// # Errors

@@ -8,10 +8,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::DateTime;
 use futures_util::future::join;
 
-use crate::call::{App, now_ms};
+use crate::call::{App, iso, now_ms};
 use crate::error::ApiError;
 use crate::messages::{self, Words};
 use crate::metrics;
@@ -223,8 +223,7 @@ pub fn refusal(words: Words, limit: u32, reset_at_ms: i64) -> ApiError {
 
 /// An instant (milliseconds since 1970) as answers show it.
 pub fn time(at_ms: i64) -> String {
-    let at = DateTime::from_timestamp_millis(at_ms).unwrap_or_default();
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+    iso(DateTime::from_timestamp_millis(at_ms).unwrap_or_default())
 }
 
 /// When refusals end (milliseconds since 1970), by rule and subject.

@@ -1,5 +1,5 @@
 //! The route table, and the order of what happens to every request:
-//! settings → CORS → sizes → route → who is calling → limits (→ idempotency: here) → body → handler → headers, log.
+//! settings → CORS → sizes → route → who is calling → limits → idempotency key → body → handler → headers, log.
 
 use std::rc::Rc;
 
@@ -208,18 +208,11 @@ async fn answer(
         env,
         context,
     });
-    if head.oversized {
-        let error = ApiError::body("too_long", messages::HEAD_TOO_LONG);
-        return (
-            "-",
-            Outcome {
-                result: Err(error),
-                allowed_origin,
-                preflight_allow: None,
-            },
-        );
-    }
     let (pattern, result) = match find(&head.method, &head.path) {
+        _ if head.oversized => (
+            "-",
+            Err(ApiError::body("too_long", messages::HEAD_TOO_LONG)),
+        ),
         Found::Route(route, parameters) => (
             route.pattern,
             run(request, head, Rc::clone(&app), route, parameters).await,

@@ -4,9 +4,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use serde::Deserialize;
 use serde_json::Value;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::error::ApiError;
+use crate::storage::otp_id::same;
 
 /// Clocks of the origin and of the edge may differ by this much (seconds).
 const CLOCK_TOLERANCE_SECS: i64 = 5;
@@ -70,6 +71,20 @@ pub fn bearer_token(header: Option<&str>) -> Result<&str, ApiError> {
     match header.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
         _ => Err(ApiError::auth_invalid()),
+    }
+}
+
+/// Whether the `Authorization` header bears this secret of the service's.
+///
+/// # Errors
+/// As [`bearer_token`], and `AUTH_INVALID` for any other token.
+pub fn prove_secret(header: Option<&str>, secret: &str) -> Result<(), ApiError> {
+    // Digests have one length, so that nothing can be learnt from the time this takes.
+    let digest = |text: &str| Sha256::digest(text.as_bytes());
+    if same(&digest(bearer_token(header)?), &digest(secret)) {
+        Ok(())
+    } else {
+        Err(ApiError::auth_invalid())
     }
 }
 
@@ -209,6 +224,20 @@ mod tests {
             "x".repeat(MAX_TOKEN_BYTES + 1),
         ] {
             assert_eq!(code_of(&token).unwrap_err(), Code::AuthInvalid);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_proved_by_itself_alone() {
+        assert!(prove_secret(Some("Bearer secret"), "secret").is_ok());
+        for (header, code) in [
+            (None, Code::AuthRequired),
+            (Some("Bearer"), Code::AuthInvalid),
+            (Some("Bearer secre"), Code::AuthInvalid),
+            (Some("Bearer secret2"), Code::AuthInvalid),
+            (Some("Basic secret"), Code::AuthInvalid),
+        ] {
+            assert_eq!(prove_secret(header, "secret").unwrap_err().code, code);
         }
     }
 

@@ -10,9 +10,8 @@ use crate::clients::rest::Rest;
 use crate::error::{ApiError, FieldProblem};
 use crate::messages;
 use crate::reply::Reply;
-use crate::session::bearer_token;
+use crate::session::prove_secret;
 use crate::storage::number_state::Command;
-use crate::storage::otp_id::same;
 use crate::storage::phone_number::ask;
 
 /// Characters of a reason.
@@ -23,11 +22,8 @@ pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
     let Some(operator) = &call.app.config.operator else {
         return Err(ApiError::feature_unavailable());
     };
-    let header = call.header("authorization");
-    let token = bearer_token(header.as_deref())?;
-    if !same(token.as_bytes(), operator.token.as_bytes()) {
-        return Err(ApiError::auth_invalid());
-    }
+    let authorization = call.header("authorization");
+    prove_secret(authorization.as_deref(), &operator.token)?;
     let body = call.object()?;
     let mut fields = Fields::of(&body);
     let typed = fields.optional_text("phone_number");

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::fields::whole;
 use super::names;
-use crate::call::Call;
+use crate::call::{Call, iso};
 use crate::clients::DEADLINE_MS;
 use crate::clients::rest::parsed;
 use crate::error::{ApiError, FieldProblem};
@@ -240,11 +240,6 @@ pub fn take_meta(answer: &mut Value, call: &Call) -> Map<String, Value> {
     }
     meta.insert("timestamp".to_owned(), json!(iso(call.now())));
     meta
-}
-
-/// A time as ISO 8601 in UTC with milliseconds.
-pub fn iso(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 fn entry_id(call: &Call) -> Result<Value, ApiError> {

@@ -105,8 +105,7 @@ async fn exchange(
 }
 
 fn failed(class: &Class, why: &str) -> ApiError {
-    let label = format!(r#"dependency="{}""#, class.label);
-    metrics::add("carbon_dependency_errors_total", &label, 1);
+    metrics::dependency_failed(class.label);
     ApiError::unavailable(format!("object {}: {why}", class.label))
 }
 

@@ -208,10 +208,7 @@ impl Client {
 
     async fn batch(&mut self, way: Way) -> &'static str {
         let entries = self.entries(6);
-        let sent: Vec<Value> = entries
-            .iter()
-            .map(|(tag, entry)| entry.to_json(tag, true))
-            .collect();
+        let sent = as_sent(&entries);
         let body = json!({ "entries": sent });
         let edge = ("POST", "/waste/entries/batch".to_owned(), body.clone());
         let said = self.call(way, edge, ("create_waste_entries", body)).await;
@@ -324,10 +321,7 @@ impl Client {
 
     async fn migrate(&mut self, way: Way) -> &'static str {
         let entries = self.entries(25);
-        let sent: Vec<Value> = entries
-            .iter()
-            .map(|(tag, entry)| entry.to_json(tag, true))
-            .collect();
+        let sent = as_sent(&entries);
         let body = json!({ "waste_entries": sent });
         let rpc = json!({ "payload": body.to_string() });
         let edge = ("POST", "/user/migrate-local".to_owned(), body);
@@ -448,4 +442,12 @@ impl Client {
     pub fn caller(&self, token: &str) -> Caller {
         Caller::new(self.caller.world.clone(), 0, Some(token.to_owned()))
     }
+}
+
+/// Entries as a batch or an old diary holds them.
+fn as_sent(entries: &[(String, Entry)]) -> Vec<Value> {
+    entries
+        .iter()
+        .map(|(tag, entry)| entry.to_json(tag, true))
+        .collect()
 }
