@@ -123,6 +123,7 @@ create table public.user_totals (
   credits bigint not null default 0,
   co2e_kg numeric not null default 0,
   co2e_avoided_kg numeric not null default 0,
+  rewards bigint not null default 0,
   revision bigint not null default 0,
   last_change_at timestamptz,
   window_started_at timestamptz not null default '-infinity',
@@ -130,7 +131,8 @@ create table public.user_totals (
 ) with (fillfactor = 70);
 comment on table public.user_totals is
   'Sums over all entries of a person, kept by triggers in the transaction of the entry; equal to recomputing them. The row is also the person''s lock: whoever writes entries holds it first.';
-comment on column public.user_totals.credits is 'Points; may be negative.';
+comment on column public.user_totals.credits is 'Points of the entries alone; may be negative. The total of a person is credits + rewards.';
+comment on column public.user_totals.rewards is 'Net points of the person''s ledger of rewards.';
 comment on column public.user_totals.weight_kg is 'Kilograms, exact.';
 comment on column public.user_totals.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
 comment on column public.user_totals.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e against disposal.';

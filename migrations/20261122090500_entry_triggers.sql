@@ -100,6 +100,9 @@ begin
                                     (entry.weight_kg * 1000)::integer, entry.logged_at) end,
             entry.batch_id);
 
+    insert into private.board_changes (user_id, local_date, province, entries, credits)
+    values (entry.user_id, entry.local_date, entry.province, 1, entry.carbon_credits);
+
     -- What is far from every limit need not be asked about.
     if entry.logged_at not between now() - interval '1 year' and now() or totals.window_rows > 500 then
       refused := private.refused_write(entry.logged_at, entry.logged_at, null,
@@ -159,16 +162,24 @@ begin
     where t.user_id = b.user_id
     returning t.user_id, t.revision, t.window_rows, b.entries, b.ids, b.times, b.offline_ids,
               b.batch_ids, b.identities
-  ), days as (
-    insert into public.user_days as d
-      (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
-    select n.user_id, n.local_date, n.province, count(*), sum(n.weight_kg), sum(n.carbon_credits),
-           sum(greatest(n.carbon_credits, 0)), sum(least(n.carbon_credits, 0)),
-           sum(n.co2e_kg), sum(n.co2e_avoided_kg)
+  ), by_day as materialized (
+    select n.user_id, n.local_date, n.province, count(*) as entries, sum(n.weight_kg) as weight_kg,
+           sum(n.carbon_credits) as credits, sum(greatest(n.carbon_credits, 0)) as credits_positive,
+           sum(least(n.carbon_credits, 0)) as credits_negative, sum(n.co2e_kg) as co2e_kg,
+           sum(n.co2e_avoided_kg) as co2e_avoided_kg
     from new_rows as n
     group by n.user_id, n.local_date, n.province
     -- In the order of the index, so that one page of it after the other is filled.
     order by n.user_id, n.local_date
+  ), boards as (
+    insert into private.board_changes (user_id, local_date, province, entries, credits)
+    select b.user_id, b.local_date, b.province, b.entries, b.credits from by_day as b
+  ), days as (
+    insert into public.user_days as d
+      (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
+    select b.user_id, b.local_date, b.province, b.entries, b.weight_kg, b.credits, b.credits_positive,
+           b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
+    from by_day as b
     on conflict (user_id, local_date, province) do update
       set entries = d.entries + excluded.entries,
           weight_kg = d.weight_kg + excluded.weight_kg,
@@ -288,6 +299,11 @@ begin
            sum(o.co2e_avoided_kg) as co2e_avoided_kg
     from old_rows as o
     group by o.user_id, o.local_date, o.province
+  ), boards as (
+    insert into private.board_changes (user_id, local_date, province, entries, credits)
+    select b.user_id, b.local_date, b.province, -b.entries, -b.credits
+    from by_day as b
+    join totals as t on t.user_id = b.user_id
   ), days as (
     update public.user_days as d
     set entries = d.entries - b.entries,
@@ -373,14 +389,25 @@ begin
     set revision = n.revision, logged_at = n.logged_at
     from numbered as n
     where k.user_id = n.user_id and k.entry_id = n.entry_id
+  ), by_day as materialized (
+    select b.user_id, b.local_date, b.province, sum(b.side) as entries, sum(b.side * b.weight_kg) as weight_kg,
+           sum(b.side * b.carbon_credits) as credits,
+           sum(b.side * greatest(b.carbon_credits, 0)) as credits_positive,
+           sum(b.side * least(b.carbon_credits, 0)) as credits_negative,
+           sum(b.side * b.co2e_kg) as co2e_kg, sum(b.side * b.co2e_avoided_kg) as co2e_avoided_kg
+    from both_sides as b
+    group by b.user_id, b.local_date, b.province
+  ), boards as (
+    insert into private.board_changes (user_id, local_date, province, entries, credits)
+    select b.user_id, b.local_date, b.province, b.entries, b.credits
+    from by_day as b
+    where b.entries <> 0 or b.credits <> 0
   ), days as (
     insert into public.user_days as d
       (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
-    select b.user_id, b.local_date, b.province, sum(b.side), sum(b.side * b.weight_kg),
-           sum(b.side * b.carbon_credits), sum(b.side * greatest(b.carbon_credits, 0)),
-           sum(b.side * least(b.carbon_credits, 0)), sum(b.side * b.co2e_kg), sum(b.side * b.co2e_avoided_kg)
-    from both_sides as b
-    group by b.user_id, b.local_date, b.province
+    select b.user_id, b.local_date, b.province, b.entries, b.weight_kg, b.credits, b.credits_positive,
+           b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
+    from by_day as b
     on conflict (user_id, local_date, province) do update
       set entries = d.entries + excluded.entries,
           weight_kg = d.weight_kg + excluded.weight_kg,
