@@ -59,6 +59,70 @@ grant usage on schema auth to anon, authenticated, service_role, dashboard_user;
 grant usage on schema auth to postgres with grant option;
 grant usage on schema carbon to postgres with grant option;
 
+-- Realtime ----------------------------------------------------------------------------------
+-- What the Realtime server (v2.102.3) makes in the database at its first start, as far as broadcasts go:
+-- here it has to be there before the migrations, as on a system whose Realtime has started once.
+create schema if not exists realtime;
+grant usage on schema realtime to postgres, anon, authenticated, service_role;
+grant all on schema realtime to supabase_realtime_admin;
+-- By this membership postgres may write policies for the table.
+grant supabase_realtime_admin to postgres;
+
+create table if not exists realtime.messages (
+  topic text not null,
+  extension text not null,
+  payload jsonb,
+  event text,
+  private boolean default false,
+  updated_at timestamp not null default now(),
+  inserted_at timestamp not null default now(),
+  id uuid not null default gen_random_uuid(),
+  binary_payload bytea,
+  primary key (id, inserted_at),
+  constraint messages_payload_exclusive check (payload is null or binary_payload is null)
+) partition by range (inserted_at);
+create index if not exists messages_inserted_at_topic_index on realtime.messages (inserted_at desc, topic)
+  where extension = 'broadcast' and private is true;
+alter table realtime.messages owner to supabase_realtime_admin;
+alter table realtime.messages enable row level security;
+grant select, insert, update on realtime.messages to postgres, anon, authenticated, service_role;
+
+-- The server keeps the partitions of the days around today; these are for a database that has no server yet.
+select format('create table if not exists realtime.%I partition of realtime.messages for values from (%L) to (%L)',
+              to_char(day, '"messages_"YYYY_MM_DD'), day::date, day::date + 1),
+       format('alter table realtime.%I owner to supabase_realtime_admin', to_char(day, '"messages_"YYYY_MM_DD'))
+from generate_series((now() at time zone 'UTC')::date - 1, (now() at time zone 'UTC')::date + 3, interval '1 day') as day
+where not exists (select from pg_class as c
+                  where c.relnamespace = 'realtime'::regnamespace
+                    and c.relname = to_char(day, '"messages_"YYYY_MM_DD'))
+\gexec
+
+create or replace function realtime.topic()
+returns text
+language sql stable
+as $$
+select nullif(current_setting('realtime.topic', true), '')::text;
+$$;
+alter function realtime.topic() owner to supabase_realtime_admin;
+
+create or replace function realtime.send(payload jsonb, event text, topic text, private boolean default true)
+returns void
+language plpgsql
+as $$
+declare
+  message_id uuid := gen_random_uuid();
+begin
+  perform set_config('realtime.topic', send.topic, true);
+  insert into realtime.messages (id, payload, event, topic, private, extension)
+  values (message_id,
+          case when send.payload ? 'id' then send.payload else jsonb_set(send.payload, '{id}', to_jsonb(message_id)) end,
+          send.event, send.topic, send.private, 'broadcast');
+exception when others then
+  raise warning 'ErrorSendingBroadcastMessage: %', sqlerrm;
+end;
+$$;
+grant execute on function realtime.topic(), realtime.send(jsonb, text, text, boolean) to postgres, dashboard_user;
+
 -- Default privileges ----------------------------------------------------------------------
 -- Everything that postgres or supabase_admin makes in public is open to every API role until
 -- somebody says otherwise: this is how the real image behaves.

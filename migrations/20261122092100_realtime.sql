@@ -1,0 +1,47 @@
+-- What is sent to people while it happens: who may listen to which topic, and the one way of sending.
+-- Topics and events are in docs/decisions/0019-realtime.md.
+
+do $$
+begin
+  if to_regclass('realtime.messages') is null then
+    raise exception using
+      errcode = 'undefined_table',
+      message = 'The table realtime.messages is not in this database.',
+      hint = 'Start Supabase Realtime once: it makes its own tables (supabase/bootstrap.sql does it for a local database).';
+  end if;
+end;
+$$;
+
+-- Listening ---------------------------------------------------------------------------------
+-- Realtime asks whether the person may read a message of the topic they want to join. The row's own topic is
+-- compared, by equality: realtime.topic() is a setting, which everybody can set, and a pattern would let
+-- somebody choose a topic that matches.
+create policy "people listen to their own topics" on realtime.messages
+for select to authenticated
+using (
+  extension = 'broadcast'
+  and topic = any (array[
+    'user:' || (select auth.uid()) || ':gamification',
+    'user:' || (select auth.uid()) || ':challenges',
+    'user:' || (select auth.uid()) || ':friends'
+  ])
+);
+create policy "signed-in people listen to the shared topic" on realtime.messages
+for select to authenticated
+using (extension = 'broadcast' and topic = 'leaderboard:live');
+-- Nobody takes part in community challenges yet, so nobody listens to community:{id}. There is no policy for
+-- INSERT: only the database sends.
+
+-- Sending -----------------------------------------------------------------------------------
+create function private.send_event(topic text, event text, payload jsonb)
+returns void
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  -- The owner bypasses row-level security. A sender without the right to insert would only be warned.
+  perform realtime.send(send_event.payload, send_event.event, send_event.topic, true);
+end;
+$$;
+comment on function private.send_event(text, text, jsonb) is
+  'Sends an event to whoever has joined the private topic, when the transaction commits. Never fails: what cannot be sent is a warning in the server''s log. The payload gets a member id.';
