@@ -17,7 +17,7 @@ use crate::wasm_toolchain::WasmToolchain;
 /// What the domain crate is made of, without its tests.
 const DOMAIN: [&str; 3] = ["domain/src", "domain/data", "domain/Cargo.toml"];
 
-/// The program with Auth, gateway and inbox.
+/// The program with Auth, Realtime, gateway and inbox.
 pub fn carbon_local(checkout: &Checkout) -> PathBuf {
     checkout.local.join("bin/carbon-local")
 }

@@ -32,16 +32,18 @@ pub struct Ports {
     pub rest: u16,
     pub auth: u16,
     pub inbox: u16,
+    pub realtime: u16,
 }
 
 /// Variable names and defaults, in the order of the fields of `Ports`.
-const PORT_VARIABLES: [(&str, u16); 6] = [
+const PORT_VARIABLES: [(&str, u16); 7] = [
     ("PORT_API", 8787),
     ("PORT_SUPABASE", 54321),
     ("PORT_DB", 54322),
     ("PORT_REST", 54323),
     ("PORT_AUTH", 54324),
     ("PORT_INBOX", 54325),
+    ("PORT_REALTIME", 54326),
 ];
 
 impl Ports {
@@ -61,7 +63,7 @@ impl Ports {
     }
 
     fn from_values(value: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut ports = [0; 6];
+        let mut ports = [0; 7];
         for (port, (name, default)) in ports.iter_mut().zip(PORT_VARIABLES) {
             *port = match value(name) {
                 Some(text) => text
@@ -72,7 +74,7 @@ impl Ports {
                 None => default,
             };
         }
-        let [api, supabase, db, rest, auth, inbox] = ports;
+        let [api, supabase, db, rest, auth, inbox, realtime] = ports;
         Ok(Self {
             api,
             supabase,
@@ -80,6 +82,7 @@ impl Ports {
             rest,
             auth,
             inbox,
+            realtime,
         })
     }
 }
@@ -193,12 +196,20 @@ pub struct Environment {
     pub secrets: Secrets,
     /// Whether the Worker counts nothing, for load tests.
     pub no_limits: bool,
+    /// The address of a Realtime server that is not ours, by `REALTIME_URL`.
+    pub other_realtime: Option<String>,
 }
 
 impl Environment {
     /// `http://127.0.0.1:port`, the form of every address here.
     pub fn http(port: u16) -> String {
         format!("http://127.0.0.1:{port}")
+    }
+
+    /// Where the gateway finds Realtime.
+    pub fn realtime_url(&self) -> String {
+        let own = || Self::http(self.ports.realtime);
+        self.other_realtime.clone().unwrap_or_else(own)
     }
 
     /// A connection URL for one of the roles with a password.
@@ -225,6 +236,7 @@ impl Environment {
             rest,
             auth,
             inbox,
+            realtime,
         } = self.ports;
         let mut env = BTreeMap::from([
             ("API_URL".to_owned(), Self::http(api)),
@@ -232,13 +244,14 @@ impl Environment {
             ("REST_URL".to_owned(), Self::http(rest)),
             ("AUTH_URL".to_owned(), Self::http(auth)),
             ("INBOX_URL".to_owned(), Self::http(inbox)),
+            ("REALTIME_URL".to_owned(), self.realtime_url()),
             ("DB_URL".to_owned(), self.db_url("supabase_admin")?),
             ("ENVIRONMENT".to_owned(), "local".to_owned()),
             ("NO_LIMITS".to_owned(), self.no_limits.to_string()),
         ]);
         for ((name, _), port) in PORT_VARIABLES
             .iter()
-            .zip([api, supabase, db, rest, auth, inbox])
+            .zip([api, supabase, db, rest, auth, inbox, realtime])
         {
             env.insert((*name).to_owned(), port.to_string());
         }

@@ -51,8 +51,9 @@ cargo xtask COMMAND
   db migrate|status   apply migrations, or list them   [--url postgres://…]
   db reset            build the local database anew
 
-Ports: PORT_API PORT_SUPABASE PORT_DB PORT_REST PORT_AUTH PORT_INBOX.
+Ports: PORT_API PORT_SUPABASE PORT_DB PORT_REST PORT_AUTH PORT_INBOX PORT_REALTIME.
 A real Supabase Auth instead of the stand-in: AUTH_BIN and AUTH_MIGRATIONS.
+A real Realtime server instead of the stand-in: its address in REALTIME_URL.
 State of the checkout: .local (env, secrets, logs, data). Tools: ~/.cache/carbon-pixels.
 ";
 

@@ -13,7 +13,15 @@ use crate::stamp;
 use crate::supervisor::{Health, Service};
 
 /// All processes in the order they start; they stop in the opposite one.
-pub const NAMES: [&str; 6] = ["postgres", "auth", "postgrest", "gateway", "inbox", "edge"];
+pub const NAMES: [&str; 7] = [
+    "postgres",
+    "auth",
+    "postgrest",
+    "realtime",
+    "gateway",
+    "inbox",
+    "edge",
+];
 
 /// Settings of the Worker that are passed on as they are.
 const EDGE_SETTINGS: [&str; 3] = ["SMS_BUDGET_PER_DAY", "TURNSTILE_SECRET", "TURNSTILE_URL"];
@@ -223,7 +231,25 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
     Ok(service)
 }
 
-/// The gateway in front of PostgREST and Auth.
+/// Realtime's stand-in; a real server named by `REALTIME_URL` takes its place.
+pub fn realtime(checkout: &Checkout, environment: &Environment) -> Result<Service> {
+    let port = environment.ports.realtime;
+    let mut service = service("realtime", carbon_local(checkout), port, "/health");
+    service.port_variable = "PORT_REALTIME";
+    service.args = vec!["realtime".to_owned()];
+    service.env = pairs([
+        ("REALTIME_LISTEN", format!("127.0.0.1:{port}")),
+        // The superuser, as the real server: it makes partitions and reads the write-ahead log.
+        ("REALTIME_DB_URL", environment.db_url("supabase_admin")?),
+        (
+            "JWT_SECRET",
+            environment.secrets.get("JWT_SECRET")?.to_owned(),
+        ),
+    ]);
+    Ok(service)
+}
+
+/// The gateway in front of PostgREST, Auth and Realtime.
 pub fn gateway(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     let ports = &environment.ports;
     let secrets = &environment.secrets;
@@ -239,6 +265,7 @@ pub fn gateway(checkout: &Checkout, environment: &Environment) -> Result<Service
         ("GATEWAY_LISTEN", format!("127.0.0.1:{}", ports.supabase)),
         ("REST_UPSTREAM", Environment::http(ports.rest)),
         ("AUTH_UPSTREAM", Environment::http(ports.auth)),
+        ("REALTIME_UPSTREAM", environment.realtime_url()),
         ("ANON_KEY", secrets.get("ANON_KEY")?.to_owned()),
         (
             "SERVICE_ROLE_KEY",

@@ -69,7 +69,7 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "local",
-        about: "stand-ins: Auth, gateway, inbox",
+        about: "stand-ins: Auth, Realtime, gateway, inbox",
         needs: Needs::System,
         run: |checkout, step| cargo_tests(checkout, step, "carbon-local"),
     },

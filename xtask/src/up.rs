@@ -65,11 +65,19 @@ fn written(checkout: &Checkout) -> Option<BTreeMap<String, String>> {
 
 /// The environment to start in: what is asked for now, else what runs, else the defaults.
 fn asked_for(checkout: &Checkout, no_limits: bool) -> Result<Environment> {
+    let ports = Ports::choose(written(checkout).as_ref())?;
+    let realtime = std::env::var("REALTIME_URL").ok();
     Ok(Environment {
-        ports: Ports::choose(written(checkout).as_ref())?,
         secrets: Secrets::load_or_make(checkout)?,
         no_limits,
+        other_realtime: other_realtime(realtime, &ports),
+        ports,
     })
+}
+
+/// The address of a Realtime server, when it is one and not the checkout's own.
+fn other_realtime(url: Option<String>, ports: &Ports) -> Option<String> {
+    url.filter(|url| !url.is_empty() && *url != Environment::http(ports.realtime))
 }
 
 /// Whether the system that runs counts nothing.
@@ -90,10 +98,14 @@ pub fn environment(checkout: &Checkout) -> Result<Environment> {
         Some(written) => Ports::of_running(written)?,
         None => Ports::choose(None)?,
     };
+    let realtime = written
+        .as_ref()
+        .and_then(|env| env.get("REALTIME_URL").cloned());
     Ok(Environment {
-        ports,
         secrets: Secrets::load_or_make(checkout)?,
         no_limits: written.as_ref().is_some_and(counts_nothing),
+        other_realtime: other_realtime(realtime, &ports),
+        ports,
     })
 }
 
@@ -282,6 +294,10 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     crate::stamp::write(&postgres.notes.join("auth"), kind.word())?;
     migrate(checkout, environment)?;
     any |= ensure(checkout, &services::postgrest(checkout, environment)?)?;
+    match environment.other_realtime {
+        None => any |= ensure(checkout, &services::realtime(checkout, environment)?)?,
+        Some(_) => any |= stop_one(checkout, "realtime")?,
+    }
     any |= ensure(checkout, &services::gateway(checkout, environment)?)?;
     any |= ensure(checkout, &services::inbox(checkout, environment))?;
     any |= ensure(checkout, &services::edge(checkout, environment)?)?;
@@ -483,6 +499,9 @@ fn all_services(checkout: &Checkout, environment: &Environment) -> Result<Vec<Se
         &AuthKind::from_environment()?,
     )?);
     all.push(services::postgrest(checkout, environment)?);
+    if environment.other_realtime.is_none() {
+        all.push(services::realtime(checkout, environment)?);
+    }
     all.push(services::gateway(checkout, environment)?);
     all.push(services::inbox(checkout, environment));
     all.push(services::edge(checkout, environment)?);

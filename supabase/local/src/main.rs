@@ -1,14 +1,16 @@
 //! Local stand-ins for the parts of the system that no package registry carries.
 //!
-//! `carbon-local auth` keeps the tables and the behaviour of Supabase Auth, `carbon-local gateway`
-//! is the origin's front door (keys, routes, the Worker's secret) and `carbon-local inbox` shows the
-//! messages that would have been sent. None of them is part of a production build, and each of them
-//! refuses to start there.
+//! `carbon-local auth` keeps the tables and the behaviour of Supabase Auth, `carbon-local realtime` brings
+//! what the database sends to who listens, `carbon-local gateway` is the origin's front door (keys, routes,
+//! the Worker's secret) and `carbon-local inbox` shows the messages that would have been sent. None of them
+//! is part of a production build, and each of them refuses to start there.
 
 mod auth;
 mod gateway;
 mod inbox;
+mod jwt;
 mod outbound;
+mod realtime;
 mod serve;
 mod settings;
 mod thaibulksms;
@@ -17,7 +19,7 @@ use settings::Settings;
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: carbon-local auth | gateway | inbox (settings come from the environment)";
+    "usage: carbon-local auth | realtime | gateway | inbox (settings come from the environment)";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -44,6 +46,7 @@ async fn run(name: &str, settings: &Settings) -> Result<(), String> {
     match name {
         "auth" => auth::run(settings).await,
         "gateway" => gateway::run(settings).await,
+        "realtime" => realtime::run(settings).await,
         "inbox" => inbox::run(settings).await,
         _ => Err(format!("unknown subcommand. {USAGE}")),
     }

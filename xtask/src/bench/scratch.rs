@@ -42,6 +42,7 @@ impl<'a> Scratch<'a> {
                 ports,
                 secrets: Secrets::load_or_make(checkout)?,
                 no_limits: true,
+                other_realtime: None,
             },
             postgres: Postgres::scratch(checkout, "bench")?,
         };

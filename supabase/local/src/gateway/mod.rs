@@ -1,5 +1,5 @@
 //! `carbon-local gateway`: the origin's front door. It checks keys, keeps the list of what is open without the
-//! Worker's secret, caps bodies, cleans headers and passes requests on.
+//! Worker's secret, caps bodies, cleans headers and passes requests on, and Realtime's WebSockets both ways.
 
 mod body;
 mod headers;
@@ -8,6 +8,7 @@ mod outage;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use crate::outbound::{self, HttpClient};
 use crate::serve;
@@ -18,6 +19,8 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use keys::Keys;
 use rules::{Denial, Passage, Upstream};
 use serde_json::json;
@@ -57,12 +60,6 @@ const NO_REALTIME: Denial = Denial::new(
     "realtime_unavailable",
     "No Realtime server is configured",
 );
-const NO_WEBSOCKET: Denial = Denial::new(
-    501,
-    "websocket_not_supported",
-    "This gateway does not pass WebSockets on",
-);
-
 /// The gateway.
 struct Gateway {
     keys: Keys,
@@ -118,7 +115,7 @@ impl Gateway {
     }
 
     async fn pass(&self, request: Request) -> Result<Response<Body>, Denial> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let worker = self.keys.is_worker(&parts.headers);
         let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
         let passage = rules::judge(parts.method.as_str(), path, query, worker)?;
@@ -130,8 +127,19 @@ impl Gateway {
             other => other?,
         };
         let base = self.base(passage.upstream)?;
-        if parts.headers.contains_key(header::UPGRADE) {
-            return Err(NO_WEBSOCKET);
+        if websocket::is_asked_for(&parts.method, &parts.headers, passage.upstream)? {
+            let client = parts.extensions.remove();
+            let mut passage = passage;
+            passage.target = websocket::without_key(&passage.target);
+            let onward = self.onward(
+                &parts,
+                &passage,
+                base,
+                &authorization,
+                worker,
+                &Bytes::new(),
+            )?;
+            return self.connect(client, onward, &authorization).await;
         }
         let body = read_body(&parts.headers, body, passage.max_body_bytes).await?;
         let request = self.onward(&parts, &passage, base, &authorization, worker, &body)?;
@@ -140,18 +148,29 @@ impl Gateway {
         } else {
             ANSWER_TIMEOUT_SECS
         };
-        let answer = tokio::time::timeout(
-            Duration::from_secs(timeout_secs),
-            self.client.request(request),
-        );
-        let (mut head, body) = answer
-            .await
-            .map_err(|_| SLOW)?
-            .map_err(|_| DOWN)?
-            .into_parts();
+        let (mut head, body) = self.ask(request, timeout_secs).await?.into_parts();
         head.headers = headers::for_client(head.headers);
         let answer = Response::from_parts(head, Body::new(body));
         Ok(outage::translate(passage.upstream, answer).await)
+    }
+
+    async fn ask(&self, request: Request, timeout_secs: u64) -> Result<Response<Incoming>, Denial> {
+        let limit = Duration::from_secs(timeout_secs);
+        let answer = tokio::time::timeout(limit, self.client.request(request));
+        answer.await.map_err(|_| SLOW)?.map_err(|_| DOWN)
+    }
+
+    /// Passes a WebSocket on; it lasts as long as both sides want it to.
+    async fn connect(
+        &self,
+        client: Option<OnUpgrade>,
+        mut request: Request,
+        authorization: &str,
+    ) -> Result<Response<Body>, Denial> {
+        let key = authorization.strip_prefix("Bearer ").unwrap_or_default();
+        websocket::prepare(&mut request, key);
+        let answer = self.ask(request, ANSWER_TIMEOUT_SECS).await?;
+        Ok(websocket::join(client, answer, headers::for_client))
     }
 
     fn onward(

@@ -54,6 +54,10 @@ async fn gateway() -> String {
 }
 
 async fn gateway_to(rest: &str, auth: &str) -> String {
+    gateway_with_realtime(rest, auth, None).await
+}
+
+async fn gateway_with_realtime(rest: &str, auth: &str, realtime: Option<&str>) -> String {
     let settings = Settings::of(&[
         ("ANON_KEY", "a.n.on"),
         ("SERVICE_ROLE_KEY", "s.v.c"),
@@ -62,6 +66,7 @@ async fn gateway_to(rest: &str, auth: &str) -> String {
         ("EDGE_SECRETS", &format!("{SECRET},{OTHER_SECRET}")),
         ("REST_UPSTREAM", rest),
         ("AUTH_UPSTREAM", auth),
+        ("REALTIME_UPSTREAM", realtime.unwrap_or_default()),
     ]);
     start(router(Gateway::new(&settings).unwrap())).await
 }
@@ -360,5 +365,57 @@ async fn odd_paths_are_refused_on_the_wire() {
             matches!(status, "403" | "404"),
             "{target} answered {status}"
         );
+    }
+}
+
+/// Plays Realtime: agrees to the handshake, tells what reached it, and gives back what it is sent.
+fn mirror() -> Router {
+    use axum::extract::ws::{Message, WebSocketUpgrade};
+    let connect = |upgrade: WebSocketUpgrade, request: Request| async move {
+        let key = request.headers().get("x-api-key");
+        let key = key.map(|value| value.to_str().unwrap().to_owned());
+        let told = json!({ "target": request.uri().to_string(), "key": key }).to_string();
+        upgrade.on_upgrade(|mut socket| async move {
+            socket.send(Message::Text(told.into())).await.unwrap();
+            while let Some(Ok(Message::Text(text))) = socket.recv().await {
+                socket.send(Message::Text(text)).await.unwrap();
+            }
+        })
+    };
+    Router::new().route("/socket/websocket", axum::routing::get(connect))
+}
+
+#[tokio::test]
+async fn a_websocket_is_passed_on_both_ways_with_the_keys_jwt() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+    let realtime = start(mirror()).await;
+    let gateway =
+        gateway_with_realtime("http://127.0.0.1:9", "http://127.0.0.1:9", Some(&realtime));
+    let address = gateway.await.replace("http://", "ws://");
+    let target = format!("{address}/realtime/v1/websocket?apikey=sb_publishable_1&vsn=2.0.0");
+    let (mut socket, answer) = tokio_tungstenite::connect_async(target).await.unwrap();
+    assert_eq!(answer.status(), 101);
+    let told = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&told).unwrap(),
+        json!({ "target": "/socket/websocket?vsn=2.0.0", "key": "a.n.on" })
+    );
+    let text = "ก".repeat(10_000);
+    socket.send(Message::text(text.clone())).await.unwrap();
+    let back = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert_eq!(back.as_str(), text);
+    socket.close(None).await.unwrap();
+
+    for (path, status) in [
+        ("/realtime/v1/websocket?apikey=wrong", 401),
+        ("/realtime/v1/websocket", 401),
+        ("/rest/v1/t?apikey=sb_publishable_1", 501),
+    ] {
+        let refused = tokio_tungstenite::connect_async(format!("{address}{path}")).await;
+        let Err(tokio_tungstenite::tungstenite::Error::Http(answer)) = refused else {
+            panic!("{path} was not refused");
+        };
+        assert_eq!(answer.status(), status, "{path}");
     }
 }
