@@ -123,7 +123,13 @@ create table public.user_totals (
   credits bigint not null default 0,
   co2e_kg numeric not null default 0,
   co2e_avoided_kg numeric not null default 0,
+  tally bytea not null default '',
   rewards bigint not null default 0,
+  level integer not null default 1,
+  achievements text[] not null default '{}',
+  ledger_rows bigint not null default 0,
+  settled_until date not null default '1970-01-01',
+  awaiting_day date,
   revision bigint not null default 0,
   last_change_at timestamptz,
   window_started_at timestamptz not null default '-infinity',
@@ -132,7 +138,14 @@ create table public.user_totals (
 comment on table public.user_totals is
   'Sums over all entries of a person, kept by triggers in the transaction of the entry; equal to recomputing them. The row is also the person''s lock: whoever writes entries holds it first.';
 comment on column public.user_totals.credits is 'Points of the entries alone; may be negative. The total of a person is credits + rewards.';
+comment on column public.user_totals.tally is 'Entries and grams by category and method; carbon.tally_rows() shows them.';
 comment on column public.user_totals.rewards is 'Net points of the person''s ledger of rewards.';
+comment on column public.user_totals.level is 'Level of the total, as the ledger''s newest row about levels says.';
+comment on column public.user_totals.achievements is 'Ids of the achievements held now, in order.';
+comment on column public.user_totals.ledger_rows is 'Number of the newest row of the person''s ledger of rewards.';
+comment on column public.user_totals.settled_until is 'Last local day whose end has been seen; rules about whole days look no further. Never moves back.';
+comment on column public.user_totals.awaiting_day is 'A day with entries whose end has not been seen yet, the earliest; null = none.';
+create index user_totals_awaiting_day on public.user_totals (awaiting_day) where awaiting_day is not null;
 comment on column public.user_totals.weight_kg is 'Kilograms, exact.';
 comment on column public.user_totals.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
 comment on column public.user_totals.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e against disposal.';

@@ -5,6 +5,8 @@ create table public.user_days (
   user_id uuid not null,
   local_date date not null,
   province text,
+  imported boolean not null default false,
+  tally bytea not null default '',
   entries integer not null,
   weight_kg numeric not null,
   credits bigint not null,
@@ -12,10 +14,12 @@ create table public.user_days (
   credits_negative bigint not null,
   co2e_kg numeric not null,
   co2e_avoided_kg numeric not null,
-  constraint user_days_is_unique unique nulls not distinct (user_id, local_date, province)
+  constraint user_days_is_unique unique nulls not distinct (user_id, local_date, province, imported)
 ) with (fillfactor = 80);
 comment on table public.user_days is
-  'Sums of a person''s entries by local day and by the province the entries carry. A day without entries has no row: the days here are the days of a streak.';
+  'Sums of a person''s entries by local day, by the province the entries carry, and apart for entries of an import. A day without entries has no row: the days here are the days of a streak.';
+comment on column public.user_days.imported is 'Entries of an import: they earn achievements, never challenges.';
+comment on column public.user_days.tally is 'Entries and grams by category and method; carbon.tally_rows() shows them.';
 comment on column public.user_days.credits is 'Points: credits_positive + credits_negative.';
 comment on column public.user_days.credits_negative is 'Sum of the negative points, zero or less.';
 comment on column public.user_days.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';

@@ -50,12 +50,16 @@ declare
   by_client boolean := current_setting('role') in ('authenticated', 'anon');
   entry record;
   totals record;
+  day_entries integer;
+  total_before bigint;
+  is_due boolean;
   written record;
   refused text;
 begin
   -- One row, which is how the app writes: three short statements cost a third of the set-based one.
   select n.id, n.user_id, n.category_id, n.disposal_method, n.weight_kg, n.logged_at, n.local_date, n.province,
-         n.carbon_credits, n.co2e_kg, n.co2e_avoided_kg, n.offline_id, n.legacy_id, n.batch_id
+         n.carbon_credits, n.co2e_kg, n.co2e_avoided_kg, n.offline_id, n.legacy_id, n.batch_id, n.time_zone,
+         carbon.tally(n.category_id, n.disposal_method, 1, (n.weight_kg * 1000)::integer) as tally
   into entry
   from new_rows as n
   where not exists (select from new_rows offset 1);
@@ -67,6 +71,9 @@ begin
         credits = t.credits + entry.carbon_credits,
         co2e_kg = t.co2e_kg + entry.co2e_kg,
         co2e_avoided_kg = t.co2e_avoided_kg + entry.co2e_avoided_kg,
+        tally = carbon.add_tallies(t.tally, entry.tally),
+        awaiting_day = case when entry.local_date > t.settled_until then least(t.awaiting_day, entry.local_date)
+                            else t.awaiting_day end,
         revision = t.revision + 1,
         last_change_at = now(),
         window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
@@ -75,23 +82,28 @@ begin
                            when t.window_started_at <= now() - interval '1 hour' then 1
                            else t.window_rows + 1 end
     where t.user_id = entry.user_id
-    returning t.revision, t.window_rows into totals;
+    returning t.revision, t.window_rows, t.credits, t.tally, t.rewards, t.level, t.achievements, t.settled_until,
+              t.awaiting_day into totals;
     if not found then
       perform private.raise_error('carbon.unknown_user', '23503');
     end if;
 
     insert into public.user_days as d
-      (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
-    values (entry.user_id, entry.local_date, entry.province, 1, entry.weight_kg, entry.carbon_credits,
-            greatest(entry.carbon_credits, 0), least(entry.carbon_credits, 0), entry.co2e_kg, entry.co2e_avoided_kg)
-    on conflict (user_id, local_date, province) do update
+      (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
+       co2e_kg, co2e_avoided_kg)
+    values (entry.user_id, entry.local_date, entry.province, entry.batch_id is not null, entry.tally, 1, entry.weight_kg,
+            entry.carbon_credits, greatest(entry.carbon_credits, 0), least(entry.carbon_credits, 0), entry.co2e_kg,
+            entry.co2e_avoided_kg)
+    on conflict (user_id, local_date, province, imported) do update
       set entries = d.entries + 1,
+          tally = carbon.add_tallies(d.tally, excluded.tally),
           weight_kg = d.weight_kg + excluded.weight_kg,
           credits = d.credits + excluded.credits,
           credits_positive = d.credits_positive + excluded.credits_positive,
           credits_negative = d.credits_negative + excluded.credits_negative,
           co2e_kg = d.co2e_kg + excluded.co2e_kg,
-          co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg;
+          co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
+    returning d.entries into day_entries;
 
     insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
     values (entry.user_id, entry.id, entry.logged_at, totals.revision, entry.offline_id,
@@ -110,6 +122,43 @@ begin
       if refused is not null then
         perform private.raise_refused_write(refused);
       end if;
+    end if;
+
+    -- Most entries change nothing that is held: only where one could, the judge looks at everything.
+    total_before := totals.credits + totals.rewards - entry.carbon_credits;
+    select totals.awaiting_day < carbon.local_date(now(), entry.time_zone)
+           or carbon.level(totals.credits + totals.rewards) <> totals.level
+           or exists (
+             select from public.achievements as a
+             cross join lateral (select
+               a.id = any (totals.achievements) as is_held, split_part(a.rule, ' ', 1) as metric) as h
+             where a.active and case
+               when h.metric = 'daily_streak' then not h.is_held and day_entries = 1
+               when h.metric = 'plastic_free_day' then entry.local_date <= totals.settled_until
+               when h.is_held and h.metric not in ('total_credits', 'trees_saved') then false
+               else h.is_held <> (carbon.rule_value(
+                 a.rule, totals.credits, totals.tally, array[entry.local_date], array[d.tally], totals.settled_until)
+                 >= carbon.rule_target(a.rule)) end)
+           or entry.batch_id is null and exists (
+             select from private.challenges_on(entry.local_date) as c
+             where c.active and carbon.day_value(c.rule, d.stated_tally) >= carbon.rule_target(c.rule)
+               and (select r.sequence % 2 = 1 from private.rewards as r
+                    where r.user_id = entry.user_id and r.source = 'challenge' and r.source_id = c.id::text
+                    order by r.sequence desc limit 1) is not true)
+    into is_due
+    from (
+      select carbon.sum_tallies(u.tally) as tally,
+             carbon.sum_tallies(u.tally) filter (where not u.imported) as stated_tally
+      from public.user_days as u
+      where u.user_id = entry.user_id and u.local_date = entry.local_date) as d;
+
+    if is_due then
+      perform private.judge(array[entry.user_id], array[total_before], array[entry.user_id], array[entry.local_date],
+                            entry.id);
+    elsif entry.carbon_credits <> 0 then
+      perform private.send_event('user:' || entry.user_id || ':gamification', 'credits_changed', jsonb_build_object(
+        'total_credits', total_before + entry.carbon_credits, 'credits', entry.carbon_credits,
+        'current_level', totals.level, 'revision', totals.revision));
     end if;
     return null;
   end if;
@@ -144,6 +193,21 @@ begin
                               (n.weight_kg * 1000)::integer, n.logged_at) end) as identities
     from new_rows as n
     group by n.user_id
+  ), by_day as materialized (
+    select n.user_id, n.local_date, n.province, n.batch_id is not null as imported,
+           carbon.tally_of(n.category_id, n.disposal_method, (n.weight_kg * 1000)::integer, 1) as tally,
+           count(*) as entries, sum(n.weight_kg) as weight_kg,
+           sum(n.carbon_credits) as credits, sum(greatest(n.carbon_credits, 0)) as credits_positive,
+           sum(least(n.carbon_credits, 0)) as credits_negative, sum(n.co2e_kg) as co2e_kg,
+           sum(n.co2e_avoided_kg) as co2e_avoided_kg
+    from new_rows as n
+    group by n.user_id, n.local_date, n.province, n.batch_id is not null
+    -- In the order of the index, so that one page of it after the other is filled.
+    order by n.user_id, n.local_date
+  ), tallies as (
+    select d.user_id, carbon.sum_tallies(d.tally) as tally, min(d.local_date) as first_day, max(d.local_date) as last_day
+    from by_day as d
+    group by d.user_id
   ), totals as (
     update public.user_totals as t
     set entries = t.entries + b.entries,
@@ -151,6 +215,10 @@ begin
         credits = t.credits + b.credits,
         co2e_kg = t.co2e_kg + b.co2e_kg,
         co2e_avoided_kg = t.co2e_avoided_kg + b.co2e_avoided_kg,
+        tally = carbon.add_tallies(t.tally, s.tally),
+        awaiting_day = case when s.last_day > t.settled_until
+                            then least(t.awaiting_day, greatest(s.first_day, t.settled_until + 1))
+                            else t.awaiting_day end,
         revision = t.revision + b.entries,
         last_change_at = now(),
         window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
@@ -159,29 +227,23 @@ begin
                            when t.window_started_at <= now() - interval '1 hour' then b.stated
                            else t.window_rows + b.stated end
     from by_user as b
+    join tallies as s on s.user_id = b.user_id
     where t.user_id = b.user_id
-    returning t.user_id, t.revision, t.window_rows, b.entries, b.ids, b.times, b.offline_ids,
-              b.batch_ids, b.identities
-  ), by_day as materialized (
-    select n.user_id, n.local_date, n.province, count(*) as entries, sum(n.weight_kg) as weight_kg,
-           sum(n.carbon_credits) as credits, sum(greatest(n.carbon_credits, 0)) as credits_positive,
-           sum(least(n.carbon_credits, 0)) as credits_negative, sum(n.co2e_kg) as co2e_kg,
-           sum(n.co2e_avoided_kg) as co2e_avoided_kg
-    from new_rows as n
-    group by n.user_id, n.local_date, n.province
-    -- In the order of the index, so that one page of it after the other is filled.
-    order by n.user_id, n.local_date
+    returning t.user_id, t.revision, t.window_rows, t.credits + t.rewards - b.credits as total_before, b.entries, b.ids,
+              b.times, b.offline_ids, b.batch_ids, b.identities
   ), boards as (
     insert into private.board_changes (user_id, local_date, province, entries, credits)
     select b.user_id, b.local_date, b.province, b.entries, b.credits from by_day as b
   ), days as (
     insert into public.user_days as d
-      (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
-    select b.user_id, b.local_date, b.province, b.entries, b.weight_kg, b.credits, b.credits_positive,
-           b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
+      (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
+       co2e_kg, co2e_avoided_kg)
+    select b.user_id, b.local_date, b.province, b.imported, b.tally, b.entries, b.weight_kg, b.credits,
+           b.credits_positive, b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
     from by_day as b
-    on conflict (user_id, local_date, province) do update
+    on conflict (user_id, local_date, province, imported) do update
       set entries = d.entries + excluded.entries,
+          tally = carbon.add_tallies(d.tally, excluded.tally),
           weight_kg = d.weight_kg + excluded.weight_kg,
           credits = d.credits + excluded.credits,
           credits_positive = d.credits_positive + excluded.credits_positive,
@@ -194,6 +256,8 @@ begin
     from totals as t,
          unnest(t.ids, t.times, t.offline_ids, t.identities, t.batch_ids) with ordinality
            as k (entry_id, logged_at, offline_id, identity, batch_id, place)
+  ), touched as (
+    select distinct d.user_id, d.local_date from by_day as d
   )
   select
     (select count(*) from by_user) as users,
@@ -201,7 +265,11 @@ begin
     (select min(b.earliest) from by_user as b) as earliest,
     (select max(b.latest) from by_user as b) as latest,
     (select sum(b.stated)::bigint from by_user as b) as stated,
-    (select max(t.window_rows) from totals as t) as in_window
+    (select max(t.window_rows) from totals as t) as in_window,
+    (select array_agg(t.user_id order by t.user_id) from totals as t) as people,
+    (select array_agg(t.total_before order by t.user_id) from totals as t) as totals_before,
+    (select array_agg(d.user_id order by d.user_id, d.local_date) from touched as d) as touched_people,
+    (select array_agg(d.local_date order by d.user_id, d.local_date) from touched as d) as touched_days
   into written;
 
   if written.users > written.known_users then
@@ -212,6 +280,7 @@ begin
   if refused is not null then
     perform private.raise_refused_write(refused);
   end if;
+  perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days, null);
   return null;
 end;
 $$;
@@ -255,8 +324,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  emptied_users uuid[];
-  emptied_dates date[];
+  written record;
 begin
   if not private.is_client() then
     perform from public.user_totals as t
@@ -268,7 +336,8 @@ begin
   -- People without totals are being deleted themselves; nothing of theirs is kept up.
   with by_user as (
     select o.user_id, count(*) as entries, sum(o.weight_kg) as weight_kg, sum(o.carbon_credits) as credits,
-           sum(o.co2e_kg) as co2e_kg, sum(o.co2e_avoided_kg) as co2e_avoided_kg, array_agg(o.id) as ids
+           sum(o.co2e_kg) as co2e_kg, sum(o.co2e_avoided_kg) as co2e_avoided_kg, array_agg(o.id) as ids,
+           carbon.tally_of(o.category_id, o.disposal_method, (o.weight_kg * 1000)::integer, -1) as tally
     from old_rows as o
     group by o.user_id
   ), totals as (
@@ -278,11 +347,12 @@ begin
         credits = t.credits - b.credits,
         co2e_kg = t.co2e_kg - b.co2e_kg,
         co2e_avoided_kg = t.co2e_avoided_kg - b.co2e_avoided_kg,
+        tally = carbon.add_tallies(t.tally, b.tally),
         revision = t.revision + b.entries,
         last_change_at = now()
     from by_user as b
     where t.user_id = b.user_id
-    returning t.user_id, t.revision, b.entries, b.ids
+    returning t.user_id, t.revision, t.credits + t.rewards + b.credits as total_before, b.entries, b.ids
   ), gone as materialized (
     -- Narrow rows, without the arrays they come from, for the join.
     select t.user_id, g.entry_id, t.revision - t.entries + g.place as revision
@@ -293,12 +363,13 @@ begin
     from gone as g
     where k.user_id = g.user_id and k.entry_id = g.entry_id
   ), by_day as (
-    select o.user_id, o.local_date, o.province, count(*) as entries, sum(o.weight_kg) as weight_kg,
-           sum(o.carbon_credits) as credits, sum(greatest(o.carbon_credits, 0)) as credits_positive,
+    select o.user_id, o.local_date, o.province, o.batch_id is not null as imported,
+           carbon.tally_of(o.category_id, o.disposal_method, (o.weight_kg * 1000)::integer, -1) as tally,
+           count(*) as entries, sum(o.weight_kg) as weight_kg, sum(o.carbon_credits) as credits, sum(greatest(o.carbon_credits, 0)) as credits_positive,
            sum(least(o.carbon_credits, 0)) as credits_negative, sum(o.co2e_kg) as co2e_kg,
            sum(o.co2e_avoided_kg) as co2e_avoided_kg
     from old_rows as o
-    group by o.user_id, o.local_date, o.province
+    group by o.user_id, o.local_date, o.province, o.batch_id is not null
   ), boards as (
     insert into private.board_changes (user_id, local_date, province, entries, credits)
     select b.user_id, b.local_date, b.province, -b.entries, -b.credits
@@ -307,6 +378,7 @@ begin
   ), days as (
     update public.user_days as d
     set entries = d.entries - b.entries,
+        tally = carbon.add_tallies(d.tally, b.tally),
         weight_kg = d.weight_kg - b.weight_kg,
         credits = d.credits - b.credits,
         credits_positive = d.credits_positive - b.credits_positive,
@@ -315,14 +387,25 @@ begin
         co2e_avoided_kg = d.co2e_avoided_kg - b.co2e_avoided_kg
     from by_day as b
     where d.user_id = b.user_id and d.local_date = b.local_date and d.province is not distinct from b.province
+      and d.imported = b.imported
     returning d.user_id, d.local_date, d.entries
+  ), touched as (
+    select distinct b.user_id, b.local_date from by_day as b
   )
-  select array_agg(d.user_id), array_agg(d.local_date) into emptied_users, emptied_dates
-  from days as d
-  where d.entries = 0;
+  select
+    (select array_agg(d.user_id) from days as d where d.entries = 0) as emptied_users,
+    (select array_agg(d.local_date) from days as d where d.entries = 0) as emptied_dates,
+    (select array_agg(t.user_id order by t.user_id) from totals as t) as people,
+    (select array_agg(t.total_before order by t.user_id) from totals as t) as totals_before,
+    (select array_agg(d.user_id order by d.user_id, d.local_date) from touched as d) as touched_people,
+    (select array_agg(d.local_date order by d.user_id, d.local_date) from touched as d) as touched_days
+  into written;
 
-  if emptied_users is not null then
-    perform private.forget_empty_days(emptied_users, emptied_dates);
+  if written.emptied_users is not null then
+    perform private.forget_empty_days(written.emptied_users, written.emptied_dates);
+  end if;
+  if written.people is not null then
+    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days, null);
   end if;
   return null;
 end;
@@ -365,7 +448,9 @@ begin
     group by p.user_id
   ), by_user as (
     select b.user_id, sum(b.side * b.weight_kg) as weight_kg, sum(b.side * b.carbon_credits) as credits,
-           sum(b.side * b.co2e_kg) as co2e_kg, sum(b.side * b.co2e_avoided_kg) as co2e_avoided_kg
+           sum(b.side * b.co2e_kg) as co2e_kg, sum(b.side * b.co2e_avoided_kg) as co2e_avoided_kg,
+           carbon.tally_of(b.category_id, b.disposal_method, (b.weight_kg * 1000)::integer, b.side) as tally,
+           min(b.local_date) as first_day, max(b.local_date) as last_day
     from both_sides as b
     group by b.user_id
   ), totals as (
@@ -374,12 +459,16 @@ begin
         credits = t.credits + b.credits,
         co2e_kg = t.co2e_kg + b.co2e_kg,
         co2e_avoided_kg = t.co2e_avoided_kg + b.co2e_avoided_kg,
+        tally = carbon.add_tallies(t.tally, b.tally),
+        awaiting_day = case when b.last_day > t.settled_until
+                            then least(t.awaiting_day, greatest(b.first_day, t.settled_until + 1))
+                            else t.awaiting_day end,
         revision = t.revision + c.entries,
         last_change_at = now()
     from changed_rows as c
     join by_user as b on b.user_id = c.user_id
     where t.user_id = c.user_id
-    returning t.user_id, t.revision, c.entries, c.ids, c.times
+    returning t.user_id, t.revision, t.credits + t.rewards - b.credits as total_before, c.entries, c.ids, c.times
   ), numbered as materialized (
     -- Narrow rows, without the arrays they come from, for the join.
     select t.user_id, c.entry_id, c.logged_at, t.revision - t.entries + c.place as revision
@@ -390,13 +479,14 @@ begin
     from numbered as n
     where k.user_id = n.user_id and k.entry_id = n.entry_id
   ), by_day as materialized (
-    select b.user_id, b.local_date, b.province, sum(b.side) as entries, sum(b.side * b.weight_kg) as weight_kg,
-           sum(b.side * b.carbon_credits) as credits,
+    select b.user_id, b.local_date, b.province, b.batch_id is not null as imported,
+           carbon.tally_of(b.category_id, b.disposal_method, (b.weight_kg * 1000)::integer, b.side) as tally,
+           sum(b.side) as entries, sum(b.side * b.weight_kg) as weight_kg, sum(b.side * b.carbon_credits) as credits,
            sum(b.side * greatest(b.carbon_credits, 0)) as credits_positive,
            sum(b.side * least(b.carbon_credits, 0)) as credits_negative,
            sum(b.side * b.co2e_kg) as co2e_kg, sum(b.side * b.co2e_avoided_kg) as co2e_avoided_kg
     from both_sides as b
-    group by b.user_id, b.local_date, b.province
+    group by b.user_id, b.local_date, b.province, b.batch_id is not null
   ), boards as (
     insert into private.board_changes (user_id, local_date, province, entries, credits)
     select b.user_id, b.local_date, b.province, b.entries, b.credits
@@ -404,12 +494,14 @@ begin
     where b.entries <> 0 or b.credits <> 0
   ), days as (
     insert into public.user_days as d
-      (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
-    select b.user_id, b.local_date, b.province, b.entries, b.weight_kg, b.credits, b.credits_positive,
-           b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
+      (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
+       co2e_kg, co2e_avoided_kg)
+    select b.user_id, b.local_date, b.province, b.imported, b.tally, b.entries, b.weight_kg, b.credits,
+           b.credits_positive, b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
     from by_day as b
-    on conflict (user_id, local_date, province) do update
+    on conflict (user_id, local_date, province, imported) do update
       set entries = d.entries + excluded.entries,
+          tally = carbon.add_tallies(d.tally, excluded.tally),
           weight_kg = d.weight_kg + excluded.weight_kg,
           credits = d.credits + excluded.credits,
           credits_positive = d.credits_positive + excluded.credits_positive,
@@ -417,13 +509,19 @@ begin
           co2e_kg = d.co2e_kg + excluded.co2e_kg,
           co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
     returning d.user_id, d.local_date, d.entries
+  ), touched as (
+    select distinct b.user_id, b.local_date from by_day as b where b.tally <> '' or b.credits <> 0
   )
   select
     (select bool_or(p.strangers <> 0) from pairs as p) as has_strangers,
     (select min(p.logged_at) from pairs as p where p.logged_at <> p.logged_before) as earliest,
     (select max(p.logged_at) from pairs as p where p.logged_at <> p.logged_before) as latest,
     (select array_agg(d.user_id) from days as d where d.entries = 0) as emptied_users,
-    (select array_agg(d.local_date) from days as d where d.entries = 0) as emptied_dates
+    (select array_agg(d.local_date) from days as d where d.entries = 0) as emptied_dates,
+    (select array_agg(t.user_id order by t.user_id) from totals as t) as people,
+    (select array_agg(t.total_before order by t.user_id) from totals as t) as totals_before,
+    (select array_agg(d.user_id order by d.user_id, d.local_date) from touched as d) as touched_people,
+    (select array_agg(d.local_date order by d.user_id, d.local_date) from touched as d) as touched_days
   into written;
 
   if written.has_strangers then
@@ -435,6 +533,10 @@ begin
   end if;
   if written.emptied_users is not null then
     perform private.forget_empty_days(written.emptied_users, written.emptied_dates);
+  end if;
+  -- A change of notes or place moves no sum.
+  if written.touched_people is not null then
+    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days, null);
   end if;
   return null;
 end;
@@ -462,41 +564,3 @@ create trigger tg_waste_entries__touch before update on public.waste_entries
         (new.category_id, new.disposal_method, new.weight_kg, new.logged_at, new.time_zone, new.province,
          new.location_lat, new.location_lng, new.notes, new.place, new.image_id, new.device_id, new.factor_set))
   execute function private.tg_any__touch();
-
--- Deletion of a person ------------------------------------------------------------------------
-create function private.tg_profiles__delete_diary()
-returns trigger
-language plpgsql security definer
-set search_path = ''
-as $$
-begin
-  -- Totals first: this waits for whoever is writing this person's entries, and from here on the
-  -- triggers see that there is nobody to keep sums for.
-  delete from public.user_totals as t where t.user_id = old.id;
-  delete from public.waste_entries as e where e.user_id = old.id;
-  delete from public.user_days as d where d.user_id = old.id;
-  delete from private.entry_keys as k where k.user_id = old.id;
-  perform private.audit('profile_deleted', old.id);
-  return old;
-end;
-$$;
-comment on function private.tg_profiles__delete_diary() is
-  'Row trigger before a profile goes (as Auth deletes its user): takes everything along that has no foreign key.';
-create trigger tg_profiles__delete_diary before delete on public.profiles
-  for each row execute function private.tg_profiles__delete_diary();
-
-create function private.tg_users__lock_person()
-returns trigger
-language plpgsql security definer
-set search_path = ''
-as $$
-begin
-  -- Writers hold the totals first and then look at the profile; a deletion keeps that order.
-  perform from public.user_totals as t where t.user_id = old.id for update;
-  return old;
-end;
-$$;
-comment on function private.tg_users__lock_person() is
-  'Row trigger before Auth deletes a user: waits for whoever is writing that person''s entries, before the profile is locked.';
-create trigger tg_users__lock_person before delete on auth.users
-  for each row execute function private.tg_users__lock_person();

@@ -8,11 +8,12 @@ set search_path = ''
 as $$
 begin
   return query
-  select owner, e.local_date, e.province, count(*)::integer, sum(e.weight_kg), sum(e.carbon_credits),
+  select owner, e.local_date, e.province, e.batch_id is not null,
+         carbon.tally_of(e.category_id, e.disposal_method, (e.weight_kg * 1000)::integer, 1), count(*)::integer, sum(e.weight_kg), sum(e.carbon_credits),
          sum(greatest(e.carbon_credits, 0)), sum(least(e.carbon_credits, 0)), sum(e.co2e_kg), sum(e.co2e_avoided_kg)
   from public.waste_entries as e
   where e.user_id = owner
-  group by e.local_date, e.province;
+  group by e.local_date, e.province, e.batch_id is not null;
 end;
 $$;
 comment on function private.days_of_entries(uuid) is
@@ -28,18 +29,19 @@ begin
     with must as (
       select coalesce(sum(d.entries), 0) as entries, coalesce(sum(d.weight_kg), 0) as weight_kg,
              coalesce(sum(d.credits), 0) as credits, coalesce(sum(d.co2e_kg), 0) as co2e_kg,
-             coalesce(sum(d.co2e_avoided_kg), 0) as co2e_avoided_kg
+             coalesce(sum(d.co2e_avoided_kg), 0) as co2e_avoided_kg, carbon.sum_tallies(d.tally) as tally
       from private.days_of_entries(owner) as d
     )
     select coalesce(jsonb_agg(jsonb_build_object('what', 'user_totals.' || c.name, 'expected', c.expected, 'found', c.found)), '[]')
     from must as m
     cross join public.user_totals as t
     cross join lateral (values
-      ('entries', m.entries, t.entries::numeric),
-      ('weight_kg', m.weight_kg, t.weight_kg),
-      ('credits', m.credits, t.credits),
-      ('co2e_kg', m.co2e_kg, t.co2e_kg),
-      ('co2e_avoided_kg', m.co2e_avoided_kg, t.co2e_avoided_kg)) as c (name, expected, found)
+      ('entries', m.entries::text, t.entries::text),
+      ('weight_kg', trim_scale(m.weight_kg)::text, trim_scale(t.weight_kg)::text),
+      ('credits', m.credits::text, t.credits::text),
+      ('co2e_kg', trim_scale(m.co2e_kg)::text, trim_scale(t.co2e_kg)::text),
+      ('co2e_avoided_kg', trim_scale(m.co2e_avoided_kg)::text, trim_scale(t.co2e_avoided_kg)::text),
+      ('tally', m.tally::text, t.tally::text)) as c (name, expected, found)
     where t.user_id = owner and c.expected <> c.found);
 end;
 $$;
@@ -58,6 +60,7 @@ begin
     full join (select d.* from public.user_days as d where d.user_id = owner) as is_now
       on is_now.local_date = must.local_date
      and coalesce(is_now.province, '') = coalesce(must.province, '')
+     and is_now.imported = must.imported
     where must is distinct from is_now);
 end;
 $$;
@@ -97,6 +100,70 @@ $$;
 comment on function private.check_keys(uuid) is
   'Differences between entry_keys and the entries of this person: each entry has its one living key where it lies, each tombstone no entry, and the revision is the newest change''s.';
 
+create function private.check_rewards(owner uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    with ledger as (
+      select r.* from private.rewards as r where r.user_id = owner
+    ), held as (
+      select l.source, l.source_id, max(l.sequence) % 2 = 1 as is_held, max(l.sequence) <> count(*) as has_gap
+      from ledger as l
+      group by l.source, l.source_id
+    ), judged as (
+      select r.source, r.source_id, r.is_met
+      from private.reached(
+        array[owner],
+        array(select owner from private.days_to_judge(owner) as d),
+        array(select d.local_date from private.days_to_judge(owner) as d)) as r
+      union all
+      select 'level', l.level::text, carbon.level(t.credits + t.rewards) >= l.level
+      from public.user_totals as t
+      cross join carbon.levels() as l
+      where t.user_id = owner and l.level > 1
+    ), differences as (
+      select j.source || ' ' || j.source_id as what, to_jsonb(j.is_met) as expected,
+             to_jsonb(coalesce(h.is_held, false)) as found
+      from judged as j
+      left join held as h on h.source = j.source and h.source_id = j.source_id
+      where j.is_met <> coalesce(h.is_held, false)
+      union all
+      select 'rewards.sequence ' || h.source_id, 'false', to_jsonb(h.has_gap) from held as h where h.has_gap
+      union all
+      select 'user_totals.' || c.name, c.expected, c.found
+      from public.user_totals as t
+      cross join lateral (values
+        ('rewards', to_jsonb((select coalesce(sum(l.credits), 0) from ledger as l)), to_jsonb(t.rewards)),
+        ('ledger_rows', to_jsonb((select count(*) from ledger as l)), to_jsonb(t.ledger_rows)),
+        ('ledger_rows', to_jsonb((select coalesce(max(l.number), 0) from ledger as l)), to_jsonb(t.ledger_rows)),
+        ('level', to_jsonb(carbon.level(t.credits + t.rewards)), to_jsonb(t.level)),
+        ('achievements', to_jsonb(private.held_achievements(owner)), to_jsonb(t.achievements))) as c (name, expected, found)
+      where t.user_id = owner and c.expected <> c.found
+    )
+    select coalesce(jsonb_agg(to_jsonb(d)), '[]') from differences as d);
+end;
+$$;
+comment on function private.check_rewards(uuid) is
+  'Differences between the ledger of rewards and what this person''s sums (checked apart) have reached: achievements, challenges, levels, the net, and numbers and sequences without gaps.';
+
+create function private.days_to_judge(owner uuid)
+returns table (local_date date)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select d.local_date from public.user_days as d where d.user_id = owner
+  union
+  select r.local_date from private.rewards as r where r.user_id = owner and r.source = 'challenge';
+end;
+$$;
+comment on function private.days_to_judge(uuid) is
+  'The days whose challenges a recomputation looks at: those with entries and those that paid.';
+
 create function private.check_user(owner uuid)
 returns jsonb
 language plpgsql stable security definer
@@ -104,7 +171,8 @@ set search_path = ''
 as $$
 begin
   -- One snapshot for all of it (the function is stable), so that a writer at work is no difference.
-  return private.check_totals(owner) || private.check_days(owner) || private.check_keys(owner);
+  return private.check_totals(owner) || private.check_days(owner) || private.check_keys(owner)
+      || private.check_rewards(owner);
 end;
 $$;
 comment on function private.check_user(uuid) is
@@ -173,6 +241,23 @@ $$;
 comment on function private.mend_keys(uuid) is
   'Gives every entry of a person its living key and every other key its tombstone, each mended one with a new revision.';
 
+create function private.held_achievements(owner uuid)
+returns text[]
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return array(
+    select r.source_id from private.rewards as r
+    where r.user_id = owner and r.source = 'achievement'
+    group by r.source_id
+    having max(r.sequence) % 2 = 1
+    order by r.source_id);
+end;
+$$;
+comment on function private.held_achievements(uuid) is
+  'Ids of the achievements that the ledger says a person holds, in order.';
+
 create function private.recompute_user(owner uuid)
 returns jsonb
 language plpgsql security definer
@@ -191,11 +276,19 @@ begin
   delete from public.user_days as d where d.user_id = owner;
   insert into public.user_days select d.* from private.days_of_entries(owner) as d;
   update public.user_totals as t
-  set (entries, weight_kg, credits, co2e_kg, co2e_avoided_kg) = (
+  set (entries, weight_kg, credits, co2e_kg, co2e_avoided_kg, tally) = (
     select coalesce(sum(d.entries), 0), coalesce(sum(d.weight_kg), 0), coalesce(sum(d.credits), 0),
-           coalesce(sum(d.co2e_kg), 0), coalesce(sum(d.co2e_avoided_kg), 0)
+           coalesce(sum(d.co2e_kg), 0), coalesce(sum(d.co2e_avoided_kg), 0), carbon.sum_tallies(d.tally)
     from public.user_days as d where d.user_id = owner)
   where t.user_id = owner;
+  update public.user_totals as t
+  set rewards = coalesce(l.credits, 0), ledger_rows = l.rows, achievements = private.held_achievements(owner)
+  from (select sum(r.credits) as credits, count(*) as rows from private.rewards as r where r.user_id = owner) as l
+  where t.user_id = owner;
+  perform private.judge(
+    array[owner], array(select t.credits + t.rewards from public.user_totals as t where t.user_id = owner),
+    array(select owner from private.days_to_judge(owner) as d), array(select d.local_date from private.days_to_judge(owner) as d),
+    null);
   perform private.audit('recomputed', owner, jsonb_build_object('differences', jsonb_array_length(differences)));
   return differences;
 end;

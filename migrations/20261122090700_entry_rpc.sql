@@ -54,7 +54,7 @@ comment on function private.raise_entry_error(jsonb) is
   'Raises the first of the errors carbon.parse_entries found in an entry (22023).';
 
 create function private.lock_writer(out user_id uuid, out time_zone text, out province text,
-                                    out revision bigint, out credits bigint)
+                                    out revision bigint, out ledger_rows bigint)
 language plpgsql security definer
 set search_path = ''
 -- As in private.tg_waste_entries__count_inserted.
@@ -65,8 +65,8 @@ begin
   if user_id is null then
     perform private.raise_error('carbon.not_signed_in', '42501');
   end if;
-  select coalesce(p.time_zone, 'Asia/Bangkok'), pr.province, t.revision, t.credits
-  into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.credits
+  select coalesce(p.time_zone, 'Asia/Bangkok'), pr.province, t.revision, t.ledger_rows
+  into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.ledger_rows
   from public.user_totals as t
   join public.user_preferences as p on p.user_id = t.user_id
   join public.profiles as pr on pr.id = t.user_id
@@ -99,21 +99,6 @@ end;
 $$;
 comment on function private.streak_json(uuid, text) is
   'The streak {current, max} of a user as of today in the zone given, in days.';
-
-create function private.level_up_json(credits_before bigint, credits_after bigint)
-returns jsonb
-language plpgsql immutable
-set search_path = ''
-as $$
-begin
-  if carbon.level(credits_after) > carbon.level(credits_before) then
-    return jsonb_build_object('from', carbon.level(credits_before), 'to', carbon.level(credits_after));
-  end if;
-  return null;
-end;
-$$;
-comment on function private.level_up_json(bigint, bigint) is
-  '{from, to} when the second total reaches a higher level than the first, else null.';
 
 -- Create ------------------------------------------------------------------------------------
 create function private.create_waste_entry(entry jsonb)
@@ -168,11 +153,7 @@ begin
     answer := private.entry_json(created, writer.revision + 1) || '{"duplicate": false}';
   end if;
 
-  return answer || jsonb_build_object(
-    'achievements_unlocked', '[]'::jsonb,
-    'challenges_completed', '[]'::jsonb,
-    'level_up', case when known.entry_id is null then
-      private.level_up_json(writer.credits, writer.credits + created.carbon_credits) end,
+  return answer || private.answer_rewards(writer.user_id, writer.ledger_rows) || jsonb_build_object(
     'streak', private.streak_json(writer.user_id, writer.time_zone));
 end;
 $$;
@@ -281,15 +262,13 @@ begin
   into lines, earned
   from answered as a;
 
-  return (
+  return private.answer_rewards(writer.user_id, writer.ledger_rows) || (
     select jsonb_build_object(
       'processed', count(*),
       'created', count(*) filter (where line ->> 'status' = 'created'),
       'duplicates', count(*) filter (where line ->> 'status' = 'duplicate'),
       'errors', count(*) filter (where line ->> 'status' = 'error'),
       'total_credits_earned', earned,
-      'achievements_unlocked', '[]'::jsonb,
-      'level_up', private.level_up_json(writer.credits, writer.credits + earned),
       'entries', coalesce(lines, '[]'))
     from jsonb_array_elements(lines) as line);
 end;

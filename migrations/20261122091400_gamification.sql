@@ -3,14 +3,14 @@
 create view public.user_gamification with (security_invoker = true) as
 select
   t.user_id,
-  t.credits as total_credits,
-  carbon.level(t.credits) as current_level,
-  carbon.credits_to_next_level(t.credits) as credits_to_next_level,
+  t.credits + t.rewards as total_credits,
+  t.level as current_level,
+  carbon.credits_to_next_level(t.credits + t.rewards) as credits_to_next_level,
   s.current_streak as daily_streak,
   s.max_streak,
-  carbon.trees(t.credits) as trees_saved,
+  carbon.trees(t.credits + t.rewards) as trees_saved,
   (select max(d.local_date) from public.user_days as d where d.user_id = t.user_id) as last_activity_date,
-  '[]'::jsonb as achievements_unlocked,
+  to_jsonb(t.achievements) as achievements_unlocked,
   p.created_at,
   coalesce(t.last_change_at, p.created_at) as updated_at
 from public.user_totals as t
@@ -21,7 +21,8 @@ cross join lateral carbon.streak(
   carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok'))) as s;
 comment on view public.user_gamification is
   'Points, level, streaks and trees of a person; own row only. A view, so that no job can lose a streak: it counts the days that have entries.';
-comment on column public.user_gamification.total_credits is 'Points; may be negative.';
+comment on column public.user_gamification.total_credits is 'Points of the entries and the net of the rewards; may be negative.';
+comment on column public.user_gamification.achievements_unlocked is 'Ids of the achievements held now.';
 comment on column public.user_gamification.credits_to_next_level is 'Null at the highest level.';
 comment on column public.user_gamification.daily_streak is 'Days in a row that end today, yesterday or later.';
 grant select on public.user_gamification to authenticated, service_role;
@@ -38,7 +39,8 @@ declare
   province text;
   streak jsonb;
 begin
-  select t.credits, t.weight_kg, t.co2e_avoided_kg into totals from public.user_totals as t where t.user_id = person;
+  select t.credits + t.rewards as credits, t.level, t.achievements, t.weight_kg, t.co2e_avoided_kg into totals
+  from public.user_totals as t where t.user_id = person;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
@@ -47,13 +49,13 @@ begin
   standing := private.board_standing(person, null, null, null, null);
   return jsonb_build_object(
     'total_credits', totals.credits,
-    'current_level', carbon.level(totals.credits),
+    'current_level', totals.level,
     'credits_to_next_level', carbon.credits_to_next_level(totals.credits),
     'progress_percentage', carbon.level_progress(totals.credits),
     'daily_streak', streak -> 'current',
     'max_streak', streak -> 'max',
     'trees_saved', carbon.trees(totals.credits),
-    'achievements_count', 0,
+    'achievements_count', cardinality(totals.achievements),
     'total_waste_kg', trim_scale(totals.weight_kg),
     'co2e_avoided_kg', trim_scale(totals.co2e_avoided_kg),
     'rank', jsonb_build_object(

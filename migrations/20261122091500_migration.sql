@@ -174,6 +174,8 @@ declare
   completes_onboarding boolean;
   written bigint;
   credits bigint;
+  earned jsonb;
+  level integer;
 begin
   if parsed is null then
     perform private.raise_error('carbon.migration_unreadable', '22023');
@@ -185,15 +187,20 @@ begin
   completes_onboarding := coalesce((parsed ->> 'onboarding_completed')::boolean, false)
     and not exists (select from public.profiles as p where p.id = writer.user_id and p.onboarding_completed);
 
-  if coalesce(dry_run, false) then
-    select count(*), coalesce(sum(carbon.credits(e.category_id, e.disposal_method, e.weight_kg)), 0)
-    into written, credits
-    from private.new_migrated_entries(writer.user_id, parsed -> 'entries') as e;
-  else
+  -- A dry run does everything and takes it back: whatever it answers, the real one will.
+  begin
     batch_id := gen_random_uuid();
     select m.written, m.credits into written, credits
     from private.write_migration(writer, batch_id, payload, parsed, preferences, completes_onboarding) as m;
-  end if;
+    earned := private.answer_rewards(writer.user_id, writer.ledger_rows);
+    level := (select t.level from public.user_totals as t where t.user_id = writer.user_id);
+    if dry_run then
+      raise exception using errcode = 'CP000';
+    end if;
+  exception
+    when sqlstate 'CP000' then
+      batch_id := null;
+  end;
 
   return jsonb_build_object(
     'batch_id', batch_id,
@@ -207,8 +214,8 @@ begin
     'unreadable_keys', parsed -> 'unreadable_keys',
     'credits_claimed', parsed -> 'credits_claimed',
     'credits_imported', credits,
-    'achievements_granted', '[]'::jsonb,
-    'current_level', carbon.level(writer.credits + credits));
+    'achievements_granted', jsonb_path_query_array(earned, '$.achievements_unlocked[*].id'),
+    'current_level', level);
 end;
 $$;
 comment on function private.migrate_local(text, boolean) is

@@ -45,6 +45,10 @@ begin
       return public.migrate_local(arguments ->> 'payload', coalesce((arguments ->> 'dry_run')::boolean, false));
     when 'rollback_migration' then
       return public.rollback_migration((arguments ->> 'batch_id')::uuid);
+    when 'check_achievements' then
+      return public.check_achievements();
+    when 'refresh_challenge_progress' then
+      return public.refresh_challenge_progress();
     else
       perform private.raise_error('carbon.not_found', 'PT404');
   end case;
@@ -133,7 +137,7 @@ begin
 end;
 $$;
 comment on function public.run_once(text, text, text, text, jsonb) is
-  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path): {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; a twin under way is waited for. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid.';
+  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path): {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; a twin under way is waited for. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid.';
 
 create function private.drop_old_keys(most integer)
 returns integer
@@ -205,6 +209,12 @@ begin
       return public.waste_stats_by_category((arguments ->> 'date_from')::date, (arguments ->> 'date_to')::date);
     when 'sync_status' then
       return public.sync_status();
+    when 'get_achievements' then
+      return public.get_achievements();
+    when 'get_challenges_today' then
+      return public.get_challenges_today();
+    when 'get_challenge_history' then
+      return public.get_challenge_history((arguments ->> 'page_size')::integer, arguments ->> 'cursor');
     when 'get_leaderboard' then
       return public.get_leaderboard(
         coalesce(arguments ->> 'board_type', 'global'), coalesce(arguments ->> 'timeframe', 'all_time'),
@@ -260,7 +270,7 @@ begin
 end;
 $$;
 comment on function public.read_if_changed(text, jsonb, text[]) is
-  'Reads something of the caller''s together with a tag for it: {tag, answer}; without answer when the tag is one of known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, get_leaderboard, with its arguments by name. What depends on the caller''s own data alone is not even read when the tag is known. Errors: those of the operation.';
+  'Reads something of the caller''s together with a tag for it: {tag, answer}; without answer when the tag is one of known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, with its arguments by name. What depends on the caller''s own data alone is not even read when the tag is known. Errors: those of the operation.';
 
 -- The request's id in the server's log ----------------------------------------------------------
 create function private.note_request()

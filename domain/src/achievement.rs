@@ -2,8 +2,10 @@
 
 use std::sync::OnceLock;
 
+use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::json::embedded;
 use crate::lang::Lang;
@@ -42,8 +44,8 @@ pub struct DailyChallenge {
     pub description_en: &'static str,
     /// What has to be done, in Thai.
     pub description_th: &'static str,
-    /// How often it has to be done.
-    pub target: i32,
+    /// Emoji.
+    pub icon: &'static str,
     /// Credits paid for it.
     pub credits_reward: i32,
     /// The condition: `{metric, at_least, …}`.
@@ -80,9 +82,31 @@ pub fn daily_challenges() -> &'static [DailyChallenge] {
     ALL.get_or_init(|| embedded(include_str!("../data/challenges.json")))
 }
 
+/// The id of a challenge of one day: the first 16 bytes of SHA-256 over the day and the type. Whoever computes a day's
+/// challenges gives them the ids that their rows have.
+#[must_use]
+pub fn challenge_id(day: NaiveDate, challenge_type: &str) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    hash.update(b"carbon.challenge.1");
+    hash.update(day.num_days_from_ce().to_be_bytes());
+    hash.update(challenge_type.as_bytes());
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash.finalize()[..16]);
+    first
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_challenge_of_a_day_has_one_id() {
+        let day: NaiveDate = "2026-11-22".parse().unwrap();
+        let id = challenge_id(day, "scan_5_items");
+        assert_eq!(id, challenge_id(day, "scan_5_items"));
+        assert_ne!(id, challenge_id(day.succ_opt().unwrap(), "scan_5_items"));
+        assert_ne!(id, challenge_id(day, "avoid_plastic"));
+    }
 
     #[test]
     fn everything_has_names_in_both_languages() {

@@ -131,6 +131,11 @@ errors! {
     MigrationTooManyEntries, "migration_too_many_entries", Some("payload"), "At most 20,000 entries can be migrated in one call; send the keys in several calls.", "ย้ายข้อมูลได้ไม่เกิน 20,000 รายการต่อครั้ง กรุณาแบ่งส่งทีละคีย์";
     BatchNotFound, "batch_not_found", Some("batch_id"), "There is no such migration, or it can no longer be undone.", "ไม่พบการย้ายข้อมูลนี้ หรือย้อนกลับไม่ได้แล้ว";
     BatchIdInvalid, "batch_id_invalid", Some("batch_id"), "The batch id must be a UUID.", "รหัสการย้ายข้อมูลต้องเป็น UUID";
+    // What can be earned.
+    MetricUnknown, "metric_unknown", Some("criteria.metric"), "The criteria name no metric that is judged here.", "เกณฑ์ไม่ได้ระบุตัวชี้วัดที่ใช้ได้ที่นี่";
+    AtLeastInvalid, "at_least_invalid", Some("criteria.at_least"), "at_least must be a number of at least 1 (for weight_kg, kilograms from 0.001), at most 1,000,000,000.", "at_least ต้องเป็นตัวเลขตั้งแต่ 1 ขึ้นไป (weight_kg ตั้งแต่ 0.001 กิโลกรัม) และไม่เกิน 1,000,000,000";
+    CriteriaMemberUnknown, "criteria_member_unknown", Some("criteria"), "This metric knows no such condition.", "ตัวชี้วัดนี้ไม่มีเงื่อนไขดังกล่าว";
+    TallyInvalid, "tally_invalid", Some("tally"), "These bytes are no tally.", "ข้อมูลนี้ไม่ใช่ยอดรวมที่อ่านได้";
     // Who and how much.
     NotSignedIn, "not_signed_in", None, "Sign in first.", "กรุณาเข้าสู่ระบบก่อน";
     PermissionDenied, "permission_denied", None, "This is not allowed.", "ไม่ได้รับอนุญาต";

@@ -6,6 +6,7 @@
 
 pub mod achievement;
 pub mod credit;
+pub mod criteria;
 pub mod emission;
 pub mod entry;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod phone;
 pub mod profile;
 pub mod province;
 pub mod streak;
+pub mod tally;
 pub mod time;
 pub mod units;
 pub mod waste;

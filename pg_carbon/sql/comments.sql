@@ -58,3 +58,33 @@ comment on function is_province(text) is
     'Whether this is the ISO code of a province (TH-10).';
 comment on function error_messages() is
     'Every mistake that any layer reports: token, usual field (NULL for none), Thai and English text.';
+comment on function tally(text, text, bigint, bigint) is
+    'The tally of so many entries of a category and method (negative: taken away) that weigh so many grams in all. 22023 carbon.unknown_category, carbon.unknown_method.';
+comment on function add_tallies(bytea, bytea) is
+    'The sum of two tallies; equal sums are equal bytes. 22023 carbon.tally_invalid.';
+comment on function count_entry(bytea, text, text, integer, integer) is
+    'A tally and one entry more (side 1) or less (-1). The step of carbon.tally_of.';
+comment on aggregate sum_tallies(bytea) is
+    'The sum of tallies; empty without any.';
+comment on aggregate tally_of(text, text, integer, integer) is
+    'The tally of entries: category, method, grams, and side 1 to add or -1 to take away.';
+comment on function tally_rows(bytea) is
+    'What a tally holds: category, method, entries and kilograms of each pair it counts.';
+comment on function achievement_rule(jsonb) is
+    'The criteria of an achievement in the short form that is judged. 22023 with the member that is wrong: carbon.metric_unknown, carbon.at_least_invalid, carbon.unknown_category, carbon.unknown_method, carbon.criteria_member_unknown, carbon.not_an_object.';
+comment on function challenge_rule(jsonb) is
+    'The criteria of a challenge in the short form that is judged. Errors as carbon.achievement_rule.';
+comment on function rule_target(text) is
+    'How much a rule asks for, in units of its metric (grams for weights).';
+comment on function rule_value(text, bigint, bytea, date[], bytea[], date) is
+    'What a person has reached of a rule, in units of its metric: credits and tally of everything, the days with the tally of each, and the last day that is known to have ended.';
+comment on function day_value(text, bytea) is
+    'What one day has reached of a challenge''s rule, from the day''s tally.';
+comment on function rule_progress(text, bigint) is
+    '{value, at_least, percentage} of a rule as people are shown them: weights in kilograms, whole per cent 0 to 100.';
+comment on function challenge_id(date, text) is
+    'The id of the challenge of a type on a day: the same for whoever computes it.';
+comment on function first_achievements() is
+    'The achievements the product starts with. Their table may have been edited since.';
+comment on function first_challenge_types() is
+    'The types of daily challenges the product starts with. Their table may have been edited since.';

@@ -6,6 +6,7 @@
 
 use pgrx::prelude::*;
 
+mod achievement;
 mod catalog;
 mod convert;
 mod credit;

@@ -27,7 +27,7 @@ select is(:'dry'::jsonb ->> 'batch_id', null, 'but for the batch, which there is
 select isnt(:'answer'::jsonb ->> 'batch_id', null, 'an import has its batch');
 select is(:'answer'::jsonb - '{batch_id,rejected,adjusted,unreadable_keys,adjusted_entries}'::text[],
   '{"received_entries": 6, "migrated_entries": 3, "duplicate_entries": 2, "rejected_entries": 1, "credits_claimed": 25000000000000000000000,
-    "credits_imported": 84, "achievements_granted": [], "current_level": 2}'::jsonb, 'received = migrated + duplicate + rejected');
+    "credits_imported": 84, "achievements_granted": ["plastic_free"], "current_level": 2}'::jsonb, 'received = migrated + duplicate + rejected');
 select is((:'answer'::jsonb #> '{rejected,0}') - '{message_th,message_en,field}'::text[],
   '{"key": "wasteEntries", "index": 3, "id": "2", "reason": "weight_out_of_range"}', 'each rejection says which and why');
 select is(:'answer'::jsonb #>> '{unreadable_keys,0,key}', 'waste_entries_v2', 'a broken key is reported');

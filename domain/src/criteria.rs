@@ -1,0 +1,509 @@
+//! Criteria of achievements and challenges: conditions that are data, judged from a person's days.
+//!
+//! `{metric, at_least}` with filters where the metric takes them. Criteria look at entries alone, never at rewards.
+
+use std::fmt::Write;
+
+use chrono::NaiveDate;
+use serde_json::Value;
+
+use crate::error::{DomainError, FieldError};
+use crate::level;
+use crate::streak;
+use crate::tally::{Line, Pair, Tally, pairs};
+use crate::units::scaled_decimal;
+
+/// The greatest `at_least`, in units of the metric.
+const MOST: i64 = 1_000_000_000;
+
+/// Plastic that a plastic-free day is free of, unless it was avoided or used again.
+const PLASTIC: [&str; 2] = ["plastic_bottles", "plastic_bags"];
+const WITHOUT_WASTE: [&str; 2] = ["avoided", "reused"];
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Entries ever.
+    TotalEntries,
+    /// Grams ever (criteria state kilograms).
+    WeightKg,
+    /// Credits of all entries.
+    TotalCredits,
+    /// Trees those credits stand for.
+    TreesSaved,
+    /// Days of the longest run ever.
+    DailyStreak,
+    /// Entries of the day that has most.
+    EntriesInOneDay,
+    /// Days that have ended, have entries, and none of them plastic that was thrown away or recycled.
+    PlasticFreeDay,
+    /// Entries of the day that is judged.
+    EntriesToday,
+}
+
+impl Metric {
+    const OF_ACHIEVEMENTS: [(&'static str, Metric); 7] = [
+        ("total_entries", Metric::TotalEntries),
+        ("weight_kg", Metric::WeightKg),
+        ("total_credits", Metric::TotalCredits),
+        ("trees_saved", Metric::TreesSaved),
+        ("daily_streak", Metric::DailyStreak),
+        ("entries_in_one_day", Metric::EntriesInOneDay),
+        ("plastic_free_day", Metric::PlasticFreeDay),
+    ];
+    const OF_CHALLENGES: [(&'static str, Metric); 1] = [("entries_today", Metric::EntriesToday)];
+
+    fn name(self) -> &'static str {
+        Metric::OF_ACHIEVEMENTS
+            .iter()
+            .chain(&Metric::OF_CHALLENGES)
+            .find(|(_, metric)| *metric == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    const fn takes_filters(self) -> bool {
+        matches!(
+            self,
+            Metric::TotalEntries
+                | Metric::WeightKg
+                | Metric::EntriesInOneDay
+                | Metric::EntriesToday
+        )
+    }
+}
+
+/// Whose criteria are read: each has metrics of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Earned once, from everything a person has logged.
+    Achievement,
+    /// Earned every day, from that day's entries.
+    Challenge,
+}
+
+/// A condition, checked and ready to be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Criteria {
+    /// What is measured.
+    pub metric: Metric,
+    /// How much is needed, in units of the metric (grams for weights).
+    pub at_least: i64,
+    method: Option<String>,
+    categories: Vec<String>,
+}
+
+/// One local day of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Day {
+    /// The local date.
+    pub date: NaiveDate,
+    /// What was logged on it.
+    pub tally: Tally,
+}
+
+/// What criteria are judged from.
+#[derive(Debug, Clone)]
+pub struct Diary<'a> {
+    /// Credits of all entries.
+    pub credits: i64,
+    /// Everything ever logged.
+    pub tally: &'a Tally,
+    /// The days that have entries, in any order, each once.
+    pub days: &'a [Day],
+    /// The last day whose end is known; rules about whole days look no further.
+    pub settled_until: NaiveDate,
+}
+
+impl Criteria {
+    /// Reads criteria as they are written: `{metric, at_least}`, and where the metric takes them `disposal_method`,
+    /// `category_id`, `category_any_of`. A member `rule` is a remark.
+    ///
+    /// # Errors
+    /// Names the member: [`DomainError::NotAnObject`], [`DomainError::MetricUnknown`], [`DomainError::AtLeastInvalid`],
+    /// [`DomainError::UnknownCategory`], [`DomainError::UnknownMethod`], [`DomainError::CriteriaMemberUnknown`].
+    pub fn from_json(criteria: &Value, kind: Kind) -> Result<Criteria, FieldError> {
+        let Value::Object(members) = criteria else {
+            return Err(FieldError::new("criteria", DomainError::NotAnObject));
+        };
+        let metrics = match kind {
+            Kind::Achievement => Metric::OF_ACHIEVEMENTS.as_slice(),
+            Kind::Challenge => Metric::OF_CHALLENGES.as_slice(),
+        };
+        let stated = members.get("metric").and_then(Value::as_str);
+        let metric = metrics
+            .iter()
+            .find(|(name, _)| Some(*name) == stated)
+            .map(|(_, metric)| *metric)
+            .ok_or(DomainError::MetricUnknown)?;
+        let mut read = Criteria {
+            metric,
+            at_least: at_least(members.get("at_least"), metric)?,
+            method: None,
+            categories: Vec::new(),
+        };
+        for (name, value) in members {
+            match name.as_str() {
+                "metric" | "at_least" | "rule" => {}
+                "disposal_method" if metric.takes_filters() => {
+                    read.method = value.as_str().map(str::to_owned);
+                    if read.method.is_none() {
+                        return Err(refused(name, DomainError::UnknownMethod));
+                    }
+                }
+                "category_id" if metric.takes_filters() => read.add_categories([value], name)?,
+                "category_any_of" if metric.takes_filters() => {
+                    let list = value.as_array().filter(|list| !list.is_empty());
+                    read.add_categories(
+                        list.ok_or_else(|| refused(name, DomainError::NotAList))?,
+                        name,
+                    )?;
+                }
+                _ => return Err(refused(name, DomainError::CriteriaMemberUnknown)),
+            }
+        }
+        if !pairs().iter().any(|pair| read.counts(*pair)) {
+            return Err(refused("disposal_method", DomainError::UnknownMethod));
+        }
+        Ok(read)
+    }
+
+    fn add_categories<'a>(
+        &mut self,
+        stated: impl IntoIterator<Item = &'a Value>,
+        member: &str,
+    ) -> Result<(), FieldError> {
+        for value in stated {
+            let category = value
+                .as_str()
+                .filter(|id| pairs().iter().any(|pair| pair.category == *id))
+                .ok_or_else(|| refused(member, DomainError::UnknownCategory))?;
+            self.categories.push(category.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The criteria in a short form that is quickly read again: `metric at_least method categories`, `*` for any.
+    #[must_use]
+    pub fn to_rule(&self) -> String {
+        let mut rule = format!("{} {} ", self.metric.name(), self.at_least);
+        let method = self.method.as_deref().unwrap_or("*");
+        let categories = self.categories.join(",");
+        let any = if categories.is_empty() { "*" } else { "" };
+        write!(rule, "{method} {categories}{any}").expect("a text takes everything");
+        rule
+    }
+
+    /// The criteria that [`Criteria::to_rule`] wrote.
+    ///
+    /// # Errors
+    /// [`DomainError::MetricUnknown`] for any other text.
+    pub fn from_rule(rule: &str) -> Result<Criteria, DomainError> {
+        let mut parts = rule.split(' ');
+        let mut part = || parts.next().ok_or(DomainError::MetricUnknown);
+        let (name, at_least, method, categories) = (part()?, part()?, part()?, part()?);
+        let metric = Metric::OF_ACHIEVEMENTS
+            .iter()
+            .chain(&Metric::OF_CHALLENGES)
+            .find(|(known, _)| *known == name)
+            .map(|(_, metric)| *metric)
+            .ok_or(DomainError::MetricUnknown)?;
+        Ok(Criteria {
+            metric,
+            at_least: at_least.parse().map_err(|_| DomainError::MetricUnknown)?,
+            method: (method != "*").then(|| method.to_owned()),
+            categories: match categories {
+                "*" => Vec::new(),
+                list => list.split(',').map(str::to_owned).collect(),
+            },
+        })
+    }
+
+    fn counts(&self, pair: Pair) -> bool {
+        self.method
+            .as_deref()
+            .is_none_or(|method| method == pair.method)
+            && (self.categories.is_empty() || self.categories.iter().any(|id| id == pair.category))
+    }
+
+    fn sum(&self, tally: &Tally, part: impl Fn(&Line) -> i64) -> i64 {
+        tally
+            .lines()
+            .filter(|line| self.counts(line.pair()))
+            .map(part)
+            .sum()
+    }
+
+    /// What the diary has reached, in units of the metric, 0 and up. [`Metric::EntriesToday`] adds up the days given.
+    #[must_use]
+    pub fn value(&self, diary: &Diary<'_>) -> i64 {
+        let by_day = diary
+            .days
+            .iter()
+            .map(|day| self.sum(&day.tally, |line| line.entries));
+        match self.metric {
+            Metric::TotalEntries => self.sum(diary.tally, |line| line.entries),
+            Metric::WeightKg => self.sum(diary.tally, |line| line.grams),
+            Metric::TotalCredits => diary.credits.max(0),
+            Metric::TreesSaved => level::trees(diary.credits),
+            Metric::DailyStreak => streak::max_streak(diary.days.iter().map(|day| day.date)).into(),
+            Metric::EntriesInOneDay => by_day.max().unwrap_or(0),
+            Metric::EntriesToday => by_day.sum(),
+            Metric::PlasticFreeDay => {
+                let ended = diary
+                    .days
+                    .iter()
+                    .filter(|day| day.date <= diary.settled_until);
+                ended.filter(|day| is_plastic_free(&day.tally)).count() as i64
+            }
+        }
+    }
+
+    /// `units` of the metric as criteria write them: kilograms with up to three decimals for weights, else whole.
+    #[must_use]
+    pub fn shown(&self, units: i64) -> Value {
+        if self.metric == Metric::WeightKg {
+            let decimals = format!("{}.{:03}", units / 1000, units % 1000);
+            let shortest = decimals.trim_end_matches('0').trim_end_matches('.');
+            return serde_json::from_str(shortest).unwrap_or(Value::Null);
+        }
+        units.into()
+    }
+
+    /// Whole per cent of what is needed, 0..=100.
+    #[must_use]
+    pub fn percentage(&self, value: i64) -> i64 {
+        (value.clamp(0, self.at_least).saturating_mul(100)) / self.at_least.max(1)
+    }
+}
+
+fn is_plastic_free(day: &Tally) -> bool {
+    day.lines().next().is_some()
+        && !day.lines().any(|line| {
+            let pair = line.pair();
+            PLASTIC.contains(&pair.category) && !WITHOUT_WASTE.contains(&pair.method)
+        })
+}
+
+fn refused(member: &str, error: DomainError) -> FieldError {
+    FieldError::new(format!("criteria.{member}"), error)
+}
+
+fn at_least(stated: Option<&Value>, metric: Metric) -> Result<i64, DomainError> {
+    let Some(Value::Number(number)) = stated else {
+        return Err(DomainError::AtLeastInvalid);
+    };
+    let text = number.to_string();
+    let units = if metric == Metric::WeightKg {
+        scaled_decimal(&text, 3, 10).ok()
+    } else {
+        text.parse().ok()
+    };
+    units
+        .filter(|units| (1..=MOST).contains(units))
+        .ok_or(DomainError::AtLeastInvalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::achievement::{achievements, daily_challenges};
+
+    fn day(date: &str, entries: &[(&str, &str, i64, i64)]) -> Day {
+        let mut tally = Tally::default();
+        for (category, method, count, grams) in entries {
+            tally.add(&Tally::of(category, method, *count, *grams).unwrap());
+        }
+        Day {
+            date: date.parse().unwrap(),
+            tally,
+        }
+    }
+
+    fn value(criteria: &Value, kind: Kind, credits: i64, days: &[Day], settled: &str) -> i64 {
+        let read = Criteria::from_json(criteria, kind).unwrap();
+        assert_eq!(Criteria::from_rule(&read.to_rule()), Ok(read.clone()));
+        let mut tally = Tally::default();
+        days.iter().for_each(|day| tally.add(&day.tally));
+        read.value(&Diary {
+            credits,
+            tally: &tally,
+            days,
+            settled_until: settled.parse().unwrap(),
+        })
+    }
+
+    fn of_achievement(id: &str, credits: i64, days: &[Day], settled: &str) -> i64 {
+        let all = achievements();
+        let one = all.iter().find(|one| one.id == id).unwrap();
+        value(&one.criteria, Kind::Achievement, credits, days, settled)
+    }
+
+    #[test]
+    fn everything_the_product_starts_with_can_be_judged() {
+        let days = [
+            day("2026-11-01", &[("food_waste", "composted", 2, 700)]),
+            day(
+                "2026-11-02",
+                &[
+                    ("plastic_bags", "avoided", 1, 10),
+                    ("organic_waste", "composted", 1, 300),
+                ],
+            ),
+            day(
+                "2026-11-03",
+                &[
+                    ("plastic_bottles", "recycled", 10, 100),
+                    ("paper_cardboard", "recycled", 1, 20),
+                ],
+            ),
+            day("2026-11-05", &[("glass_bottles", "reused", 1, 10)]),
+        ];
+        for (id, credits, expected) in [
+            ("first_scan", 0, 16),
+            ("daily_tracker", 0, 3),
+            ("recycling_hero", 0, 11),
+            ("compost_master", 0, 1000),
+            ("plastic_free", 0, 2),
+            ("waste_warrior", 999, 999),
+            ("waste_warrior", -5, 0),
+            ("tree_saver", 1499, 2),
+        ] {
+            let found = of_achievement(id, credits, &days, "2026-11-04");
+            assert_eq!(found, expected, "{id}");
+        }
+        assert_eq!(of_achievement("plastic_free", 0, &days, "2026-11-05"), 3);
+        assert_eq!(of_achievement("plastic_free", 0, &days, "2026-10-31"), 0);
+        for (id, expected) in [
+            ("scan_5_items", 11),
+            ("recycle_something", 11),
+            ("compost_organic", 0),
+            ("avoid_plastic", 0),
+        ] {
+            let all = daily_challenges();
+            let one = all.iter().find(|one| one.id == id).unwrap();
+            let found = value(&one.criteria, Kind::Challenge, 0, &days[2..3], "2026-11-01");
+            assert_eq!(found, expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn criteria_that_cannot_be_judged_name_the_member() {
+        for (criteria, kind, field, error) in [
+            (
+                json!([]),
+                Kind::Achievement,
+                "criteria",
+                DomainError::NotAnObject,
+            ),
+            (
+                json!({"at_least": 1}),
+                Kind::Achievement,
+                "criteria.metric",
+                DomainError::MetricUnknown,
+            ),
+            (
+                json!({"metric": "entries_today", "at_least": 1}),
+                Kind::Achievement,
+                "criteria.metric",
+                DomainError::MetricUnknown,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": 1}),
+                Kind::Challenge,
+                "criteria.metric",
+                DomainError::MetricUnknown,
+            ),
+            (
+                json!({"metric": "total_entries"}),
+                Kind::Achievement,
+                "criteria.at_least",
+                DomainError::AtLeastInvalid,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": 0}),
+                Kind::Achievement,
+                "criteria.at_least",
+                DomainError::AtLeastInvalid,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": 1.5}),
+                Kind::Achievement,
+                "criteria.at_least",
+                DomainError::AtLeastInvalid,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": "5"}),
+                Kind::Achievement,
+                "criteria.at_least",
+                DomainError::AtLeastInvalid,
+            ),
+            (
+                json!({"metric": "weight_kg", "at_least": 0.0001}),
+                Kind::Achievement,
+                "criteria.at_least",
+                DomainError::AtLeastInvalid,
+            ),
+            (
+                json!({"metric": "total_credits", "at_least": 1, "category_id": "food_waste"}),
+                Kind::Achievement,
+                "criteria.category_id",
+                DomainError::CriteriaMemberUnknown,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": 1, "categoryId": "food_waste"}),
+                Kind::Achievement,
+                "criteria.categoryId",
+                DomainError::CriteriaMemberUnknown,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": 1, "category_id": "rocks"}),
+                Kind::Achievement,
+                "criteria.category_id",
+                DomainError::UnknownCategory,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": 1, "category_any_of": []}),
+                Kind::Achievement,
+                "criteria.category_any_of",
+                DomainError::NotAList,
+            ),
+            (
+                json!({"metric": "total_entries", "at_least": 1, "disposal_method": "eaten"}),
+                Kind::Achievement,
+                "criteria.disposal_method",
+                DomainError::UnknownMethod,
+            ),
+            (
+                json!({"metric": "entries_today", "at_least": 1, "category_id": "food_waste", "disposal_method": "recycled"}),
+                Kind::Challenge,
+                "criteria.disposal_method",
+                DomainError::UnknownMethod,
+            ),
+        ] {
+            assert_eq!(
+                Criteria::from_json(&criteria, kind),
+                Err(FieldError::new(field, error)),
+                "{criteria}"
+            );
+        }
+    }
+
+    #[test]
+    fn weights_are_shown_in_kilograms() {
+        let criteria = json!({"metric": "weight_kg", "at_least": 1.25});
+        let read = Criteria::from_json(&criteria, Kind::Achievement).unwrap();
+        assert_eq!(read.at_least, 1_250);
+        assert_eq!(read.shown(1_250).to_string(), "1.25");
+        assert_eq!(read.shown(3_000).to_string(), "3");
+        assert_eq!(
+            (
+                read.percentage(0),
+                read.percentage(1_249),
+                read.percentage(9_000)
+            ),
+            (0, 99, 100)
+        );
+    }
+}

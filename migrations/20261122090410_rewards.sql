@@ -1,0 +1,230 @@
+-- What can be earned, as data an operator edits, and the ledger of what was.
+
+-- Achievements ------------------------------------------------------------------------------
+create table public.achievements (
+  id text primary key,
+  name_th text not null,
+  name_en text not null,
+  description_th text not null,
+  description_en text not null,
+  icon text not null,
+  credits_reward integer not null,
+  criteria jsonb not null,
+  active boolean not null default true,
+  created_at timestamptz not null default now(),
+  rule text not null generated always as (carbon.achievement_rule(criteria)) stored,
+  constraint id_is_a_short_name check (id ~ '^[a-z0-9_]{1,50}$'),
+  constraint names_have_1_to_200_characters check (length(name_th) between 1 and 200 and length(name_en) between 1 and 200),
+  constraint credits_reward_is_between_0_and_100000 check (credits_reward between 0 and 100000)
+);
+comment on table public.achievements is
+  'What a person can earn once. An operator adds rows; docs/gamification.md says how. Rows are not deleted: what was paid refers to them.';
+comment on column public.achievements.criteria is
+  '{metric, at_least} and filters; checked when written (22023 names the member that is wrong).';
+comment on column public.achievements.active is 'false: from now on neither given nor taken back.';
+comment on column public.achievements.rule is 'The criteria in the short form that is judged.';
+alter table public.achievements enable row level security;
+create policy "everybody reads the achievements" on public.achievements
+  for select to anon, authenticated using (true);
+grant select on public.achievements to anon, authenticated;
+grant select, insert, update on public.achievements to service_role;
+
+-- Challenges --------------------------------------------------------------------------------
+create table public.challenge_types (
+  id text primary key,
+  title_th text not null,
+  title_en text not null,
+  description_th text not null,
+  description_en text not null,
+  icon text not null,
+  credits_reward integer not null,
+  criteria jsonb not null,
+  starts_on date not null default carbon.local_date(now(), 'Asia/Bangkok'),
+  ends_on date not null default 'infinity',
+  rule text not null generated always as (carbon.challenge_rule(criteria)) stored,
+  constraint id_is_a_short_name check (id ~ '^[a-z0-9_]{1,50}$'),
+  constraint titles_have_1_to_200_characters check (length(title_th) between 1 and 200 and length(title_en) between 1 and 200),
+  constraint credits_reward_is_between_0_and_100000 check (credits_reward between 0 and 100000)
+);
+comment on table public.challenge_types is
+  'The challenges of every day from starts_on to ends_on. An operator adds and changes rows; a change reaches the days after tomorrow and later ones.';
+comment on column public.challenge_types.criteria is
+  '{metric: entries_today, at_least} and filters; checked when written (22023 names the member that is wrong).';
+comment on column public.challenge_types.rule is 'The criteria in the short form that is judged.';
+alter table public.challenge_types enable row level security;
+create policy "everybody reads the types of challenges" on public.challenge_types
+  for select to anon, authenticated using (true);
+grant select on public.challenge_types to anon, authenticated;
+grant select, insert, update on public.challenge_types to service_role;
+
+create table public.daily_challenges (
+  id uuid primary key generated always as (carbon.challenge_id(date, challenge_type)) stored,
+  date date not null,
+  challenge_type text not null,
+  title_th text not null,
+  title_en text not null,
+  description_th text not null,
+  description_en text not null,
+  icon text not null,
+  target_value integer not null generated always as (carbon.rule_target(carbon.challenge_rule(criteria))) stored,
+  credits_reward integer not null,
+  criteria jsonb not null,
+  active boolean not null default true,
+  rule text not null generated always as (carbon.challenge_rule(criteria)) stored,
+  constraint daily_challenges_are_one_a_day_and_type unique (date, challenge_type),
+  constraint credits_reward_is_between_0_and_100000 check (credits_reward between 0 and 100000)
+);
+comment on table public.daily_challenges is
+  'The challenges of a day as that day has them, made ahead from challenge_types; an operator may add one for a single day. Where a day has no row for a type, readers compute it from the type.';
+comment on column public.daily_challenges.target_value is 'Entries that the criteria ask for.';
+comment on column public.daily_challenges.active is 'false: not shown, and neither given nor taken back.';
+comment on column public.daily_challenges.rule is 'The criteria in the short form that is judged.';
+alter table public.daily_challenges enable row level security;
+create policy "everybody reads the challenges" on public.daily_challenges
+  for select to anon, authenticated using (true);
+grant select on public.daily_challenges to anon, authenticated;
+grant select, insert, update on public.daily_challenges to service_role;
+
+create function private.challenges_on(day date)
+returns table (id uuid, challenge_type text, title_th text, title_en text, description_th text, description_en text,
+               icon text, credits_reward integer, criteria jsonb, rule text, active boolean)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select c.id, c.challenge_type, c.title_th, c.title_en, c.description_th, c.description_en, c.icon,
+         c.credits_reward, c.criteria, c.rule, c.active
+  from public.daily_challenges as c
+  where c.date = day
+  union all
+  select carbon.challenge_id(day, t.id), t.id, t.title_th, t.title_en, t.description_th, t.description_en, t.icon,
+         t.credits_reward, t.criteria, t.rule, true
+  from public.challenge_types as t
+  where day between t.starts_on and t.ends_on
+    and not exists (select from public.daily_challenges as c where c.date = day and c.challenge_type = t.id);
+end;
+$$;
+comment on function private.challenges_on(date) is
+  'The challenges of a day: its rows, and what the types say where a row is missing. Writes nothing.';
+grant execute on function private.challenges_on(date) to anon, authenticated, service_role;
+
+create function private.make_challenges(days_ahead integer)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+  made integer;
+begin
+  insert into public.daily_challenges
+    (date, challenge_type, title_th, title_en, description_th, description_en, icon, credits_reward, criteria)
+  select d.day, t.id, t.title_th, t.title_en, t.description_th, t.description_en, t.icon, t.credits_reward, t.criteria
+  from public.challenge_types as t
+  cross join lateral (
+    select carbon.local_date(now(), 'Asia/Bangkok') + n as day from generate_series(0, days_ahead) as n) as d
+  where d.day between t.starts_on and t.ends_on
+  on conflict (date, challenge_type) do nothing;
+  get diagnostics made = row_count;
+  return made;
+end;
+$$;
+comment on function private.make_challenges(integer) is
+  'Makes the rows of today (Bangkok) and so many days after it that are not there yet; returns how many. Safe at any time.';
+
+create function private.tg_challenge_types__forget_days_ahead()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  -- On the day after tomorrow nobody on earth has an entry yet.
+  delete from public.daily_challenges as c
+  where c.challenge_type = new.id and c.date > carbon.local_date(now(), 'Asia/Bangkok') + 1;
+  return null;
+end;
+$$;
+comment on function private.tg_challenge_types__forget_days_ahead() is
+  'Row trigger: rows that were made ahead from a type go when it changes; readers compute them anew until the job makes them.';
+create trigger tg_challenge_types__forget_days_ahead after update on public.challenge_types
+  for each row execute function private.tg_challenge_types__forget_days_ahead();
+
+do $$
+begin
+  insert into public.achievements (id, name_th, name_en, description_th, description_en, icon, credits_reward, criteria)
+  select a.id, a.name_th, a.name_en, a.description_th, a.description_en, a.icon, a.credits_reward, a.criteria
+  from carbon.first_achievements() as a;
+  insert into public.challenge_types
+    (id, title_th, title_en, description_th, description_en, icon, credits_reward, criteria, starts_on)
+  select c.id, c.title_th, c.title_en, c.description_th, c.description_en, c.icon, c.credits_reward, c.criteria, '-infinity'
+  from carbon.first_challenge_types() as c;
+  perform private.make_challenges(14);
+end;
+$$;
+
+-- The ledger --------------------------------------------------------------------------------
+create table private.rewards (
+  user_id uuid not null,
+  number bigint not null,
+  source text not null,
+  source_id text not null,
+  sequence integer not null,
+  credits integer not null,
+  entry_id uuid,
+  local_date date,
+  created_at timestamptz not null default now(),
+  primary key (user_id, number),
+  constraint rewards_are_given_and_taken_in_turns unique (user_id, source, source_id, sequence),
+  constraint source_is_achievement_challenge_or_level check (source in ('achievement', 'challenge', 'level'))
+);
+comment on table private.rewards is
+  'The ledger of rewards, only ever added to: what was given, why, when, how many points, and by which entry or day. A row with an odd sequence gives, the next one of the same source takes it back. Written by private.judge alone, under the lock of the person''s totals.';
+comment on column private.rewards.number is 'From 1, gapless for each person.';
+comment on column private.rewards.source_id is 'Id of the achievement, id of the day''s challenge, or the level.';
+comment on column private.rewards.sequence is 'From 1, gapless for each source: odd gives, even takes back.';
+comment on column private.rewards.credits is 'Points; what is taken back is what was given. Levels are facts without points.';
+comment on column private.rewards.entry_id is 'The entry that caused it, if it was one; it may be gone since.';
+comment on column private.rewards.local_date is 'The day of a challenge; for others the latest day that was looked at, if any.';
+alter table private.rewards enable row level security;
+grant select on private.rewards to service_role;
+
+create function private.own_rewards()
+returns table (user_id uuid, number bigint, source text, source_id text, sequence integer, credits integer, entry_id uuid,
+               local_date date, created_at timestamptz)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select r.user_id, r.number, r.source, r.source_id, r.sequence, r.credits, r.entry_id, r.local_date, r.created_at
+  from private.rewards as r
+  where r.user_id = auth.uid();
+end;
+$$;
+comment on function private.own_rewards() is
+  'The ledger of the caller.';
+grant execute on function private.own_rewards() to authenticated;
+
+create view public.credit_history with (security_invoker = true) as
+select
+  r.user_id,
+  r.number,
+  r.source,
+  r.source_id,
+  case when r.sequence % 2 = 1 then 'granted' else 'taken_back' end as event,
+  r.credits,
+  coalesce(a.name_th, c.title_th, l.name_th, r.source_id) as name_th,
+  coalesce(a.name_en, c.title_en, l.name_en, r.source_id) as name_en,
+  r.entry_id,
+  r.local_date,
+  r.created_at
+from private.own_rewards() as r
+left join public.achievements as a on r.source = 'achievement' and a.id = r.source_id
+left join lateral (
+  select d.title_th, d.title_en from private.challenges_on(r.local_date) as d
+  where r.source = 'challenge' and d.id::text = r.source_id) as c on true
+left join carbon.levels() as l on r.source = 'level' and l.level::text = r.source_id;
+comment on view public.credit_history is
+  'The ledger of rewards in words; own rows only. The points of the entries stand with the entries: total = their sum + the sum of these.';
+comment on column public.credit_history.event is 'granted or taken_back.';
+grant select on public.credit_history to authenticated;

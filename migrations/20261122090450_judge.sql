@@ -1,0 +1,295 @@
+-- The judge: compares what a person has reached with what the ledger says they hold, and writes the
+-- difference as new rows. One way for everything, so any order of events ends where a recomputation does.
+
+create function private.tell_credits(person uuid, change bigint)
+returns void
+language plpgsql security definer
+set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
+as $$
+begin
+  perform private.send_event('user:' || t.user_id || ':gamification', 'credits_changed', jsonb_build_object(
+    'total_credits', t.credits + t.rewards, 'credits', change, 'current_level', t.level, 'revision', t.revision))
+  from public.user_totals as t
+  where t.user_id = person;
+end;
+$$;
+comment on function private.tell_credits(uuid, bigint) is
+  'Tells a person''s devices that their total changed by so many points.';
+
+create function private.settle(people uuid[])
+returns void
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  update public.user_totals as t
+  set settled_until = d.yesterday,
+      awaiting_day = (select min(u.local_date) from public.user_days as u
+                      where u.user_id = t.user_id and u.local_date > d.yesterday)
+  from unnest(people) as p (user_id)
+  join public.user_preferences as c on c.user_id = p.user_id
+  cross join lateral (select carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok')) - 1 as yesterday) as d
+  where t.user_id = p.user_id and t.settled_until < d.yesterday;
+end;
+$$;
+comment on function private.settle(uuid[]) is
+  'Notes for these people that the days before their own today have ended; never goes back. Under the lock of their totals.';
+
+create function private.reached(people uuid[], touched_people uuid[], touched_days date[])
+returns table (user_id uuid, source text, source_id text, credits integer, local_date date, is_met boolean)
+language plpgsql stable security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return query
+  select t.user_id, 'achievement', a.id, a.credits_reward, null::date,
+         carbon.rule_value(a.rule, t.credits, t.tally, d.days, d.tallies, t.settled_until) >= carbon.rule_target(a.rule)
+  from unnest(people) as p (person)
+  join public.user_totals as t on t.user_id = p.person
+  cross join lateral (
+    select coalesce(array_agg(u.day), '{}') as days, coalesce(array_agg(u.tally), '{}') as tallies
+    from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
+          where x.user_id = p.person group by x.local_date) as u) as d
+  cross join public.achievements as a
+  where a.active;
+
+  -- Days before the profile began have no challenges.
+  return query
+  with days as materialized (
+    select w.person, w.day, (
+      select coalesce(carbon.sum_tallies(x.tally), '') from public.user_days as x
+      where x.user_id = w.person and x.local_date = w.day and not x.imported) as tally
+    from unnest(touched_people, touched_days) as w (person, day)
+    join public.profiles as p on p.id = w.person
+    where w.day >= carbon.local_date(p.created_at, 'Asia/Bangkok')
+  ), challenges as materialized (
+    select d.day, c.*
+    from (select distinct n.day from days as n) as d
+    cross join lateral private.challenges_on(d.day) as c
+    where c.active
+  )
+  select d.person, 'challenge', c.id::text, c.credits_reward, d.day,
+         carbon.day_value(c.rule, d.tally) >= carbon.rule_target(c.rule)
+  from days as d
+  join challenges as c on c.day = d.day;
+end;
+$$;
+comment on function private.reached(uuid[], uuid[], date[]) is
+  'What these people have reached and not, from their sums: every active achievement of people, every challenge of the days touched (two lists side by side).';
+
+create function private.judge(people uuid[], totals_before bigint[], touched_people uuid[], touched_days date[], cause uuid)
+returns void
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  written private.rewards[];
+begin
+  perform private.settle(people);
+
+  with flips as (
+    select r.*, h.sequence, h.credits as given
+    from private.reached(people, touched_people, touched_days) as r
+    left join lateral (
+      select l.sequence, l.credits from private.rewards as l
+      where l.user_id = r.user_id and l.source = r.source and l.source_id = r.source_id
+      order by l.sequence desc limit 1) as h on true
+    where r.is_met <> (coalesce(h.sequence, 0) % 2 = 1)
+  ), numbered as (
+    select f.*, t.ledger_rows + row_number() over (partition by f.user_id order by f.source, f.local_date, f.source_id) as number
+    from flips as f
+    join public.user_totals as t on t.user_id = f.user_id
+  ), added as (
+    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
+    select n.user_id, n.number, n.source, n.source_id, coalesce(n.sequence, 0) + 1,
+           case when n.is_met then n.credits else -n.given end, cause, n.local_date
+    from numbered as n
+    returning l.*
+  )
+  select array_agg(a::private.rewards order by a.user_id, a.number) into written from added as a;
+
+  if written is not null then
+    perform private.take_in(written);
+  end if;
+  written := written || private.level_people(people);
+  if written is not null then
+    perform private.tell_rewards(written);
+  end if;
+  perform private.tell_credits(t.user_id, t.credits + t.rewards - b.total)
+  from unnest(people, totals_before) as b (user_id, total)
+  join public.user_totals as t on t.user_id = b.user_id
+  where t.credits + t.rewards <> b.total;
+end;
+$$;
+comment on function private.judge(uuid[], bigint[], uuid[], date[], uuid) is
+  'Gives and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), keeps totals, levels and boards in step, and tells the people''s devices. totals_before: their totals before what caused it; cause: the one entry, if it was one. The caller holds the people''s locks.';
+
+create function private.take_in(written private.rewards[])
+returns void
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  with by_user as (
+    select w.user_id, sum(w.credits) as credits, count(*) as rows,
+           coalesce(array_agg(w.source_id) filter (where w.source = 'achievement' and w.sequence % 2 = 1), '{}') as won,
+           coalesce(array_agg(w.source_id) filter (where w.source = 'achievement' and w.sequence % 2 = 0), '{}') as lost
+    from unnest(written) as w
+    group by w.user_id
+  ), boards as (
+    insert into private.board_changes (user_id, rewards)
+    select b.user_id, b.credits from by_user as b where b.credits <> 0
+  )
+  update public.user_totals as t
+  set rewards = t.rewards + b.credits,
+      ledger_rows = t.ledger_rows + b.rows,
+      achievements = array(
+        select a.id from unnest(t.achievements || b.won) as a (id) where a.id <> all (b.lost) order by a.id)
+  from by_user as b
+  where t.user_id = b.user_id;
+end;
+$$;
+comment on function private.take_in(private.rewards[]) is
+  'Takes new rows of the ledger into the totals of their people and hands them to the boards.';
+
+create function private.level_people(people uuid[])
+returns private.rewards[]
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  written private.rewards[];
+begin
+  with moved as (
+    select t.user_id, t.level as before, carbon.level(t.credits + t.rewards) as after, t.ledger_rows
+    from unnest(people) as p (user_id)
+    join public.user_totals as t on t.user_id = p.user_id
+    where carbon.level(t.credits + t.rewards) <> t.level
+  ), steps as (
+    select m.user_id, s.level, m.ledger_rows + row_number() over (
+             partition by m.user_id order by case when m.after > m.before then s.level else -s.level end) as number
+    from moved as m
+    cross join lateral generate_series(least(m.before, m.after) + 1, greatest(m.before, m.after)) as s (level)
+  ), added as (
+    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits)
+    select s.user_id, s.number, 'level', s.level::text, 1 + coalesce((
+             select max(l.sequence) from private.rewards as l
+             where l.user_id = s.user_id and l.source = 'level' and l.source_id = s.level::text), 0), 0
+    from steps as s
+    returning l.*
+  ), counted as (
+    update public.user_totals as t
+    set level = m.after, ledger_rows = t.ledger_rows + abs(m.after - m.before)
+    from moved as m
+    where t.user_id = m.user_id
+  )
+  select array_agg(a::private.rewards order by a.user_id, a.number) into written from added as a;
+  return written;
+end;
+$$;
+comment on function private.level_people(uuid[]) is
+  'Writes into the ledger, without points, the levels that totals have reached or fallen below; returns the rows.';
+
+create function private.reward_json(reward private.rewards)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return case reward.source
+    when 'achievement' then (
+      select jsonb_build_object('id', a.id, 'name_th', a.name_th, 'name_en', a.name_en, 'icon', a.icon,
+                                'credits_reward', reward.credits)
+      from public.achievements as a where a.id = reward.source_id)
+    when 'challenge' then (
+      select jsonb_build_object('id', c.id, 'challenge_type', c.challenge_type, 'title_th', c.title_th,
+                                'title_en', c.title_en, 'icon', c.icon, 'credits_reward', reward.credits,
+                                'date', reward.local_date)
+      from private.challenges_on(reward.local_date) as c where c.id::text = reward.source_id) end;
+end;
+$$;
+comment on function private.reward_json(private.rewards) is
+  'An achievement or challenge of the ledger as answers and events show it, with its names in both languages.';
+
+create function private.tell_rewards(written private.rewards[])
+returns void
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  perform private.send_event(
+            'user:' || w.user_id || case w.source when 'challenge' then ':challenges' else ':gamification' end,
+            case w.source when 'challenge' then 'challenge_completed' else 'achievement_unlocked' end,
+            private.reward_json(w) - 'id' || jsonb_build_object(
+              case w.source when 'challenge' then 'challenge_id' else 'achievement_id' end, w.source_id))
+  from unnest(written) as w
+  where w.source in ('achievement', 'challenge') and w.sequence % 2 = 1;
+
+  perform private.send_event('user:' || w.user_id || ':gamification', 'level_up', jsonb_build_object(
+            'from', min(w.source_id::integer) - 1, 'to', max(w.source_id::integer)))
+  from unnest(written) as w
+  where w.source = 'level' and w.sequence % 2 = 1
+  group by w.user_id;
+end;
+$$;
+comment on function private.tell_rewards(private.rewards[]) is
+  'Tells people''s devices what was given to them: achievements, challenges, levels. What was taken back shows in credits_changed.';
+
+create function private.answer_rewards(person uuid, rows_before bigint)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return (
+    select jsonb_build_object(
+      'achievements_unlocked', coalesce(jsonb_agg(private.reward_json(r) order by r.number)
+        filter (where r.source = 'achievement' and r.sequence % 2 = 1), '[]'),
+      'challenges_completed', coalesce(jsonb_agg(private.reward_json(r) order by r.number)
+        filter (where r.source = 'challenge' and r.sequence % 2 = 1), '[]'),
+      'level_up', case when count(*) filter (where r.source = 'level' and r.sequence % 2 = 1) > 0 then
+        jsonb_build_object(
+          'from', min(r.source_id::integer) filter (where r.source = 'level' and r.sequence % 2 = 1) - 1,
+          'to', max(r.source_id::integer) filter (where r.source = 'level' and r.sequence % 2 = 1)) end)
+    from private.rewards as r
+    where r.user_id = person and r.number > rows_before);
+end;
+$$;
+comment on function private.answer_rewards(uuid, bigint) is
+  'What a write has earned: {achievements_unlocked, challenges_completed, level_up}, from the rows of the person''s ledger after rows_before.';
+
+create function private.settle_days(most integer)
+returns integer
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  people uuid[];
+  totals bigint[];
+begin
+  select array_agg(w.user_id), array_agg(w.total) into people, totals
+  from (
+    select t.user_id, t.credits + t.rewards as total
+    from public.user_totals as t
+    join public.user_preferences as c on c.user_id = t.user_id
+    where t.awaiting_day < carbon.local_date(now(), 'Etc/GMT-14')
+      and t.awaiting_day < carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok'))
+    order by t.awaiting_day
+    limit most
+    for no key update of t skip locked) as w;
+  if people is not null then
+    perform private.judge(people, totals, '{}', '{}', null);
+  end if;
+  return coalesce(cardinality(people), 0);
+end;
+$$;
+comment on function private.settle_days(integer) is
+  'Judges at most so many people who have a day with entries that has ended since their last write; returns how many. Safe at any time, also twice at once: whoever writes again is judged then anyway.';
