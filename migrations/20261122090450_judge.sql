@@ -5,8 +5,6 @@ create function private.tell_credits(person uuid, change bigint)
 returns void
 language plpgsql security definer
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
-set enable_seqscan = off
 as $$
 begin
   perform private.send_event('user:' || t.user_id || ':gamification', 'credits_changed', jsonb_build_object(
@@ -22,7 +20,6 @@ create function private.settle(people uuid[])
 returns void
 language plpgsql security definer
 set search_path = ''
-set enable_seqscan = off
 as $$
 begin
   update public.user_totals as t
@@ -42,7 +39,6 @@ create function private.reached(people uuid[], touched_people uuid[], touched_da
 returns table (user_id uuid, source text, source_id text, credits integer, local_date date, is_met boolean)
 language plpgsql stable security definer
 set search_path = ''
-set enable_seqscan = off
 as $$
 begin
   return query
@@ -85,7 +81,10 @@ create function private.judge(people uuid[], totals_before bigint[], touched_peo
 returns void
 language plpgsql security definer
 set search_path = ''
+-- One plan for one person and for thousands, kept: by indexes, and never made anew for the length of a list.
+-- What is called from here runs under the same settings.
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   written private.rewards[];
@@ -133,7 +132,6 @@ create function private.take_in(written private.rewards[])
 returns void
 language plpgsql security definer
 set search_path = ''
-set enable_seqscan = off
 as $$
 begin
   with by_user as (
@@ -162,7 +160,6 @@ create function private.level_people(people uuid[])
 returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
-set enable_seqscan = off
 as $$
 declare
   written private.rewards[];

@@ -42,6 +42,8 @@ set search_path = ''
 -- Plans are kept as long as their session and outlive what they were made for: by an index, also
 -- where the table was small or the statement large when the session first came by.
 set enable_seqscan = off
+-- And never made anew for the length of a list.
+set plan_cache_mode = force_generic_plan
 -- Bulk loads group hundreds of thousands of rows; single creates use none of it.
 set work_mem = '64MB'
 as $$
@@ -256,8 +258,13 @@ begin
     from totals as t,
          unnest(t.ids, t.times, t.offline_ids, t.identities, t.batch_ids) with ordinality
            as k (entry_id, logged_at, offline_id, identity, batch_id, place)
-  ), touched as (
-    select distinct d.user_id, d.local_date from by_day as d
+  ), touched as materialized (
+    -- Days before the profile began have no challenges.
+    select distinct d.user_id, d.local_date
+    from by_day as d
+    join (select s.user_id, carbon.local_date(p.created_at, 'Asia/Bangkok') as began
+          from tallies as s join public.profiles as p on p.id = s.user_id offset 0) as b on b.user_id = d.user_id
+    where d.local_date >= b.began
   )
   select
     (select count(*) from by_user) as users,
@@ -266,10 +273,10 @@ begin
     (select max(b.latest) from by_user as b) as latest,
     (select sum(b.stated)::bigint from by_user as b) as stated,
     (select max(t.window_rows) from totals as t) as in_window,
-    (select array_agg(t.user_id order by t.user_id) from totals as t) as people,
-    (select array_agg(t.total_before order by t.user_id) from totals as t) as totals_before,
-    (select array_agg(d.user_id order by d.user_id, d.local_date) from touched as d) as touched_people,
-    (select array_agg(d.local_date order by d.user_id, d.local_date) from touched as d) as touched_days
+    (select array_agg(t.user_id) from totals as t) as people,
+    (select array_agg(t.total_before) from totals as t) as totals_before,
+    (select array_agg(d.user_id) from touched as d) as touched_people,
+    (select array_agg(d.local_date) from touched as d) as touched_days
   into written;
 
   if written.users > written.known_users then
@@ -395,10 +402,10 @@ begin
   select
     (select array_agg(d.user_id) from days as d where d.entries = 0) as emptied_users,
     (select array_agg(d.local_date) from days as d where d.entries = 0) as emptied_dates,
-    (select array_agg(t.user_id order by t.user_id) from totals as t) as people,
-    (select array_agg(t.total_before order by t.user_id) from totals as t) as totals_before,
-    (select array_agg(d.user_id order by d.user_id, d.local_date) from touched as d) as touched_people,
-    (select array_agg(d.local_date order by d.user_id, d.local_date) from touched as d) as touched_days
+    (select array_agg(t.user_id) from totals as t) as people,
+    (select array_agg(t.total_before) from totals as t) as totals_before,
+    (select array_agg(d.user_id) from touched as d) as touched_people,
+    (select array_agg(d.local_date) from touched as d) as touched_days
   into written;
 
   if written.emptied_users is not null then
@@ -518,10 +525,10 @@ begin
     (select max(p.logged_at) from pairs as p where p.logged_at <> p.logged_before) as latest,
     (select array_agg(d.user_id) from days as d where d.entries = 0) as emptied_users,
     (select array_agg(d.local_date) from days as d where d.entries = 0) as emptied_dates,
-    (select array_agg(t.user_id order by t.user_id) from totals as t) as people,
-    (select array_agg(t.total_before order by t.user_id) from totals as t) as totals_before,
-    (select array_agg(d.user_id order by d.user_id, d.local_date) from touched as d) as touched_people,
-    (select array_agg(d.local_date order by d.user_id, d.local_date) from touched as d) as touched_days
+    (select array_agg(t.user_id) from totals as t) as people,
+    (select array_agg(t.total_before) from totals as t) as totals_before,
+    (select array_agg(d.user_id) from touched as d) as touched_people,
+    (select array_agg(d.local_date) from touched as d) as touched_days
   into written;
 
   if written.has_strangers then
