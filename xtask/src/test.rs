@@ -98,6 +98,12 @@ const SUITES: &[Suite] = &[
         run: journey,
     },
     Suite {
+        name: "realtime",
+        about: "what the database sends reaches who may listen, by supabase-js",
+        needs: Needs::System,
+        run: |checkout, step| node_tests(checkout, step, |name| name.starts_with("realtime")),
+    },
+    Suite {
         name: "limits",
         about: "rates, budgets and sign-in codes against abuse, with limits on",
         needs: Needs::System,
@@ -440,7 +446,7 @@ fn property(checkout: &Checkout, step: &Step) -> Result<Tally> {
 }
 
 /// Files in tests/js that begin with these words belong to suites of their own.
-const OWN_SUITES: [&str; 2] = ["faults", "limits"];
+const OWN_SUITES: [&str; 3] = ["faults", "limits", "realtime"];
 
 fn journey(checkout: &Checkout, step: &Step) -> Result<Tally> {
     node_tests(checkout, step, |name| {

@@ -28,6 +28,9 @@ const ASKING_SPAN: Duration = Duration::from_secs(10);
 /// Longest time to write a frame: the client reads too slowly, or is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest time to wait for a client's own farewell.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 const NO_READ: &str = "You do not have permissions to read from this Channel topic: ";
 const NO_WRITE: &str = "You do not have permissions to write to this Channel topic: ";
 const NO_DATABASE: &str = "Realtime was unable to connect to the project database";
@@ -101,8 +104,12 @@ async fn write(
             }
         };
         let written = tokio::time::timeout(WRITE_TIMEOUT, stream.send(message)).await;
-        if last || !matches!(written, Ok(Ok(()))) {
+        if !matches!(written, Ok(Ok(()))) {
             return;
+        }
+        if last {
+            // The reader sees the client's answer, and ends the connection.
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -136,8 +143,10 @@ impl Session {
             };
             if let Err(Ended(code, reason)) = ended {
                 let _ = self.client.queue.send(Outgoing::Close(code, reason)).await;
-                // The writer ends the connection once this frame is out.
-                std::future::pending::<()>().await;
+                // With what it still sends unread, the connection would be reset, and the reason lost.
+                let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+                let _ = tokio::time::timeout(FAREWELL, rest).await;
+                return;
             }
         }
     }
