@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub struct System {
     /// The Worker, without `/api/v1`.
     pub api_url: String,
-    /// The gateway in front of REST and Auth.
+    /// The gateway in front of REST, Auth and Realtime.
     pub supabase_url: String,
     /// The public key that every REST call carries.
     pub anon_key: String,
@@ -16,6 +16,8 @@ pub struct System {
     pub db_url: String,
     /// The inbox that shows the SMS.
     pub inbox_url: String,
+    /// What tokens are signed with.
+    pub jwt_secret: String,
 }
 
 /// The checkout's root folder.
@@ -50,6 +52,7 @@ impl System {
             anon_key: value("ANON_KEY")?,
             db_url: value("DB_URL")?,
             inbox_url: value("INBOX_URL")?,
+            jwt_secret: value("JWT_SECRET")?,
         })
     }
 }

@@ -1,0 +1,162 @@
+//! Somebody who listens: one connection by the bare protocol, joined to their own topic and to the shared one.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use carbon_tests::system::System;
+use futures_util::{SinkExt, StreamExt};
+use hmac::{Hmac, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// The topic that everybody listens to.
+pub const SHARED: &str = "leaderboard:live";
+/// As often as realtime-js says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(25);
+/// Thousands of connections are held here: small buffers for small frames.
+const BUFFER_BYTES: usize = 2 * 1024;
+
+/// An event that reached somebody.
+pub struct Arrival {
+    pub number: u64,
+    pub shared: bool,
+    pub at: Instant,
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+pub struct Listener {
+    socket: Socket,
+    arrivals: mpsc::UnboundedSender<Arrival>,
+}
+
+/// The person's own topic.
+pub fn topic_of(person: &str) -> String {
+    format!("user:{person}:gamification")
+}
+
+impl Listener {
+    /// Connects, joins and goes on listening; answers the person's id.
+    pub async fn join(
+        system: &System,
+        arrivals: mpsc::UnboundedSender<Arrival>,
+    ) -> Result<String, String> {
+        let person = random_id();
+        let url = format!(
+            "{}/realtime/v1/websocket?apikey={}&vsn=2.0.0",
+            system.supabase_url.replacen("http", "ws", 1),
+            system.anon_key
+        );
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER_BYTES)
+            .write_buffer_size(0);
+        let connected = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
+        let (mut socket, _) = connected.await.map_err(|why| why.to_string())?;
+        let token = token(&person, &system.jwt_secret);
+        for (number, topic) in [topic_of(&person), SHARED.to_owned()]
+            .into_iter()
+            .enumerate()
+        {
+            let payload = json!({ "config": { "private": true }, "access_token": token });
+            ask(&mut socket, &topic, &number.to_string(), &payload).await?;
+        }
+        tokio::spawn(Self { socket, arrivals }.listen());
+        Ok(person)
+    }
+
+    async fn listen(mut self) {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        loop {
+            tokio::select! {
+                message = self.socket.next() => match message {
+                    Some(Ok(message)) => self.take(&message),
+                    _ => return,
+                },
+                _ = heartbeat.tick() => {
+                    let beat = json!([null, "beat", "phoenix", "heartbeat", {}]).to_string();
+                    if self.socket.send(Message::text(beat)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&self, message: &Message) {
+        let at = Instant::now();
+        let frame: Value =
+            serde_json::from_str(message.to_text().unwrap_or_default()).unwrap_or_default();
+        if frame[3] == "broadcast"
+            && let Some(number) = frame[4]["payload"]["number"].as_u64()
+        {
+            let shared = frame[2] == format!("realtime:{SHARED}");
+            let _ = self.arrivals.send(Arrival { number, shared, at });
+        }
+    }
+}
+
+/// Joins a topic, and waits for the consent.
+async fn ask(
+    socket: &mut Socket,
+    topic: &str,
+    number: &str,
+    payload: &Value,
+) -> Result<(), String> {
+    let join = json!([
+        number,
+        number,
+        format!("realtime:{topic}"),
+        "phx_join",
+        payload
+    ]);
+    let sent = socket.send(Message::text(join.to_string())).await;
+    sent.map_err(|why| why.to_string())?;
+    loop {
+        let message = socket.next().await.ok_or("the connection ended")?;
+        let message = message.map_err(|why| why.to_string())?;
+        let frame: Value =
+            serde_json::from_str(message.to_text().unwrap_or_default()).unwrap_or_default();
+        if frame[3] == "phx_reply" && frame[1] == number {
+            return match frame[4]["status"] == "ok" {
+                true => Ok(()),
+                false => Err(frame.to_string()),
+            };
+        }
+    }
+}
+
+fn random_id() -> String {
+    let random: u128 = rand::random();
+    let digits = format!("{random:032x}");
+    let parts = [
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..],
+    ];
+    parts.join("-")
+}
+
+/// A token as Auth would issue it: who listens needs no more than that.
+fn token(person: &str, secret: &str) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
+    let claims = json!({ "sub": person, "role": "authenticated", "aud": "authenticated", "exp": now + 3600 });
+    let header = json!({ "alg": "HS256", "typ": "JWT" });
+    let text = [header, claims]
+        .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+        .join(".");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(text.as_bytes());
+    format!(
+        "{text}.{}",
+        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    )
+}
