@@ -142,11 +142,17 @@ begin
                  a.rule, totals.credits, totals.tally, array[entry.local_date], array[d.tally], totals.settled_until)
                  >= carbon.rule_target(a.rule)) end)
            or entry.batch_id is null and exists (
-             select from private.challenges_on(entry.local_date) as c
-             where c.active and carbon.day_value(c.rule, d.stated_tally) >= carbon.rule_target(c.rule)
+             select from (
+               select c.id, c.rule from public.daily_challenges as c where c.date = entry.local_date and c.active
+               union all
+               select carbon.challenge_id(entry.local_date, t.id), t.rule from public.challenge_types as t
+               where entry.local_date between t.starts_on and t.ends_on) as c
+             where carbon.day_value(c.rule, d.stated_tally) >= carbon.rule_target(c.rule)
                and (select r.sequence % 2 = 1 from private.rewards as r
                     where r.user_id = entry.user_id and r.source = 'challenge' and r.source_id = c.id::text
-                    order by r.sequence desc limit 1) is not true)
+                    order by r.sequence desc limit 1) is not true
+               and entry.local_date >= (select carbon.local_date(p.created_at, 'Asia/Bangkok') from public.profiles as p
+                                        where p.id = entry.user_id))
     into is_due
     from (
       select carbon.sum_tallies(u.tally) as tally,
