@@ -1,19 +1,21 @@
 //! Public answers in the data centre's cache (the runtime's Cache API).
 //!
 //! Only what a stranger sees is ever kept: no key names a person, and callers with a token never come
-//! here. A kept board counts for [`FRESH_MS`]; while the database is down it may be served longer.
+//! here. How long an answer counts depends on its [`Kind`]; while the database is down it may be served
+//! longer.
 //!
 //! Every board carries the generation it was made in. Whoever hides themself begins a new one, so that
 //! no older board is served again in this data centre; other data centres follow within the ten
 //! seconds. A board whose making began before and ended after that moment carries the old generation.
+//! Lists that show nobody have no generations.
 //!
-//! An isolate also remembers the boards that it has seen: for those only the generation is looked up.
+//! An isolate also remembers the answers that it has seen: for boards only the generation is looked up,
+//! for lists nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use carbon_domain::Lang;
-use chrono::{DateTime, Duration, Utc};
 use form_urlencoded::byte_serialize;
 use futures_util::future::join;
 use serde_json::Value;
@@ -24,20 +26,53 @@ use crate::etag::RELEASE;
 use crate::metrics;
 use crate::storage::otp_id::hex;
 
-/// Milliseconds for which a board is as good as a new one.
-pub const FRESH_MS: i64 = 10_000;
+/// Milliseconds of an hour.
+pub const HOUR_MS: i64 = 3_600_000;
+
+/// A kind of public answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The name, in keys and metrics.
+    pub name: &'static str,
+    /// Milliseconds for which an answer is as good as a new one.
+    pub fresh_ms: i64,
+    /// Whether it shows people, who may ask not to be shown any longer.
+    pub shows_people: bool,
+}
+
+/// Boards as strangers see them.
+pub const BOARDS: Kind = Kind {
+    name: "board",
+    fresh_ms: 10_000,
+    shows_people: true,
+};
+/// The achievements there are.
+pub const ACHIEVEMENTS: Kind = Kind {
+    name: "achievements",
+    fresh_ms: 6 * HOUR_MS,
+    shows_people: false,
+};
+/// The challenges of a day, which the question names: they stay what they are until the day ends.
+pub const CHALLENGES: Kind = Kind {
+    name: "challenges",
+    fresh_ms: 24 * HOUR_MS,
+    shows_people: false,
+};
+
 /// Seconds for which the generation is kept: longer than any board.
 const GENERATION_SECS: i64 = 86_400;
+/// The generation of what shows nobody.
+const NO_GENERATION: &str = "-";
 /// Keys are addresses that nothing answers at.
 const BASE: &str = "https://cache.carbon.invalid/";
 const GENERATION_HEADER: &str = "x-generation";
 const STORED_AT_HEADER: &str = "x-stored-at";
-/// Boards that an isolate remembers; at most 100 rows of 300 bytes each are 1 MB.
+/// Answers that an isolate remembers; at most 100 rows of 300 bytes each are 1 MB.
 const MOST_REMEMBERED: usize = 32;
 
-/// A kept board.
+/// A kept answer.
 #[derive(Clone)]
-pub struct Board {
+pub struct Kept {
     /// The whole body.
     pub body: String,
     /// Milliseconds since it was made.
@@ -55,92 +90,91 @@ thread_local! {
     static REMEMBERED: RefCell<BTreeMap<String, Remembered>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// The board of this key if it still counts as new.
-fn recall(key: &str, now_ms: i64) -> Option<Remembered> {
-    REMEMBERED.with_borrow(|boards| {
-        let board = boards.get(key)?;
-        let fresh = (0..FRESH_MS).contains(&(now_ms - board.stored_at_ms));
-        fresh.then(|| board.clone())
+/// The answer of this key if it still counts as new.
+fn recall(key: &str, fresh_ms: i64, now_ms: i64) -> Option<Remembered> {
+    REMEMBERED.with_borrow(|answers| {
+        let answer = answers.get(key)?;
+        let fresh = (0..fresh_ms).contains(&(now_ms - answer.stored_at_ms));
+        fresh.then(|| answer.clone())
     })
 }
 
-fn remember(key: &str, board: Remembered) {
-    REMEMBERED.with_borrow_mut(|boards| {
-        // They last ten seconds: which of them goes is all the same.
-        if boards.len() >= MOST_REMEMBERED {
-            boards.clear();
+fn remember(key: &str, answer: Remembered) {
+    REMEMBERED.with_borrow_mut(|answers| {
+        // Most last ten seconds: which of them goes is all the same.
+        if answers.len() >= MOST_REMEMBERED {
+            answers.clear();
         }
-        boards.insert(key.to_owned(), board);
+        answers.insert(key.to_owned(), answer);
     });
 }
 
-/// What the cache knows when a board is asked for.
+/// What the cache knows when something is asked for.
 pub struct Looked {
+    kind: &'static Kind,
     key: String,
     generation: Option<String>,
-    board: Option<Board>,
+    kept: Option<Kept>,
 }
 
-/// The key of a board: its parameters as the database gets them, the day in Bangkok on which its
-/// period depends, the language of its names and the release that made it.
-pub fn board_key(arguments: &Value, lang: Lang, now: DateTime<Utc>) -> String {
-    let day = (now + Duration::hours(7)).date_naive();
+/// The key of an answer: its kind, the question (the parameters as the database gets them, and the day
+/// where the answer depends on it), the language of its names and the release that made it.
+pub fn key(kind: &Kind, question: &Value, lang: Lang) -> String {
     // The names of an object's members are in order, whatever order they were sent in.
-    let text = arguments.to_string();
+    let text = question.to_string();
     let question: String = byte_serialize(text.as_bytes()).collect();
-    format!("{BASE}{RELEASE}/{}/{day}/boards?{question}", lang.code())
+    format!("{BASE}{RELEASE}/{}/{}?{question}", lang.code(), kind.name)
 }
 
 impl Looked {
-    /// Looks a board and the generation up. A cache that fails is an empty one.
-    pub async fn up(key: String) -> Self {
+    /// Looks an answer and the generation up. A cache that fails is an empty one.
+    pub async fn up(kind: &'static Kind, key: String) -> Self {
         let cache = Cache::default();
-        let generation_key = generation_key();
-        let generation = cache.get(&generation_key, false);
-        let (generation, board) = match recall(&key, now_ms()) {
-            Some(board) => {
-                let generation = generation_of(generation.await);
-                let board = (generation.as_ref() == Some(&board.generation)).then(|| Board {
-                    age_ms: now_ms() - board.stored_at_ms,
-                    body: board.body,
+        let generation = current_generation(kind);
+        let (generation, kept) = match recall(&key, kind.fresh_ms, now_ms()) {
+            Some(answer) => {
+                let generation = generation.await;
+                let kept = (generation.as_ref() == Some(&answer.generation)).then(|| Kept {
+                    age_ms: now_ms() - answer.stored_at_ms,
+                    body: answer.body,
                 });
-                (generation, board)
+                (generation, kept)
             }
             None => {
-                let (generation, kept) = join(generation, cache.get(&key, false)).await;
-                let generation = generation_of(generation);
-                let board = match kept {
-                    Ok(Some(response)) => board_of(&key, response, generation.as_deref()).await,
+                let (generation, found) = join(generation, cache.get(&key, false)).await;
+                let kept = match found {
+                    Ok(Some(response)) => kept_of(&key, response, generation.as_deref()).await,
                     _ => None,
                 };
-                (generation, board)
+                (generation, kept)
             }
         };
         Self {
+            kind,
             key,
             generation,
-            board,
+            kept,
         }
     }
 
-    /// The board, if it is at most so many milliseconds old.
-    pub fn board(&self, most_ms: i64) -> Option<&Board> {
-        let board = self.board.as_ref();
-        board.filter(|board| (0..most_ms).contains(&board.age_ms))
+    /// The answer, if it is at most so many milliseconds old.
+    pub fn kept(&self, most_ms: i64) -> Option<&Kept> {
+        let kept = self.kept.as_ref();
+        kept.filter(|kept| (0..most_ms).contains(&kept.age_ms))
     }
 
-    /// The board if it counts as new; counted as hit or miss.
-    pub fn fresh(&self) -> Option<&Board> {
-        let board = self.board(FRESH_MS);
-        let name = match board {
+    /// The answer if it counts as new; counted as hit or miss.
+    pub fn fresh(&self) -> Option<&Kept> {
+        let kept = self.kept(self.kind.fresh_ms);
+        let name = match kept {
             Some(_) => "carbon_cache_hits_total",
             None => "carbon_cache_misses_total",
         };
-        metrics::add(name, r#"class="board""#, 1);
-        board
+        metrics::add(name, &format!(r#"class="{}""#, self.kind.name), 1);
+        kept
     }
 
-    /// Keeps a board for at most so many milliseconds, after the answer was sent.
+    /// Keeps an answer for at most so many milliseconds, after it was sent.
     pub fn keep(self, app: &App, body: String, most_ms: i64) {
         let stored_at_ms = now_ms();
         app.context.wait_until(async move {
@@ -162,25 +196,29 @@ impl Looked {
     }
 }
 
-fn generation_of(kept: worker::Result<Option<Response>>) -> Option<String> {
-    header(&kept.ok()??, GENERATION_HEADER)
+async fn current_generation(kind: &Kind) -> Option<String> {
+    if !kind.shows_people {
+        return Some(NO_GENERATION.to_owned());
+    }
+    let found = Cache::default().get(&generation_key(), false).await;
+    header(&found.ok()??, GENERATION_HEADER)
 }
 
-async fn board_of(key: &str, mut response: Response, generation: Option<&str>) -> Option<Board> {
+async fn kept_of(key: &str, mut response: Response, generation: Option<&str>) -> Option<Kept> {
     let made_in = header(&response, GENERATION_HEADER)?;
     if generation != Some(made_in.as_str()) {
         return None;
     }
     let stored_at_ms: i64 = header(&response, STORED_AT_HEADER)?.parse().ok()?;
-    let board = Remembered {
+    let answer = Remembered {
         generation: made_in,
         stored_at_ms,
         body: response.text().await.ok()?,
     };
-    remember(key, board.clone());
-    Some(Board {
+    remember(key, answer.clone());
+    Some(Kept {
         age_ms: now_ms() - stored_at_ms,
-        body: board.body,
+        body: answer.body,
     })
 }
 
@@ -224,43 +262,40 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn few_boards_are_remembered_and_only_while_they_are_new() {
-        let board = |stored_at_ms| Remembered {
+    fn few_answers_are_remembered_and_only_while_they_are_new() {
+        let answer = |stored_at_ms| Remembered {
             generation: "g".to_owned(),
             stored_at_ms,
             body: "{}".to_owned(),
         };
-        remember("a", board(1_000));
-        assert!(recall("a", 1_000 + FRESH_MS - 1).is_some());
-        assert!(recall("a", 1_000 + FRESH_MS).is_none());
-        assert!(recall("a", 0).is_none(), "a clock that went back");
-        assert!(recall("b", 1_000).is_none());
+        remember("a", answer(1_000));
+        assert!(recall("a", 10, 1_009).is_some());
+        assert!(recall("a", 10, 1_010).is_none());
+        assert!(recall("a", 11, 1_010).is_some());
+        assert!(recall("a", 10, 0).is_none(), "a clock that went back");
+        assert!(recall("b", 10, 1_000).is_none());
         for number in 0..2 * MOST_REMEMBERED {
-            remember(&number.to_string(), board(1_000));
+            remember(&number.to_string(), answer(1_000));
         }
         let count = REMEMBERED.with_borrow(BTreeMap::len);
         assert!(count <= MOST_REMEMBERED, "{count}");
     }
 
     #[test]
-    fn a_key_depends_on_parameters_language_and_day_and_on_nothing_else() {
-        let at = |hour: u32| {
-            DateTime::from_timestamp(1_800_000_000 / 86_400 * 86_400 + i64::from(hour) * 3600, 0)
-                .unwrap()
-        };
-        let key = board_key(&json!({"a": 1, "b": "x&y=1"}), Lang::Th, at(1));
+    fn a_key_depends_on_kind_question_and_language_and_on_nothing_else() {
+        let question = json!({"a": 1, "b": "x&y=1"});
+        let own = key(&BOARDS, &question, Lang::Th);
         assert_eq!(
-            key,
-            board_key(&json!({"b": "x&y=1", "a": 1}), Lang::Th, at(16))
+            own,
+            key(&BOARDS, &json!({"b": "x&y=1", "a": 1}), Lang::Th)
         );
         for other in [
-            board_key(&json!({"a": 1, "b": "x"}), Lang::Th, at(1)),
-            board_key(&json!({"a": 1, "b": "x&y=1"}), Lang::En, at(1)),
-            // Midnight in Bangkok is 17:00 UTC.
-            board_key(&json!({"a": 1, "b": "x&y=1"}), Lang::Th, at(17)),
+            key(&BOARDS, &json!({"a": 1, "b": "x"}), Lang::Th),
+            key(&BOARDS, &question, Lang::En),
+            key(&CHALLENGES, &question, Lang::Th),
         ] {
-            assert_ne!(key, other);
+            assert_ne!(own, other);
         }
-        assert!(!key.contains('&') && key.bytes().all(|byte| byte.is_ascii_graphic()));
+        assert!(!own.contains('&') && own.bytes().all(|byte| byte.is_ascii_graphic()));
     }
 }

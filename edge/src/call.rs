@@ -24,6 +24,9 @@ const MAX_URL_BYTES: usize = 8 * 1024;
 /// Bytes of the headers that every request is asked for, together; the runtime limits all others.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
+/// Members of a body that a refusal names; there may be hundreds of thousands.
+const MAX_NAMED_MEMBERS: usize = 20;
+
 /// Milliseconds since 1970. The runtime's clock advances only when something came from outside.
 pub fn now_ms() -> i64 {
     i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX)
@@ -253,6 +256,25 @@ impl Call {
                 Err(ApiError::field(FieldProblem::domain("", error)))
             }
         }
+    }
+
+    /// Refuses whatever an optional body states, where nothing is taken from the client.
+    ///
+    /// # Errors
+    /// `VALIDATION_ERROR` naming the members.
+    pub fn nothing_stated(&self) -> Result<(), ApiError> {
+        if self.body.is_empty() {
+            return Ok(());
+        }
+        let body = self.object()?;
+        let members = body.keys().take(MAX_NAMED_MEMBERS);
+        let problems: Vec<_> = members
+            .map(|name| FieldProblem::domain(name, carbon_domain::DomainError::UnknownField))
+            .collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::fields(problems))
     }
 }
 

@@ -288,6 +288,10 @@ mod tests {
             ceilings("GET", "/gamification/profile"),
             [(200, 60), (5_000, 3_600)]
         );
+        assert_eq!(
+            ceilings("POST", "/gamification/achievement/check"),
+            [(200, 60), (5_000, 3_600)]
+        );
         for (method, pattern) in [("POST", "/hooks/send-sms"), ("GET", "/health/ready")] {
             assert_eq!(rules_of(method, pattern), (vec![], vec![]));
         }

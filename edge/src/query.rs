@@ -121,10 +121,23 @@ impl Query {
         }
     }
 
-    /// `page` or `cursor`, and `limit` (1–100, default 20) as `page_size`.
-    pub fn paging(&mut self) {
+    /// `limit` (1–100, default 20) as `page_size`.
+    pub fn limit(&mut self) {
         let limit = self.number("limit", 1, MAX_LIMIT, DomainError::LimitInvalid);
         self.set("page_size", limit.unwrap_or(DEFAULT_LIMIT));
+    }
+
+    /// `cursor`; an empty one is none.
+    pub fn cursor(&mut self) {
+        self.checked("cursor", "cursor", DomainError::CursorInvalid, |text| {
+            text.len() <= MAX_CURSOR_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+        });
+        self.forget_if_empty("cursor");
+    }
+
+    /// `page` or `cursor`, and `limit`.
+    pub fn paging(&mut self) {
+        self.limit();
         // Pages so far out that row numbers overflow are no pages.
         let page = self.number(
             "page",
@@ -132,10 +145,7 @@ impl Query {
             i64::from(i32::MAX) / MAX_LIMIT,
             DomainError::PageInvalid,
         );
-        self.checked("cursor", "cursor", DomainError::CursorInvalid, |text| {
-            text.len() <= MAX_CURSOR_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
-        });
-        self.forget_if_empty("cursor");
+        self.cursor();
         if let Some(page) = page {
             if self.arguments.contains_key("cursor") {
                 self.refuse("cursor", DomainError::PageAndCursor);

@@ -12,6 +12,8 @@ pub enum Caching {
     Private,
     /// Everybody, for so many seconds.
     Public(u32),
+    /// Everybody without a token, for so many seconds: whoever has one gets another answer.
+    Strangers(u32),
 }
 
 impl Caching {
@@ -20,7 +22,9 @@ impl Caching {
         match self {
             Self::NoStore => "no-store".to_owned(),
             Self::Private => "private, no-cache".to_owned(),
-            Self::Public(secs) => format!("public, max-age={secs}"),
+            Self::Public(secs) | Self::Strangers(secs) => {
+                format!("public, max-age={secs}")
+            }
         }
     }
 }
@@ -153,5 +157,6 @@ mod tests {
         assert_eq!(Reply::ok(&json!({})).caching.header(), "no-store");
         let public = Reply::ok(&json!({})).cached(Caching::Public(86_400));
         assert_eq!(public.caching.header(), "public, max-age=86400");
+        assert_eq!(Caching::Strangers(9).header(), "public, max-age=9");
     }
 }

@@ -92,6 +92,7 @@ fn headers_of(head: &Head, outcome: &Outcome) -> worker::Result<Headers> {
         .map_or(Caching::NoStore, |reply| reply.caching);
     headers.set("cache-control", &caching.header())?;
     headers.set("content-language", head.lang.code())?;
+    // A client that was a stranger before it signed in must not be given the stranger's answer again.
     let vary = match caching {
         Caching::Public(_) => "Origin, Accept-Language",
         _ => "Origin, Accept-Language, Authorization",

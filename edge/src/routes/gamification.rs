@@ -4,15 +4,12 @@ use carbon_domain::{DomainError, province};
 use serde_json::{Value, json};
 
 use super::names;
+use super::shared::{self, Shared};
 use super::waste::take_meta;
-use crate::cache::{self, Looked};
+use crate::cache::{self, HOUR_MS};
 use crate::call::Call;
-use crate::error::{ApiError, Code};
-use crate::etag;
+use crate::error::ApiError;
 use crate::reply::{Caching, Reply};
-
-/// Milliseconds of an hour.
-const HOUR_MS: i64 = 3_600_000;
 
 /// `GET /gamification/profile`
 pub async fn profile(call: &Call) -> Result<Reply, ApiError> {
@@ -57,25 +54,16 @@ pub async fn leaderboard(call: &Call) -> Result<Reply, ApiError> {
 /// The stranger's view, which all strangers share for ten seconds.
 async fn public_board(call: &Call, arguments: Value) -> Result<Reply, ApiError> {
     let arguments = normalised(arguments);
-    let stale_ms = stale_ms(&arguments);
-    let looked = Looked::up(cache::board_key(&arguments, call.lang, call.now())).await;
-    if let Some(board) = looked.fresh() {
-        return Ok(public(&board.body, board.age_ms));
-    }
-    match call.rest().rpc("get_leaderboard", &arguments).await {
-        Ok(answer) => {
-            let body = shown(call, answer).body;
-            let reply = public(&body, 0);
-            looked.keep(&call.app, body, stale_ms);
-            Ok(reply)
-        }
-        // Better an old board that says how old it is than none.
-        Err(error) if error.code == Code::ServiceUnavailable => match looked.board(stale_ms) {
-            Some(board) => Ok(public(&board.body, cache::FRESH_MS)),
-            None => Err(error),
-        },
-        Err(error) => Err(error),
-    }
+    let board = Shared {
+        kind: &cache::BOARDS,
+        operation: "get_leaderboard",
+        // The board's period turns with the day in Bangkok.
+        question: json!({"board": arguments, "day": shared::today(call.now())}),
+        kept_ms: stale_ms(&arguments),
+        arguments,
+    };
+    let kept = board.read(call, |answer| shown(call, answer)).await?;
+    Ok(shared::public(&kept.body, board.kind.fresh_ms - kept.age_ms))
 }
 
 /// Parameters that mean the same become the same: defaults are written out.
@@ -100,13 +88,6 @@ fn stale_ms(arguments: &Value) -> i64 {
     } else {
         HOUR_MS
     }
-}
-
-fn public(body: &str, age_ms: i64) -> Reply {
-    let left_secs = (cache::FRESH_MS - age_ms).max(0) / 1000;
-    Reply::raw(body)
-        .cached(Caching::Public(u32::try_from(left_secs).unwrap_or(0)))
-        .tagged(etag::of_text(body))
 }
 
 fn shown(call: &Call, mut answer: Value) -> Reply {
@@ -135,13 +116,5 @@ mod tests {
             (stale_ms(&province), stale_ms(&plain)),
             (2 * HOUR_MS, HOUR_MS)
         );
-    }
-
-    #[test]
-    fn what_is_left_of_the_ten_seconds_is_said() {
-        let secs = |age_ms| public("{}", age_ms).caching;
-        assert_eq!(secs(0), Caching::Public(10));
-        assert_eq!(secs(9_500), Caching::Public(0));
-        assert_eq!(secs(99_000), Caching::Public(0));
     }
 }

@@ -11,6 +11,8 @@ mod metrics;
 mod migrate;
 mod names;
 mod operator;
+mod rewards;
+mod shared;
 mod sign_in;
 mod stats;
 mod sync;
@@ -50,6 +52,11 @@ pub enum Endpoint {
     StatsByCategory,
     Leaderboard,
     GamificationProfile,
+    Achievements,
+    CheckAchievements,
+    ChallengesToday,
+    ChallengeHistory,
+    RefreshChallenges,
     FeatureOfLater,
     Health,
     Ready,
@@ -90,6 +97,11 @@ pub async fn dispatch(endpoint: Endpoint, call: &Call) -> Result<Reply, ApiError
         Endpoint::StatsByCategory => stats::by_category(call).await,
         Endpoint::Leaderboard => gamification::leaderboard(call).await,
         Endpoint::GamificationProfile => gamification::profile(call).await,
+        Endpoint::Achievements => rewards::achievements(call).await,
+        Endpoint::CheckAchievements => rewards::check_achievements(call).await,
+        Endpoint::ChallengesToday => rewards::challenges_today(call).await,
+        Endpoint::ChallengeHistory => rewards::challenge_history(call).await,
+        Endpoint::RefreshChallenges => rewards::refresh_challenges(call).await,
         Endpoint::FeatureOfLater => Err(ApiError::feature_unavailable()),
         Endpoint::Health => Ok(health::live()),
         Endpoint::Ready => health::ready(call).await,

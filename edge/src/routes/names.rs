@@ -1,5 +1,5 @@
-//! What depends on the language and is therefore added here: names of categories and levels, and
-//! the messages of errors inside answers.
+//! What depends on the language and is therefore chosen here: names of categories, levels, achievements
+//! and challenges, and the messages of errors inside answers.
 
 use carbon_domain::{Lang, level, waste};
 use serde_json::{Value, json};
@@ -34,18 +34,50 @@ pub fn add_level(person: &mut Value, lang: Lang, with_icon: bool) {
     }
 }
 
+/// Members that come in both languages, as `name_th` and `name_en` and the like.
+const WORDS: [[&str; 3]; 4] = [
+    ["name", "name_th", "name_en"],
+    ["title", "title_th", "title_en"],
+    ["description", "description_th", "description_en"],
+    ["message", "message_th", "message_en"],
+];
+
+/// Leaves one language of everything that carries both, however deep it stands.
+pub fn choose(value: &mut Value, lang: Lang) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| choose(item, lang)),
+        Value::Object(members) => {
+            members.values_mut().for_each(|member| choose(member, lang));
+            for [word, th, en] in WORDS {
+                let (th, en) = (members.remove(th), members.remove(en));
+                let chosen = match lang {
+                    Lang::Th => th.or(en),
+                    Lang::En => en.or(th),
+                };
+                if let Some(chosen) = chosen {
+                    members.insert(word.to_owned(), chosen);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The same for some members of an answer.
+pub fn choose_in(answer: &mut Value, members: &[&str], lang: Lang) {
+    for name in members {
+        if let Some(member) = answer.get_mut(name) {
+            choose(member, lang);
+        }
+    }
+}
+
 /// Turns errors that carry both languages into the shape of `details.fields`.
 pub fn choose_message(error: &mut Value, lang: Lang) {
-    let Some(object) = error.as_object_mut() else {
-        return;
-    };
-    let (th, en) = (object.remove("message_th"), object.remove("message_en"));
-    object.remove("token");
-    let message = match lang {
-        Lang::Th => th,
-        Lang::En => en,
-    };
-    object.insert("message".to_owned(), message.unwrap_or(Value::Null));
+    if let Some(object) = error.as_object_mut() {
+        object.remove("token");
+    }
+    choose(error, lang);
 }
 
 #[cfg(test)]
@@ -84,5 +116,29 @@ mod tests {
         let mut none = Value::Null;
         choose_message(&mut none, Lang::En);
         assert_eq!(none, Value::Null);
+    }
+
+    #[test]
+    fn one_language_is_left_however_deep() {
+        let both = json!({
+            "list": [{"id": "a", "name_th": "ก", "name_en": "a", "description_th": "ข", "description_en": "b"}],
+            "deep": {"title_th": "ค", "title_en": "c", "progress": {"value": 1}},
+            "name": "kept",
+        });
+        let mut thai = both.clone();
+        choose(&mut thai, Lang::Th);
+        assert_eq!(
+            thai,
+            json!({
+                "list": [{"id": "a", "name": "ก", "description": "ข"}],
+                "deep": {"title": "ค", "progress": {"value": 1}},
+                "name": "kept",
+            })
+        );
+        let mut english = both;
+        choose_in(&mut english, &["deep", "missing"], Lang::En);
+        assert_eq!(english["deep"]["title"], "c");
+        assert_eq!(english["list"][0]["name_th"], "ก");
+        assert!(english.get("missing").is_none());
     }
 }

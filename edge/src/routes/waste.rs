@@ -21,6 +21,9 @@ use crate::request::parse_json;
 /// Categories change with a release only.
 const CATEGORIES_MAX_AGE_SECS: u32 = 86_400;
 
+/// What a create leads to that has names.
+const EARNED: [&str; 2] = ["achievements_unlocked", "challenges_completed"];
+
 /// `GET /waste/categories`: the figures compiled into the service.
 pub fn categories(call: &Call) -> Reply {
     thread_local! {
@@ -81,6 +84,7 @@ pub async fn create(call: &Call) -> Result<Reply, ApiError> {
     let answer = call.write("create_waste_entry", &arguments).await?;
     let mut answer = parsed("create_waste_entry", &answer)?;
     names::add_to_entry(&mut answer, call.lang);
+    names::choose_in(&mut answer, &EARNED, call.lang);
     if answer["duplicate"] == true {
         Ok(Reply::ok(&answer))
     } else {
@@ -114,6 +118,7 @@ pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
     let arguments = json!({ "entries": entries });
     let answer = call.write("create_waste_entries", &arguments).await?;
     let mut answer = parsed("create_waste_entries", &answer)?;
+    names::choose_in(&mut answer, &EARNED, call.lang);
     for line in answer["entries"].as_array_mut().into_iter().flatten() {
         let line = line.as_object_mut();
         if let Some(error) = line.and_then(|line| line.get_mut("error")) {
