@@ -285,10 +285,7 @@ mod tests {
     fn a_key_depends_on_kind_question_and_language_and_on_nothing_else() {
         let question = json!({"a": 1, "b": "x&y=1"});
         let own = key(&BOARDS, &question, Lang::Th);
-        assert_eq!(
-            own,
-            key(&BOARDS, &json!({"b": "x&y=1", "a": 1}), Lang::Th)
-        );
+        assert_eq!(own, key(&BOARDS, &json!({"b": "x&y=1", "a": 1}), Lang::Th));
         for other in [
             key(&BOARDS, &json!({"a": 1, "b": "x"}), Lang::Th),
             key(&BOARDS, &question, Lang::En),

@@ -100,6 +100,7 @@ describe('mending', () => {
     ok(await someone.api('POST', '/waste/entries/batch', { body: { entries } }))
     return someone
   }
+  // First step and a past day without plastic pay 10 and 150 beside the entries.
   const credits = async someone => ok(await someone.api('GET', '/gamification/profile')).total_credits
 
   test('recompute_user rebuilds everything derived from the entries', async () => {
@@ -107,7 +108,7 @@ describe('mending', () => {
     await tamper(someone)
     rows(await serviceClient().rpc('recompute_user', { user_id: someone.id }))
     assert.deepEqual(await differences(someone), [])
-    assert.equal(await credits(someone), -30)
+    assert.equal(await credits(someone), -30 + 10 + 150)
   })
 
   test('update_daily_streaks finds and mends it, going on where the last call ended', async () => {
@@ -116,6 +117,6 @@ describe('mending', () => {
     const service = serviceClient()
     for (let calls = 0; calls < 50 && (await differences(someone)).length > 0; calls++) rows(await service.rpc('update_daily_streaks'))
     assert.deepEqual(await differences(someone), [])
-    assert.equal(await credits(someone), -30)
+    assert.equal(await credits(someone), -30 + 10 + 150)
   })
 })

@@ -67,6 +67,7 @@ describe('how long public answers count', () => {
   test('everything personal is revalidated, and what is written or refused is not kept', async () => {
     const someone = await signInAnonymously()
     for (const route of ['/user/profile', '/gamification/profile', '/waste/entries', '/waste/stats/daily', '/user/sync/status',
+      '/gamification/achievements', '/gamification/challenges/today', '/gamification/challenges/history',
       '/gamification/leaderboard?type=friends', '/gamification/leaderboard', '/waste/leaderboard']) {
       const answer = await someone.api('GET', route)
       ok(answer)
@@ -143,7 +144,7 @@ describe('another\'s answer', () => {
 
   test('is never served, by token, tag, query, language, method or form of authorization', async () => {
     const routes = ['/user/profile', '/gamification/profile', '/waste/entries?limit=7', `/waste/entries/${made.id}`, '/waste/stats/daily', '/waste/stats/monthly',
-      '/waste/stats/category', '/user/sync/status', '/gamification/leaderboard?limit=7', '/waste/leaderboard?around=me&limit=7', '/gamification/leaderboard?type=friends&limit=7',
+      '/waste/stats/category', '/user/sync/status', '/gamification/achievements', '/gamification/challenges/today', '/gamification/challenges/history?limit=7', '/gamification/leaderboard?limit=7', '/waste/leaderboard?around=me&limit=7', '/gamification/leaderboard?type=friends&limit=7',
       '/gamification/leaderboard?type=province&province=TH-58&limit=7']
     const claims = { ...two.claims }
     for (const route of routes) {

@@ -1,9 +1,9 @@
 // Many writes of one person at the same moment: nothing is lost, nothing counts twice, revisions have no gap.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { bangkokInstant, closeSql, differences, ok, rows, signInAnonymously, sql, sqlAs, supabase, uuid } from './lib.mjs'
+import { bangkokDay, bangkokInstant, closeSql, differences, ok, rows, signInAnonymously, sql, sqlAs, supabase, uuid } from './lib.mjs'
 import { appEntry, rawDump } from './dumps.mjs'
-import { summaryOf } from './figures.mjs'
+import { rewardsOf, summaryOf } from './figures.mjs'
 
 const body = (more = {}) => ({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: 0.25, ...more })
 
@@ -27,8 +27,9 @@ describe('one person on many connections', () => {
     const answers = await Promise.all(stated.map(one => someone.api('POST', '/waste/entries', { body: body(one) })))
     const entries = answers.map(one => ok(one, 201))
     assert.deepEqual(entries.map(one => one.revision).sort((a, b) => a - b), Array.from({ length: 50 }, (_, index) => index + 1))
-    const expected = summaryOf(stated.map(one => ({ category: 'glass_bottles', method: 'reused', weight: one.weight_kg, at: one.logged_at })))
-    assert.equal(BigInt(ok(await someone.api('GET', '/gamification/profile')).total_credits), expected.credits)
+    const kept = stated.map(one => ({ category: 'glass_bottles', method: 'reused', weight: one.weight_kg, at: one.logged_at }))
+    const expected = summaryOf(kept).credits + rewardsOf(kept, { today: bangkokDay() }).credits
+    assert.equal(BigInt(ok(await someone.api('GET', '/gamification/profile')).total_credits), expected)
     await assertRevisions(someone, 50)
     assert.deepEqual(await differences(someone), [])
   })

@@ -2,7 +2,7 @@
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { bangkokDay, bangkokInstant, closeSql, invalidField, ok, refused, signInAnonymously, signInByPhone } from './lib.mjs'
-import { levelOf, scaled, streakOf, summaryOf } from './figures.mjs'
+import { levelOf, rewardsOf, scaled, streakOf, summaryOf } from './figures.mjs'
 
 const KINDS = [['food_waste', 'disposed', 1.1], ['food_waste', 'composted', 2.5], ['plastic_bags', 'disposed', 0.3], ['metal_cans', 'sold', 0.615], ['organic_waste', 'biogas', 10]]
 
@@ -83,10 +83,12 @@ describe('sums', () => {
 
   test('in the gamification profile say total, level, progress, streak and trees', async () => {
     const shown = ok(await someone.api('GET', '/gamification/profile', { lang: 'en' }))
-    const expected = summaryOf(stated)
-    const level = levelOf(expected.credits)
+    const [expected, rewards] = [summaryOf(stated), rewardsOf(stated, { today: bangkokDay() })]
+    const total = expected.credits + rewards.credits
+    const level = levelOf(total)
     const streak = streakOf([...expected.days.keys()], bangkokDay())
-    assert.deepEqual([BigInt(shown.total_credits), shown.current_level, shown.daily_streak, shown.max_streak], [expected.credits, level.level, streak.current, streak.max])
+    assert.deepEqual([BigInt(shown.total_credits), shown.current_level, shown.daily_streak, shown.max_streak], [total, level.level, streak.current, streak.max])
+    assert.equal(shown.achievements_count, rewards.achievements.length)
     assert.equal(shown.credits_to_next_level === null ? null : BigInt(shown.credits_to_next_level), level.toNext)
     assert.ok(shown.progress_percentage >= 0 && shown.progress_percentage <= 100)
     assert.equal(shown.level_name, ['Eco Beginner', 'Green Warrior', 'Eco Champion', 'Climate Hero', 'Planet Protector'][level.level - 1])
@@ -107,11 +109,11 @@ describe('sums', () => {
     const low = await signInAnonymously()
     ok(await low.api('POST', '/waste/entries', { body: { category_id: 'plastic_bags', disposal_method: 'disposed', weight_kg: 10 } }), 201)
     const shown = ok(await low.api('GET', '/gamification/profile'))
-    assert.deepEqual([shown.total_credits, shown.current_level, shown.trees_saved, shown.progress_percentage], [-670, 1, 0, 0])
+    assert.deepEqual([shown.total_credits, shown.current_level, shown.trees_saved, shown.progress_percentage], [-670 + 10, 1, 0, 0])
     const high = await signInAnonymously()
     ok(await high.api('POST', '/waste/entries', { body: { category_id: 'plastic_bags', disposal_method: 'avoided', weight_kg: 100 } }), 201)
     const top = ok(await high.api('GET', '/gamification/profile'))
-    assert.deepEqual([top.total_credits, top.current_level, top.credits_to_next_level, top.progress_percentage, top.trees_saved], [6700, 5, null, 100, 13])
+    assert.deepEqual([top.total_credits, top.current_level, top.credits_to_next_level, top.progress_percentage, top.trees_saved], [6700 + 10 + 30 + 200 + 300, 5, null, 100, 14])
   })
 })
 

@@ -1,4 +1,4 @@
-// The rules of credits, emissions, days, levels and streaks once more, in whole numbers and from the raw factors,
+// The rules of credits, emissions, days, levels, streaks and rewards once more, in whole numbers and from the raw factors,
 // so that the tests compare the system with something that shares no code with it.
 import fs from 'node:fs'
 import path from 'node:path'
@@ -107,6 +107,64 @@ export function summaryOf(entries) {
     }
   }
   return all
+}
+
+const PLASTIC = ['plastic_bottles', 'plastic_bags']
+
+/** The achievements of the contract, judged by what `reached` makes of the entries. */
+export const ACHIEVEMENTS = [
+  { id: 'first_scan', reward: 10, met: all => all.entries >= 1 },
+  { id: 'daily_tracker', reward: 50, met: all => all.longest >= 7 },
+  { id: 'recycling_hero', reward: 100, met: all => all.mostRecycled >= 10 },
+  { id: 'compost_master', reward: 75, met: all => all.compostedGrams >= 1000n },
+  { id: 'plastic_free', reward: 150, met: all => all.plasticFree },
+  { id: 'waste_warrior', reward: 200, met: all => all.credits >= 1000n },
+  { id: 'tree_saver', reward: 300, met: all => all.credits >= 500n },
+]
+
+/** The challenges of every day, judged by that day's entries. */
+export const CHALLENGES = [
+  { type: 'scan_5_items', reward: 20, atLeast: 5, counts: () => true },
+  { type: 'recycle_something', reward: 15, atLeast: 1, counts: one => one.method === 'recycled' },
+  { type: 'compost_organic', reward: 25, atLeast: 1, counts: one => one.method === 'composted' },
+  { type: 'avoid_plastic', reward: 30, atLeast: 1, counts: one => PLASTIC.includes(one.category) && one.method === 'avoided' },
+]
+
+function byDay(entries) {
+  const days = new Map()
+  for (const one of entries) {
+    const day = localDate(one.at, one.zone)
+    if (!days.get(day)?.push(one)) days.set(day, [one])
+  }
+  return days
+}
+
+function reached(entries, today) {
+  const days = byDay(entries)
+  const free = one => !PLASTIC.includes(one.category) || ['avoided', 'reused'].includes(one.method)
+  return {
+    entries: entries.length,
+    credits: entries.reduce((sum, one) => sum + figuresOf(one.category, one.method, one.weight).credits, 0n),
+    longest: streakOf([...days.keys()], today).max,
+    mostRecycled: Math.max(0, ...[...days.values()].map(ofDay => ofDay.filter(one => one.method === 'recycled').length)),
+    compostedGrams: entries.filter(one => one.method === 'composted').reduce((sum, one) => sum + grams(one.weight), 0n),
+    // Only days that have ended are judged.
+    plasticFree: [...days].some(([day, ofDay]) => day < today && ofDay.every(free)),
+  }
+}
+
+/**
+ * What entries as in summaryOf pay besides their own credits, to a person who wrote today: `{achievements, challenges, credits}`.
+ * Entries that were moved in (`moved`) and days before the profile `began` complete no challenges.
+ */
+export function rewardsOf(entries, { today, began = today }) {
+  const all = reached(entries, today)
+  const achievements = ACHIEVEMENTS.filter(one => one.met(all))
+  const challenges = [...byDay(entries.filter(one => !one.moved))].filter(([date]) => date >= began).flatMap(([date, ofDay]) => CHALLENGES
+    .filter(challenge => ofDay.filter(challenge.counts).length >= challenge.atLeast)
+    .map(({ type, reward }) => ({ date, type, reward })))
+  const credits = [...achievements, ...challenges].reduce((sum, one) => sum + BigInt(one.reward), 0n)
+  return { achievements: achievements.map(one => one.id).sort(), challenges, credits }
 }
 
 /** Asserts that an entry as the system shows it carries the figures computed here. */

@@ -58,6 +58,8 @@ describe('the same key again', () => {
     ['a deletion', 'DELETE', id => `/waste/entries/${id}`, () => ({})],
     ['a profile', 'PUT', () => '/user/profile', () => ({ body: { display_name: 'สมชาย' } })],
     ['a sync', 'POST', () => '/user/sync/request', () => ({ body: { since_revision: 0, device_id: 'phone' } })],
+    ['a check of achievements', 'POST', () => '/gamification/achievement/check', () => ({ body: {} })],
+    ['progress derived anew', 'POST', () => '/gamification/challenges/progress', () => ({})],
     ['a migration', 'POST', () => '/user/migrate-local', () => ({ body: { local_storage: { wasteEntries: JSON.stringify([{ id: uuid(), categoryId: 'food_waste', disposal: 'composted', weight: 1, timestamp: '2025-05-01T00:00:00Z' }]) } } })],
   ]) {
     test(`${name} is done once`, async () => {

@@ -7,7 +7,7 @@ import {
   claimsOf, sleep, sql, sqlAs, supabase, uuid,
 } from './lib.mjs'
 import { realisticDiary } from './dumps.mjs'
-import { assertEntryFigures, levelOf, scaled, streakOf, summaryOf } from './figures.mjs'
+import { assertEntryFigures, levelOf, rewardsOf, scaled, streakOf, summaryOf } from './figures.mjs'
 
 const phone = freshPhone()
 const diary = realisticDiary(bangkokInstant)
@@ -20,7 +20,8 @@ const entryIn = (category, method, weight, at, more = {}) => {
   logged.push({ category, method, weight: String(weight), at })
   return { category_id: category, disposal_method: method, weight_kg: weight, logged_at: at, ...more }
 }
-const expectedEntries = () => [...diary.good, ...logged]
+const expectedEntries = () => [...diary.good.map(one => ({ ...one, moved: true })), ...logged]
+const expectedRewards = () => rewardsOf(expectedEntries(), { today: bangkokDay() })
 
 describe('the main job on real input', () => {
   before(async () => {
@@ -161,7 +162,7 @@ describe('the main job on real input', () => {
       const profile = ok(await personA.api('GET', '/gamification/profile'))
       const board = ok(await personA.api('GET', '/gamification/leaderboard?type=global&timeframe=all_time&limit=1'))
       const province = ok(await personA.api('GET', '/gamification/leaderboard?type=province&timeframe=all_time&province=TH-50&limit=100'))
-      const [expected] = await sql(`select 1 + count(*) filter (where t.credits > mine.credits) as rank from public.user_totals mine
+      const [expected] = await sql(`select 1 + count(*) filter (where t.credits + t.rewards > mine.credits + mine.rewards) as rank from public.user_totals mine
         cross join public.user_totals t join public.profiles p on p.id = t.user_id
         where mine.user_id = $1 and t.entries > 0 and not p.is_anonymous and p.visible_in_leaderboard and p.privacy_level < 3`, [personA.id])
       assert.equal(profile.rank.global, Number(expected.rank))
@@ -186,10 +187,12 @@ const expectedStreak = () => streakOf([...summaryOf(expectedEntries()).days.keys
 
 async function assertSameFiguresEverywhere() {
   const expected = summaryOf(expectedEntries())
-  const level = levelOf(expected.credits)
+  const rewards = expectedRewards()
+  const total = expected.credits + rewards.credits
+  const level = levelOf(total)
   const streak = expectedStreak()
   const wanted = {
-    credits: expected.credits, level: level.level, next: level.toNext, streak: BigInt(streak.current), longest: BigInt(streak.max), trees: level.trees,
+    credits: total, level: level.level, next: level.toNext, streak: BigInt(streak.current), longest: BigInt(streak.max), trees: level.trees,
   }
   const shape = one => ({
     credits: BigInt(one.total_credits), level: Number(one.current_level), next: one.credits_to_next_level === null ? null : BigInt(one.credits_to_next_level),
@@ -198,6 +201,7 @@ async function assertSameFiguresEverywhere() {
   const client = supabase(personA)
   const edge = ok(await personA.api('GET', '/gamification/profile'))
   assert.deepEqual(shape(edge), wanted, 'edge')
+  assert.equal(edge.achievements_count, rewards.achievements.length)
   assert.equal(scaled(edge.total_waste_kg, 3), expected.grams)
   assert.equal(scaled(edge.co2e_avoided_kg, 6), expected.avoided)
   assert.deepEqual(shape(rows(await client.rpc('get_gamification_profile'))), wanted, 'rpc')
@@ -205,11 +209,14 @@ async function assertSameFiguresEverywhere() {
   assert.deepEqual(shape(view), wanted, 'REST view')
   const [inSql] = await sqlAs(personA, 'select * from public.user_gamification')
   assert.deepEqual(shape(inSql), wanted, 'SQL view')
-  const [again] = await sql(`select sum(carbon.credits(category_id, disposal_method, weight_kg, factor_set)) as total_credits,
-      carbon.level(sum(carbon_credits)::bigint) as current_level, carbon.credits_to_next_level(sum(carbon_credits)::bigint) as credits_to_next_level,
-      carbon.trees(sum(carbon_credits)::bigint) as trees_saved, carbon.max_streak(local_date) as max_streak,
-      (select current_streak from carbon.streak(array_agg(local_date), $2::date)) as daily_streak
-    from public.waste_entries where user_id = $1`, [personA.id, bangkokDay(0)])
+  const history = rows(await client.from('credit_history').select('*').order('number'))
+  assert.deepEqual(history.map(one => one.number), history.map((_, index) => index + 1))
+  assert.equal(history.reduce((sum, one) => sum + BigInt(one.credits), 0n), rewards.credits, 'the ledger')
+  const [again] = await sql(`select total_credits, carbon.level(total_credits) as current_level, carbon.credits_to_next_level(total_credits) as credits_to_next_level,
+      carbon.trees(total_credits) as trees_saved, max_streak, (select current_streak from carbon.streak(days, $2::date)) as daily_streak
+    from (select sum(carbon.credits(category_id, disposal_method, weight_kg, factor_set))::bigint + $3 as total_credits,
+        carbon.max_streak(local_date) as max_streak, array_agg(local_date) as days
+      from public.waste_entries where user_id = $1) as sums`, [personA.id, bangkokDay(0), rewards.credits.toString()])
   assert.deepEqual(shape(again), wanted, 'SQL functions over the entries')
   const list = rows(await client.from('waste_entries').select('*').order('logged_at'))
   assert.equal(list.length, expectedEntries().length)

@@ -2,9 +2,9 @@
 // Times are printed for the reader; they fail nothing.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { api, bangkokInstant, closeSql, differences, ok, refused, signInAnonymously, sql } from './lib.mjs'
+import { api, bangkokDay, bangkokInstant, closeSql, differences, ok, refused, signInAnonymously, sql } from './lib.mjs'
 import { appEntry, largeDiary, rawDump } from './dumps.mjs'
-import { summaryOf } from './figures.mjs'
+import { rewardsOf, summaryOf } from './figures.mjs'
 
 const MIB = 1024 * 1024
 
@@ -32,11 +32,13 @@ describe('large dumps', () => {
     const { dump, good } = largeDiary(10_000)
     // Before the first call: it takes seconds of this process, in which a kept connection would grow old unseen.
     const expected = summaryOf(good)
+    const rewards = rewardsOf(good.map(one => ({ ...one, moved: true })), { today: bangkokDay() })
     const report = balanced(ok(await timed('10,000 entries', () => someone.api('POST', '/user/migrate-local', { body: dump }))))
     assert.equal(report.migrated_entries, 10_000)
     assert.equal(BigInt(report.credits_imported), expected.credits)
     const profile = ok(await someone.api('GET', '/gamification/profile'))
-    assert.equal(BigInt(profile.total_credits), expected.credits)
+    assert.equal(BigInt(profile.total_credits), expected.credits + rewards.credits)
+    assert.deepEqual([...report.achievements_granted].sort(), rewards.achievements)
     assert.deepEqual(await differences(someone), [])
     const again = balanced(ok(await timed('the same again', () => someone.api('POST', '/user/migrate-local', { body: dump }))))
     assert.deepEqual([again.migrated_entries, again.duplicate_entries], [0, 10_000])

@@ -18,7 +18,7 @@ const counts = report => [report.received_entries, report.migrated_entries, repo
 const live = async someone => ok(await someone.api('GET', '/waste/entries?page=1&limit=100')).entries
 const at = (second, day = -3) => bangkokInstant(day, `10:00:${String(second).padStart(2, '0')}`)
 const rollBack = (someone, batch) => someone.api('DELETE', `/user/migrate-local/${batch}`)
-const creditsOf = async someone => ok(await someone.api('GET', '/gamification/profile')).total_credits
+const totalOf = async someone => ok(await someone.api('GET', '/gamification/profile')).total_credits
 
 describe('the raw dump', () => {
   after(closeSql)
@@ -62,7 +62,8 @@ describe('the raw dump', () => {
       const report = await migrate(someone, rawDump({ carbonCredits: claimed, wasteEntries: [appEntry(at(1))] }))
       if (expected !== undefined) assert.equal(report.credits_claimed, expected)
       assert.equal(report.credits_imported, 8)
-      assert.equal(await creditsOf(someone), 8)
+      assert.deepEqual(report.achievements_granted, ['first_scan'])
+      assert.equal(await totalOf(someone), 8 + 10)
     })
   }
 
@@ -241,11 +242,12 @@ describe('roll-back', () => {
     const migrated = (await live(someone)).filter(one => one.id !== own.id)
     ok(await someone.api('PUT', `/waste/entries/${migrated[0].id}`, { body: { weight_kg: 50, logged_at: bangkokInstant(-70) } }))
     ok(await someone.api('DELETE', `/waste/entries/${migrated[1].id}`))
-    const total = await creditsOf(someone)
+    const [{ credits }] = await sql('select sum(carbon_credits)::int as credits from public.waste_entries where user_id = $1', [someone.id])
     const undone = ok(await rollBack(someone, report.batch_id))
     assert.equal(undone.batch_id, report.batch_id)
     assert.equal(undone.removed_entries, report.migrated_entries - 1)
-    assert.equal(undone.credits_removed, total - own.carbon_credits)
+    assert.equal(undone.credits_removed, credits - own.carbon_credits)
+    assert.equal(await totalOf(someone), own.carbon_credits + 10)
     assert.deepEqual((await live(someone)).map(one => one.id), [own.id])
     assert.deepEqual(await sql(`select to_jsonb(d) as day from public.user_days d where user_id = $1 order by 1`, [someone.id]), before)
     const profile = ok(await someone.api('GET', '/user/profile'))

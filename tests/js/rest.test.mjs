@@ -6,7 +6,7 @@ import {
   bangkokDay, bangkokInstant, claimsOf, closeSql, differences, env, ok, refused, rows, serviceClient, signInAnonymously, signInByPhone, signToken,
   sql, sqlAs, supabase, uuid,
 } from './lib.mjs'
-import { assertEntryFigures, summaryOf } from './figures.mjs'
+import { assertEntryFigures, rewardsOf, summaryOf } from './figures.mjs'
 
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.75, ...more })
 
@@ -41,9 +41,10 @@ describe('rows through supabase-js', () => {
       entry({ logged_at: bangkokInstant(-1) }), entry({ logged_at: bangkokInstant(-40), category_id: 'food_waste', disposal_method: 'disposed', weight_kg: 2.5 }),
     ]).select('id'))
     const list = rows(await client.from('waste_entries').select('*'))
-    const expected = summaryOf(list.map(one => ({ category: one.category_id, method: one.disposal_method, weight: one.weight_kg, at: one.logged_at })))
+    const kept = list.map(one => ({ category: one.category_id, method: one.disposal_method, weight: one.weight_kg, at: one.logged_at }))
+    const expected = summaryOf(kept).credits + rewardsOf(kept, { today: bangkokDay() }).credits
     const [totals] = rows(await client.from('user_gamification').select('total_credits,daily_streak'))
-    assert.equal(BigInt(totals.total_credits), expected.credits)
+    assert.equal(BigInt(totals.total_credits), expected)
     assert.equal(totals.daily_streak, 2)
     assert.deepEqual(await differences(mali), [])
   })

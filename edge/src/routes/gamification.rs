@@ -63,7 +63,10 @@ async fn public_board(call: &Call, arguments: Value) -> Result<Reply, ApiError> 
         arguments,
     };
     let kept = board.read(call, |answer| shown(call, answer)).await?;
-    Ok(shared::public(&kept.body, board.kind.fresh_ms - kept.age_ms))
+    Ok(shared::public(
+        &kept.body,
+        board.kind.fresh_ms - kept.age_ms,
+    ))
 }
 
 /// Parameters that mean the same become the same: defaults are written out.

@@ -34,11 +34,7 @@ impl Shared {
     ///
     /// # Errors
     /// What the database refused, or `SERVICE_UNAVAILABLE` if it is down and nothing is left.
-    pub async fn read(
-        &self,
-        call: &Call,
-        show: impl Fn(Value) -> Reply,
-    ) -> Result<Kept, ApiError> {
+    pub async fn read(&self, call: &Call, show: impl Fn(Value) -> Reply) -> Result<Kept, ApiError> {
         let key = cache::key(self.kind, &self.question, call.lang);
         let looked = Looked::up(self.kind, key).await;
         if let Some(kept) = looked.fresh() {
