@@ -42,6 +42,15 @@ test('somebody signs in anonymously, logs, lists and deletes through the typed c
   const entry = created.data.data
   assert.equal(entry.category_name, 'Food Waste')
   assert.equal(entry.carbon_credits, 33)
+  assert.deepEqual(entry.achievements_unlocked.map(({ name }) => name).sort(), ['Compost Master', 'First Step'])
+  assert.deepEqual(entry.challenges_completed.map(({ title }) => title), ['Daily Composter'])
+
+  const achievements = await client.GET('/gamification/achievements')
+  const own = achievements.data?.data
+  assert.ok(own && 'unlocked_count' in own, 'with a token the answer has the person\'s progress')
+  assert.equal(own.unlocked_count, 2)
+  const toStrangers = await stranger.GET('/gamification/achievements')
+  assert.ok(toStrangers.data && !('unlocked_count' in toStrangers.data.data))
 
   const listed = await client.GET('/waste/entries', { params: { query: { page: 1, limit: 5 } } })
   assert.deepEqual(listed.data?.data.entries.map(({ id }) => id), [entry.id])

@@ -19,6 +19,8 @@ const assertNoDatabase = someone => Promise.all([
   outage('migration', () => someone.api('POST', '/user/migrate-local', { body: { waste_entries: [] } })),
   outage('sync', () => someone.api('POST', '/user/sync/request', { body: { since_revision: 0, limit: 10 } })),
   outage('own place', () => someone.api('GET', '/gamification/profile')),
+  outage('own achievements', () => someone.api('GET', '/gamification/achievements')),
+  outage('challenges derived anew', () => someone.api('POST', '/gamification/challenges/progress')),
   outage('ready', ready),
   outage('REST select', select(someone)),
   outage('REST rpc', () => rest(someone, 'POST', 'rpc/create_waste_entry', { entry: entry() })),
