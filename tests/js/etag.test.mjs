@@ -88,6 +88,8 @@ describe('a personal answer', () => {
       const notesOnly = name.startsWith('an operator')
       await change()
       for (const [i, route] of own.entries()) {
+        // Challenges look at how many entries a day has, moved ones left out.
+        if (/challenges/.test(route) && /update|operator|migration/.test(name)) continue
         const ranks = /leaderboard|gamification/.test(route)
         if (notesOnly && ranks) continue
         const answer = await ask(someone, route, tags[i])
