@@ -35,7 +35,9 @@ as $$
 declare
   person uuid := private.caller_id();
   totals record;
-  standing jsonb;
+  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  everybody integer := carbon.board_id('all_time', today, null);
+  standing private.board_standing := private.board_standing(person, everybody, private.board_queue(everybody));
   province text;
   streak jsonb;
 begin
@@ -46,7 +48,6 @@ begin
   end if;
   select p.province into province from public.profiles as p where p.id = person;
   streak := private.streak_json(person, private.caller_time_zone());
-  standing := private.board_standing(person, null, null, null, null);
   return jsonb_build_object(
     'total_credits', totals.credits,
     'current_level', totals.level,
@@ -59,10 +60,10 @@ begin
     'total_waste_kg', trim_scale(totals.weight_kg),
     'co2e_avoided_kg', trim_scale(totals.co2e_avoided_kg),
     'rank', jsonb_build_object(
-      'global', standing -> 'rank',
+      'global', standing.rank,
       'province', case when province is not null then
-        private.board_standing(person, province, null, null, null) -> 'rank' end,
-      'percentile', standing -> 'percentile'));
+        private.own_rank(person, carbon.board_id('all_time', today, province)) end,
+      'percentile', case when standing.rank is not null then private.percentile(standing) end));
 end;
 $$;
 comment on function private.get_gamification_profile() is

@@ -17,6 +17,7 @@ pub mod level;
 pub mod phone;
 pub mod profile;
 pub mod province;
+pub mod ranking;
 pub mod streak;
 pub mod tally;
 pub mod time;

@@ -88,3 +88,19 @@ comment on function first_achievements() is
     'The achievements the product starts with. Their table may have been edited since.';
 comment on function first_challenge_types() is
     'The types of daily challenges the product starts with. Their table may have been edited since.';
+comment on function board_period(text, date, integer) is
+    'First and last day of the period of a timeframe (daily, weekly from Monday, monthly, all_time) that holds the day, or of the one that many periods before it; NULLs for all_time. 22023 carbon.timeframe_invalid, carbon.date_invalid.';
+comment on function board_id(text, date, text) is
+    'The number of the board of a timeframe''s period that holds the day, in a province (ISO code) or in the country (NULL). Ordered by timeframe, period, province. 22023 carbon.timeframe_invalid, carbon.date_invalid, carbon.unknown_province.';
+comment on function boards_of(date, text, date) is
+    'The boards that an entry of this day and province (NULL = none) counts on, as far as they are kept today: current period, the one before, later ones.';
+comment on function dropped_boards(date) is
+    'Ranges of the boards that are no longer kept today: first_board up to, not including, before_board.';
+comment on function board_scope(integer) is
+    'What a board''s number says: timeframe, first and last day (NULL for all_time), province (NULL for the country). No row for any other number.';
+comment on function board_node(integer[], integer[]) is
+    'A node of a board''s counted tree, 256 counts: so many people in each slot (0 to 255) given.';
+comment on function add_board_nodes(integer[], integer[]) is
+    'Two nodes of a board''s counted tree, slot by slot.';
+comment on function people_after(integer[], integer) is
+    'How many people a node of a board''s counted tree holds after a slot (0 to 255); all of them for -1.';

@@ -53,8 +53,11 @@ mod tests {
         let called_with_null = listed(&format!(
             "select p.proname::text {OURS} and not p.proisstrict and p.prokind = 'f'"
         ));
-        // An entry may have no id; the wrapper around a set must not be strict to be inlined.
-        assert_eq!(called_with_null, "entry_identity, parse_entries");
+        // An entry may have no id, a board no province; the wrapper around a set must not be strict to be inlined.
+        assert_eq!(
+            called_with_null,
+            "board_id, boards_of, entry_identity, parse_entries"
+        );
     }
 
     #[pg_test]

@@ -1,7 +1,8 @@
 //! Carbon-Pixels inside PostgreSQL: adapters between SQL and the domain crate, without arithmetic of their own.
 //!
-//! Everything lies in the schema `carbon`, touches no table and depends on no setting, so generated columns may use it:
-//! a release adds factor sets but never changes what an old one answers. A mistake in the arguments ends the statement
+//! Every function lies in the schema `carbon`, touches no table and depends on no setting, so generated columns may use
+//! it: a release adds factor sets but never changes what an old one answers. Where the server preloads the library, a
+//! background worker ([`merger`]) keeps boards fresh. A mistake in the arguments ends the statement
 //! as [`error`] says; a panic ends it with XX000 and leaves the server up.
 
 use pgrx::prelude::*;
@@ -15,9 +16,11 @@ mod entry;
 mod error;
 mod identity;
 mod level;
+mod merger;
 mod migration;
 mod phone;
 mod profile;
+mod ranking;
 mod reference;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]
@@ -25,6 +28,12 @@ mod testing;
 mod vectors;
 
 ::pgrx::pg_module_magic!(name, version);
+
+/// Called when the library is loaded.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    merger::register();
+}
 
 // PostgreSQL knows the time zones: the local day needs no code of ours.
 extension_sql_file!("../sql/time.sql", name = "local_date");
@@ -37,9 +46,9 @@ pub mod pg_test {
     /// Nothing has to be set up.
     pub fn setup(_options: Vec<&str>) {}
 
-    /// No setting has to be changed.
+    /// The library is preloaded, so that its background worker runs.
     #[must_use]
     pub fn postgresql_conf_options() -> Vec<&'static str> {
-        Vec::new()
+        vec!["shared_preload_libraries = 'pg_carbon'"]
     }
 }

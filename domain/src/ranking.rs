@@ -1,0 +1,407 @@
+//! Boards: which period a day belongs to, and the number that names a board.
+//!
+//! A board is one timeframe's period in the whole country or in one province. Its number is made of these alone, so no
+//! table has to be asked: boards of one timeframe lie together in order of their periods, the country's before those of
+//! the provinces.
+
+use chrono::{Datelike, Days, Months, NaiveDate};
+
+use crate::error::DomainError;
+use crate::province;
+
+/// How long a board adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeframe {
+    /// One day.
+    Daily,
+    /// Monday to Sunday.
+    Weekly,
+    /// A month of the calendar.
+    Monthly,
+    /// For ever.
+    AllTime,
+}
+
+/// First and last day of a board; none where it has no bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period {
+    /// First day of the period.
+    pub first: NaiveDate,
+    /// Last day of the period.
+    pub last: NaiveDate,
+}
+
+impl Timeframe {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Timeframe; 4] = [
+        Timeframe::Daily,
+        Timeframe::Weekly,
+        Timeframe::Monthly,
+        Timeframe::AllTime,
+    ];
+
+    /// By its name in the API: `daily`, `weekly`, `monthly`, `all_time`.
+    ///
+    /// # Errors
+    /// [`DomainError::TimeframeInvalid`] for any other.
+    pub fn parse(name: &str) -> Result<Timeframe, DomainError> {
+        Timeframe::ALL
+            .into_iter()
+            .find(|timeframe| timeframe.name() == name)
+            .ok_or(DomainError::TimeframeInvalid)
+    }
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Timeframe::Daily => "daily",
+            Timeframe::Weekly => "weekly",
+            Timeframe::Monthly => "monthly",
+            Timeframe::AllTime => "all_time",
+        }
+    }
+
+    /// The period that holds `day`, or the one that many periods before it; `None` for [`Timeframe::AllTime`], which has
+    /// no bounds.
+    ///
+    /// # Errors
+    /// [`DomainError::DateInvalid`] for days that no calendar has.
+    pub fn period(self, day: NaiveDate, periods_back: u32) -> Result<Option<Period>, DomainError> {
+        let period = match self {
+            Timeframe::Daily => days_from(day.checked_sub_days(Days::new(periods_back.into())), 1),
+            Timeframe::Weekly => {
+                let since_monday = u64::from(day.weekday().num_days_from_monday());
+                let back = since_monday + 7 * u64::from(periods_back);
+                days_from(day.checked_sub_days(Days::new(back)), 7)
+            }
+            Timeframe::Monthly => month(day, periods_back),
+            Timeframe::AllTime => return Ok(None),
+        };
+        period.map(Some).ok_or(DomainError::DateInvalid)
+    }
+
+    const fn number(self) -> i32 {
+        match self {
+            Timeframe::Daily => 0,
+            Timeframe::Weekly => 1,
+            Timeframe::Monthly => 2,
+            Timeframe::AllTime => 3,
+        }
+    }
+}
+
+fn days_from(first: Option<NaiveDate>, length: u64) -> Option<Period> {
+    let first = first?;
+    let last = first.checked_add_days(Days::new(length - 1))?;
+    Some(Period { first, last })
+}
+
+fn month(day: NaiveDate, months_back: u32) -> Option<Period> {
+    let first = day
+        .with_day(1)?
+        .checked_sub_months(Months::new(months_back))?;
+    let last = first.checked_add_months(Months::new(1))?.pred_opt()?;
+    Some(Period { first, last })
+}
+
+/// Bits of a board's number for the province's code (10 to 96; 0 is the country).
+const PROVINCE_BITS: u32 = 7;
+
+/// Bits for the first day of the period, counted from the first day of the common era: to the year 11,484.
+const DAY_BITS: u32 = 22;
+
+/// The number of the board of the period that holds `day`, in a province by its ISO code or in the country.
+///
+/// # Errors
+/// [`DomainError::DateInvalid`] for days before the common era or after the year 11,483;
+/// [`DomainError::UnknownProvince`] for a code that no province has.
+pub fn board(timeframe: Timeframe, day: NaiveDate, iso: Option<&str>) -> Result<i32, DomainError> {
+    let province = match iso {
+        None => 0,
+        Some(iso) => {
+            province::by_iso(iso)
+                .ok_or(DomainError::UnknownProvince)?
+                .code
+        }
+    };
+    first_board(timeframe, day, 0).map(|country| country | province)
+}
+
+/// The country's board of a period: the lowest number in it.
+fn first_board(
+    timeframe: Timeframe,
+    day: NaiveDate,
+    periods_back: u32,
+) -> Result<i32, DomainError> {
+    let first_day = timeframe
+        .period(day, periods_back)?
+        .map_or(0, |period| period.first.num_days_from_ce());
+    if !(0..1 << DAY_BITS).contains(&first_day) {
+        return Err(DomainError::DateInvalid);
+    }
+    Ok(timeframe.number() << (DAY_BITS + PROVINCE_BITS) | first_day << PROVINCE_BITS)
+}
+
+/// The boards that an entry of `day` and province counts on, as long as `today` they are kept: those of the current
+/// period, the one before, and later ones (a traveller's tomorrow).
+///
+/// # Errors
+/// As [`board`].
+pub fn kept_boards_of(
+    day: NaiveDate,
+    iso: Option<&str>,
+    today: NaiveDate,
+) -> Result<Vec<i32>, DomainError> {
+    let mut boards = Vec::with_capacity(8);
+    for timeframe in Timeframe::ALL {
+        let country = board(timeframe, day, None)?;
+        if country < first_board(timeframe, today, 1)? {
+            continue;
+        }
+        boards.push(country);
+        if iso.is_some() {
+            boards.push(board(timeframe, day, iso)?);
+        }
+    }
+    Ok(boards)
+}
+
+/// The boards that are no longer kept on `today`, as ranges of numbers: from the first to before the second.
+///
+/// # Errors
+/// As [`board`].
+pub fn dropped_boards(today: NaiveDate) -> Result<[(i32, i32); 3], DomainError> {
+    let mut ranges = [(0, 0); 3];
+    for (range, timeframe) in ranges.iter_mut().zip(Timeframe::ALL) {
+        *range = (
+            timeframe.number() << (DAY_BITS + PROVINCE_BITS),
+            first_board(timeframe, today, 1)?,
+        );
+    }
+    Ok(ranges)
+}
+
+/// What a board's number says: the timeframe, the first day of the period (none for all time) and the province's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// How long the board adds up.
+    pub timeframe: Timeframe,
+    /// First and last day; none for [`Timeframe::AllTime`].
+    pub period: Option<Period>,
+    /// ISO code; none for the country.
+    pub province: Option<&'static str>,
+}
+
+/// Reads a board's number; `None` for a number that [`board`] does not make.
+#[must_use]
+pub fn scope(number: i32) -> Option<Scope> {
+    let days = number >> PROVINCE_BITS & ((1 << DAY_BITS) - 1);
+    let timeframe = *Timeframe::ALL
+        .iter()
+        .find(|timeframe| timeframe.number() == number >> (DAY_BITS + PROVINCE_BITS))?;
+    let first = NaiveDate::from_num_days_from_ce_opt(days)?;
+    let code = number & ((1 << PROVINCE_BITS) - 1);
+    let province = match code {
+        0 => None,
+        _ => Some(province::all().iter().find(|known| known.code == code)?.iso),
+    };
+    let scope = Scope {
+        timeframe,
+        period: timeframe.period(first, 0).ok()?,
+        province,
+    };
+    (board(timeframe, first, province) == Ok(number)).then_some(scope)
+}
+
+/// Scores, or blocks of them, that one node of a board's counted tree holds.
+pub const NODE_SIZE: usize = 256;
+
+/// A node in which these slots hold so many people, the others none; slots that repeat add up. `None` for a slot that a
+/// node does not have and for more people than 32 bits count.
+#[must_use]
+pub fn node(slots: &[i32], people: &[i32]) -> Option<Vec<i32>> {
+    let mut node = vec![0_i32; NODE_SIZE];
+    for (slot, people) in slots.iter().zip(people) {
+        let count = node.get_mut(usize::try_from(*slot).ok()?)?;
+        *count = count.checked_add(*people)?;
+    }
+    Some(node)
+}
+
+/// Two nodes slot by slot; a missing slot counts as empty. `None` for more people than 32 bits count.
+#[must_use]
+pub fn add_nodes(one: &[i32], other: &[i32]) -> Option<Vec<i32>> {
+    let slot = |node: &[i32], slot| node.get(slot).copied().unwrap_or(0);
+    (0..one.len().max(other.len()))
+        .map(|place| slot(one, place).checked_add(slot(other, place)))
+        .collect()
+}
+
+/// How many people a node holds in the slots after `slot`; all of them for −1.
+#[must_use]
+pub fn people_after(node: &[i32], slot: i32) -> i64 {
+    let from = usize::try_from(i64::from(slot) + 1).unwrap_or(0);
+    let after = node.get(from..).unwrap_or_default();
+    after.iter().map(|people| i64::from(*people)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn period(timeframe: Timeframe, text: &str, back: u32) -> String {
+        let period = timeframe.period(day(text), back).unwrap().unwrap();
+        format!("{} {}", period.first, period.last)
+    }
+
+    #[test]
+    fn periods_follow_the_calendar() {
+        let daily = period(Timeframe::Daily, "2024-03-01", 1);
+        assert_eq!(daily, "2024-02-29 2024-02-29");
+        // 2026-11-22 is a Sunday, the last day of its week.
+        let weekly = period(Timeframe::Weekly, "2026-11-22", 0);
+        assert_eq!(weekly, "2026-11-16 2026-11-22");
+        let weekly = period(Timeframe::Weekly, "2026-11-23", 1);
+        assert_eq!(weekly, "2026-11-16 2026-11-22");
+        let monthly = period(Timeframe::Monthly, "2026-01-31", 1);
+        assert_eq!(monthly, "2025-12-01 2025-12-31");
+        let monthly = period(Timeframe::Monthly, "2024-03-31", 1);
+        assert_eq!(monthly, "2024-02-01 2024-02-29");
+        assert_eq!(Timeframe::AllTime.period(day("2026-01-01"), 1), Ok(None));
+    }
+
+    #[test]
+    fn a_board_is_the_same_all_through_its_period_and_no_other_is() {
+        let country = |timeframe, text| board(timeframe, day(text), None).unwrap();
+        for (timeframe, first, last, next) in [
+            (Timeframe::Daily, "2026-11-22", "2026-11-22", "2026-11-23"),
+            (Timeframe::Weekly, "2026-11-16", "2026-11-22", "2026-11-23"),
+            (Timeframe::Monthly, "2026-11-01", "2026-11-30", "2026-12-01"),
+        ] {
+            assert_eq!(country(timeframe, first), country(timeframe, last));
+            assert!(country(timeframe, last) < country(timeframe, next));
+        }
+        assert_eq!(
+            country(Timeframe::AllTime, "1999-01-01"),
+            country(Timeframe::AllTime, "2050-01-01")
+        );
+    }
+
+    #[test]
+    fn no_two_boards_share_a_number() {
+        let mut seen = std::collections::HashSet::new();
+        for timeframe in Timeframe::ALL {
+            for text in ["2026-11-22", "2026-12-25"] {
+                if timeframe == Timeframe::AllTime && text == "2026-12-25" {
+                    continue;
+                }
+                assert!(seen.insert(board(timeframe, day(text), None).unwrap()));
+                for province in province::all() {
+                    let board = board(timeframe, day(text), Some(province.iso)).unwrap();
+                    assert!(board > 0 && seen.insert(board));
+                }
+            }
+        }
+        assert_eq!(seen.len(), 7 * 78);
+    }
+
+    #[test]
+    fn what_is_kept_is_this_period_the_last_and_what_is_to_come() {
+        let count = |text, iso| {
+            kept_boards_of(day(text), iso, day("2026-11-22"))
+                .unwrap()
+                .len()
+        };
+        assert_eq!(count("2026-11-22", Some("TH-10")), 8);
+        assert_eq!(count("2026-11-23", None), 4);
+        assert_eq!(count("2026-11-21", None), 4);
+        // Its day is dropped, its week and month are the previous ones.
+        assert_eq!(count("2026-11-09", Some("TH-10")), 6);
+        assert_eq!(count("2026-10-01", None), 2);
+        assert_eq!(count("2026-09-30", Some("TH-96")), 2);
+    }
+
+    #[test]
+    fn what_is_not_kept_lies_in_the_dropped_ranges() {
+        let today = day("2026-11-22");
+        let ranges = dropped_boards(today).unwrap();
+        let is_dropped = |board: i32| {
+            ranges
+                .iter()
+                .any(|(from, to)| (*from..*to).contains(&board))
+        };
+        for back in 0..100 {
+            let then = today - Days::new(back);
+            let kept = kept_boards_of(then, Some("TH-50"), today).unwrap();
+            for timeframe in Timeframe::ALL {
+                for iso in [None, Some("TH-50")] {
+                    let board = board(timeframe, then, iso).unwrap();
+                    assert_ne!(is_dropped(board), kept.contains(&board), "{then}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_back() {
+        for timeframe in Timeframe::ALL {
+            for iso in [None, Some("TH-38")] {
+                let number = board(timeframe, day("2026-11-22"), iso).unwrap();
+                let scope = scope(number).unwrap();
+                assert_eq!((scope.timeframe, scope.province), (timeframe, iso));
+                assert_eq!(
+                    Ok(scope.period),
+                    timeframe.period(day("2026-11-22"), 0),
+                    "{timeframe:?}"
+                );
+            }
+        }
+        for nonsense in [-1, 1, i32::MAX, (3 << 29) + (1 << 7)] {
+            assert_eq!(scope(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn nodes_add_up() {
+        let one = node(&[0, 255, 7, 7], &[1, 2, 3, 4]).unwrap();
+        assert_eq!((one.len(), one[0], one[7], one[255]), (256, 1, 7, 2));
+        let both = add_nodes(&one, &node(&[7], &[-7]).unwrap()).unwrap();
+        assert_eq!(people_after(&both, -1), 3);
+        assert_eq!(people_after(&both, 0), 2);
+        assert_eq!(people_after(&both, 255), 0);
+        assert_eq!(people_after(&[], i32::MAX), 0);
+        assert_eq!(add_nodes(&[], &[4]), Some(vec![4]));
+        for slot in [-1, 256] {
+            assert_eq!(node(&[slot], &[1]), None);
+        }
+        assert_eq!(add_nodes(&[i32::MAX], &[1]), None);
+    }
+
+    #[test]
+    fn what_cannot_be_a_board_is_refused() {
+        assert_eq!(
+            Timeframe::parse("hourly"),
+            Err(DomainError::TimeframeInvalid)
+        );
+        assert_eq!(Timeframe::parse("weekly"), Ok(Timeframe::Weekly));
+        assert_eq!(
+            board(Timeframe::Daily, day("2026-11-22"), Some("TH-99")),
+            Err(DomainError::UnknownProvince)
+        );
+        for out in ["-0001-01-01", "+12000-01-01"] {
+            assert_eq!(
+                board(Timeframe::Daily, day(out), None),
+                Err(DomainError::DateInvalid)
+            );
+        }
+        assert_eq!(
+            Timeframe::Monthly.period(NaiveDate::MIN, 1),
+            Err(DomainError::DateInvalid)
+        );
+    }
+}

@@ -1,0 +1,290 @@
+-- The merger: folds what writers appended into scores and trees, a bounded slice a call, one at a time.
+-- One transaction each: what it took is gone from the queue exactly if it is in the scores.
+
+create type private.board_change as (
+  user_id uuid,
+  board integer,
+  credits_before bigint,
+  was_listed boolean,
+  credits bigint,
+  entries bigint,
+  is_listed boolean,
+  is_gone boolean
+);
+comment on type private.board_change is
+  'A person on a board before and after what is pending; is_gone = has no row any more (no profile, or nothing left to remember).';
+
+create function private.apply_board_changes(changes private.board_change[])
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set work_mem = '64MB'
+as $$
+begin
+  delete from private.board_scores as s
+  using unnest(changes) as c
+  where c.is_gone and s.user_id = c.user_id and s.board = c.board;
+
+  insert into private.board_scores as s (user_id, board, credits, entries, is_listed)
+  select c.user_id, c.board, c.credits, c.entries, c.is_listed
+  from unnest(changes) as c
+  where not c.is_gone
+  on conflict (user_id, board) do update
+    set credits = excluded.credits, entries = excluded.entries, is_listed = excluded.is_listed
+    where (s.credits, s.entries, s.is_listed) is distinct from (excluded.credits, excluded.entries, excluded.is_listed);
+
+  -- What leaves a score and what comes to it cancel out, block by block, before a tree is touched.
+  with moves as (
+    select c.board, c.credits_before as credits, -1 as people from unnest(changes) as c where c.was_listed
+    union all
+    select c.board, c.credits, 1 from unnest(changes) as c where c.is_listed and not c.is_gone
+  ), slots as (
+    select m.board, l.level, m.credits >> (8 * l.level) as block, sum(m.people)::integer as people
+    from moves as m
+    cross join generate_series(0, 3) as l (level)
+    group by m.board, l.level, m.credits >> (8 * l.level)
+    having sum(m.people) <> 0
+  )
+  insert into private.board_nodes as n (board, level, node, people)
+  select s.board, s.level, s.block >> 8, carbon.board_node(array_agg((s.block & 255)::integer), array_agg(s.people))
+  from slots as s
+  group by s.board, s.level, s.block >> 8
+  on conflict (board, level, node) do update set people = carbon.add_board_nodes(n.people, excluded.people);
+end;
+$$;
+comment on function private.apply_board_changes(private.board_change[]) is
+  'Writes changes, at most one a person and board, into scores and trees. For holders of the merger''s lock.';
+
+create function private.lock_boards(may_wait boolean)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if may_wait then
+    perform pg_advisory_xact_lock(hashtextextended('private.board_scores', 0));
+    return true;
+  end if;
+  return pg_try_advisory_xact_lock(hashtextextended('private.board_scores', 0));
+end;
+$$;
+comment on function private.lock_boards(boolean) is
+  'Makes the caller the only writer of boards until its transaction ends. A statement of its own: the next one''s snapshot then sees all that the last holder wrote.';
+
+create function private.next_board_change()
+returns bigint
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if pg_current_xact_id_if_assigned() is not null then
+    return null;
+  end if;
+  return (select q.last_value + q.is_called::integer from private.board_changes_id_seq as q);
+end;
+$$;
+comment on function private.next_board_change() is
+  'The number that the next row of private.board_changes gets, asked before this transaction has an id of its own; null if it has one.';
+
+create function private.raise_board_floor(ceiling bigint)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  -- Whoever appends has written a row before and so has a transaction id before a number. Every number below the
+  -- ceiling therefore belongs to a transaction older than this one, which took its id after the ceiling was read. Once
+  -- all older ones have ended, what they appended is visible, and the lowest row that is left bounds the floor.
+  update private.board_state as s
+  set floor = case when n.is_reached then least(s.next_floor, n.lowest) else s.floor end,
+      next_floor = case when n.is_due then least(ceiling, n.lowest) else s.next_floor end,
+      next_floor_from = case when n.is_due then pg_current_xact_id() else s.next_floor_from end
+  from (
+    select c.lowest,
+           coalesce(o.next_floor > o.floor and pg_snapshot_xmin(c.snapshot) >= o.next_floor_from, false) as is_reached,
+           ceiling is not null and least(ceiling, c.lowest) is distinct from o.next_floor
+             and (o.next_floor is null or pg_snapshot_xmin(c.snapshot) >= o.next_floor_from
+                  -- A dump restored into another cluster remembers ids that are still to come here.
+                  or o.next_floor_from > pg_snapshot_xmax(c.snapshot)) as is_due
+    from private.board_state as o
+    cross join lateral (
+      select pg_current_snapshot() as snapshot,
+             (select min(q.id) from private.board_changes as q where q.id >= o.floor) as lowest) as c) as n
+  where n.is_reached or n.is_due;
+end;
+$$;
+comment on function private.raise_board_floor(bigint) is
+  'Moves the floor of the queue up as far as nothing can still come below it; ceiling = private.next_board_change(), null = note no new one.';
+
+create function private.note_board_news(changes private.board_change[], today date)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  insert into private.board_news as n (board, is_waiting)
+  select b.board, true
+  from (select distinct c.board from unnest(changes) as c where c.was_listed or c.is_listed) as b
+  cross join lateral carbon.board_scope(b.board) as s
+  where s.first_day is null or today between s.first_day and s.last_day
+  on conflict (board) do update set is_waiting = true where not n.is_waiting;
+end;
+$$;
+comment on function private.note_board_news(private.board_change[], date) is
+  'Remembers which boards of the current period changed.';
+
+create function private.send_board_news()
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if to_regprocedure('private.send_event(text, text, jsonb)') is null then
+    return;
+  end if;
+  perform private.send_event('leaderboard:live', 'leaderboard_changed', jsonb_build_object(
+    'board_type', case when s.province is null then 'global' else 'province' end,
+    'timeframe', s.timeframe, 'province', s.province, 'as_of', now()))
+  from private.board_news as n
+  cross join lateral carbon.board_scope(n.board) as s
+  where n.is_waiting and n.sent_at <= now() - interval '1 second';
+
+  update private.board_news as n
+  set is_waiting = false, sent_at = now()
+  where n.is_waiting and n.sent_at <= now() - interval '1 second';
+end;
+$$;
+comment on function private.send_board_news() is
+  'Sends leaderboard_changed for each board that changed, at most once a second a board; nothing personal.';
+
+create function private.drop_old_boards(today date, most integer)
+returns integer
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  dropped integer;
+begin
+  delete from private.board_scores as s
+  where s.ctid = any (array(
+    select o.ctid
+    from carbon.dropped_boards(today) as d
+    join private.board_scores as o on o.board >= d.first_board and o.board < d.before_board
+    limit most));
+  get diagnostics dropped = row_count;
+  if dropped < most then
+    delete from private.board_nodes as n using carbon.dropped_boards(today) as d
+    where n.board >= d.first_board and n.board < d.before_board;
+    delete from private.board_news as n using carbon.dropped_boards(today) as d
+    where n.board >= d.first_board and n.board < d.before_board;
+    update private.board_state as s set dropped_on = today;
+  end if;
+  return dropped;
+end;
+$$;
+comment on function private.drop_old_boards(date, integer) is
+  'Deletes at most so many rows of boards that are no longer kept, then their trees; returns how many. Nobody reads them: periods turn by the calendar, whenever this runs.';
+
+create function private.pending_board_changes(lowest bigint, upto bigint, today date)
+returns private.board_change[]
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return (
+    with queue as (
+      select c.* from private.board_changes as c where c.id between lowest and upto
+    ), deltas as (
+      select q.user_id, b.board, q.entries::bigint, q.credits
+      from queue as q, unnest(carbon.boards_of(q.local_date, q.province, today)) as b (board)
+      union all
+      select q.user_id, carbon.board_id('all_time', today, null), 0, q.rewards from queue as q where q.rewards <> 0
+      union all
+      -- Whoever is to be looked at again, wherever they stand.
+      select s.user_id, s.board, 0, 0
+      from (select distinct q.user_id from queue as q where q.local_date is null and q.rewards = 0) as a
+      join private.board_scores as s on s.user_id = a.user_id
+    ), folded as (
+      select d.user_id, d.board, sum(d.entries)::bigint as entries, sum(d.credits)::bigint as credits
+      from deltas as d
+      group by d.user_id, d.board
+    )
+    select array_agg((f.user_id, f.board, coalesce(s.credits, 0), coalesce(s.is_listed, false), n.credits,
+                      case when p.user_id is null then 0 else n.entries end,
+                      n.entries > 0 and coalesce(p.is_listed, false),
+                      p.user_id is null or (n.entries = 0 and n.credits = 0))::private.board_change)
+    from folded as f
+    left join private.board_scores as s on s.user_id = f.user_id and s.board = f.board
+    left join private.board_people as p on p.user_id = f.user_id
+    cross join lateral (
+      select coalesce(s.credits, 0) + f.credits as credits, coalesce(s.entries, 0) + f.entries as entries) as n);
+end;
+$$;
+comment on function private.pending_board_changes(bigint, bigint, date) is
+  'What the queue from the lowest id to the last changes on the boards that are kept today; null = nothing.';
+
+create function private.merge_boards(max_rows integer)
+returns integer
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  state record;
+  last_id bigint;
+  ceiling bigint;
+  changes private.board_change[];
+  merged integer := 0;
+begin
+  if not private.lock_boards(false) then
+    return null;
+  end if;
+  select s.floor, s.next_floor, s.dropped_on into state from private.board_state as s;
+  select max(c.id) into last_id
+  from (select q.id from private.board_changes as q where q.id >= state.floor order by q.id limit max_rows) as c;
+
+  if last_id is not null then
+    ceiling := private.next_board_change();
+    -- Reading and deleting are one statement and so see the same rows.
+    with taken as (
+      delete from private.board_changes as c where c.id between state.floor and last_id returning c.id
+    )
+    select private.pending_board_changes(state.floor, last_id, today), count(*) into changes, merged from taken as t;
+    perform private.apply_board_changes(changes);
+    perform private.note_board_news(changes, today);
+    perform private.raise_board_floor(ceiling);
+  elsif state.next_floor is distinct from state.floor then
+    perform private.raise_board_floor(private.next_board_change());
+  end if;
+  if state.dropped_on is distinct from today and merged < max_rows then
+    perform private.drop_old_boards(today, 2000);
+  end if;
+  if exists (select from private.board_news as n where n.is_waiting) then
+    perform private.send_board_news();
+  end if;
+  return merged;
+end;
+$$;
+comment on function private.merge_boards(integer) is
+  'Folds at most max_rows of what writers appended into the boards and returns how many it took, null while another call does so. Deletes boards that are no longer kept, a slice a call, and tells the shared topic. Safe at any time, by whom- or whatever called.';
+
+create function private.run_board_merger(max_rows integer, out merged integer, out failure text)
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  merged := private.merge_boards(max_rows);
+exception
+  when others then
+    failure := sqlstate || ' ' || sqlerrm;
+end;
+$$;
+comment on function private.run_board_merger(integer) is
+  'What the extension''s background worker calls five times a second: one slice, and an error as text, so that the worker can say it once.';
+
+-- The worker does it within a second; where there is none, ranks stay right and this keeps the queue short.
+select cron.schedule('carbon_boards', '* * * * *', $$select private.merge_boards(100000)$$);

@@ -1,0 +1,382 @@
+-- What people see of boards: pages, places, circles. Privacy is applied in board_people and board_json
+-- and nowhere else.
+
+create table private.secrets (
+  name text primary key,
+  value bytea not null
+);
+comment on table private.secrets is
+  'Keys the database makes for itself and shows to nobody.';
+alter table private.secrets enable row level security;
+insert into private.secrets (name, value) values ('board_cursor', extensions.gen_random_bytes(32));
+
+create function private.seal_cursor(credits bigint, user_id uuid)
+returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  -- Encrypted: the last row of a page may be of someone whose id the reader must not learn.
+  return translate(encode(extensions.encrypt(
+    convert_to(credits || ',' || user_id, 'UTF8'),
+    (select s.value from private.secrets as s where s.name = 'board_cursor'), 'aes'), 'base64'), E'+/\n', '-_');
+end;
+$$;
+comment on function private.seal_cursor(bigint, uuid) is
+  'An opaque cursor that stands after this score and user.';
+
+create function private.open_cursor(board_cursor text, out credits bigint, out user_id uuid)
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  parts text[];
+begin
+  parts := string_to_array(convert_from(extensions.decrypt(
+    decode(translate(board_cursor, '-_', '+/'), 'base64'),
+    (select s.value from private.secrets as s where s.name = 'board_cursor'), 'aes'), 'UTF8'), ',');
+  credits := parts[1]::bigint;
+  user_id := parts[2]::uuid;
+exception
+  when others then
+    perform private.raise_error('carbon.cursor_invalid', '22023');
+end;
+$$;
+comment on function private.open_cursor(text) is
+  'What private.seal_cursor put in; 22023 carbon.cursor_invalid for anything else.';
+
+-- Rows as the viewer may see them -----------------------------------------------------------
+create function private.board_json(viewer uuid, page_rows private.board_row[])
+returns jsonb
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return coalesce((
+    select jsonb_agg(jsonb_build_object(
+      'rank', r.rank,
+      'user_id', case when not m.masked then r.user_id end,
+      'display_name', case when not m.masked then p.display_name end,
+      'province', p.province,
+      'avatar_url', case when not m.masked then p.avatar_url end,
+      'credits', r.credits,
+      'current_level', carbon.level(t.credits + t.rewards),
+      'trees_saved', carbon.trees(t.credits + t.rewards),
+      'is_current_user', r.user_id is not distinct from viewer,
+      'is_friend', false,
+      'masked', m.masked) order by r.place)
+    from unnest(page_rows) as r
+    join public.profiles as p on p.id = r.user_id
+    join public.user_totals as t on t.user_id = r.user_id
+    cross join lateral (select p.privacy_level = 2 and r.user_id is distinct from viewer as masked) as m), '[]');
+end;
+$$;
+comment on function private.board_json(uuid, private.board_row[]) is
+  'Rows of a board as the viewer may see them; masked rows of privacy 2 name nobody.';
+
+create function private.percentile(standing private.board_standing)
+returns numeric
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  -- Alone on the board, a person is ahead of nobody and behind nobody: 100.
+  return trim_scale(round(coalesce(100.0 * standing.below / nullif(standing.others, 0), 100), 2));
+end;
+$$;
+comment on function private.percentile(private.board_standing) is
+  'Listed people with fewer points of all other listed people, in %.';
+
+create function private.place_json(standing private.board_standing, earlier_rank bigint)
+returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return jsonb_build_object(
+    'rank', standing.rank,
+    'credits', coalesce(standing.credits, 0),
+    'percentile', case when standing.rank is not null then private.percentile(standing) end,
+    'rank_change', earlier_rank - standing.rank);
+end;
+$$;
+comment on function private.place_json(private.board_standing, bigint) is
+  'The contract''s current_user: rank and percentile null without entries in the period; rank_change positive = climbed, null without both ranks.';
+
+-- Boards of the country and the provinces ----------------------------------------------------
+create type private.board_page as (
+  page bigint,
+  size integer,
+  after_credits bigint,
+  after_user uuid
+);
+comment on type private.board_page is
+  'Which rows of a board: a page by number, or those after a score and user, or the first ones (all null).';
+
+create function private.board_rows_about(person uuid, wanted integer, queue private.board_change[], size integer)
+returns private.board_row[]
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  own record;
+begin
+  select q.credits, q.entries, q.is_listed into own from unnest(queue) as q where q.user_id = person;
+  if not found then
+    select s.credits, s.entries, s.is_listed into own
+    from private.board_scores as s where s.user_id = person and s.board = wanted;
+  end if;
+  if own.entries is null or own.entries <= 0 then
+    return null;
+  end if;
+  return private.board_page(
+    wanted, queue,
+    private.board_before(wanted, queue, own.credits, person, size / 2)
+      || (0, null, person, own.credits)::private.board_row
+      || private.board_after(wanted, queue, own.credits, person, (size - 1) / 2),
+    case when not own.is_listed then person end);
+end;
+$$;
+comment on function private.board_rows_about(uuid, integer, private.board_change[], integer) is
+  'The person and whoever stands about them; null without entries. Unlisted people see themselves among the others and move nobody.';
+
+create function private.board_rows(wanted integer, queue private.board_change[], asked private.board_page)
+returns private.board_row[]
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  start record;
+  page_rows private.board_row[];
+begin
+  if asked.page is not null then
+    select n.credits, n.skip into start from private.board_nth(wanted, queue, (asked.page - 1) * asked.size) as n;
+    if start.credits is null then
+      return null;
+    end if;
+    page_rows := private.board_after(
+      wanted, queue, start.credits + 1, 'ffffffff-ffff-ffff-ffff-ffffffffffff', (start.skip + asked.size)::integer);
+    page_rows := page_rows[start.skip + 1 :];
+  else
+    -- One more than asked for tells whether there is a next page.
+    page_rows := private.board_after(
+      wanted, queue, coalesce(asked.after_credits, 9223372036854775807),
+      coalesce(asked.after_user, '00000000-0000-0000-0000-000000000000'), asked.size + 1);
+  end if;
+  return private.board_page(wanted, queue, page_rows, null);
+end;
+$$;
+comment on function private.board_rows(integer, private.board_change[], private.board_page) is
+  'The rows of a page with their ranks, and one more after a cursor; null = none.';
+
+create function private.read_board(viewer uuid, timeframe text, board_province text, asked private.board_page, around_me boolean)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  wanted integer := carbon.board_id(timeframe, today, board_province);
+  queue private.board_change[] := private.board_queue(wanted);
+  page_rows private.board_row[];
+  standing private.board_standing;
+  earlier_rank bigint;
+begin
+  if around_me then
+    page_rows := private.board_rows_about(viewer, wanted, queue, asked.size);
+  else
+    page_rows := private.board_rows(wanted, queue, asked);
+  end if;
+  if viewer is not null then
+    standing := private.board_standing(viewer, wanted, queue);
+    if timeframe <> 'all_time' then
+      earlier_rank := private.own_rank(viewer, (
+        select carbon.board_id(timeframe, p.first_day, board_province) from carbon.board_period(timeframe, today, 1) as p));
+    end if;
+  end if;
+  return jsonb_build_object(
+    'rows', private.board_json(viewer, page_rows[1 : asked.size]),
+    'current_user', case when viewer is not null then private.place_json(standing, earlier_rank) end,
+    'total', case when asked.page is not null then private.board_total(wanted)
+      + coalesce((select count(*) filter (where q.is_listed) - count(*) filter (where q.was_listed)
+                  from unnest(queue) as q), 0) end,
+    'next_cursor', case when cardinality(page_rows) > asked.size then
+      private.seal_cursor(page_rows[asked.size].credits, page_rows[asked.size].user_id) end);
+end;
+$$;
+comment on function private.read_board(uuid, text, text, private.board_page, boolean) is
+  'A board of the country or a province: {rows, current_user, total, next_cursor}.';
+
+-- Circles -----------------------------------------------------------------------------------
+create function private.circle_scores(timeframe text, periods_back integer, people uuid[])
+returns table (user_id uuid, credits bigint, is_listed boolean)
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  period record;
+begin
+  select p.* into period
+  from carbon.board_period(timeframe, carbon.local_date(now(), 'Asia/Bangkok'), periods_back) as p;
+  if period.first_day is null then
+    return query
+    select t.user_id, t.credits + t.rewards, b.is_listed
+    from public.user_totals as t
+    join private.board_people as b on b.user_id = t.user_id
+    where t.entries > 0 and t.user_id = any (people);
+  else
+    return query
+    select d.user_id, sum(d.credits)::bigint, b.is_listed
+    from public.user_days as d
+    join private.board_people as b on b.user_id = d.user_id
+    where d.local_date between period.first_day and period.last_day and d.user_id = any (people)
+    group by d.user_id, b.is_listed;
+  end if;
+end;
+$$;
+comment on function private.circle_scores(text, integer, uuid[]) is
+  'Those of a few people who have at least one entry in the country''s period, their points, and whether boards list them: read from their own sums.';
+
+create function private.circle_standing(person uuid, timeframe text, periods_back integer, people uuid[])
+returns private.board_standing
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    select (1 + count(*) filter (where s.credits > o.credits), o.credits,
+            count(*) filter (where s.credits < o.credits), count(s.user_id))::private.board_standing
+    from private.circle_scores(timeframe, periods_back, people) as o
+    left join private.circle_scores(timeframe, periods_back, people) as s on s.is_listed and s.user_id <> person
+    where o.user_id = person
+    group by o.credits);
+end;
+$$;
+comment on function private.circle_standing(uuid, text, integer, uuid[]) is
+  'Where a person stands within a circle; null without entries in the period.';
+
+create function private.read_circle(viewer uuid, timeframe text, people uuid[], asked private.board_page, around_me boolean)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  standing private.board_standing := private.circle_standing(viewer, timeframe, 0, people);
+  earlier private.board_standing;
+  listed private.board_row[];
+  own_place bigint;
+  first_place bigint;
+  last_place bigint;
+  shown private.board_row[];
+begin
+  select array_agg((r.place, r.rank, r.user_id, r.credits)::private.board_row order by r.place) into listed
+  from (
+    select s.user_id, s.credits,
+           row_number() over (order by s.credits desc, s.user_id) as place,
+           1 + count(*) filter (where s.is_listed) over (
+             order by s.credits desc groups between unbounded preceding and 1 preceding) as rank
+    from private.circle_scores(timeframe, 0, people) as s
+    where s.is_listed or (around_me and s.user_id = viewer)) as r;
+
+  if around_me then
+    own_place := (select l.place from unnest(listed) as l where l.user_id = viewer);
+    first_place := greatest(own_place - asked.size / 2, 1);
+    last_place := own_place + (asked.size - 1) / 2;
+  else
+    first_place := coalesce((asked.page - 1) * asked.size, (
+      select count(*) from unnest(listed) as l
+      where (-l.credits, l.user_id) <= (-asked.after_credits, asked.after_user)), 0) + 1;
+    last_place := first_place + asked.size - 1;
+  end if;
+  shown := listed[first_place : last_place];
+  if timeframe <> 'all_time' then
+    earlier := private.circle_standing(viewer, timeframe, 1, people);
+  end if;
+  return jsonb_build_object(
+    'rows', private.board_json(viewer, shown),
+    'current_user', private.place_json(standing, earlier.rank),
+    'total', case when asked.page is not null then coalesce(cardinality(listed), 0) end,
+    'next_cursor', case when not around_me and cardinality(listed) > last_place then
+      private.seal_cursor(listed[last_place].credits, listed[last_place].user_id) end);
+end;
+$$;
+comment on function private.read_circle(uuid, text, uuid[], private.board_page, boolean) is
+  'The board of a few people among themselves, as private.read_board.';
+
+-- The function clients call -----------------------------------------------------------------
+create function private.get_leaderboard(board_type text, timeframe text, wanted_province text, page integer,
+                                        page_size integer, board_cursor text, around_me boolean)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+declare
+  viewer uuid := auth.uid();
+  size integer := coalesce(page_size, 20);
+  board_province text;
+  asked private.board_page := (page, size, null, null);
+  answer jsonb;
+begin
+  if size not between 1 and 100 then
+    perform private.raise_error('carbon.limit_invalid', '22023');
+  elsif page < 1 or page > 1000000 then
+    perform private.raise_error('carbon.page_invalid', '22023');
+  elsif page is not null and board_cursor is not null then
+    perform private.raise_error('carbon.page_and_cursor', '22023');
+  elsif viewer is null and (around_me or board_type = 'friends') then
+    perform private.raise_error('carbon.not_signed_in', '42501');
+  elsif board_type is null or board_type not in ('global', 'province', 'friends') then
+    perform private.raise_error('carbon.board_type_invalid', '22023');
+  elsif timeframe is null or timeframe not in ('daily', 'weekly', 'monthly', 'all_time') then
+    perform private.raise_error('carbon.timeframe_invalid', '22023');
+  end if;
+  if board_type = 'province' then
+    board_province := coalesce(wanted_province, private.caller_province());
+    if board_province is null then
+      perform private.raise_error('carbon.province_required', '22023');
+    elsif not carbon.is_province(board_province) then
+      perform private.raise_error('carbon.unknown_province', '22023');
+    end if;
+  end if;
+  if board_cursor is not null then
+    select null, size, c.credits, c.user_id into asked from private.open_cursor(board_cursor) as c;
+  end if;
+
+  if board_type = 'friends' then
+    answer := private.read_circle(viewer, timeframe, array[viewer], asked, coalesce(around_me, false));
+  else
+    answer := private.read_board(viewer, timeframe, board_province, asked, coalesce(around_me, false));
+  end if;
+  return jsonb_build_object(
+    'leaderboard', answer -> 'rows',
+    'current_user', answer -> 'current_user',
+    'as_of', now(),
+    'page', page,
+    'limit', size,
+    'total', answer -> 'total',
+    'total_pages', ((answer ->> 'total')::bigint + size - 1) / size,
+    'next_cursor', case when page is null and around_me is not true then answer -> 'next_cursor' end);
+end;
+$$;
+comment on function private.get_leaderboard(text, text, text, integer, integer, text, boolean) is
+  'Body of public.get_leaderboard.';
+
+create function public.get_leaderboard(
+  board_type text default 'global', timeframe text default 'all_time', province text default null,
+  page integer default null, page_size integer default null, cursor text default null, around_me boolean default false)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return private.get_leaderboard(board_type, timeframe, province, page, page_size, cursor, around_me);
+end;
+$$;
+comment on function public.get_leaderboard(text, text, text, integer, integer, text, boolean) is
+  'A board (board_type global, province or friends; timeframe daily, weekly, monthly or all_time) as the caller may see it, also without signing in: {leaderboard, current_user, as_of, page, limit, total, total_pages, next_cursor}. Either page or cursor; page_size 1 to 100, default 20; around_me shows the rows about the caller. province null = the caller''s own. Errors: 22023 with the parameter''s token, 42501 carbon.not_signed_in.';
+
+grant execute on function private.get_leaderboard(text, text, text, integer, integer, text, boolean),
+  public.get_leaderboard(text, text, text, integer, integer, text, boolean) to anon, authenticated, service_role;

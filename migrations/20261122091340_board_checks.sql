@@ -1,0 +1,396 @@
+-- The invariant of boards, executable: what they must be by the sums of every person, whether they are,
+-- how they are mended, and how they are built anew.
+
+create function private.recount_boards(people uuid[], today date)
+returns table (user_id uuid, board integer, entries bigint, credits bigint)
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return query
+  select r.user_id, r.board, sum(r.entries)::bigint, sum(r.credits)::bigint
+  from (
+    select d.user_id, b.board, d.entries::bigint, d.credits
+    from public.user_days as d, unnest(carbon.boards_of(d.local_date, d.province, today)) as b (board)
+    where d.user_id = any (people)
+    union all
+    select t.user_id, carbon.board_id('all_time', today, null), 0, t.rewards
+    from public.user_totals as t
+    where t.user_id = any (people) and t.rewards <> 0) as r
+  group by r.user_id, r.board
+  having sum(r.entries) <> 0 or sum(r.credits) <> 0;
+end;
+$$;
+comment on function private.recount_boards(uuid[], date) is
+  'What these people have on every board that is kept, added up from their days and rewards.';
+
+create function private.board_differences(people uuid[], today date)
+returns table (user_id uuid, board integer, expected jsonb, found jsonb, mended private.board_change)
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return query
+  with must as (
+    select r.user_id, r.board, r.entries, r.credits, p.is_listed and r.entries > 0 as is_listed
+    from private.recount_boards(people, today) as r
+    join private.board_people as p on p.user_id = r.user_id
+  ), folded_in as (
+    select s.user_id, s.board, s.entries, s.credits, s.is_listed
+    from private.board_scores as s
+    where s.user_id = any (people)
+      and not exists (select from carbon.dropped_boards(today) as d where s.board >= d.first_board and s.board < d.before_board)
+  ), waiting as (
+    select q.user_id, q.board, q.entries, q.credits, q.is_listed, q.is_gone
+    from unnest(private.pending_board_changes(
+      (select s.floor from private.board_state as s), 9223372036854775807, today)) as q
+    where q.user_id = any (people)
+  ), is_now as (
+    -- As readers see it: what is pending stands for what is folded in.
+    select coalesce(w.user_id, f.user_id) as user_id, coalesce(w.board, f.board) as board,
+           case when w.user_id is null then f.entries else w.entries end as entries,
+           case when w.user_id is null then f.credits else w.credits end as credits,
+           case when w.user_id is null then f.is_listed else w.is_listed end as is_listed,
+           f.entries as folded_entries, f.credits as folded_credits, f.is_listed as was_listed,
+           coalesce(w.is_gone, false) as is_gone
+    from folded_in as f
+    full join waiting as w on w.user_id = f.user_id and w.board = f.board
+  )
+  select coalesce(m.user_id, n.user_id), coalesce(m.board, n.board),
+         case when m.user_id is not null then jsonb_build_array(m.entries, m.credits, m.is_listed) end,
+         case when n.user_id is not null and not n.is_gone then jsonb_build_array(n.entries, n.credits, n.is_listed) end,
+         -- Mended is what is folded in: with what is pending it then comes to what must be.
+         (coalesce(m.user_id, n.user_id), coalesce(m.board, n.board),
+          coalesce(n.folded_credits, 0), coalesce(n.was_listed, false), r.credits, r.entries,
+          coalesce(m.is_listed, false) and r.entries > 0, r.credits = 0 and r.entries = 0)::private.board_change
+  from must as m
+  full join is_now as n on n.user_id = m.user_id and n.board = m.board
+  cross join lateral (
+    select coalesce(m.credits, 0) - (coalesce(n.credits, 0) - coalesce(n.folded_credits, 0)) as credits,
+           coalesce(m.entries, 0) - (coalesce(n.entries, 0) - coalesce(n.folded_entries, 0)) as entries) as r
+  where (m.user_id is null and not n.is_gone)
+     or (m.user_id is not null and (n.user_id is null or n.is_gone))
+     or (m.entries, m.credits, m.is_listed) is distinct from (n.entries, n.credits, n.is_listed)
+    and m.user_id is not null;
+end;
+$$;
+comment on function private.board_differences(uuid[], date) is
+  'Where the boards of these people, what is pending included, differ from a recount: [entries, credits, is_listed] each, null = no row; and the change that mends it.';
+
+create function private.check_boards(owner uuid)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'what', concat_ws(' ', 'board', s.timeframe, s.first_day, s.province), 'expected', d.expected, 'found', d.found)), '[]')
+    from private.board_differences(array[owner], carbon.local_date(now(), 'Asia/Bangkok')) as d
+    cross join lateral carbon.board_scope(d.board) as s);
+end;
+$$;
+comment on function private.check_boards(uuid) is
+  'Differences between the boards of this person, as readers see them, and a recount of their days and rewards: [{what, expected, found}] with [entries, credits, is_listed].';
+
+create function private.mend_boards(people uuid[])
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+  changes private.board_change[];
+begin
+  perform private.lock_boards(true);
+  select array_agg(d.mended) into changes
+  from private.board_differences(people, carbon.local_date(now(), 'Asia/Bangkok')) as d;
+  if changes is not null then
+    perform private.apply_board_changes(changes);
+  end if;
+  return (select count(distinct c.user_id) from unnest(changes) as c);
+end;
+$$;
+comment on function private.mend_boards(uuid[]) is
+  'Puts the boards of these people right and returns how many of them differed; waits for a merger at work.';
+
+-- Trees -------------------------------------------------------------------------------------
+create function private.recount_nodes(wanted integer)
+returns setof private.board_nodes
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+set work_mem = '64MB'
+as $$
+begin
+  return query
+  select s.board, s.level::smallint, s.block >> 8, carbon.board_node(array_agg((s.block & 255)::integer), array_agg(s.people))
+  from (
+    select c.board, l.level, c.credits >> (8 * l.level) as block, sum(c.people)::integer as people
+    from (select b.board, b.credits, count(*) as people from private.board_scores as b
+          where b.board = wanted and b.is_listed group by b.board, b.credits) as c
+    cross join generate_series(0, 3) as l (level)
+    group by c.board, l.level, c.credits >> (8 * l.level)) as s
+  group by s.board, s.level, s.block >> 8;
+end;
+$$;
+comment on function private.recount_nodes(integer) is
+  'The tree of a board, counted from its scores: one pass over the board.';
+
+create function private.mend_nodes(wanted integer)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  delete from private.board_nodes as n where n.board = wanted;
+  insert into private.board_nodes select n.* from private.recount_nodes(wanted) as n;
+end;
+$$;
+comment on function private.mend_nodes(integer) is
+  'Counts the tree of a board anew. For holders of the merger''s lock.';
+
+create function private.node_differs(wanted integer, wanted_level integer, wanted_node bigint)
+returns boolean
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  found_people integer[];
+  expected integer[];
+begin
+  select n.people into found_people from private.board_nodes as n
+  where n.board = wanted and n.level = wanted_level and n.node = wanted_node;
+  if wanted_level = 0 then
+    select carbon.board_node(array_agg((c.credits & 255)::integer), array_agg(c.people)) into expected
+    from (select s.credits, count(*)::integer as people from private.board_scores as s
+          where s.board = wanted and s.is_listed
+            and -s.credits between - ((wanted_node << 8) + 255) and - (wanted_node << 8)
+          group by s.credits) as c;
+  else
+    select carbon.board_node(array_agg((n.node & 255)::integer), array_agg(carbon.people_after(n.people, -1)::integer))
+    into expected
+    from private.board_nodes as n
+    where n.board = wanted and n.level = wanted_level - 1 and n.node between wanted_node << 8 and (wanted_node << 8) + 255;
+  end if;
+  return coalesce(found_people, carbon.board_node('{}', '{}')) <> coalesce(expected, carbon.board_node('{}', '{}'));
+end;
+$$;
+comment on function private.node_differs(integer, integer, bigint) is
+  'Whether a node of a board''s tree differs from what is below it: scores below level 0, nodes below the others.';
+
+create function private.check_all_boards()
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return (
+    with people as (
+      select t.user_id from public.user_totals as t
+      union select s.user_id from private.board_scores as s
+      union select c.user_id from private.board_changes as c
+    ), nodes as (
+      select n.board, n.level, n.node from private.board_nodes as n
+      union
+      select distinct s.board, l.level, s.credits >> (8 * (l.level + 1))
+      from private.board_scores as s, generate_series(0, 3) as l (level)
+      where s.is_listed
+    )
+    select coalesce(jsonb_agg(d.difference), '[]')
+    from (
+      select to_jsonb(b) - 'mended' as difference
+      from private.board_differences((select array_agg(p.user_id) from people as p),
+                                     carbon.local_date(now(), 'Asia/Bangkok')) as b
+      union all
+      select to_jsonb(n) from nodes as n where private.node_differs(n.board, n.level, n.node)) as d);
+end;
+$$;
+comment on function private.check_all_boards() is
+  'Every difference between boards and a recount of everybody, and between trees and scores; [] when all is right. Passes over everybody: for tests and operators.';
+
+-- Built anew --------------------------------------------------------------------------------
+create function private.rebuild_boards()
+returns bigint
+language plpgsql security definer
+set search_path = ''
+set work_mem = '256MB'
+set maintenance_work_mem = '1GB'
+as $$
+declare
+  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  ceiling bigint;
+  people_written bigint;
+begin
+  perform private.lock_boards(true);
+  ceiling := private.next_board_change();
+  truncate private.board_scores, private.board_nodes, private.board_news;
+  drop index private.board_scores_order;
+
+  -- One statement, one snapshot: the queue is emptied of exactly what the sums already hold.
+  with taken as (
+    delete from private.board_changes
+  )
+  insert into private.board_scores (user_id, board, credits, entries, is_listed)
+  select s.user_id, s.board, s.credits, s.entries, p.is_listed and s.entries > 0
+  from (
+    select t.user_id, carbon.board_id('all_time', today, null) as board, t.credits + t.rewards as credits, t.entries
+    from public.user_totals as t
+    where t.entries <> 0 or t.rewards <> 0
+    union all
+    select d.user_id, carbon.board_id('all_time', today, d.province), sum(d.credits)::bigint, sum(d.entries)
+    from public.user_days as d
+    where d.province is not null
+    group by d.user_id, d.province
+    union all
+    select d.user_id, b.board, sum(d.credits)::bigint, sum(d.entries)
+    from public.user_days as d, unnest(carbon.boards_of(d.local_date, d.province, today)) as b (board)
+    where d.local_date >= (select p.first_day from carbon.board_period('monthly', today, 1) as p)
+      and b.board < carbon.board_id('all_time', today, null)
+    group by d.user_id, b.board) as s
+  join private.board_people as p on p.user_id = s.user_id
+  order by s.user_id, s.board;
+  get diagnostics people_written = row_count;
+
+  create index board_scores_order on private.board_scores (board, is_listed, (-credits), user_id);
+  insert into private.board_nodes
+  select n.*
+  from (select distinct s.board from private.board_scores as s) as b
+  cross join lateral private.recount_nodes(b.board) as n;
+  update private.board_state as s set dropped_on = today;
+  perform private.raise_board_floor(ceiling);
+  return people_written;
+end;
+$$;
+comment on function private.rebuild_boards() is
+  'Builds every board anew from the sums of everybody and returns how many rows it wrote: after a restore, or to begin with. Readers wait for its end; writers do not.';
+
+-- Slices ------------------------------------------------------------------------------------
+alter table private.job_state add column last_board integer, add column last_node bigint;
+comment on column private.job_state.last_board is 'The board whose tree the last slice ended in; null = begin anew.';
+comment on column private.job_state.last_node is 'The last node of its level 0 that was looked at.';
+insert into private.job_state (job) values ('refresh_leaderboards');
+
+create function private.next_node(after_board integer, after_node bigint, out board integer, out node bigint)
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  -- Whatever is in the tree and whatever should be: a node that is missing shows in the scores.
+  node := greatest(
+    (select max(n.node) from private.board_nodes as n where n.board = after_board and n.level = 0 and n.node < after_node),
+    (select s.credits >> 8 from private.board_scores as s
+     where s.board = after_board and s.is_listed and -s.credits > - (after_node << 8) order by -s.credits limit 1));
+  if node is not null then
+    board := after_board;
+    return;
+  end if;
+  board := least(
+    (select min(n.board) from private.board_nodes as n where n.board > coalesce(after_board, -1)),
+    (select min(s.board) from private.board_scores as s where s.board > coalesce(after_board, -1)));
+  node := greatest(
+    (select max(n.node) from private.board_nodes as n where n.board = next_node.board and n.level = 0),
+    (select s.credits >> 8 from private.board_scores as s
+     where s.board = next_node.board and s.is_listed order by -s.credits limit 1));
+end;
+$$;
+comment on function private.next_node(integer, bigint) is
+  'The node of level 0 that follows downwards on a board, or the highest of the next board (null where nobody is listed); board null = there is none left.';
+
+create function private.refresh_nodes(most integer, inout from_board integer, inout from_node bigint, out mended integer)
+language plpgsql
+set search_path = ''
+as $$
+begin
+  mended := 0;
+  for turn in 1..most loop
+    select n.board, n.node into from_board, from_node from private.next_node(from_board, from_node) as n;
+    exit when from_board is null;
+    if from_node is null then
+      from_node := -1;
+    elsif private.node_differs(from_board, 0, from_node)
+       or private.node_differs(from_board, 1, from_node >> 8)
+       or private.node_differs(from_board, 2, from_node >> 16)
+       or private.node_differs(from_board, 3, from_node >> 24) then
+      perform private.mend_nodes(from_board);
+      mended := mended + 1;
+    end if;
+  end loop;
+end;
+$$;
+comment on function private.refresh_nodes(integer, integer, bigint) is
+  'Looks at the next nodes of trees, counts those trees anew that differ from their scores, and returns where it came to (null = at the end) and how many it mended. For holders of the merger''s lock.';
+
+create function private.refresh_leaderboards(max_users integer)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  size integer := least(greatest(max_users, 1), 10000);
+  state private.job_state;
+  merged integer;
+  people uuid[];
+  differing uuid[];
+  nodes record;
+  result jsonb;
+begin
+  select s.* into state from private.job_state as s where s.job = 'refresh_leaderboards' for update skip locked;
+  if not found then
+    return '{"busy": true, "merged": 0, "checked": 0, "mended": 0, "mended_boards": 0, "finished": false}';
+  end if;
+  merged := coalesce(private.merge_boards(100000), 0);
+
+  -- Whoever has totals, and whoever stands on a board without having any.
+  people := array(
+    (select t.user_id from public.user_totals as t
+     where state.last_user is null or t.user_id > state.last_user order by t.user_id limit size)
+    union
+    (select distinct s.user_id from private.board_scores as s
+     where state.last_user is null or s.user_id > state.last_user order by s.user_id limit size)
+    order by user_id limit size);
+  -- Looking takes no lock; only who differs is mended, under the merger's.
+  differing := array(
+    select distinct d.user_id from private.board_differences(people, carbon.local_date(now(), 'Asia/Bangkok')) as d);
+  result := jsonb_build_object(
+    'busy', false, 'merged', merged, 'checked', cardinality(people),
+    'mended', case when differing <> '{}' then private.mend_boards(differing) else 0 end,
+    'finished', cardinality(people) < size);
+  perform private.lock_boards(true);
+  select n.* into nodes from private.refresh_nodes(greatest(size / 100, 1), state.last_board, state.last_node) as n;
+  result := result || jsonb_build_object('mended_boards', nodes.mended);
+  if differing <> '{}' or nodes.mended > 0 then
+    perform private.audit('boards_mended', null, result);
+  end if;
+
+  update private.job_state as s
+  set last_user = case when not (result ->> 'finished')::boolean then people[cardinality(people)] end,
+      last_board = nodes.from_board, last_node = nodes.from_node, last_run_at = now(), last_result = result
+  where s.job = state.job;
+  return result;
+end;
+$$;
+comment on function private.refresh_leaderboards(integer) is
+  'Body of public.refresh_leaderboards.';
+
+create function public.refresh_leaderboards(max_users integer default 1000)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.refresh_leaderboards(max_users);
+end;
+$$;
+comment on function public.refresh_leaderboards(integer) is
+  'For the service role and crontabs: boards are fresh without it. Merges what is pending, goes on with a slice of max_users people (1 to 10,000), compares their boards with a recount of their days and rewards, then some nodes of the boards'' trees with their scores, and mends what differs. Answers {busy, merged, checked, mended, mended_boards, finished}; safe at any time, also twice at once.';
+grant execute on function private.refresh_leaderboards(integer), public.refresh_leaderboards(integer),
+  private.check_boards(uuid), private.check_all_boards(), private.rebuild_boards() to service_role;
+
+select cron.schedule('carbon_refresh_boards', '3-59/5 18-22 * * *', $$select public.refresh_leaderboards(5000)$$);
+-- Whoever was there before boards were kept stands on them from now on.
+select private.rebuild_boards();

@@ -1,0 +1,233 @@
+//! Boards: their periods and numbers.
+
+use carbon_domain::error::DomainError;
+use carbon_domain::ranking::{self as domain, Period, Timeframe};
+use chrono::{Datelike, NaiveDate};
+use pgrx::datum::{Array, Date};
+use pgrx::prelude::*;
+
+use crate::convert::calendar_day;
+use crate::error::raise;
+
+fn known(timeframe: &str) -> Timeframe {
+    Timeframe::parse(timeframe).unwrap_or_else(|error| raise(error))
+}
+
+fn date(day: NaiveDate) -> Date {
+    let month = u8::try_from(day.month()).unwrap_or(0);
+    let day_of_month = u8::try_from(day.day()).unwrap_or(0);
+    Date::new(day.year(), month, day_of_month).unwrap_or_else(|_| raise(DomainError::DateInvalid))
+}
+
+/// First and last day of the period of a timeframe that holds `day`, or of the one that many periods before;
+/// both NULL for `all_time`. No row for a NULL argument.
+///
+/// Errors: 22023 `carbon.timeframe_invalid`, `carbon.date_invalid`.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn board_period(
+    timeframe: &str,
+    day: Date,
+    periods_back: i32,
+) -> TableIterator<
+    'static,
+    (
+        name!(first_day, Option<Date>),
+        name!(last_day, Option<Date>),
+    ),
+> {
+    let back = u32::try_from(periods_back).unwrap_or_else(|_| raise(DomainError::DateInvalid));
+    let period = known(timeframe)
+        .period(calendar_day(day), back)
+        .unwrap_or_else(|error| raise(error));
+    let bound = |side: fn(&Period) -> NaiveDate| period.as_ref().map(side).map(date);
+    TableIterator::once((bound(|period| period.first), bound(|period| period.last)))
+}
+
+/// The number of the board whose period holds `day`, in a province, or in the country for a NULL one; NULL for a NULL
+/// timeframe or day.
+///
+/// Errors: 22023 `carbon.timeframe_invalid`, `carbon.date_invalid`, `carbon.unknown_province`.
+#[pg_extern(immutable, parallel_safe)]
+fn board_id(timeframe: Option<&str>, day: Option<Date>, province: Option<&str>) -> Option<i32> {
+    let board = domain::board(known(timeframe?), calendar_day(day?), province);
+    Some(board.unwrap_or_else(|error| raise(error)))
+}
+
+/// The boards that an entry of `day` and province (NULL = none) counts on, without those that are no longer kept on
+/// `today`; NULL for a NULL day.
+///
+/// Errors: 22023 `carbon.date_invalid`, `carbon.unknown_province`.
+#[pg_extern(immutable, parallel_safe)]
+fn boards_of(day: Option<Date>, province: Option<&str>, today: Option<Date>) -> Option<Vec<i32>> {
+    let boards = domain::kept_boards_of(calendar_day(day?), province, calendar_day(today?));
+    Some(boards.unwrap_or_else(|error| raise(error)))
+}
+
+/// The boards that are no longer kept on `today`, as ranges of numbers; no row for NULL.
+///
+/// Errors: 22023 `carbon.date_invalid`.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn dropped_boards(
+    today: Date,
+) -> TableIterator<'static, (name!(first_board, i32), name!(before_board, i32))> {
+    let ranges = domain::dropped_boards(calendar_day(today)).unwrap_or_else(|error| raise(error));
+    TableIterator::new(ranges)
+}
+
+/// What a board's number says: timeframe, first and last day (NULL for `all_time`), province (NULL for the country).
+/// No row for a number that no board has, nor for NULL.
+#[pg_extern(immutable, strict, parallel_safe)]
+#[allow(clippy::type_complexity)]
+fn board_scope(
+    board: i32,
+) -> TableIterator<
+    'static,
+    (
+        name!(timeframe, &'static str),
+        name!(first_day, Option<Date>),
+        name!(last_day, Option<Date>),
+        name!(province, Option<&'static str>),
+    ),
+> {
+    TableIterator::new(domain::scope(board).map(|scope| {
+        let bound = |side: fn(&Period) -> NaiveDate| scope.period.as_ref().map(side).map(date);
+        (
+            scope.timeframe.name(),
+            bound(|period| period.first),
+            bound(|period| period.last),
+            scope.province,
+        )
+    }))
+}
+
+/// Counts of a node of a board's tree, or slots and what is added to them, without NULLs.
+fn counts<'a>(array: &'a Array<'_, i32>) -> &'a [i32] {
+    array.as_slice().expect("nodes of boards hold no NULL")
+}
+
+/// A node of a board's counted tree: 256 counts, so many people in each of the slots given. NULL for NULL.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn board_node(slots: Array<'_, i32>, people: Array<'_, i32>) -> Vec<i32> {
+    domain::node(counts(&slots), counts(&people)).expect("slots 0 to 255 of countable people")
+}
+
+/// Two nodes of a board's counted tree, slot by slot. NULL for NULL.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn add_board_nodes(one: Array<'_, i32>, other: Array<'_, i32>) -> Vec<i32> {
+    domain::add_nodes(counts(&one), counts(&other)).expect("countable people")
+}
+
+/// How many people a node holds after a slot, all of them for −1. NULL for NULL.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn people_after(node: Array<'_, i32>, slot: i32) -> i64 {
+    domain::people_after(counts(&node), slot)
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::testing::{is_null, one, refused_with};
+
+    fn period(timeframe: &str, day: &str, back: i32) -> String {
+        one(&format!(
+            "select concat_ws(' ', first_day, last_day) from carbon.board_period('{timeframe}', '{day}', {back})"
+        ))
+    }
+
+    #[pg_test]
+    fn a_period_has_a_first_and_a_last_day() {
+        assert_eq!(period("daily", "2024-03-01", 1), "2024-02-29 2024-02-29");
+        assert_eq!(period("weekly", "2026-11-22", 0), "2026-11-16 2026-11-22");
+        assert_eq!(period("monthly", "2026-01-31", 1), "2025-12-01 2025-12-31");
+        assert_eq!(period("all_time", "2026-01-31", 1), "");
+    }
+
+    #[pg_test]
+    fn a_board_has_one_number_all_through_its_period() {
+        assert!(one::<bool>(
+            "select carbon.board_id('weekly', '2026-11-16', 'TH-10') = carbon.board_id('weekly', '2026-11-22', 'TH-10')
+                and carbon.board_id('weekly', '2026-11-16', 'TH-10') <> carbon.board_id('weekly', '2026-11-23', 'TH-10')
+                and carbon.board_id('weekly', '2026-11-16', 'TH-10') <> carbon.board_id('weekly', '2026-11-16', null)"
+        ));
+    }
+
+    #[pg_test]
+    fn an_entry_counts_on_the_boards_that_are_kept() {
+        for (day, province, boards) in [
+            ("2026-11-22", "'TH-10'", 8),
+            ("2026-11-22", "null", 4),
+            ("2020-01-01", "'TH-10'", 2),
+        ] {
+            let query =
+                format!("select cardinality(carbon.boards_of('{day}', {province}, '2026-11-22'))");
+            assert_eq!(one::<i32>(&query), boards, "{day} {province}");
+        }
+        assert_eq!(
+            one::<i64>("select count(*) from carbon.dropped_boards('2026-11-22')"),
+            3
+        );
+    }
+
+    #[pg_test]
+    fn a_board_says_what_it_is() {
+        let scope = |board: &str| -> String {
+            one(&format!(
+                "select coalesce(string_agg(concat_ws(' ', timeframe, first_day, last_day, province), ''), '') from carbon.board_scope({board})"
+            ))
+        };
+        assert_eq!(
+            scope("carbon.board_id('weekly', '2026-11-18', 'TH-38')"),
+            "weekly 2026-11-16 2026-11-22 TH-38"
+        );
+        assert_eq!(
+            scope("carbon.board_id('all_time', '2026-11-18', null)"),
+            "all_time"
+        );
+        assert_eq!(scope("-1"), "");
+    }
+
+    #[pg_test]
+    fn nodes_count_people() {
+        assert_eq!(
+            one::<String>(
+                "select concat_ws(' ', cardinality(n), n[1], n[8], n[256], carbon.people_after(n, -1), carbon.people_after(n, 7))
+                 from (select carbon.add_board_nodes(carbon.board_node('{0,7,255}', '{1,2,3}'), carbon.board_node('{7}', '{5}'))) x(n)"
+            ),
+            "256 1 7 3 11 3"
+        );
+    }
+
+    #[pg_test]
+    fn nothing_gives_null_and_nonsense_is_refused() {
+        for call in [
+            "board_id(null, current_date, null)",
+            "board_id('daily', null, null)",
+            "boards_of(null, null, current_date)",
+            "boards_of(current_date, null, null)",
+        ] {
+            assert!(is_null(&format!("select carbon.{call}")), "{call}");
+        }
+        for (call, token) in [
+            (
+                "select carbon.board_id('hourly', current_date, null)",
+                "carbon.timeframe_invalid",
+            ),
+            (
+                "select carbon.board_id('daily', 'infinity', null)",
+                "carbon.date_invalid",
+            ),
+            (
+                "select carbon.boards_of(current_date, 'TH-99', current_date)",
+                "carbon.unknown_province",
+            ),
+            (
+                "select carbon.board_period('daily', current_date, -1)",
+                "carbon.date_invalid",
+            ),
+        ] {
+            assert_eq!(refused_with(call), token, "{call}");
+        }
+    }
+}
