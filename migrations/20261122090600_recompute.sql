@@ -172,7 +172,7 @@ as $$
 begin
   -- One snapshot for all of it (the function is stable), so that a writer at work is no difference.
   return private.check_totals(owner) || private.check_days(owner) || private.check_keys(owner)
-      || private.check_rewards(owner);
+      || private.check_rewards(owner) || private.check_boards(owner);
 end;
 $$;
 comment on function private.check_user(uuid) is
@@ -289,6 +289,7 @@ begin
     array[owner], array(select t.credits + t.rewards from public.user_totals as t where t.user_id = owner),
     array(select owner from private.days_to_judge(owner) as d), array(select d.local_date from private.days_to_judge(owner) as d),
     null);
+  perform private.mend_boards(array[owner]);
   perform private.audit('recomputed', owner, jsonb_build_object('differences', jsonb_array_length(differences)));
   return differences;
 end;

@@ -140,9 +140,6 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  if to_regprocedure('private.send_event(text, text, jsonb)') is null then
-    return;
-  end if;
   perform private.send_event('leaderboard:live', 'leaderboard_changed', jsonb_build_object(
     'board_type', case when s.province is null then 'global' else 'province' end,
     'timeframe', s.timeframe, 'province', s.province, 'as_of', now()))
@@ -187,7 +184,7 @@ $$;
 comment on function private.drop_old_boards(date, integer) is
   'Deletes at most so many rows of boards that are no longer kept, then their trees; returns how many. Nobody reads them: periods turn by the calendar, whenever this runs.';
 
-create function private.pending_board_changes(lowest bigint, upto bigint, today date)
+create function private.pending_board_changes(lowest bigint, upto bigint, people uuid[], today date)
 returns private.board_change[]
 language plpgsql stable
 set search_path = ''
@@ -196,7 +193,8 @@ as $$
 begin
   return (
     with queue as (
-      select c.* from private.board_changes as c where c.id between lowest and upto
+      select c.* from private.board_changes as c
+      where c.id between lowest and upto and (people is null or c.user_id = any (people))
     ), deltas as (
       select q.user_id, b.board, q.entries::bigint, q.credits
       from queue as q, unnest(carbon.boards_of(q.local_date, q.province, today)) as b (board)
@@ -223,8 +221,8 @@ begin
       select coalesce(s.credits, 0) + f.credits as credits, coalesce(s.entries, 0) + f.entries as entries) as n);
 end;
 $$;
-comment on function private.pending_board_changes(bigint, bigint, date) is
-  'What the queue from the lowest id to the last changes on the boards that are kept today; null = nothing.';
+comment on function private.pending_board_changes(bigint, bigint, uuid[], date) is
+  'What the queue from the lowest id to the last changes on the boards that are kept today, for everybody (null) or these people; null = nothing.';
 
 create function private.merge_boards(max_rows integer)
 returns integer
@@ -253,7 +251,7 @@ begin
     with taken as (
       delete from private.board_changes as c where c.id between state.floor and last_id returning c.id
     )
-    select private.pending_board_changes(state.floor, last_id, today), count(*) into changes, merged from taken as t;
+    select private.pending_board_changes(state.floor, last_id, null, today), count(*) into changes, merged from taken as t;
     perform private.apply_board_changes(changes);
     perform private.note_board_news(changes, today);
     perform private.raise_board_floor(ceiling);

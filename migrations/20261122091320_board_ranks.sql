@@ -285,7 +285,7 @@ $$;
 comment on function private.board_nth(integer, private.board_change[], bigint) is
   'The points of the person who has so many listed people before them, and how many of those have the same points; null beyond the end.';
 
-create function private.board_page(wanted integer, queue private.board_change[], page_rows private.board_row[],
+create function private.ranked_rows(wanted integer, queue private.board_change[], page_rows private.board_row[],
                                    not_listed uuid)
 returns private.board_row[]
 language plpgsql stable
@@ -316,5 +316,5 @@ begin
       from unnest(page_rows) as p) as r);
 end;
 $$;
-comment on function private.board_page(integer, private.board_change[], private.board_row[], uuid) is
+comment on function private.ranked_rows(integer, private.board_change[], private.board_row[], uuid) is
   'Rows in a row with their competition ranks; not_listed = a person among them who is shown but moves nobody.';

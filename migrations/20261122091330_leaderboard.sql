@@ -61,7 +61,7 @@ begin
       'province', p.province,
       'avatar_url', case when not m.masked then p.avatar_url end,
       'credits', r.credits,
-      'current_level', carbon.level(t.credits + t.rewards),
+      'current_level', t.level,
       'trees_saved', carbon.trees(t.credits + t.rewards),
       'is_current_user', r.user_id is not distinct from viewer,
       'is_friend', false,
@@ -131,7 +131,7 @@ begin
   if own.entries is null or own.entries <= 0 then
     return null;
   end if;
-  return private.board_page(
+  return private.ranked_rows(
     wanted, queue,
     private.board_before(wanted, queue, own.credits, person, size / 2)
       || (0, null, person, own.credits)::private.board_row
@@ -165,7 +165,7 @@ begin
       wanted, queue, coalesce(asked.after_credits, 9223372036854775807),
       coalesce(asked.after_user, '00000000-0000-0000-0000-000000000000'), asked.size + 1);
   end if;
-  return private.board_page(wanted, queue, page_rows, null);
+  return private.ranked_rows(wanted, queue, page_rows, null);
 end;
 $$;
 comment on function private.board_rows(integer, private.board_change[], private.board_page) is

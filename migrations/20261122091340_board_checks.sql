@@ -45,8 +45,7 @@ begin
   ), waiting as (
     select q.user_id, q.board, q.entries, q.credits, q.is_listed, q.is_gone
     from unnest(private.pending_board_changes(
-      (select s.floor from private.board_state as s), 9223372036854775807, today)) as q
-    where q.user_id = any (people)
+      (select s.floor from private.board_state as s), 9223372036854775807, people, today)) as q
   ), is_now as (
     -- As readers see it: what is pending stands for what is folded in.
     select coalesce(w.user_id, f.user_id) as user_id, coalesce(w.board, f.board) as board,
@@ -389,7 +388,7 @@ $$;
 comment on function public.refresh_leaderboards(integer) is
   'For the service role and crontabs: boards are fresh without it. Merges what is pending, goes on with a slice of max_users people (1 to 10,000), compares their boards with a recount of their days and rewards, then some nodes of the boards'' trees with their scores, and mends what differs. Answers {busy, merged, checked, mended, mended_boards, finished}; safe at any time, also twice at once.';
 grant execute on function private.refresh_leaderboards(integer), public.refresh_leaderboards(integer),
-  private.check_boards(uuid), private.check_all_boards(), private.rebuild_boards() to service_role;
+  private.check_all_boards(), private.rebuild_boards() to service_role;
 
 select cron.schedule('carbon_refresh_boards', '3-59/5 18-22 * * *', $$select public.refresh_leaderboards(5000)$$);
 -- Whoever was there before boards were kept stands on them from now on.

@@ -139,6 +139,7 @@ errors! {
     // Who and how much.
     NotSignedIn, "not_signed_in", None, "Sign in first.", "กรุณาเข้าสู่ระบบก่อน";
     PermissionDenied, "permission_denied", None, "This is not allowed.", "ไม่ได้รับอนุญาต";
+    ReasonInvalid, "reason_invalid", Some("reason"), "A reason of 1 to 500 characters is needed.", "กรุณาระบุเหตุผล 1 ถึง 500 ตัวอักษร";
     UnknownUser, "unknown_user", Some("user_id"), "This user has no profile.", "ไม่พบโปรไฟล์ของผู้ใช้นี้";
     NotFound, "not_found", None, "Not found.", "ไม่พบข้อมูล";
     IdempotencyKeyInvalid, "idempotency_key_invalid", Some("Idempotency-Key"), "The Idempotency-Key must have 1 to 255 visible ASCII characters.", "Idempotency-Key ต้องเป็นอักขระ ASCII ที่มองเห็นได้ 1 ถึง 255 ตัว";

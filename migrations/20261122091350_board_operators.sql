@@ -1,0 +1,191 @@
+-- What operators do about boards: keep an account off them, and look for accounts to judge.
+
+create function private.exclude_from_boards(person uuid, why text)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  is_new boolean;
+begin
+  if coalesce(length(why), 0) not between 1 and 500 then
+    perform private.raise_error('carbon.reason_invalid', '22023');
+  elsif not exists (select from public.profiles as p where p.id = person) then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  insert into private.board_exclusions (user_id, reason) values (person, why) on conflict (user_id) do nothing;
+  is_new := found;
+  perform private.audit('excluded_from_boards', person, jsonb_build_object('reason', why, 'changed', is_new));
+  return jsonb_build_object('user_id', person, 'excluded', true, 'changed', is_new);
+end;
+$$;
+comment on function private.exclude_from_boards(uuid, text) is
+  'Body of public.exclude_from_boards.';
+
+create function public.exclude_from_boards(user_id uuid, reason text)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.exclude_from_boards(user_id, reason);
+end;
+$$;
+comment on function public.exclude_from_boards(uuid, text) is
+  'For the service role: keeps an account off every board at once and for good, neither listed nor counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters). Answers {user_id, excluded, changed}; a second time changes nothing. Errors: 22023 carbon.reason_invalid, 23503 carbon.unknown_user.';
+
+create function private.include_in_boards(person uuid, why text)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  was_excluded boolean;
+begin
+  if coalesce(length(why), 0) not between 1 and 500 then
+    perform private.raise_error('carbon.reason_invalid', '22023');
+  elsif not exists (select from public.profiles as p where p.id = person) then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  delete from private.board_exclusions as x where x.user_id = person;
+  was_excluded := found;
+  perform private.audit('included_in_boards', person, jsonb_build_object('reason', why, 'changed', was_excluded));
+  return jsonb_build_object('user_id', person, 'excluded', false, 'changed', was_excluded);
+end;
+$$;
+comment on function private.include_in_boards(uuid, text) is
+  'Body of public.include_in_boards.';
+
+create function public.include_in_boards(user_id uuid, reason text)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  return private.include_in_boards(user_id, reason);
+end;
+$$;
+comment on function public.include_in_boards(uuid, text) is
+  'For the service role: takes an exclusion back. Audited with the reason. Answers {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, 23503 carbon.unknown_user.';
+
+-- Accounts to judge -------------------------------------------------------------------------
+create function private.farmed_accounts(timeframe text, max_users integer)
+returns table (user_id uuid, credits bigint, entries bigint, busiest_day_entries bigint, heaviest_day_kg numeric,
+               seconds_apart bigint, same_weight_percent integer, backdated_entries bigint, signals text[])
+language plpgsql stable security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  wanted integer := carbon.board_id(timeframe, today, null);
+  first_day date := coalesce((select p.first_day from carbon.board_period(timeframe, today, 0) as p), today - 89);
+begin
+  return query
+  with judged as (
+    select s.user_id, s.credits from private.board_scores as s
+    where s.board = wanted and s.is_listed
+    order by -s.credits, s.user_id
+    limit least(greatest(max_users, 1), 10000)
+  ), stated as (
+    -- What was moved from an old diary was not logged here and says nothing about rates.
+    select j.user_id, j.credits, e.local_date, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, e.created_at,
+           e.created_at - lag(e.created_at) over same_thing as since_the_last
+    from judged as j
+    join public.waste_entries as e on e.user_id = j.user_id
+    where e.batch_id is null and e.local_date >= first_day
+      -- A day is at most 14 hours ahead of UTC: the bound lets months be skipped.
+      and e.logged_at >= first_day - interval '1 day'
+    window same_thing as (partition by j.user_id, e.category_id, e.disposal_method, e.weight_kg order by e.created_at)
+  ), by_day as (
+    select s.user_id, s.local_date, count(*) as entries, sum(s.weight_kg) as weight_kg
+    from stated as s group by s.user_id, s.local_date
+  ), by_weight as (
+    select s.user_id, s.weight_kg, count(*) as entries from stated as s group by s.user_id, s.weight_kg
+  ), figures as (
+    select s.user_id, s.credits, count(*) as entries,
+           (select max(d.entries) from by_day as d where d.user_id = s.user_id) as busiest,
+           (select max(d.weight_kg) from by_day as d where d.user_id = s.user_id) as heaviest,
+           count(*) filter (where s.since_the_last < interval '5 seconds') as seconds_apart,
+           ((select max(w.entries) from by_weight as w where w.user_id = s.user_id) * 100 / count(*))::integer as same_weight,
+           count(*) filter (where s.created_at > s.logged_at + interval '3 days') as backdated
+    from stated as s
+    group by s.user_id, s.credits
+  ), judgements as (
+    select f.*, array_remove(array[
+      case when f.busiest > 50 then 'busy_days' end,
+      case when f.heaviest > 100 then 'heavy_days' end,
+      case when f.seconds_apart > 20 then 'seconds_apart' end,
+      case when f.entries > 100 and f.same_weight > 80 then 'same_weight' end,
+      case when f.backdated > 50 and f.backdated * 2 > f.entries then 'backdated' end], null) as found_signals
+    from figures as f
+  )
+  select g.user_id, g.credits, g.entries, g.busiest, g.heaviest, g.seconds_apart, g.same_weight, g.backdated, g.found_signals
+  from judgements as g
+  where g.found_signals <> '{}'
+  order by cardinality(g.found_signals) desc, g.credits desc, g.user_id;
+end;
+$$;
+comment on function private.farmed_accounts(text, integer) is
+  'Body of public.farmed_accounts.';
+
+create function public.farmed_accounts(timeframe text default 'monthly', max_users integer default 1000)
+returns table (user_id uuid, credits bigint, entries bigint, busiest_day_entries bigint, heaviest_day_kg numeric,
+               seconds_apart bigint, same_weight_percent integer, backdated_entries bigint, signals text[])
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query select f.* from private.farmed_accounts(farmed_accounts.timeframe, farmed_accounts.max_users) as f;
+end;
+$$;
+comment on function public.farmed_accounts(text, integer) is
+  'For the service role: which of the first max_users people (1 to 10,000) of the country''s board look farmed, for a person to judge; nothing is done to them. Looks at what they logged in the board''s period (all_time: the last 90 days), imports aside. Signals: busy_days, more than 50 entries on a day (one every 20 minutes awake); heavy_days, more than 100 kg on a day (a household makes 1 to 5); seconds_apart, more than 20 entries within 5 seconds of an equal one; same_weight, more than 80 % of over 100 entries with one weight; backdated, more than 50 entries and half of all logged over 3 days after their time. Errors: 22023 carbon.timeframe_invalid.';
+
+-- The source document's view ------------------------------------------------------------------
+create function private.monthly_board(most integer)
+returns table (id uuid, display_name text, province text, total_credits bigint, current_level integer, trees_saved bigint,
+               rank bigint, province_rank bigint, month_credits bigint)
+language plpgsql stable security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  wanted integer := carbon.board_id('monthly', today, null);
+  queue private.board_change[] := private.board_queue(wanted);
+  asked private.board_page := (null, most, null, null);
+begin
+  return query
+  select case when not m.masked then r.user_id end, case when not m.masked then p.display_name end, p.province,
+         t.credits + t.rewards, t.level, carbon.trees(t.credits + t.rewards), r.rank,
+         case when p.province is not null then
+           private.own_rank(r.user_id, carbon.board_id('monthly', today, p.province)) end,
+         r.credits
+  from unnest((private.board_rows(wanted, queue, asked))[1 : most]) as r
+  join public.profiles as p on p.id = r.user_id
+  join public.user_totals as t on t.user_id = r.user_id
+  cross join lateral (select p.privacy_level = 2 and r.user_id is distinct from auth.uid() as masked) as m
+  order by r.place;
+end;
+$$;
+comment on function private.monthly_board(integer) is
+  'The first people of the country''s board of this month as the caller may see them.';
+
+create view public.leaderboard_monthly with (security_invoker = true) as
+select b.id, b.display_name, b.province, b.total_credits, b.current_level, b.trees_saved, b.rank, b.province_rank, b.month_credits
+from private.monthly_board(500) as b;
+comment on view public.leaderboard_monthly is
+  'The first 500 of the country''s board of this month, fresh at each read; get_leaderboard has all of it. Privacy 2 has neither id nor name here.';
+comment on column public.leaderboard_monthly.id is 'The person; null where masked.';
+comment on column public.leaderboard_monthly.province is 'The province of the profile.';
+comment on column public.leaderboard_monthly.total_credits is 'All points the person has, rewards included.';
+comment on column public.leaderboard_monthly.rank is 'Competition rank by month_credits.';
+comment on column public.leaderboard_monthly.province_rank is 'Rank on this month''s board of that province, by the entries that carry it; null without any.';
+comment on column public.leaderboard_monthly.month_credits is 'Points of this month''s entries.';
+grant select on public.leaderboard_monthly to anon, authenticated, service_role;
+
+grant execute on function private.monthly_board(integer) to anon, authenticated, service_role;
+grant execute on function private.exclude_from_boards(uuid, text), public.exclude_from_boards(uuid, text),
+  private.include_in_boards(uuid, text), public.include_in_boards(uuid, text),
+  private.farmed_accounts(text, integer), public.farmed_accounts(text, integer) to service_role;

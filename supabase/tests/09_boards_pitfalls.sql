@@ -1,0 +1,171 @@
+-- What went wrong with boards elsewhere, each a test of its own; what operators do; and repairs.
+begin;
+\ir helpers.psql
+\ir boards_oracle.psql
+select plan(45);
+update public.profiles set visible_in_leaderboard = false;
+update public.achievements set credits_reward = 0;
+update public.challenge_types set credits_reward = 0;
+update public.daily_challenges set credits_reward = 0;
+
+create function tests.log(name text, weight numeric, days_ago integer default 0, province text default 'TH-10') returns void language sql
+as $$
+  insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, province, logged_at)
+  values (tests.id(name), 'food_waste', 'composted', weight, 'Asia/Bangkok', province,
+          ((now() at time zone 'Asia/Bangkok')::date - days_ago + time '00:00:01') at time zone 'Asia/Bangkok')
+$$;
+create function tests.names(timeframe text default 'all_time', in_province text default null) returns text language sql
+as $$
+  select string_agg((r ->> 'rank') || ':' || (r ->> 'display_name') || ':' || (r ->> 'credits'), ' ' order by n)
+  from jsonb_array_elements(public.get_leaderboard(case when in_province is null then 'global' else 'province' end, timeframe, in_province,
+                                                   page_size => 100) -> 'leaderboard') with ordinality as x (r, n)
+$$;
+create function tests.own(name text, timeframe text default 'all_time') returns jsonb language plpgsql
+as $$
+declare
+  answer jsonb;
+begin
+  perform tests.act_as(name);
+  answer := public.get_leaderboard('global', timeframe, around_me => true);
+  perform tests.act_as_operator();
+  return answer;
+end;
+$$;
+create function tests.merge() returns integer language sql as $$ select private.merge_boards(1000000) $$;
+
+select tests.sign_up(n, ('b0000000-0000-4000-8000-00000000000' || i)::uuid)
+from unnest(array['ann', 'bob', 'cat', 'dan', 'eve']) with ordinality as x (n, i) \g /dev/null
+update public.profiles as p set display_name = t.name from tests.people as t where t.id = p.id;
+
+-- Each state twice: pending and folded in.
+select tests.log('ann', 20), tests.log('bob', 20), tests.log('cat', 10), tests.log('dan', 20) \g /dev/null
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:220', 'equal scores stand in one order, by user id, pending');
+select tests.merge() \g /dev/null
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:220', 'equal scores stand in one order, by user id, folded in');
+select is(tests.pages_by_cursor('all_time', null, 1), array['1:b0000000-0000-4000-8000-000000000001:440', '1:b0000000-0000-4000-8000-000000000002:440',
+  '1:b0000000-0000-4000-8000-000000000004:440', '4:b0000000-0000-4000-8000-000000000003:220'], 'page 2 does not repeat page 1, among equals');
+
+select public.get_leaderboard(page_size => 2) ->> 'next_cursor' as cursor \gset
+select tests.log('cat', 30) \g /dev/null
+select is((select string_agg(r ->> 'display_name', ' ') from jsonb_array_elements(public.get_leaderboard(page_size => 2, cursor => :'cursor') -> 'leaderboard') as r),
+  'dan', 'who climbs between two pages repeats nobody whose score stands still, pending');
+select tests.merge() \g /dev/null
+select is((select string_agg(r ->> 'display_name', ' ') from jsonb_array_elements(public.get_leaderboard(page_size => 2, cursor => :'cursor') -> 'leaderboard') as r),
+  'dan', 'nor folded in');
+
+-- A score that does not improve, that adds nothing, that falls.
+select tests.log('eve', 0.01) \g /dev/null
+select is(tests.names(), '1:cat:880 2:ann:440 2:bob:440 2:dan:440 5:eve:0', 'an entry that adds 0 lists a person with 0 and moves nobody');
+select tests.merge(), tests.log('ann', 0.01) \g /dev/null
+select is(tests.own('ann') -> 'current_user', '{"rank": 2, "credits": 440, "percentile": 25, "rank_change": null}', 'a score that adds 0 keeps its rank, pending');
+select tests.merge() \g /dev/null
+select is(tests.own('ann') -> 'current_user', '{"rank": 2, "credits": 440, "percentile": 25, "rank_change": null}', 'and folded in');
+update public.waste_entries set weight_kg = 1 where user_id = tests.id('cat');
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:44 5:eve:0', 'a score that falls falls on the board, pending');
+select tests.merge() \g /dev/null
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:44 5:eve:0', 'and folded in');
+insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone)
+values (tests.id('eve'), 'plastic_bags', 'disposed', 1, 'Asia/Bangkok');
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:44 5:eve:-67', 'negative scores stand below 0, pending');
+select tests.merge() \g /dev/null
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:44 5:eve:-67', 'and folded in');
+select is(tests.own('eve') #> '{current_user,rank}', '5', 'and have a rank');
+
+-- The list around the caller.
+select is((select string_agg((r ->> 'rank') || ':' || (r ->> 'display_name'), ' ' order by n)
+           from jsonb_array_elements(tests.own('bob') -> 'leaderboard') with ordinality as x (r, n)),
+  '1:ann 1:bob 1:dan 4:cat 5:eve', 'the ranks in the list around the caller are those of the board');
+select is((select r -> 'rank' from jsonb_array_elements(tests.own('cat') -> 'leaderboard') as r where (r ->> 'is_current_user')::boolean),
+  tests.own('cat') #> '{current_user,rank}', 'and the caller''s own is the caller''s');
+
+-- Ghosts.
+delete from public.waste_entries where user_id = tests.id('eve');
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:44', 'who has no entry left is no ghost with zero points, pending');
+select tests.merge() \g /dev/null
+select is(tests.names(), '1:ann:440 1:bob:440 1:dan:440 4:cat:44', 'nor folded in');
+select is((select count(*) from private.board_scores where user_id = tests.id('eve')), 0::bigint, 'and leaves no row');
+delete from auth.users where id = tests.id('dan');
+select is(tests.names(), '1:ann:440 1:bob:440 3:cat:44', 'deleted accounts do not stay on boards, pending');
+select tests.merge() \g /dev/null
+select is(tests.names(), '1:ann:440 1:bob:440 3:cat:44', 'nor folded in');
+
+-- Periods.
+select tests.log('cat', 50, 1), tests.log('bob', 1, 1) \g /dev/null
+select is(tests.names('daily'), '1:ann:440 1:bob:440 3:cat:44', 'the daily board shows the day, not the month');
+select is(tests.own('bob', 'daily') -> 'current_user', '{"rank": 1, "credits": 440, "percentile": 50, "rank_change": 1}', 'rank_change compares with the day before as it stands');
+select tests.merge() \g /dev/null
+select is(tests.own('bob', 'daily') -> 'current_user', '{"rank": 1, "credits": 440, "percentile": 50, "rank_change": 1}', 'also folded in');
+select tests.log('ann', 40, 1) \g /dev/null
+select is(tests.own('bob', 'daily') #> '{current_user,rank_change}', '2', 'a period that is over takes late entries');
+-- What a day that nobody dropped, or that was dropped twice, leaves.
+insert into private.board_scores (user_id, board, credits, entries, is_listed)
+values (tests.id('ann'), carbon.board_id('daily', current_date - 9, null), 5, 1, true);
+update private.board_state set dropped_on = null;
+select is(tests.names('daily'), '1:ann:440 1:bob:440 3:cat:44', 'a period''s end that fires never changes no board');
+select tests.merge(), tests.merge() \g /dev/null
+select is(tests.names('daily'), '1:ann:440 1:bob:440 3:cat:44', 'nor one that fires twice');
+select is((select count(*) from private.board_scores as s join carbon.dropped_boards(current_date) as d
+           on s.board >= d.first_board and s.board < d.before_board), 0::bigint, 'and what is no longer kept is deleted');
+select tests.log('ann', 1, 400) \g /dev/null
+select tests.merge() \g /dev/null
+select is((select count(*) from private.board_scores as s cross join carbon.board_scope(s.board) as b
+           where s.user_id = tests.id('ann') and b.first_day < current_date - 100), 0::bigint, 'an entry of long ago makes no board of long ago');
+select is(private.check_all_boards(), '[]', 'equal to a recount');
+
+-- Scores beyond any that can be.
+update public.user_totals set rewards = rewards + 9000000000000 where user_id = tests.id('bob');
+insert into private.board_changes (user_id, rewards) values (tests.id('bob'), 9000000000000);
+select is(tests.own('bob') #>> '{current_user,rank}', '1', 'no score overflows the tree, pending');
+select tests.merge() \g /dev/null
+select is(array[tests.own('bob') #>> '{current_user,rank}', tests.own('ann') #>> '{current_user,rank}', tests.own('cat') #>> '{current_user,rank}'],
+  array['1', '2', '3'], 'and folded in');
+select is(jsonb_array_length(public.get_leaderboard(page => 2, page_size => 2) -> 'leaderboard'), 1, 'pages by number reach across it');
+
+-- Operators -----------------------------------------------------------------------------------------
+select tests.act_as('service') \g /dev/null
+select is(public.exclude_from_boards(tests.id('bob'), 'a test') ->> 'changed', 'true', 'an operator excludes an account');
+select is(public.exclude_from_boards(tests.id('bob'), 'a test') ->> 'changed', 'false', 'once');
+select tests.act_as('none') \g /dev/null
+select is(tests.names('daily'), '1:ann:440 2:cat:44', 'who is excluded is neither listed nor counted');
+select tests.act_as_operator() \g /dev/null
+select is(tests.own('bob', 'daily') #>> '{current_user,rank}', '1', 'but sees 1 + the listed people above');
+select tests.act_as('service') \g /dev/null
+select is(public.include_in_boards(tests.id('bob'), 'a mistake') ->> 'changed', 'true', 'and back');
+select is(tests.token('service', format('select public.exclude_from_boards(%L, '''')', tests.id('bob'))), '22023 carbon.reason_invalid', 'with a reason');
+select is(tests.token('service', 'select public.exclude_from_boards(gen_random_uuid(), ''x'')'), '23503 carbon.unknown_user', 'of somebody');
+select tests.act_as_operator() \g /dev/null
+select is((select array_agg(a.action || ' ' || (a.details ->> 'changed') order by a.id) from private.audit_log as a where a.subject = tests.id('bob')),
+  array['excluded_from_boards true', 'excluded_from_boards false', 'included_in_boards true'], 'all of it audited');
+
+-- The source document's view.
+select tests.merge() \g /dev/null
+select is((select array_agg(concat_ws(':', m.rank, m.display_name, m.month_credits = m.total_credits - case m.display_name when 'bob' then 9000000000000 else 0 end) order by m.rank)
+           from public.leaderboard_monthly as m where m.display_name in ('ann', 'bob', 'cat') and m.month_credits >= 0)
+  is not null, true, 'leaderboard_monthly shows this month''s board');
+
+-- Repairs -------------------------------------------------------------------------------------------
+update private.board_scores set credits = credits + 7 where user_id = tests.id('ann');
+insert into private.board_scores (user_id, board, credits, entries, is_listed)
+values (gen_random_uuid(), carbon.board_id('all_time', current_date, null), 5, 1, true);
+update private.board_nodes set people = carbon.add_board_nodes(people, carbon.board_node('{9}', '{3}'))
+where board = carbon.board_id('all_time', current_date, 'TH-10') and level = 1;
+select isnt(private.check_boards(tests.id('ann')), '[]', 'a wrong score is seen');
+update private.job_state set last_user = null, last_board = null where job = 'refresh_leaderboards';
+create function tests.refresh() returns integer language plpgsql as $$
+declare
+  mended integer := 0;
+  answer jsonb;
+begin
+  for i in 1..200 loop
+    answer := public.refresh_leaderboards(100);
+    mended := mended + (answer ->> 'mended')::integer;
+    exit when i > 50 and (answer ->> 'finished')::boolean and (select s.last_board from private.job_state as s where s.job = 'refresh_leaderboards') is null;
+  end loop;
+  return mended;
+end;
+$$;
+select is(tests.refresh(), 2, 'and refresh_leaderboards() mends it, and a row of nobody''s');
+select is(private.check_all_boards(), '[]', 'and the tree');
+select is(tests.refresh(), 0, 'twice changes nothing');
+select * from finish();
+rollback;
