@@ -6,6 +6,7 @@
 
 pub mod edge;
 mod measure;
+pub mod realtime;
 mod report;
 mod scratch;
 
@@ -66,7 +67,7 @@ impl Size {
     }
 }
 
-/// Measures the database's half and, unless it shall be alone, the Worker's; prints the tables.
+/// Measures the database's part and, unless it shall be alone, the Worker's and Realtime's; prints the tables.
 pub fn run(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
     let started = Instant::now();
     if alone {
@@ -82,6 +83,7 @@ pub fn run(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
         }
         let (more, calls) = edge::measure(&scratch)?;
         figures.extend(more);
+        figures.extend(realtime::measure(&scratch)?);
         Ok((figures, calls))
     });
     scratch.remove()?;

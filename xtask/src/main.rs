@@ -39,7 +39,8 @@ cargo xtask COMMAND
   logs [NAME] [-f]    the end of the logs (of one service), -f to go on
   test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
   bench               speeds as ratios, for docs/benchmarks.md; about 8 min
-  bench database|edge one half of it alone, about 4 min
+  bench database|edge|realtime
+                      one part of it alone, about 4 min (realtime: 2)
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users in place of 100,000, of 10 entries each;
                       some 10 min and 10 GB more
@@ -85,6 +86,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["bench"] => bench::run(&checkout, bench::Size::DEFAULT, false),
         ["bench", "database"] => bench::run(&checkout, bench::Size::DEFAULT, true),
         ["bench", "edge"] => bench::edge::run(&checkout),
+        ["bench", "realtime"] => bench::realtime::run(&checkout),
         ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE, false),
         ["bench", "--large", people, entries] => {
             bench::run(&checkout, bench::Size::parse(people, entries)?, false)

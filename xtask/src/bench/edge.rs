@@ -3,7 +3,7 @@
 
 mod calls;
 mod load;
-mod system;
+pub mod system;
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -207,6 +207,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// By its number.
+    pub fn of(pid: i32) -> Self {
+        Self { pid }
+    }
+
     /// The most memory it has had at a time (MB).
     pub fn peak_mb(&self) -> Result<f64> {
         self.memory_mb("VmHWM:")
