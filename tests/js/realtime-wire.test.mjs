@@ -1,7 +1,7 @@
 // The protocol of Realtime below supabase-js: handshake, heartbeat, joins, and what no client of good faith would send.
 import { after, afterEach, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { closeSql, env, signInAnonymously, signToken } from './lib.mjs'
+import { closeSql, env, ok, signInAnonymously, signToken, sql } from './lib.mjs'
 import { OWN_SERVER, Wire, eventually, sendEvent, topicOf } from './realtime-lab.mjs'
 
 const soon = { timeout: 30_000 }
@@ -78,7 +78,38 @@ describe('the protocol', () => {
     assert.equal((await ask(topic, 'phx_join', joinOf(someone))).status, 'ok')
   })
 
+  test('an entry tells its owner, with the figures that the API shows', soon, async () => {
+    const person = await signInAnonymously()
+    const wire = await open()
+    await wire.ask(`realtime:${topicOf(person)}`, 'phx_join', joinOf(person), '1')
+    const entry = ok(await person.api('POST', '/waste/entries', { body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1 } }), 201)
+    const changes = () => wire.frames.filter(frame => frame[4]?.event === 'credits_changed').map(frame => frame[4].payload)
+    const { total_credits: total } = ok(await person.api('GET', '/gamification/profile'))
+    const last = await eventually('the new total', () => changes().find(change => change.total_credits === total))
+    assert.ok(last.total_credits >= entry.carbon_credits)
+    assert.equal(changes().reduce((sum, change) => sum + change.credits, 0), total)
+  })
+
   if (OWN_SERVER) {
+    test('the days around today have their partitions', soon, async () => {
+      const days = [-1, 0, 1, 2, 3].map(day => new Date(Date.now() + day * 86_400_000).toISOString().slice(0, 10).replaceAll('-', '_'))
+      const found = await sql("select inhrelid::regclass::text as name from pg_inherits where inhparent = 'realtime.messages'::regclass")
+      assert.deepEqual(days.filter(day => !found.some(({ name }) => name === `realtime.messages_${day}`)), [])
+    })
+
+    test('a client that does not read is let go, and keeps nobody waiting', { timeout: 120_000 }, async () => {
+      const [slow, quick] = [await open(), await open()]
+      for (const wire of [slow, quick]) await wire.ask(topic, 'phx_join', joinOf(someone), '1')
+      slow.socket.pause()
+      for (let turn = 0; turn < 60; turn++) {
+        await sql(`select private.send_event($1, 'large', jsonb_build_object('filler', repeat('x', 20000))) from generate_series(1, 50)`, [topicOf(someone)])
+      }
+      await eventually('all of them, for who reads', () => quick.frames.filter(frame => frame[4]?.event === 'large').length === 3_000)
+      slow.socket.resume()
+      assert.equal((await eventually('the end', () => slow.closed)).code, 1006)
+      assert.ok(slow.frames.filter(frame => frame[4]?.event === 'large').length < 3_000)
+    })
+
     // What a server does with such a client is its own matter, as long as it goes on serving others.
     test('what is not the protocol ends the connection, and that one alone', soon, async () => {
       const bystander = await open()

@@ -27,7 +27,7 @@ const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
 const READY: &str = "/api/v1/health/ready";
 
 /// What is done to which service, and how likely among the others.
-const FAULTS: [(Fault, &str, u32); 16] = [
+const FAULTS: [(Fault, &str, u32); 18] = [
     (Fault::Down(Action::Stop), "postgres", 3),
     (Fault::Down(Action::Kill), "postgres", 3),
     (Fault::Down(Action::Crash), "postgres", 2),
@@ -43,6 +43,8 @@ const FAULTS: [(Fault, &str, u32); 16] = [
     (Fault::Down(Action::Stop), "edge", 1),
     (Fault::Halted, "edge", 1),
     (Fault::Down(Action::Kill), "inbox", 1),
+    (Fault::Down(Action::Kill), "realtime", 1),
+    (Fault::Halted, "realtime", 1),
     (Fault::Locked, "postgres", 2),
 ];
 
@@ -236,6 +238,8 @@ impl Operator<'_> {
                     faults.push(second);
                 }
             }
+            // A Realtime server by REALTIME_URL is not ours to harm.
+            faults.retain(|(_, name)| self.service(name).is_ok());
             self.bring_about(&faults, random.between(300, 6_000))?;
             pause(random.between(500, 3_000));
         }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
 /// Frames that may wait for a client. Whoever reads more slowly than this is let go: a client re-reads when it comes
-/// back, and memory stays bounded (at most some 200 KB a connection, as payloads are below 1 KB).
-pub const QUEUE_FRAMES: usize = 256;
+/// back, and memory stays bounded (about 1 MB a connection at worst, as events are below 1 KB).
+pub const QUEUE_FRAMES: usize = 1_024;
 
 /// What is sent to a client.
 #[derive(Debug)]

@@ -12,6 +12,8 @@ mod join;
 mod partitions;
 mod pgoutput;
 mod socket;
+#[cfg(test)]
+mod socket_tests;
 mod token;
 mod wire;
 

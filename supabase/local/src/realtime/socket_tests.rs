@@ -1,0 +1,86 @@
+//! A connection by itself, without a database.
+
+use super::*;
+use crate::jwt;
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+const SECRET: &str = "a secret of some length";
+
+/// A server whose clients must not be silent for long; nothing answers where its database should be.
+async fn start(idle: Duration) -> String {
+    let config: Config = "postgres://x:y@127.0.0.1:9/x".parse().unwrap();
+    let realtime = Arc::new(Realtime {
+        hub: Arc::default(),
+        pool: pool(&config).unwrap(),
+        jwt_secret: SECRET.to_owned(),
+        idle,
+        has_partitions: AtomicBool::new(false),
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router(realtime)).await });
+    format!("ws://{address}/socket/websocket?vsn=2.0.0")
+}
+
+fn key(expires: u64) -> String {
+    jwt::sign(SECRET, &json!({ "role": "anon", "exp": expires }))
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_let_go() {
+    let address = start(Duration::from_millis(300)).await;
+    let target = format!("{address}&apikey={}", key(u64::MAX / 2));
+    let (mut socket, _) = tokio_tungstenite::connect_async(target).await.unwrap();
+    let beat = r#"[null,"1","phoenix","heartbeat",{}]"#;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        socket.send(Message::text(beat)).await.unwrap();
+        let reply = socket.next().await.unwrap().unwrap();
+        assert!(reply.to_text().unwrap().contains("phx_reply"));
+    }
+    let last = socket.next().await.unwrap().unwrap();
+    let Message::Close(Some(close)) = last else {
+        panic!("{last:?}")
+    };
+    assert_eq!(close.reason.as_str(), "no heartbeat");
+}
+
+#[tokio::test]
+async fn without_its_database_joins_are_refused_and_may_be_tried_again() {
+    let address = start(IDLE).await;
+    let target = format!("{address}&apikey={}", key(u64::MAX / 2));
+    let (mut socket, _) = tokio_tungstenite::connect_async(target).await.unwrap();
+    for number in ["1", "2"] {
+        let join =
+            json!([number, number, "realtime:a", "phx_join", { "config": { "private": true } }]);
+        socket.send(Message::text(join.to_string())).await.unwrap();
+        let reply = socket.next().await.unwrap().unwrap();
+        assert!(
+            reply
+                .to_text()
+                .unwrap()
+                .contains("UnableToConnectToProject")
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_handshake_wants_a_key_that_holds() {
+    let address = start(IDLE).await;
+    for target in [
+        address.clone(),
+        format!("{address}&apikey=x"),
+        format!("{address}&apikey={}", key(1)),
+        format!(
+            "{address}&apikey={}",
+            jwt::sign("another", &json!({ "role": "anon", "exp": 9e9 }))
+        ),
+    ] {
+        let refused = tokio_tungstenite::connect_async(target).await;
+        let Err(Error::Http(answer)) = refused else {
+            panic!("not refused")
+        };
+        assert_eq!(answer.status(), 401);
+    }
+}
