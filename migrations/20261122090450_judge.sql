@@ -277,7 +277,8 @@ begin
     select t.user_id, t.credits + t.rewards as total
     from public.user_totals as t
     join public.user_preferences as c on c.user_id = t.user_id
-    where t.awaiting_day < carbon.local_date(now(), 'Etc/GMT-14')
+    -- By the calendar of most, so that the index ends where their today begins; by one's own for the few further west.
+    where t.awaiting_day < carbon.local_date(now(), 'Asia/Bangkok')
       and t.awaiting_day < carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok'))
     order by t.awaiting_day
     limit most
