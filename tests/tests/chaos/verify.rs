@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use carbon_tests::earned::day_of;
+use carbon_tests::rewards::{self, ChallengeIds, Row};
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
@@ -37,6 +39,7 @@ pub async fn all(world: &World, lives: &[Life]) -> Vec<String> {
             found.push(format!("{who}: the recomputation differs: {differences}"));
         }
         revisions(&client, who, &mut found).await;
+        ledger(&client, who, &mut found).await;
         feed(life, &stored, &mut found).await;
     }
     found
@@ -102,6 +105,41 @@ async fn revisions(client: &Client, who: &String, found: &mut Vec<String>) {
         found.push(format!(
             "{who}: revision {total}, newest key {newest}, {twice} twice"
         ));
+    }
+}
+
+/// The ledger of rewards, and what its challenges' ids stand for; nothing for people who are gone.
+const LEDGER: &str = "select jsonb_build_object('rewards', t.rewards,
+    'rows', (select coalesce(jsonb_agg(to_jsonb(r) order by r.number), '[]') from private.rewards r where r.user_id = t.user_id),
+    'ids', (select coalesce(jsonb_object_agg(carbon.challenge_id(r.local_date, c.id), jsonb_build_array(r.local_date, c.id)), '{}')
+      from (select distinct local_date from private.rewards where user_id = t.user_id and local_date is not null) r, public.challenge_types c))::text
+    from public.user_totals t where t.user_id = $1::text::uuid";
+
+/// Rewards are paid once, taken back as paid, and add up to what the totals say.
+async fn ledger(client: &Client, who: &String, found: &mut Vec<String>) {
+    let Some(row) = client.query_opt(LEDGER, &[who]).await.expect("the ledger") else {
+        return;
+    };
+    let facts: Value = serde_json::from_str(row.get(0)).expect("JSON");
+    let ids = facts["ids"].as_object().expect("ids");
+    let meaning = |of: &Value| Some((day_of(&of[0])?, of[1].as_str()?.to_owned()));
+    let ids: ChallengeIds = ids
+        .iter()
+        .filter_map(|(id, of)| Some((id.clone(), meaning(of)?)))
+        .collect();
+    let rows: Vec<Row> = facts["rows"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(Row::of)
+        .collect();
+    match rewards::read(&rows, &ids) {
+        Ok((earned, _)) if facts["rewards"] == earned.rewards => {}
+        Ok((earned, _)) => found.push(format!(
+            "{who}: rewards of {}, the totals say {}",
+            earned.rewards, facts["rewards"]
+        )),
+        Err(wrong) => found.push(format!("{who}: the ledger: {wrong:?}")),
     }
 }
 

@@ -2,21 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use carbon_tests::earned::{Earned, Goals};
 use carbon_tests::figures::{Factors, decimal, level, local_date, trees};
-use chrono::{DateTime, Datelike, NaiveDate};
+use chrono::{DateTime, Datelike, Days, NaiveDate};
 use serde_json::{Value, json};
 
 use crate::diary::{Diary, ZONES, figures_of};
 use crate::person::Person;
+use crate::recount::{self, Counted};
+use crate::snapshot::Snapshot;
 
 /// Asserts that entries, totals, days, streak, level and revision are what the diary says, by every way in, and that the
 /// system's own recomputation changes nothing.
-pub async fn compare(person: &Person, diary: &Diary, factors: &Factors) {
+pub async fn compare(person: &Person, diary: &mut Diary, factors: &Factors) {
+    // Settles the days that have ended: no job has anything left to do in the middle of the comparison.
+    let checked = person
+        .rest("POST", "rpc/check_achievements", Some(&json!({})))
+        .await;
+    assert_eq!(checked.status, 200, "{checked:?}");
+    let earned = compare_earned(person, diary, factors).await;
+    let diary = &*diary;
     compare_entries(person, diary, factors).await;
     compare_totals(person, diary, factors).await;
     compare_days(person, diary, factors).await;
-    compare_gamification(person, diary, factors).await;
-    compare_boards(person, diary, factors).await;
+    compare_gamification(person, diary, factors, &earned).await;
+    compare_boards(person, diary, factors, &earned).await;
     let before = derived(person).await;
     let found = person
         .superuser(
@@ -36,6 +46,28 @@ pub async fn compare(person: &Person, diary: &Diary, factors: &Factors) {
         before,
         "a recomputation changes nothing"
     );
+}
+
+/// Ledger, achievements, challenges and levels, in every form they are read in.
+async fn compare_earned(person: &Person, diary: &mut Diary, factors: &Factors) -> Earned {
+    let snapshot = Snapshot::take(person.system()).await;
+    let goals = Goals::of(&snapshot.value(Goals::STATEMENT, &[]).await);
+    let entries = diary.logged(factors);
+    let counted = Counted {
+        id: &person.id,
+        entries: &entries,
+        minutes: diary.zone.minutes,
+        eastmost: diary.eastmost,
+        settled_before: diary.settled_until,
+    };
+    let (earned, settled_until) = recount::compare(&snapshot, &counted, &goals).await;
+    diary.settled_until = settled_until;
+    let today = local_date(now_millis(), diary.zone.minutes);
+    let waits = entries
+        .iter()
+        .find(|entry| entry.day + Days::new(1) < today && settled_until < Some(entry.day));
+    assert_eq!(waits, None, "a day that has ended is settled");
+    earned
 }
 
 async fn compare_entries(person: &Person, diary: &Diary, factors: &Factors) {
@@ -100,16 +132,11 @@ async fn compare_days(person: &Person, diary: &Diary, factors: &Factors) {
     assert_eq!(shown, Value::Object(days.collect()), "days");
 }
 
-async fn compare_gamification(person: &Person, diary: &Diary, factors: &Factors) {
+async fn compare_gamification(person: &Person, diary: &Diary, factors: &Factors, earned: &Earned) {
     let sums = diary.totals(factors);
+    let total = earned.total();
     let (current, longest) = diary.streak(now_millis());
-    let expected = (
-        sums.credits,
-        level(sums.credits),
-        current,
-        longest,
-        trees(sums.credits),
-    );
+    let expected = (total, level(total), current, longest, trees(total));
     let edge = person.edge("GET", "/gamification/profile", None).await.body;
     let rest = person.rest("GET", "user_gamification", None).await.body[0].clone();
     let sql = person
@@ -149,7 +176,7 @@ async fn compare_gamification(person: &Person, diary: &Diary, factors: &Factors)
 }
 
 /// The person's own standing adds the days of the period by the calendar of Bangkok.
-async fn compare_boards(person: &Person, diary: &Diary, factors: &Factors) {
+async fn compare_boards(person: &Person, diary: &Diary, factors: &Factors, earned: &Earned) {
     let days = diary.days(factors);
     for timeframe in ["daily", "weekly", "monthly", "all_time"] {
         let route = format!("/gamification/leaderboard?type=global&timeframe={timeframe}&limit=1");
@@ -163,7 +190,10 @@ async fn compare_boards(person: &Person, diary: &Diary, factors: &Factors) {
             _ => true,
         };
         let of_period = || days.iter().filter(|(day, _)| in_period(**day));
-        let credits: i64 = of_period().map(|(_, sums)| sums.figures.credits).sum();
+        let mut credits: i64 = of_period().map(|(_, sums)| sums.figures.credits).sum();
+        if timeframe == "all_time" && !days.is_empty() {
+            credits += earned.rewards;
+        }
         let own = &board["current_user"];
         assert_eq!(own["credits"], json!(credits), "{timeframe}: {own}");
         assert_eq!(
@@ -178,7 +208,8 @@ async fn compare_boards(person: &Person, diary: &Diary, factors: &Factors) {
 async fn derived(person: &Person) -> Value {
     let statement = "select jsonb_build_object(
         'totals', (select to_jsonb(t) - '{last_change_at,window_started_at,window_rows}'::text[] from public.user_totals t where t.user_id = $1::text::uuid),
-        'days', (select jsonb_agg(to_jsonb(d) order by d.local_date, d.province) from public.user_days d where d.user_id = $1::text::uuid))::text";
+        'ledger', (select jsonb_agg(to_jsonb(r) order by r.number) from private.rewards r where r.user_id = $1::text::uuid),
+        'days', (select jsonb_agg(to_jsonb(d) order by d.local_date, d.province, d.imported) from public.user_days d where d.user_id = $1::text::uuid))::text";
     person.superuser(statement, &[&person.id]).await
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use carbon_tests::earned::Logged;
 use carbon_tests::figures::{self, Factors, Figures};
 use chrono::NaiveDate;
 
@@ -85,6 +86,10 @@ pub struct Diary {
     /// How many changes there were: the revision that the person must be at.
     pub changes: i64,
     pub zone: Zone,
+    /// The clock furthest east that the person ever had, minutes east of UTC.
+    pub eastmost: i64,
+    /// The last day that was seen settled.
+    pub settled_until: Option<NaiveDate>,
     /// Identities of migrated entries worth sending again.
     pub migrated: Vec<Identity>,
 }
@@ -99,6 +104,8 @@ impl Default for Diary {
             batches: Vec::new(),
             changes: 0,
             zone: ZONES[0],
+            eastmost: ZONES[0].minutes,
+            settled_until: None,
             migrated: Vec::new(),
         }
     }
@@ -176,6 +183,20 @@ impl Diary {
             one.rolled_back = true;
         }
         (removed, credits)
+    }
+
+    /// All live entries as rewards are counted from them.
+    pub fn logged(&self, factors: &Factors) -> Vec<Logged> {
+        let of = |entry: &Entry| Logged {
+            category: entry.four.category.clone(),
+            method: entry.four.method.clone(),
+            grams: entry.four.grams,
+            credits: figures_of(factors, &entry.four).credits,
+            day: entry.day(),
+            imported: entry.batch.is_some(),
+            province: None,
+        };
+        self.live.values().map(of).collect()
     }
 
     /// The sums of all live entries.

@@ -1,14 +1,23 @@
 //! The invariant of the contract: after any order of creates, batches, late arrivals, changes, moves, deletions, migrations,
-//! roll-backs and duplicates, by all three ways in and several at once, everything derived equals a full recomputation.
+//! roll-backs and duplicates, by all three ways in and several at once, everything derived equals a full recomputation: sums,
+//! days, streaks, the ledger of rewards with what it pays for, and boards.
 //!
-//! `CARBON_TEST_SEED` repeats a run, `CARBON_TEST_OPERATIONS` sets how many operations there are.
+//! Here a person at a time lives by all ways in, each answer checked; `crowd` has many people, connections that are cut, and
+//! counts everybody at once.
+//!
+//! `CARBON_TEST_SEED` repeats a run, `CARBON_TEST_OPERATIONS` and `CARBON_TEST_CROWD_OPERATIONS` set how many operations
+//! there are.
 
 mod compare;
+mod crowd;
 mod diary;
 mod operation;
 mod person;
 mod plan;
+mod recount;
 mod settle;
+mod snapshot;
+mod standings;
 mod ways;
 
 use std::time::Instant;
@@ -76,6 +85,7 @@ async fn live(
         0 | 1 => Person::by_phone(system, rand::rng().random_range(0..100_000_000)).await,
         _ => Person::anonymous(system).await,
     };
+    person.began_days_ago([0, 10, 40, 3_000][index % 4]).await;
     let mut planner = Planner {
         rng: StdRng::seed_from_u64(seed),
         pairs: factors.pairs(),
@@ -105,7 +115,7 @@ async fn live(
             group.into_iter().zip(outcomes).collect(),
         );
         if groups % GROUPS_BETWEEN_COMPARISONS == 0 {
-            compare(&person, &diary, factors).await;
+            compare(&person, &mut diary, factors).await;
             let mut device = devices.last().cloned().unwrap_or_default();
             device.pull(&person, 7).await;
             device.assert_shows(&diary, factors);
@@ -113,7 +123,7 @@ async fn live(
         }
         drop(trace);
     }
-    compare(&person, &diary, factors).await;
+    compare(&person, &mut diary, factors).await;
     for (place, mut device) in devices.into_iter().enumerate() {
         device
             .pull(&person, if place == 0 { 500 } else { 11 })

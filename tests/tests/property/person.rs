@@ -91,6 +91,18 @@ impl Person {
         }
     }
 
+    /// Where the system is that the person uses.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// Moves the beginning of the profile back: challenges exist for the days since.
+    pub async fn began_days_ago(&self, days: i32) {
+        let statement = "with moved as (update public.profiles set created_at = now() - make_interval(days => $2)
+            where id = $1::text::uuid returning id) select to_jsonb(count(*))::text from moved";
+        self.superuser(statement, &[&self.id, &days]).await;
+    }
+
     /// Calls the Worker's API as the person; the body of an answer is its `data` or `error`.
     pub async fn edge(&self, method: &str, route: &str, body: Option<&Value>) -> Answer {
         let method = method.parse().expect("a method");

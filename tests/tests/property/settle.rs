@@ -93,7 +93,10 @@ fn settle_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcom
                 "{batch} was not found"
             );
         }
-        (Operation::Zone { index }, Outcome::Done) => diary.zone = ZONES[index],
+        (Operation::Zone { index }, Outcome::Done) => {
+            diary.zone = ZONES[index];
+            diary.eastmost = diary.eastmost.max(diary.zone.minutes);
+        }
         (operation, outcome) => panic!("{operation:?} was answered {outcome:?}"),
     }
 }

@@ -149,7 +149,7 @@ async fn insert_rows(person: &Person, way: Way, entries: &[Sent]) -> Outcome {
     }
 }
 
-const INSERT_ROWS: &str = "with made as (
+pub const INSERT_ROWS: &str = "with made as (
     insert into public.waste_entries (category_id, disposal_method, weight_kg, logged_at, offline_id)
     select x.category_id, x.disposal_method, x.weight_kg, x.logged_at, x.offline_id
     from jsonb_to_recordset($1::text::jsonb) as x (category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz, offline_id text)
@@ -253,7 +253,7 @@ async fn update_rows(person: &Person, way: Way, targets: &[String], change: &Cha
     }
 }
 
-const UPDATE_ROWS: &str = "with made as (
+pub const UPDATE_ROWS: &str = "with made as (
     update public.waste_entries as e
     set weight_kg = coalesce(x.weight_kg, e.weight_kg), logged_at = coalesce(x.logged_at, e.logged_at),
         category_id = coalesce(x.category_id, e.category_id), disposal_method = coalesce(x.disposal_method, e.disposal_method)
@@ -282,7 +282,7 @@ async fn delete_rows(person: &Person, way: Way, targets: &[String]) -> Outcome {
     }
 }
 
-const DELETE_ROWS: &str = "with made as (
+pub const DELETE_ROWS: &str = "with made as (
     delete from public.waste_entries where id = any (string_to_array($1, ',')::uuid[]) returning id)
   select coalesce(jsonb_agg(jsonb_build_object('id', id)), '[]')::text from made";
 
@@ -415,7 +415,7 @@ fn instant(at_millis: i64) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn entry_in(entry: &Sent) -> Value {
+pub fn entry_in(entry: &Sent) -> Value {
     let grams = if entry.bad {
         -entry.four.grams
     } else {
@@ -427,7 +427,7 @@ fn entry_in(entry: &Sent) -> Value {
     })
 }
 
-fn changes(change: &Change) -> Value {
+pub fn changes(change: &Change) -> Value {
     let mut changes = Map::new();
     if let Some(grams) = change.grams {
         changes.insert("weight_kg".to_owned(), kilograms(grams));
@@ -442,7 +442,7 @@ fn changes(change: &Change) -> Value {
     Value::Object(changes)
 }
 
-fn normalised_payload(entries: &[Old]) -> Value {
+pub fn normalised_payload(entries: &[Old]) -> Value {
     let sent = |old: &Old| {
         entry_in(&Sent {
             four: old.four.clone(),
@@ -454,7 +454,7 @@ fn normalised_payload(entries: &[Old]) -> Value {
 }
 
 /// The app's localStorage with the entries spread over its keys.
-fn raw_dump(entries: &[Old]) -> Value {
+pub fn raw_dump(entries: &[Old]) -> Value {
     let keys = [
         "wasteEntries",
         "carbon-pixels-waste-entries",

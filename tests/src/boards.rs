@@ -1,0 +1,197 @@
+//! Boards counted anew: everybody's sums of a period, competition ranks, who is listed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{Datelike, Days, Months, NaiveDate};
+
+/// The periods that boards have.
+pub const TIMEFRAMES: [&str; 4] = ["daily", "weekly", "monthly", "all_time"];
+
+/// The first and last day of the period that holds `today`, or of an earlier one; None for all time.
+///
+/// # Panics
+/// When the timeframe is none of [`TIMEFRAMES`].
+#[must_use]
+pub fn period(timeframe: &str, today: NaiveDate, back: u32) -> Option<(NaiveDate, NaiveDate)> {
+    match timeframe {
+        "daily" => {
+            let day = today - Days::new(u64::from(back));
+            Some((day, day))
+        }
+        "weekly" => {
+            let into = u64::from(today.weekday().num_days_from_monday());
+            let monday = today - Days::new(into + 7 * u64::from(back));
+            Some((monday, monday + Days::new(6)))
+        }
+        "monthly" => {
+            let first = today.with_day(1).expect("a first") - Months::new(back);
+            Some((first, first + Months::new(1) - Days::new(1)))
+        }
+        "all_time" => None,
+        unknown => panic!("no timeframe {unknown}"),
+    }
+}
+
+/// Points of the entries of one person on one day in one province.
+#[derive(Clone, Debug)]
+pub struct Sum {
+    /// Whose they are.
+    pub user: String,
+    /// The local day.
+    pub day: NaiveDate,
+    /// The province that the entries carry.
+    pub province: Option<String>,
+    /// Points.
+    pub credits: i64,
+}
+
+/// Everything that boards are made of.
+#[derive(Clone, Debug, Default)]
+pub struct Country {
+    /// All days of everybody who exists.
+    pub sums: Vec<Sum>,
+    /// Who may be shown and counted.
+    pub listed: BTreeSet<String>,
+    /// Net points of the ledger by person.
+    pub rewards: BTreeMap<String, i64>,
+}
+
+/// One board: who has how many points, and who is listed.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    scores: BTreeMap<String, i64>,
+    /// Listed people in order: most points first, equals by id.
+    order: Vec<(i64, String)>,
+}
+
+/// Where somebody stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// 1 + listed people above; None without entries.
+    pub rank: Option<i64>,
+    /// Points in the period.
+    pub credits: i64,
+    /// Hundredths of a percent of the other listed people who have fewer.
+    pub percentile: Option<i64>,
+}
+
+impl Country {
+    /// The board of a province, or of all of them, in a period, or ever.
+    #[must_use]
+    pub fn board(&self, province: Option<&str>, period: Option<(NaiveDate, NaiveDate)>) -> Board {
+        let mut scores = BTreeMap::<String, i64>::new();
+        for sum in &self.sums {
+            let inside = period.is_none_or(|(first, last)| (first..=last).contains(&sum.day));
+            if inside && (province.is_none() || province == sum.province.as_deref()) {
+                *scores.entry(sum.user.clone()).or_default() += sum.credits;
+            }
+        }
+        if province.is_none() && period.is_none() {
+            for (user, score) in &mut scores {
+                *score += self.rewards.get(user).copied().unwrap_or(0);
+            }
+        }
+        let mut order: Vec<(i64, String)> = scores
+            .iter()
+            .filter(|(user, _)| self.listed.contains(*user))
+            .map(|(user, score)| (*score, user.clone()))
+            .collect();
+        order.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+        Board { scores, order }
+    }
+
+    /// Every province that an entry carries.
+    #[must_use]
+    pub fn provinces(&self) -> BTreeSet<String> {
+        self.sums
+            .iter()
+            .filter_map(|sum| sum.province.clone())
+            .collect()
+    }
+}
+
+impl Board {
+    /// Rank, person and points of every listed one, in order.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(i64, String, i64)> {
+        let rank = |credits: i64| 1 + whole(self.order.partition_point(|one| one.0 > credits));
+        let row = |(credits, user): &(i64, String)| (rank(*credits), user.clone(), *credits);
+        self.order.iter().map(row).collect()
+    }
+
+    /// Where this person stands, listed or not.
+    #[must_use]
+    pub fn standing(&self, user: &str) -> Standing {
+        let Some(credits) = self.scores.get(user).copied() else {
+            return Standing::default();
+        };
+        let others = || self.order.iter().filter(|(_, other)| other != user);
+        let above = others().filter(|(score, _)| *score > credits).count();
+        let below = whole(others().filter(|(score, _)| *score < credits).count());
+        let all = whole(others().count());
+        // Alone, a person is behind nobody.
+        let percentile = if all == 0 {
+            10_000
+        } else {
+            (20_000 * below + all) / (2 * all)
+        };
+        Standing {
+            rank: Some(1 + whole(above)),
+            credits,
+            percentile: Some(percentile),
+        }
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).expect("a count")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn country() -> Country {
+        let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
+        let sum = |user: &str, credits| Sum {
+            user: user.to_owned(),
+            day,
+            province: None,
+            credits,
+        };
+        Country {
+            sums: vec![sum("c", 5), sum("b", 5), sum("a", 3), sum("hidden", 5)],
+            listed: ["a", "b", "c"].map(str::to_owned).into(),
+            rewards: BTreeMap::from([("a".to_owned(), 10)]),
+        }
+    }
+
+    #[test]
+    fn equals_share_a_rank_and_stand_by_id() {
+        let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
+        let board = country().board(None, period("daily", day, 0));
+        let shown: Vec<_> = board.rows().into_iter().map(|row| (row.0, row.1)).collect();
+        assert_eq!(shown, [(1, "b".into()), (1, "c".into()), (3, "a".into())]);
+        assert_eq!(board.standing("hidden").rank, Some(1));
+        assert_eq!(board.standing("hidden").percentile, Some(3_333));
+        assert_eq!(board.standing("nobody"), Standing::default());
+    }
+
+    #[test]
+    fn rewards_count_on_the_board_of_all_time_alone() {
+        assert_eq!(country().board(None, None).standing("a").rank, Some(1));
+        assert_eq!(country().board(Some("TH-10"), None).rows(), []);
+    }
+
+    #[test]
+    fn periods_are_those_of_the_calendar() {
+        let day = |month, day| NaiveDate::from_ymd_opt(2026, month, day).unwrap();
+        let sunday = day(11, 22);
+        assert_eq!(period("weekly", sunday, 0), Some((day(11, 16), sunday)));
+        assert_eq!(
+            period("monthly", sunday, 1),
+            Some((day(10, 1), day(10, 31)))
+        );
+        assert_eq!(period("all_time", sunday, 0), None);
+    }
+}

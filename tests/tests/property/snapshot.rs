@@ -1,0 +1,66 @@
+//! One look at the database: everything read through it is of the same moment, whoever writes meanwhile.
+
+use carbon_tests::system::System;
+use serde_json::{Value, json};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls};
+
+/// A transaction of a superuser that sees one moment, and can look with anybody's eyes.
+pub struct Snapshot {
+    client: Client,
+}
+
+impl Snapshot {
+    /// Begins to look.
+    pub async fn take(system: &System) -> Self {
+        let (client, connection) = tokio_postgres::connect(&system.db_url, NoTls)
+            .await
+            .expect("the database");
+        tokio::spawn(connection);
+        let snapshot = Self { client };
+        snapshot
+            .run("begin isolation level repeatable read read only")
+            .await;
+        snapshot
+    }
+
+    /// One JSON value as the superuser sees it.
+    pub async fn value(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Value {
+        let row = self
+            .client
+            .query_one(statement, values)
+            .await
+            .unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        let text: Option<String> = row.get(0);
+        text.map_or(Value::Null, |text| {
+            serde_json::from_str(&text).expect("JSON")
+        })
+    }
+
+    /// Looks as this person, or as a stranger, until [`Snapshot::look_as_superuser`].
+    pub async fn look_as(&self, person: Option<&str>) {
+        let (role, claims) = match person {
+            Some(id) => (
+                "authenticated",
+                json!({ "sub": id, "role": "authenticated" }),
+            ),
+            None => ("anon", json!({ "role": "anon" })),
+        };
+        self.run(&format!(
+            "select set_config('request.jwt.claims', '{claims}', true); set local role {role}"
+        ))
+        .await;
+    }
+
+    /// Looks as the superuser again.
+    pub async fn look_as_superuser(&self) {
+        self.run("set local role none").await;
+    }
+
+    async fn run(&self, statements: &str) {
+        self.client
+            .batch_execute(statements)
+            .await
+            .unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Every board, page by page and around somebody, against a count of everybody's entries.
+
+use std::collections::BTreeSet;
+
+use carbon_tests::boards::{Board, Country, Standing, Sum, TIMEFRAMES, period};
+use carbon_tests::earned::day_of;
+use carbon_tests::figures::{decimal, local_date};
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use crate::diary::ZONES;
+use crate::snapshot::Snapshot;
+
+/// Everybody's days straight from the entries, who is listed, and what the ledgers come to.
+const COUNTRY: &str = "select jsonb_build_object(
+    'sums', (select coalesce(jsonb_agg(jsonb_build_array(s.user_id, s.local_date, s.province, s.credits)), '[]') from (
+      select e.user_id, e.local_date, e.province, sum(e.carbon_credits) as credits
+      from public.waste_entries as e join public.profiles as p on p.id = e.user_id group by 1, 2, 3) as s),
+    'listed', (select coalesce(jsonb_agg(p.id), '[]') from public.profiles as p
+      where p.privacy_level < 3 and p.visible_in_leaderboard and not p.is_anonymous
+        and not exists (select from private.board_exclusions as x where x.user_id = p.id)),
+    'excluded', (select coalesce(jsonb_agg(x.user_id), '[]') from private.board_exclusions as x),
+    'rewards', (select coalesce(jsonb_agg(jsonb_build_array(r.user_id, r.credits)), '[]') from (
+      select x.user_id, sum(x.credits) as credits from private.rewards as x group by 1) as r))::text";
+
+/// One page of a board.
+const PAGE: &str = "select public.get_leaderboard($1::text, $2::text, $3::text, null, $4::text::integer, $5::text, $6::boolean)::text";
+
+/// Which board.
+#[derive(Clone, Debug)]
+struct Which {
+    timeframe: &'static str,
+    province: Option<String>,
+}
+
+impl Which {
+    async fn page(
+        &self,
+        snapshot: &Snapshot,
+        size: usize,
+        cursor: Option<&str>,
+        around: bool,
+    ) -> Value {
+        let kind = if self.province.is_some() {
+            "province"
+        } else {
+            "global"
+        };
+        let size = size.to_string();
+        snapshot
+            .value(
+                PAGE,
+                &[
+                    &kind,
+                    &self.timeframe,
+                    &self.province,
+                    &size,
+                    &cursor,
+                    &around,
+                ],
+            )
+            .await
+    }
+}
+
+/// Reads the whole country; `excluded` are those of these people whom an operator keeps off the boards.
+async fn country(snapshot: &Snapshot, people: &[String], excluded: &BTreeSet<String>) -> Country {
+    let facts = snapshot.value(COUNTRY, &[]).await;
+    let rows = |name: &str| facts[name].as_array().expect("rows").clone();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let kept_off: BTreeSet<String> = rows("excluded").iter().map(text).collect();
+    for person in people {
+        let known = excluded.contains(person);
+        assert_eq!(kept_off.contains(person), known, "{person} is excluded");
+    }
+    Country {
+        sums: rows("sums")
+            .iter()
+            .map(|row| Sum {
+                user: text(&row[0]),
+                day: day_of(&row[1]).expect("a day"),
+                province: row[2].as_str().map(str::to_owned),
+                credits: row[3].as_i64().expect("points"),
+            })
+            .collect(),
+        listed: rows("listed").iter().map(text).collect(),
+        rewards: rows("rewards")
+            .iter()
+            .map(|row| (text(&row[0]), row[1].as_i64().expect("points")))
+            .collect(),
+    }
+}
+
+/// Asserts that every board shows exactly what a count gives, to a stranger and to each of these people.
+pub async fn compare(snapshot: &Snapshot, people: &[String], excluded: &BTreeSet<String>) {
+    let country = country(snapshot, people, excluded).await;
+    let mut provinces: Vec<Option<String>> = vec![None];
+    provinces.extend(country.provinces().into_iter().map(Some));
+    for timeframe in TIMEFRAMES {
+        for province in &provinces {
+            let which = Which {
+                timeframe,
+                province: province.clone(),
+            };
+            compare_board(snapshot, &country, &which, people).await;
+        }
+    }
+}
+
+async fn compare_board(snapshot: &Snapshot, country: &Country, which: &Which, people: &[String]) {
+    snapshot.look_as(None).await;
+    let first = which.page(snapshot, 1, None, false).await;
+    let as_of = DateTime::parse_from_rfc3339(first["as_of"].as_str().expect("as_of"));
+    let today = local_date(as_of.expect("a time").timestamp_millis(), ZONES[0].minutes);
+    let of = |back| {
+        country.board(
+            which.province.as_deref(),
+            period(which.timeframe, today, back),
+        )
+    };
+    let board = of(0);
+    let earlier = (which.timeframe != "all_time").then(|| of(1));
+    compare_pages(snapshot, &board, which).await;
+    for (place, person) in people.iter().enumerate() {
+        snapshot.look_as(Some(person)).await;
+        // A page of another size about everybody: the place in the middle of an even one is the earlier.
+        let size = 1 + place % 9;
+        let page = which.page(snapshot, size, None, true).await;
+        compare_own(
+            &page["current_user"],
+            &board,
+            earlier.as_ref(),
+            person,
+            which,
+        );
+        compare_around(&page, &board, person, size, which);
+    }
+    snapshot.look_as_superuser().await;
+}
+
+/// All pages one after the other hold everybody listed exactly once, in order, with their ranks.
+async fn compare_pages(snapshot: &Snapshot, board: &Board, which: &Which) {
+    let expected = board.rows();
+    let mut seen = Vec::new();
+    let mut cursor: Option<String> = None;
+    // Small pages, so that cursors stand in the middle of people who share a score.
+    let size = (expected.len() / 5).clamp(1, 100);
+    loop {
+        let page = which.page(snapshot, size, cursor.as_deref(), false).await;
+        seen.extend(page["leaderboard"].as_array().expect("rows").clone());
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() || seen.len() > expected.len() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), expected.len(), "{which:?}: people listed");
+    for (row, (rank, user, credits)) in seen.iter().zip(&expected) {
+        compare_row(row, *rank, user, *credits, which);
+    }
+}
+
+fn compare_row(row: &Value, rank: i64, user: &str, credits: i64, which: &Which) {
+    let whose = if row["masked"] == json!(true) {
+        assert!(row["display_name"].is_null(), "{which:?}: {row}");
+        Value::Null
+    } else {
+        json!(user)
+    };
+    let seen = json!([row["rank"], row["user_id"], row["credits"]]);
+    assert_eq!(seen, json!([rank, whose, credits]), "{which:?}: {row}");
+}
+
+fn compare_own(shown: &Value, board: &Board, earlier: Option<&Board>, person: &str, which: &Which) {
+    let own = board.standing(person);
+    let seen = Standing {
+        rank: shown["rank"].as_i64(),
+        credits: shown["credits"].as_i64().expect("points"),
+        percentile: decimal(&shown["percentile"].to_string(), 2),
+    };
+    assert_eq!(seen, own, "{which:?}: {person}: {shown}");
+    let before = earlier.and_then(|board| board.standing(person).rank);
+    let change = before.and_then(|before| own.rank.map(|rank| before - rank));
+    assert_eq!(
+        shown["rank_change"],
+        json!(change),
+        "{which:?}: {person} was {before:?}: {shown}"
+    );
+}
+
+/// The rows about somebody, who stands among the listed also when nobody else may see it.
+fn compare_around(page: &Value, board: &Board, person: &str, size: usize, which: &Which) {
+    let own = board.standing(person);
+    let shown = page["leaderboard"].as_array().expect("rows");
+    let Some(rank) = own.rank else {
+        assert!(shown.is_empty(), "{which:?}: {person}: {shown:?}");
+        return;
+    };
+    let mut rows = board.rows();
+    if !rows.iter().any(|row| row.1 == person) {
+        rows.push((rank, person.to_owned(), own.credits));
+        rows.sort_by(|one, other| other.2.cmp(&one.2).then_with(|| one.1.cmp(&other.1)));
+    }
+    let place = rows.iter().position(|row| row.1 == person).expect("there");
+    let first = place.saturating_sub(size / 2);
+    let last = (place + (size - 1) / 2).min(rows.len() - 1);
+    let expected = &rows[first..=last];
+    assert_eq!(shown.len(), expected.len(), "{which:?}: about {person}");
+    for (row, (rank, user, credits)) in shown.iter().zip(expected) {
+        compare_row(row, *rank, user, *credits, which);
+    }
+}
