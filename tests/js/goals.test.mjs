@@ -1,0 +1,113 @@
+// What docs/gamification.md tells an operator: its statements are run as printed, and they do what it says.
+import { after, before, describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import { ROOT, bangkokDay, bangkokInstant, closeSql, differences, ok, serviceClient, signInAnonymously, sql, sqlAs } from './lib.mjs'
+
+const page = fs.readFileSync(path.join(ROOT, 'docs/gamification.md'), 'utf8')
+
+/** The statements that the page prints after a mark. */
+function printed(mark) {
+  const block = new RegExp(`<!-- ${mark} -->\\s*\`\`\`sql\\n([\\s\\S]*?)\`\`\``).exec(page)
+  assert.ok(block, `the page has SQL after <!-- ${mark} -->`)
+  return block[1]
+}
+
+/** As the operator's key, without a person. */
+const operator = text => sqlAs(undefined, text, [], 'service_role')
+const bottle = (more = {}) => ({ category_id: 'glass_bottles', disposal_method: 'returned', weight_kg: 0.5, ...more })
+const ids = list => list.map(one => one.id ?? one.challenge_type)
+
+/** Nothing of an earlier run stands in the way, nor of this one afterwards. */
+async function clear() {
+  await sql(`delete from auth.users where id in (select user_id from private.rewards
+    where source_id in ('glass_guardian', carbon.challenge_id(local_date, 'return_a_bottle')::text))`)
+  await sql(`delete from public.daily_challenges where challenge_type = 'return_a_bottle'`)
+  await sql(`delete from public.challenge_types where id = 'return_a_bottle'`)
+  await sql(`delete from public.achievements where id = 'glass_guardian'`)
+}
+
+describe('an operator adds what can be earned, without code', () => {
+  before(clear)
+  after(async () => { await clear(); await closeSql() })
+
+  test('an achievement and a challenge are rows: the next write grants them, an edit takes them back', async () => {
+    const someone = await signInAnonymously()
+    for (let count = 0; count < 2; count++) ok(await someone.api('POST', '/waste/entries', { body: bottle() }), 201)
+    await operator(printed('achievement'))
+    await operator(printed('challenge'))
+
+    const created = ok(await someone.api('POST', '/waste/entries', { body: bottle(), lang: 'en' }), 201)
+    const unlocked = created.achievements_unlocked.find(one => one.id === 'glass_guardian')
+    assert.equal(unlocked?.name, 'Glass Guardian', JSON.stringify(created.achievements_unlocked))
+    const completed = created.challenges_completed.find(one => one.challenge_type === 'return_a_bottle')
+    assert.equal(completed?.title, 'Bottle Returner', JSON.stringify(created.challenges_completed))
+    assert.equal(completed.date, bangkokDay())
+
+    ok(await someone.api('PUT', `/waste/entries/${created.id}`, { body: { category_id: 'glass_bottles', disposal_method: 'recycled' } }))
+    const sums = await sql(`select source_id, sum(credits)::integer as credits from private.rewards where user_id = $1 and source = 'achievement'
+      and source_id = 'glass_guardian' group by 1`, [someone.id])
+    assert.deepEqual(sums, [{ source_id: 'glass_guardian', credits: 0 }])
+    const history = await sql(printed('ledger').replace('00000000-0000-0000-0000-000000000000', someone.id))
+    assert.ok(history.length > 3)
+    assert.deepEqual(await differences(someone), [])
+  })
+
+  test('who had met it before gets it with the next write, whatever that is', async () => {
+    const someone = await signInAnonymously()
+    const entries = Array.from({ length: 3 }, () => bottle({ logged_at: bangkokInstant(-40) }))
+    ok(await someone.api('POST', '/waste/entries/batch', { body: { entries } }))
+    const shown = ok(await someone.api('GET', '/gamification/achievements'))
+    assert.ok(ids(shown.achievements).includes('glass_guardian'))
+    const held = await sql(`select 1 from private.rewards where user_id = $1 and source_id = 'glass_guardian'`, [someone.id])
+    assert.equal(held.length, 1)
+  })
+
+  test('ending takes nothing back and grants nothing more', async () => {
+    const holder = await signInAnonymously()
+    const entries = Array.from({ length: 3 }, () => bottle())
+    const batch = ok(await holder.api('POST', '/waste/entries/batch', { body: { entries } }))
+    await operator(printed('end'))
+    ok(await holder.api('DELETE', `/waste/entries/${batch.entries[0].id}`))
+    const late = await signInAnonymously()
+    const later = ok(await late.api('POST', '/waste/entries/batch', { body: { entries } }))
+    assert.ok(!ids(later.achievements_unlocked).includes('glass_guardian'))
+    assert.ok(!ids(later.challenges_completed).includes('return_a_bottle'))
+    const rows = await sql(`select sequence from private.rewards where user_id = $1 and source_id = 'glass_guardian'`, [holder.id])
+    assert.deepEqual(rows.map(row => Number(row.sequence)), [1])
+    for (const one of [holder, late]) assert.deepEqual(await differences(one), [])
+  })
+
+  const wrong = [
+    [{ at_least: 1 }, 'metric'],
+    [{ metric: 'likes', at_least: 1 }, 'metric'],
+    [{ metric: 'total_entries' }, 'at_least'],
+    [{ metric: 'total_entries', at_least: 0 }, 'at_least'],
+    [{ metric: 'total_entries', at_least: 'many' }, 'at_least'],
+    [{ metric: 'total_entries', at_least: 1.5 }, 'at_least'],
+    [{ metric: 'weight_kg', at_least: 1, disposal_method: 'burnt' }, 'disposal_method'],
+    [{ metric: 'weight_kg', at_least: 1, category_id: 'paper' }, 'category_id'],
+    [{ metric: 'total_entries', at_least: 1, category_any_of: ['paper'] }, 'category_any_of'],
+    [{ metric: 'daily_streak', at_least: 7, disposal_method: 'recycled' }, 'disposal_method'],
+    [{ metric: 'total_entries', at_least: 1, atleast: 2 }, 'atleast'],
+  ]
+  for (const [criteria, member] of wrong) {
+    test(`${JSON.stringify(criteria)} is refused by the name of ${member}`, async () => {
+      const row = { id: 'wrong', name_th: 'ผิด', name_en: 'Wrong', description_th: 'ผิด', description_en: 'Wrong', icon: '❌', credits_reward: 1, criteria }
+      const answer = await serviceClient().from('achievements').insert(row)
+      assert.equal(answer.status, 400, JSON.stringify(answer))
+      assert.match(answer.error.message, new RegExp(`\\b${member}\\b`))
+      assert.match(answer.error.details, /^carbon\./)
+    })
+  }
+
+  test('a challenge counts entries of its day alone, an achievement those of a diary', async () => {
+    const words = { title_th: 'ผิด', title_en: 'Wrong', description_th: 'ผิด', description_en: 'Wrong', icon: '❌', credits_reward: 1 }
+    const challenge = { id: 'wrong', ...words, criteria: { metric: 'daily_streak', at_least: 7 } }
+    assert.match((await serviceClient().from('challenge_types').insert(challenge)).error.message, /\bmetric\b/)
+    const row = { id: 'wrong', name_th: 'ผิด', name_en: 'Wrong', description_th: 'ผิด', description_en: 'Wrong', icon: '❌', credits_reward: 1 }
+    const today = { ...row, criteria: { metric: 'entries_today', at_least: 1 } }
+    assert.match((await serviceClient().from('achievements').insert(today)).error.message, /\bmetric\b/)
+  })
+})
