@@ -130,6 +130,7 @@ async fn live(
             .await;
         device.assert_shows(&diary, factors);
     }
+    person.leave().await;
     done
 }
 

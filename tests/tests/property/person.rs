@@ -103,6 +103,14 @@ impl Person {
         self.superuser(statement, &[&self.id, &days]).await;
     }
 
+    /// Goes for good, so that the system is as it was before.
+    pub async fn leave(&self) {
+        let statement =
+            "with gone as (delete from auth.users where id = $1::text::uuid returning id)
+            select to_jsonb(count(*))::text from gone";
+        self.superuser(statement, &[&self.id]).await;
+    }
+
     /// Calls the Worker's API as the person; the body of an answer is its `data` or `error`.
     pub async fn edge(&self, method: &str, route: &str, body: Option<&Value>) -> Answer {
         let method = method.parse().expect("a method");

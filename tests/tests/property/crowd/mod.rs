@@ -63,13 +63,25 @@ async fn eight_connections_cut_at_random_leave_what_a_recount_of_everybody_gives
         compare(&crowd, &devices, &mut settled).await;
         counting += counted.elapsed().as_secs_f64();
     }
+    let left = crowd.buried.lock().expect("buried").len();
+    leave(&crowd).await;
     println!(
         "{done} operations of {DEVICES} devices in {:.1} s, {:.1} s of it counting; {} connections cut, {} people left",
         begin.elapsed().as_secs_f64(),
         counting,
         crowd.cuts.load(Ordering::Relaxed),
-        crowd.buried.lock().expect("buried").len(),
+        left,
     );
+}
+
+/// Everybody goes, and nothing of them stays, on no board either.
+async fn leave(crowd: &Crowd) {
+    for soul in crowd.living() {
+        crowd.delete(&soul).await;
+    }
+    let snapshot = Snapshot::take(&crowd.system).await;
+    compare_graves(&snapshot, crowd).await;
+    standings::compare(&snapshot, &[], &BTreeSet::new()).await;
 }
 
 /// Whoever is free does the next operation.
@@ -197,7 +209,9 @@ const LEFT: &str = "with gone as (select unnest(string_to_array($1::text, ',')):
     + (select count(*) from public.user_totals where user_id in (select id from gone))
     + (select count(*) from public.user_days where user_id in (select id from gone))
     + (select count(*) from private.entry_keys where user_id in (select id from gone))
-    + (select count(*) from private.rewards where user_id in (select id from gone)))::text";
+    + (select count(*) from private.rewards where user_id in (select id from gone))
+    + (select count(*) from private.board_exclusions where user_id in (select id from gone))
+    + (select count(*) from private.idempotency_keys where user_id in (select id from gone)))::text";
 
 /// The system's own check and recomputation of everybody find no difference.
 async fn recompute(crowd: &Crowd, ids: &[String]) {

@@ -134,6 +134,18 @@ impl Crowd {
         self.buried.lock().expect("buried").push(leaving.clone());
     }
 
+    /// Deletes somebody as Auth does.
+    pub async fn delete(&self, soul: &Arc<Soul>) {
+        self.operator
+            .execute(
+                "delete from auth.users where id = $1::text::uuid",
+                &[&soul.id],
+            )
+            .await
+            .expect("a person is deleted");
+        self.buried.lock().expect("buried").push(soul.clone());
+    }
+
     /// Everybody who is there now.
     pub fn living(&self) -> Vec<Arc<Soul>> {
         self.people.read().expect("people").clone()
