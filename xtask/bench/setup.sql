@@ -39,6 +39,15 @@ begin
 end;
 $$;
 
+-- With nothing to earn, a create shows what the rewards cost.
+create procedure bench.offer_rewards(offered boolean)
+language sql
+as $$
+  update public.achievements set active = offered;
+  update public.challenge_types set ends_on = case when offered then date 'infinity' else date '-infinity' end;
+  update public.daily_challenges set active = offered;
+$$;
+
 -- 300 entries of one person over 150 days, the newest of them so long ago.
 create procedure bench.add_diary(person uuid, newest interval)
 language sql
