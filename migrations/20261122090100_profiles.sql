@@ -128,6 +128,7 @@ create table public.user_totals (
   level integer not null default 1,
   achievements text[] not null default '{}',
   ledger_rows bigint not null default 0,
+  rules_version bigint not null default 0,
   settled_until date not null default '1970-01-01',
   awaiting_day date,
   revision bigint not null default 0,
@@ -143,6 +144,7 @@ comment on column public.user_totals.rewards is 'Net points of the person''s led
 comment on column public.user_totals.level is 'Level of the total, as the ledger''s newest row about levels says.';
 comment on column public.user_totals.achievements is 'Ids of the achievements held now, in order.';
 comment on column public.user_totals.ledger_rows is 'Number of the newest row of the person''s ledger of rewards.';
+comment on column public.user_totals.rules_version is 'Version of the achievements that the person was last judged by.';
 comment on column public.user_totals.settled_until is 'Last local day whose end has been seen; rules about whole days look no further. Never moves back.';
 comment on column public.user_totals.awaiting_day is 'A day with entries whose end has not been seen yet, the earliest; null = none.';
 create index user_totals_awaiting_day on public.user_totals (awaiting_day) where awaiting_day is not null;

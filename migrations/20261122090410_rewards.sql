@@ -29,6 +29,29 @@ create policy "everybody reads the achievements" on public.achievements
 grant select on public.achievements to anon, authenticated;
 grant select, insert, update on public.achievements to service_role;
 
+create table private.achievement_rules (
+  version bigint not null
+);
+comment on table private.achievement_rules is
+  'One row: how often achievements have changed. Whoever was judged by an older version is judged anew at the next write.';
+alter table private.achievement_rules enable row level security;
+insert into private.achievement_rules (version) values (1);
+
+create function private.tg_achievements__new_rules()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  update private.achievement_rules as r set version = r.version + 1;
+  return null;
+end;
+$$;
+comment on function private.tg_achievements__new_rules() is
+  'Statement trigger: achievements changed, so everybody is judged anew at their next write.';
+create trigger tg_achievements__new_rules after insert or update on public.achievements
+  for each statement execute function private.tg_achievements__new_rules();
+
 -- Challenges --------------------------------------------------------------------------------
 create table public.challenge_types (
   id text primary key,

@@ -23,17 +23,19 @@ set search_path = ''
 as $$
 begin
   update public.user_totals as t
-  set settled_until = d.yesterday,
+  set settled_until = greatest(t.settled_until, d.yesterday),
       awaiting_day = (select min(u.local_date) from public.user_days as u
-                      where u.user_id = t.user_id and u.local_date > d.yesterday)
+                      where u.user_id = t.user_id and u.local_date > greatest(t.settled_until, d.yesterday)),
+      rules_version = r.version
   from unnest(people) as p (user_id)
   join public.user_preferences as c on c.user_id = p.user_id
   cross join lateral (select carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok')) - 1 as yesterday) as d
-  where t.user_id = p.user_id and t.settled_until < d.yesterday;
+  cross join private.achievement_rules as r
+  where t.user_id = p.user_id and (t.settled_until < d.yesterday or t.rules_version <> r.version);
 end;
 $$;
 comment on function private.settle(uuid[]) is
-  'Notes for these people that the days before their own today have ended; never goes back. Under the lock of their totals.';
+  'Notes for these people that the days before their own today have ended (never goes back) and by which version of the achievements they are judged. Under the lock of their totals.';
 
 create function private.reached(people uuid[], touched_people uuid[], touched_days date[])
 returns table (user_id uuid, source text, source_id text, credits integer, local_date date, is_met boolean)

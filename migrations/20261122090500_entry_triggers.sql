@@ -85,7 +85,7 @@ begin
                            else t.window_rows + 1 end
     where t.user_id = entry.user_id
     returning t.revision, t.window_rows, t.credits, t.tally, t.rewards, t.level, t.achievements, t.settled_until,
-              t.awaiting_day into totals;
+              t.awaiting_day, t.rules_version into totals;
     if not found then
       perform private.raise_error('carbon.unknown_user', '23503');
     end if;
@@ -130,6 +130,7 @@ begin
     total_before := totals.credits + totals.rewards - entry.carbon_credits;
     select totals.awaiting_day < carbon.local_date(now(), entry.time_zone)
            or carbon.level(totals.credits + totals.rewards) <> totals.level
+           or totals.rules_version <> (select r.version from private.achievement_rules as r)
            or exists (
              select from public.achievements as a
              cross join lateral (select

@@ -1,7 +1,7 @@
 -- The ledger of rewards: paid once, taken back when a correction says so, readable, and equal to a recomputation.
 begin;
 \ir helpers.psql
-select plan(53);
+select plan(55);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')),
        tests.sign_up('anonymous', tests.id('anonymous'), true) \g /dev/null
 -- The profiles are three days old, so that days before today have challenges.
@@ -134,6 +134,13 @@ update public.challenge_types set credits_reward = 99 where id = 'scan_5_items';
 select is((select array_agg(distinct c.credits_reward order by c.credits_reward) from public.daily_challenges as c where c.challenge_type = 'scan_5_items'),
   array[20], 'a change of the type leaves today and tomorrow as they are');
 select is((select c.credits_reward from private.challenges_on(carbon.local_date(now(), 'Asia/Bangkok') + 3) as c where c.challenge_type = 'scan_5_items'), 99, 'and reaches the days after');
+select tests.all_right();
+
+-- A new achievement looks back --------------------------------------------------------------------------
+select tests.own($$tests.log('electronic_waste', 'donated', 0.1, 1)$$) from generate_series(1, 2) \g /dev/null
+insert into public.achievements (id, name_th, name_en, description_th, description_en, icon, credits_reward, criteria)
+values ('giver', 'ผู้ให้', 'Giver', 'บริจาค', 'Give', '🎁', 5, '{"metric": "entries_in_one_day", "disposal_method": "donated", "at_least": 2}');
+select is(tests.own($$tests.log('glass_bottles', 'reused')$$) #>> '{achievements_unlocked,0,id}', 'giver', 'the next write of any kind earns what an earlier day had reached');
 select tests.all_right();
 
 -- The ledger in words -------------------------------------------------------------------------------
