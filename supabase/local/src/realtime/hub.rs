@@ -2,7 +2,7 @@
 
 use super::frame::{self, Version};
 use super::pgoutput::Message;
-use axum::extract::ws::Utf8Bytes;
+use axum::extract::ws::{self, CloseFrame, Utf8Bytes};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,19 @@ pub enum Outgoing {
     Text(Utf8Bytes),
     /// The connection ends with this code and reason.
     Close(u16, &'static str),
+}
+
+impl Outgoing {
+    /// As the connection takes it.
+    pub fn into_message(self) -> ws::Message {
+        match self {
+            Self::Text(text) => ws::Message::Text(text),
+            Self::Close(code, reason) => {
+                let reason = reason.into();
+                ws::Message::Close(Some(CloseFrame { code, reason }))
+            }
+        }
+    }
 }
 
 /// The way to one client.

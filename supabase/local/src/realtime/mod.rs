@@ -46,6 +46,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const PARTITIONS_RETRY: Duration = Duration::from_secs(2);
 /// Each connection has such a buffer for what it reads; frames of clients are small.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// So much is written with one call when several frames wait.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// What all connections share.
 pub struct Realtime {
@@ -182,7 +184,7 @@ async fn connect(
     let key = key.to_owned();
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(usize::MAX)
         .max_message_size(socket::MAX_FRAME_BYTES)
         .max_frame_size(socket::MAX_FRAME_BYTES)

@@ -8,7 +8,7 @@ use super::hub::{Client, MemberId, Outgoing, QUEUE_FRAMES};
 use super::pgoutput::Message;
 use super::token::{self, Claims, Refusal};
 use super::{Realtime, access, join};
-use axum::extract::ws::{self, CloseFrame, WebSocket, close_code};
+use axum::extract::ws::{self, WebSocket, close_code};
 use futures_util::{SinkExt, Stream, StreamExt};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -90,20 +90,23 @@ pub async fn run(realtime: Arc<Realtime>, stream: WebSocket, version: Version, k
     }
 }
 
-/// Writes what waits until the connection ends.
+/// Writes what waits until the connection ends; all that waits together, so that a busy topic costs one call a client.
 async fn write(
     mut stream: impl SinkExt<ws::Message> + Unpin,
     mut waiting: mpsc::Receiver<Outgoing>,
 ) {
-    while let Some(outgoing) = waiting.recv().await {
-        let (message, last) = match outgoing {
-            Outgoing::Text(text) => (ws::Message::Text(text), false),
-            Outgoing::Close(code, reason) => {
-                let reason = reason.into();
-                (ws::Message::Close(Some(CloseFrame { code, reason })), true)
+    while let Some(first) = waiting.recv().await {
+        let mut next = Some(first);
+        let mut last = false;
+        let batch = async {
+            while let Some(outgoing) = next.take() {
+                last = matches!(outgoing, Outgoing::Close(..));
+                stream.feed(outgoing.into_message()).await?;
+                next = waiting.try_recv().ok().filter(|_| !last);
             }
+            stream.flush().await
         };
-        let written = tokio::time::timeout(WRITE_TIMEOUT, stream.send(message)).await;
+        let written = tokio::time::timeout(WRITE_TIMEOUT, batch).await;
         if !matches!(written, Ok(Ok(()))) {
             return;
         }
