@@ -28,11 +28,11 @@ describe('large dumps', () => {
   after(closeSql)
 
   test('10,000 entries move in with one call, and once more adds nothing', async () => {
-    const someone = await signInAnonymously()
-    const { dump, good } = largeDiary(10_000)
     // Before the first call: it takes seconds of this process, in which a kept connection would grow old unseen.
+    const { dump, good } = largeDiary(10_000)
     const expected = summaryOf(good)
     const rewards = rewardsOf(good.map(one => ({ ...one, moved: true })), { today: bangkokDay() })
+    const someone = await signInAnonymously()
     const report = balanced(ok(await timed('10,000 entries', () => someone.api('POST', '/user/migrate-local', { body: dump }))))
     assert.equal(report.migrated_entries, 10_000)
     assert.equal(BigInt(report.credits_imported), expected.credits)
