@@ -65,7 +65,7 @@ impl Device<'_> {
     }
 
     pub async fn batch(&mut self, soul: &Soul) {
-        let sent = self.several(10);
+        let sent = self.several(7);
         let entries: Vec<Value> = sent.iter().map(ways::entry_in).collect();
         let statement = Statement::new(BATCH, &[&Value::Array(entries).to_string()]);
         if let Some((answer, again)) = self.must(soul, statement).await {
@@ -80,7 +80,7 @@ impl Device<'_> {
     }
 
     pub async fn insert_rows(&mut self, soul: &Soul) {
-        let sent = self.several(5);
+        let sent = self.several(4);
         let rows: Vec<Value> = sent.iter().map(ways::entry_in).collect();
         let statement = Statement::new(ways::INSERT_ROWS, &[&Value::Array(rows).to_string()]);
         let Some(told) = self.call(soul, &[statement]).await else {
@@ -216,7 +216,7 @@ impl Device<'_> {
     }
 
     pub async fn migrate(&mut self, soul: &Soul) {
-        let sent = self.several(12);
+        let sent = self.several(8);
         let old = |sent: &Sent| Old {
             four: sent.four.clone(),
             id: sent.offline_id.clone(),
@@ -290,15 +290,15 @@ impl Device<'_> {
     /// Another zone, province, privacy or visibility.
     pub async fn choose(&mut self, soul: &Soul) {
         let mut chosen = soul.chosen.lock().await;
-        let change = match self.rng.random_range(0..4) {
+        let change = match self.rng.random_range(0..6) {
             0 => {
                 chosen.zone = self.rng.random_range(0..ZONES.len());
                 let zone = ZONES[chosen.zone];
                 soul.eastmost.fetch_max(zone.minutes, Ordering::SeqCst);
                 json!({ "time_zone": zone.name })
             }
-            1 => json!({ "province": PROVINCES[self.rng.random_range(0..PROVINCES.len())] }),
-            2 => json!({ "privacy_level": self.rng.random_range(1..=3) }),
+            1..3 => json!({ "province": PROVINCES[self.rng.random_range(0..PROVINCES.len())] }),
+            3..5 => json!({ "privacy_level": self.rng.random_range(1..=3) }),
             _ => json!({ "visible_in_leaderboard": self.rng.random_ratio(2, 3) }),
         };
         let sql = "select public.update_profile($1::text::jsonb)::text";

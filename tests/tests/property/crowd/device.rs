@@ -152,18 +152,8 @@ impl<'a> Device<'a> {
 
     /// Mostly things that criteria look for, of a weight that moves totals across the thresholds.
     pub fn four(&mut self) -> Four {
-        let pairs = self.crowd.factors.pairs();
-        let saving = self.saving;
-        let wanted = |pair: &&(String, String)| {
-            let credits = self.crowd.factors.figures(&pair.0, &pair.1, 1_000).credits;
-            (credits > 0) == saving
-        };
-        let (category, method) = pairs
-            .iter()
-            .filter(wanted)
-            .choose(&mut self.rng)
-            .cloned()
-            .expect("a pair");
+        let pairs = &self.crowd.pairs[usize::from(self.saving)];
+        let (category, method) = pairs.choose(&mut self.rng).cloned().expect("a pair");
         let grams = match self.rng.random_range(0..10) {
             0..7 => self.rng.random_range(10..3_000),
             7..9 => self.rng.random_range(1..=8) * 500,

@@ -60,7 +60,7 @@ async fn eight_connections_cut_at_random_leave_what_a_recount_of_everybody_gives
         }
         done += now;
         let counted = Instant::now();
-        compare(&crowd, &devices, &mut settled).await;
+        compare(&crowd, &devices, done / OPERATIONS_A_ROUND, &mut settled).await;
         counting += counted.elapsed().as_secs_f64();
     }
     let left = crowd.buried.lock().expect("buried").len();
@@ -81,7 +81,7 @@ async fn leave(crowd: &Crowd) {
     }
     let snapshot = Snapshot::take(&crowd.system).await;
     compare_graves(&snapshot, crowd).await;
-    standings::compare(&snapshot, &[], &BTreeSet::new()).await;
+    standings::compare(&snapshot, 0, &[], &BTreeSet::new()).await;
 }
 
 /// Whoever is free does the next operation.
@@ -96,7 +96,12 @@ async fn act(device: &mut Device<'_>, left: &AtomicUsize) {
 }
 
 /// Everything about everybody, as of one moment; then the system's own recomputation, which must find nothing to mend.
-async fn compare(crowd: &Crowd, devices: &[Device<'_>], settled: &mut BTreeMap<String, NaiveDate>) {
+async fn compare(
+    crowd: &Crowd,
+    devices: &[Device<'_>],
+    round: usize,
+    settled: &mut BTreeMap<String, NaiveDate>,
+) {
     let snapshot = Snapshot::take(&crowd.system).await;
     let goals = Goals::of(&snapshot.value(Goals::STATEMENT, &[]).await);
     let souls = crowd.living();
@@ -119,7 +124,7 @@ async fn compare(crowd: &Crowd, devices: &[Device<'_>], settled: &mut BTreeMap<S
             excluded.insert(soul.id.clone());
         }
     }
-    standings::compare(&snapshot, &ids, &excluded).await;
+    standings::compare(&snapshot, round, &ids, &excluded).await;
     compare_graves(&snapshot, crowd).await;
     drop(snapshot);
     recompute(crowd, &ids).await;

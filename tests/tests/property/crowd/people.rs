@@ -50,6 +50,8 @@ impl Soul {
 pub struct Crowd {
     pub system: System,
     pub factors: Factors,
+    /// Categories and methods that cost points, and those that give some.
+    pub pairs: [Vec<(String, String)>; 2],
     pub people: RwLock<Vec<Arc<Soul>>>,
     pub buried: Mutex<Vec<Arc<Soul>>>,
     pub sends: Mutex<VecDeque<(Arc<Soul>, Sent)>>,
@@ -64,8 +66,11 @@ impl Crowd {
             .await
             .expect("the database");
         tokio::spawn(connection);
+        let gives = |pair: &(String, String)| factors.figures(&pair.0, &pair.1, 1_000).credits > 0;
+        let (giving, costing) = factors.pairs().into_iter().partition(gives);
         let crowd = Self {
             system,
+            pairs: [costing, giving],
             factors,
             people: RwLock::default(),
             buried: Mutex::default(),
