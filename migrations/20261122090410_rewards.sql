@@ -155,22 +155,23 @@ $$;
 comment on function private.make_challenges(integer) is
   'Makes the rows of today (Bangkok) and so many days after it that are not there yet; returns how many. Safe at any time.';
 
-create function private.tg_challenge_types__forget_days_ahead()
+create function private.tg_challenge_types__make_days_ahead()
 returns trigger
 language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- On the day after tomorrow nobody on earth has an entry yet.
+  -- On the day after tomorrow nobody on earth has an entry yet; a day that has begun keeps its challenges.
   delete from public.daily_challenges as c
   where c.challenge_type = new.id and c.date > carbon.local_date(now(), 'Asia/Bangkok') + 1;
+  perform private.make_challenges(14);
   return null;
 end;
 $$;
-comment on function private.tg_challenge_types__forget_days_ahead() is
-  'Row trigger: rows that were made ahead from a type go when it changes; readers compute them anew until the job makes them.';
-create trigger tg_challenge_types__forget_days_ahead after update on public.challenge_types
-  for each row execute function private.tg_challenge_types__forget_days_ahead();
+comment on function private.tg_challenge_types__make_days_ahead() is
+  'Row trigger: makes the rows of a new type, and makes those anew that were made ahead from a type that changes, from the day after tomorrow on.';
+create trigger tg_challenge_types__make_days_ahead after insert or update on public.challenge_types
+  for each row execute function private.tg_challenge_types__make_days_ahead();
 
 do $$
 begin
@@ -244,8 +245,13 @@ select
 from private.own_rewards() as r
 left join public.achievements as a on r.source = 'achievement' and a.id = r.source_id
 left join lateral (
-  select d.title_th, d.title_en from private.challenges_on(r.local_date) as d
-  where r.source = 'challenge' and d.id::text = r.source_id) as c on true
+  -- By the name it had on that day, else by its type's, also when that has ended since.
+  select d.title_th, d.title_en from public.daily_challenges as d
+  where r.source = 'challenge' and d.date = r.local_date and d.id::text = r.source_id
+  union all
+  select t.title_th, t.title_en from public.challenge_types as t
+  where r.source = 'challenge' and carbon.challenge_id(r.local_date, t.id)::text = r.source_id
+  limit 1) as c on true
 left join carbon.levels() as l on r.source = 'level' and l.level::text = r.source_id;
 comment on view public.credit_history is
   'The ledger of rewards in words; own rows only. The points of the entries stand with the entries: total = their sum + the sum of these.';

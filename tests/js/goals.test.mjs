@@ -29,12 +29,16 @@ async function clear() {
 }
 
 describe('an operator adds what can be earned, without code', () => {
+  let earlier
   before(clear)
   after(async () => { await clear(); await closeSql() })
 
   test('an achievement and a challenge are rows: the next write grants them, an edit takes them back', async () => {
     const someone = await signInAnonymously()
     for (let count = 0; count < 2; count++) ok(await someone.api('POST', '/waste/entries', { body: bottle() }), 201)
+    earlier = await signInAnonymously()
+    const before = Array.from({ length: 3 }, () => bottle({ logged_at: bangkokInstant(-40) }))
+    ok(await earlier.api('POST', '/waste/entries/batch', { body: { entries: before } }))
     await operator(printed('achievement'))
     await operator(printed('challenge'))
 
@@ -55,13 +59,11 @@ describe('an operator adds what can be earned, without code', () => {
   })
 
   test('who had met it before gets it with the next write, whatever that is', async () => {
-    const someone = await signInAnonymously()
-    const entries = Array.from({ length: 3 }, () => bottle({ logged_at: bangkokInstant(-40) }))
-    ok(await someone.api('POST', '/waste/entries/batch', { body: { entries } }))
-    const shown = ok(await someone.api('GET', '/gamification/achievements'))
-    assert.ok(ids(shown.achievements).includes('glass_guardian'))
-    const held = await sql(`select 1 from private.rewards where user_id = $1 and source_id = 'glass_guardian'`, [someone.id])
-    assert.equal(held.length, 1)
+    const written = ok(await earlier.api('POST', '/waste/entries', { body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 0.1 } }), 201)
+    assert.ok(ids(written.achievements_unlocked).includes('glass_guardian'), JSON.stringify(written.achievements_unlocked))
+    const shown = ok(await earlier.api('GET', '/gamification/achievements'))
+    assert.equal(shown.achievements.find(one => one.id === 'glass_guardian').unlocked, true)
+    assert.deepEqual(await differences(earlier), [])
   })
 
   test('ending takes nothing back and grants nothing more', async () => {
@@ -74,8 +76,12 @@ describe('an operator adds what can be earned, without code', () => {
     const later = ok(await late.api('POST', '/waste/entries/batch', { body: { entries } }))
     assert.ok(!ids(later.achievements_unlocked).includes('glass_guardian'))
     assert.ok(!ids(later.challenges_completed).includes('return_a_bottle'))
-    const rows = await sql(`select sequence from private.rewards where user_id = $1 and source_id = 'glass_guardian'`, [holder.id])
-    assert.deepEqual(rows.map(row => Number(row.sequence)), [1])
+    const kept = await sqlAs(holder, `select source, name_th, event from public.credit_history where user_id = $1
+      and (source_id = 'glass_guardian' or source_id = carbon.challenge_id(local_date, 'return_a_bottle')::text) order by source`, [holder.id])
+    assert.deepEqual(kept, [
+      { source: 'achievement', name_th: 'ผู้พิทักษ์ขวดแก้ว', event: 'granted' },
+      { source: 'challenge', name_th: 'คืนขวดวันนี้', event: 'granted' },
+    ])
     for (const one of [holder, late]) assert.deepEqual(await differences(one), [])
   })
 
