@@ -4,6 +4,7 @@
 //! order), so that a busy machine slows both. The cluster is durable: fsync and synchronous_commit
 //! stay on, as in the checkout's own.
 
+pub mod boards;
 pub mod edge;
 mod measure;
 pub mod realtime;

@@ -41,6 +41,8 @@ cargo xtask COMMAND
   bench               speeds as ratios, for docs/benchmarks.md; about 8 min
   bench database|edge|realtime
                       one part of it alone, about 4 min (realtime: 2)
+  bench boards [PEOPLE]
+                      boards among 1,000,000 people, about 7 min; and among so many
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users in place of 100,000, of 10 entries each;
                       some 10 min and 10 GB more
@@ -85,6 +87,8 @@ fn run(words: &[&str]) -> Result<()> {
         ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
         ["bench"] => bench::run(&checkout, bench::Size::DEFAULT, false),
         ["bench", "database"] => bench::run(&checkout, bench::Size::DEFAULT, true),
+        ["bench", "boards"] => bench::boards::run(&checkout, None),
+        ["bench", "boards", people] => bench::boards::run(&checkout, Some(people)),
         ["bench", "edge"] => bench::edge::run(&checkout),
         ["bench", "realtime"] => bench::realtime::run(&checkout),
         ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE, false),

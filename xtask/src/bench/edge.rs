@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use self::load::{Ask, agent, closed_loop, open_loop, percentile, send_well};
+pub use self::load::percentile;
+use self::load::{Ask, agent, closed_loop, open_loop, send_well};
 use self::system::{System, Worker};
 use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};

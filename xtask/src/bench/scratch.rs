@@ -58,7 +58,10 @@ impl<'a> Scratch<'a> {
         self.step("scratch cluster", |step| {
             self.postgres.initdb(&self.environment, step)
         })?;
-        up::ensure(self.checkout, &self.server(true)?)?;
+        up::ensure(
+            self.checkout,
+            &self.server(Some("pg_cron,pg_carbon"), SMALL)?,
+        )?;
         up::bootstrap(self.checkout, &self.environment, &self.postgres)?;
         let mut auth = services::auth(self.checkout, &self.environment, &AuthKind::Embedded)?;
         auth.name = "bench-auth";
@@ -68,19 +71,30 @@ impl<'a> Scratch<'a> {
         up::migrate(self.checkout, &self.environment)?;
         // Without the scheduler: no job runs into a measurement, and a database that nobody is
         // connected to can be copied.
-        up::ensure(self.checkout, &self.server(false)?)?;
+        self.without_merger()?;
         self.file(SMALL, "setup.sql")?;
         self.sql(SMALL, &format!("create database {LARGE} template {SMALL}"))?;
         Ok(())
     }
 
-    fn server(&self, with_scheduler: bool) -> Result<Service> {
+    /// Starts the server anew with the merger of boards at work in one database.
+    pub fn merge(&self, database: &str) -> Result<()> {
+        up::ensure(self.checkout, &self.server(Some("pg_carbon"), database)?).map(drop)
+    }
+
+    /// Starts the server anew with nothing that works by itself.
+    pub fn without_merger(&self) -> Result<()> {
+        up::ensure(self.checkout, &self.server(None, SMALL)?).map(drop)
+    }
+
+    fn server(&self, preloaded: Option<&str>, merged: &str) -> Result<Service> {
         let mut server = self.postgres.service(&self.environment)?;
         server.name = "bench-postgres";
-        if !with_scheduler {
-            server
-                .args
-                .extend(["-c".to_owned(), "shared_preload_libraries=".to_owned()]);
+        for setting in [
+            format!("shared_preload_libraries={}", preloaded.unwrap_or("")),
+            format!("carbon.database={merged}"),
+        ] {
+            server.args.extend(["-c".to_owned(), setting]);
         }
         Ok(server)
     }

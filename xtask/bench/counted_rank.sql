@@ -1,0 +1,2 @@
+\set person random(1, :people)
+select bench.counted_rank(md5(:person::text)::uuid, :board::integer);

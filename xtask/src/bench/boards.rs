@@ -1,0 +1,346 @@
+//! Boards: how long an own rank, a page and a new score take among a million people or more, beside a look-up by key,
+//! counting, and Redis.
+
+mod pgbench;
+mod redis;
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use self::pgbench::Script;
+use self::redis::Redis;
+use super::edge::percentile;
+use super::report::{Figure, Target, median};
+use super::scratch::{SMALL, Scratch};
+use super::{ROUNDS, circumstances, conclude, in_turns};
+use crate::checkout::Checkout;
+use crate::progress::seconds;
+use crate::up;
+
+/// People of the comparison; `bench boards PEOPLE` measures more of them beside these.
+const PEOPLE: u32 = 1_000_000;
+
+/// The two databases.
+const FEW: &str = "boards";
+const MANY: &str = "boards_many";
+
+/// Creates a second while somebody waits to see one.
+const CREATES_PER_SECOND: u32 = 200;
+
+/// Measures boards alone, with more people beside the usual number if asked for, and prints the table.
+pub fn run(checkout: &Checkout, people: Option<&str>) -> Result<()> {
+    let started = Instant::now();
+    let many: Option<u32> = people
+        .map(str::parse)
+        .transpose()
+        .context("how many people")?;
+    ensure!(
+        many.is_none_or(|many| many > PEOPLE),
+        "the larger crowd has more than {PEOPLE} people"
+    );
+    up::prepare_database(checkout)?;
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let scratch = Scratch::start(checkout)?;
+    let result = measure(&scratch, many);
+    scratch.remove()?;
+    let figures = result?;
+    let option = people.map_or_else(String::new, |people| format!(" {people}"));
+    println!(
+        "\n{}",
+        circumstances(checkout, &format!(" boards{option}"), &load, started)?
+    );
+    conclude(&figures, "");
+    Ok(())
+}
+
+/// Measures boards in databases of their own, which it makes from the empty one and drops.
+pub fn measure(scratch: &Scratch, many: Option<u32>) -> Result<Vec<Figure>> {
+    let crowds: Vec<(&str, u32)> = std::iter::once((FEW, PEOPLE))
+        .chain(many.map(|many| (MANY, many)))
+        .collect();
+    for (database, _) in &crowds {
+        scratch.sql(
+            SMALL,
+            &format!("create database {database} template {SMALL}"),
+        )?;
+    }
+    scratch.merge(FEW)?;
+    for (database, people) in &crowds {
+        fill(scratch, database, *people)?;
+    }
+    let crowd = Crowd::of(scratch, FEW, PEOPLE)?;
+    let mut figures = ranks(&crowd)?;
+    if let Some(people) = many {
+        figures.push(growth(&crowd, &Crowd::of(scratch, MANY, people)?)?);
+    }
+    figures.push(pages(&crowd)?);
+    figures.extend(fresh(&crowd)?);
+    scratch.without_merger()?;
+    for (database, _) in &crowds {
+        scratch.sql(SMALL, &format!("drop database {database}"))?;
+    }
+    Ok(figures)
+}
+
+fn fill(scratch: &Scratch, database: &str, people: u32) -> Result<()> {
+    let started = Instant::now();
+    let written = scratch.step(&format!("a crowd of {people} people"), |_| {
+        scratch.file(database, "boards.sql")?;
+        scratch.sql(database, &format!("call bench.add_crowd({people})"))?;
+        scratch.sql(database, "vacuum analyze")
+    });
+    written?;
+    let filled = started.elapsed();
+    let rows = scratch.step("its boards", |_| {
+        let rows = scratch.sql(database, "select private.rebuild_boards()")?;
+        scratch.sql(
+            database,
+            "vacuum analyze private.board_scores, private.board_nodes",
+        )?;
+        scratch.sql(database, "checkpoint")?;
+        Ok(rows)
+    })?;
+    let size = scratch.sql(
+        database,
+        "select pg_size_pretty(pg_database_size(current_database())) || ', of it scores '
+             || pg_size_pretty(pg_total_relation_size('private.board_scores')) || ' and trees '
+             || pg_size_pretty(pg_total_relation_size('private.board_nodes'))",
+    )?;
+    println!(
+        "      {people} people: filled in {}, {rows} rows of boards built in {}; {size}",
+        seconds(filled),
+        seconds(started.elapsed().saturating_sub(filled))
+    );
+    Ok(())
+}
+
+/// A filled database.
+struct Crowd<'a> {
+    scratch: &'a Scratch<'a>,
+    database: &'a str,
+    people: u32,
+    /// The country's board of all time.
+    board: String,
+}
+
+impl<'a> Crowd<'a> {
+    fn of(scratch: &'a Scratch<'a>, database: &'a str, people: u32) -> Result<Self> {
+        let board = scratch.sql(
+            database,
+            "select carbon.board_id('all_time', current_date, null)",
+        )?;
+        Ok(Self {
+            scratch,
+            database,
+            people,
+            board,
+        })
+    }
+
+    fn script(&self, file: &'a str) -> Script<'a> {
+        Script {
+            scratch: self.scratch,
+            database: self.database,
+            file,
+            defines: vec![
+                format!("people={}", self.people),
+                format!("board={}", self.board),
+            ],
+            person: None,
+            connections: 1,
+            rate: None,
+            seconds: 2,
+        }
+    }
+
+    /// The ranks of some people must be those that counting gives.
+    fn hold_to_counting(&self) -> Result<()> {
+        let wrong = self.scratch.sql(
+            self.database,
+            &format!(
+                "select count(*) from generate_series(1, 20) as n
+                 where private.own_rank(md5(n::text)::uuid, {0}) is distinct from bench.counted_rank(md5(n::text)::uuid, {0})",
+                self.board
+            ),
+        )?;
+        ensure!(wrong == "0", "{wrong} of 20 ranks are not those counted");
+        Ok(())
+    }
+}
+
+/// What p50 and p99 of a series of rounds were, in words.
+fn spread_of(rounds: &[(f64, f64)]) -> String {
+    let of = |pick: fn(&(f64, f64)) -> f64| median(&rounds.iter().map(pick).collect::<Vec<f64>>());
+    format!(
+        "p50 {:.3} ms, p99 {:.3} ms",
+        of(|round| round.0),
+        of(|round| round.1)
+    )
+}
+
+fn p50_p99(samples: &[f64]) -> (f64, f64) {
+    (percentile(samples, 0.5), percentile(samples, 0.99))
+}
+
+fn ranks(crowd: &Crowd) -> Result<Vec<Figure>> {
+    crowd.hold_to_counting()?;
+    let redis = Redis::start(crowd.scratch, crowd.people)?;
+    let names = ["own_rank.sql", "by_key.sql", "counted_rank.sql"];
+    let tails = std::cell::RefCell::new([const { Vec::new() }; 4]);
+    let series: [Vec<f64>; 4] = crowd.scratch.step("own ranks", |_| {
+        in_turns(|variant, round| {
+            let samples = match names.get(variant) {
+                Some(name) => crowd.script(name).latencies_ms()?,
+                None => redis
+                    .as_ref()
+                    .map_or_else(|| Ok(vec![0.0]), Redis::ranks_ms)?,
+            };
+            let (p50, p99) = p50_p99(&samples);
+            if round > 0 {
+                tails.borrow_mut()[variant].push((p50, p99));
+            }
+            Ok(p50)
+        })
+    })?;
+    if let Some(redis) = redis {
+        redis.stop()?;
+    }
+    let [own, by_key, counted, in_redis] = &series;
+    let tails = tails.into_inner();
+    let shown = |name: &str, variant: usize| Figure {
+        name: name.to_owned(),
+        target: Target::Shown,
+        unit: " ms",
+        samples: tails[variant].iter().map(|tail| tail.1).collect(),
+        seen: spread_of(&tails[variant]),
+    };
+    let mut figures = vec![
+        Figure::ratio(
+            &format!(
+                "own rank among {} people / look-up by primary key, p50",
+                crowd.people
+            ),
+            Target::AtMost(2.0),
+            own,
+            by_key,
+            format!("{:.3} ms and {:.3} ms", median(own), median(by_key)),
+        ),
+        shown("own rank, p99", 0),
+        shown("the same by count(*) over an index, p99", 2),
+    ];
+    debug_assert_eq!(counted.len(), ROUNDS);
+    if in_redis.iter().any(|time| *time > 0.0) {
+        figures.push(shown("the same by Redis ZREVRANK, p99", 3));
+    }
+    Ok(figures)
+}
+
+fn growth(few: &Crowd, many: &Crowd) -> Result<Figure> {
+    many.hold_to_counting()?;
+    let [with_many, with_few] = few
+        .scratch
+        .step("own ranks among few and many people", |_| {
+            in_turns(|variant, _| {
+                let samples = [many, few][variant].script("own_rank.sql").latencies_ms()?;
+                Ok(percentile(&samples, 0.5))
+            })
+        })?;
+    Ok(Figure::ratio(
+        &format!(
+            "own rank among {} people / among {}, p50",
+            many.people, few.people
+        ),
+        Target::AtMost(1.2),
+        &with_many,
+        &with_few,
+        format!(
+            "{:.3} ms and {:.3} ms",
+            median(&with_many),
+            median(&with_few)
+        ),
+    ))
+}
+
+fn pages(crowd: &Crowd) -> Result<Figure> {
+    let [times] = crowd.scratch.step("pages of 100", |_| {
+        in_turns(|_, _| {
+            let mut script = crowd.script("board_page.sql");
+            script.person = Some(999);
+            Ok(percentile(&script.latencies_ms()?, 0.5))
+        })
+    })?;
+    Ok(Figure {
+        name: format!(
+            "a page of 100 of a province's week by a signed-in person, of {} people",
+            crowd.people
+        ),
+        target: Target::AtMost(5.0),
+        unit: " ms",
+        samples: times,
+        seen: "with the caller's own place, p50".to_owned(),
+    })
+}
+
+/// Creates at a steady rate, and beside them somebody who creates and somebody else who reads at once.
+fn fresh(crowd: &Crowd) -> Result<Vec<Figure>> {
+    let samples = std::cell::RefCell::new((Vec::new(), Vec::new()));
+    crowd.scratch.step("new scores on another's board", |_| {
+        in_turns::<1>(|_, round| {
+            let mut creates = crowd.script("create_rpc.sql");
+            creates.defines = vec!["people=10000".to_owned()];
+            creates.person = Some(1);
+            creates.connections = 4;
+            creates.rate = Some(CREATES_PER_SECOND);
+            creates.seconds = 6;
+            let mut watched = crowd.script("board_after_create.sql");
+            watched.person = Some(1);
+            watched.seconds = 4;
+            watched.rate = Some(10);
+            let (seen, ranks) = std::thread::scope(|scope| {
+                let creating = scope.spawn(|| creates.latencies_ms());
+                let seen = watched.latencies_ms();
+                let ranks = crowd.script("own_rank.sql").latencies_ms();
+                creating
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("the creates panicked")))?;
+                Ok::<_, anyhow::Error>((seen?, ranks?))
+            })?;
+            let worst = percentile(&seen, 0.99);
+            if round > 0 {
+                let mut kept = samples.borrow_mut();
+                kept.0.push(worst);
+                kept.1.push(p50_p99(&ranks));
+            }
+            Ok(worst)
+        })
+    })?;
+    let wrong = crowd.scratch.sql(
+        crowd.database,
+        "select count(*) from generate_series(1, 50) as n where private.check_boards(md5(n::text)::uuid) <> '[]'",
+    )?;
+    ensure!(
+        wrong == "0",
+        "the boards of {wrong} people differ from a recount"
+    );
+    let (seen, ranks) = samples.into_inner();
+    Ok(vec![
+        Figure {
+            name: format!(
+                "create and find it on another's board, at {CREATES_PER_SECOND} creates a second, p99"
+            ),
+            target: Target::AtMost(1000.0),
+            unit: " ms",
+            samples: seen,
+            seen: "both statements; the first read has it".to_owned(),
+        },
+        Figure {
+            name: "own rank meanwhile, p99".to_owned(),
+            target: Target::Shown,
+            unit: " ms",
+            samples: ranks.iter().map(|round| round.1).collect(),
+            seen: spread_of(&ranks),
+        },
+    ])
+}
