@@ -11,7 +11,7 @@ begin
   if coalesce(length(why), 0) not between 1 and 500 then
     perform private.raise_error('carbon.reason_invalid', '22023');
   elsif not exists (select from public.profiles as p where p.id = person) then
-    perform private.raise_error('carbon.unknown_user', '23503');
+    perform private.raise_error('carbon.not_found', 'PT404');
   end if;
   insert into private.board_exclusions (user_id, reason) values (person, why) on conflict (user_id) do nothing;
   is_new := found;
@@ -32,7 +32,7 @@ begin
 end;
 $$;
 comment on function public.exclude_from_boards(uuid, text) is
-  'For the service role: keeps an account off every board at once and for good, neither listed nor counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters). Answers {user_id, excluded, changed}; a second time changes nothing. Errors: 22023 carbon.reason_invalid, 23503 carbon.unknown_user.';
+  'For the service role: keeps an account off every board at once and for good, neither listed nor counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters). Answers {user_id, excluded, changed}; a second time changes nothing. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
 
 create function private.include_in_boards(person uuid, why text)
 returns jsonb
@@ -45,7 +45,7 @@ begin
   if coalesce(length(why), 0) not between 1 and 500 then
     perform private.raise_error('carbon.reason_invalid', '22023');
   elsif not exists (select from public.profiles as p where p.id = person) then
-    perform private.raise_error('carbon.unknown_user', '23503');
+    perform private.raise_error('carbon.not_found', 'PT404');
   end if;
   delete from private.board_exclusions as x where x.user_id = person;
   was_excluded := found;
@@ -66,7 +66,7 @@ begin
 end;
 $$;
 comment on function public.include_in_boards(uuid, text) is
-  'For the service role: takes an exclusion back. Audited with the reason. Answers {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, 23503 carbon.unknown_user.';
+  'For the service role: takes an exclusion back. Audited with the reason. Answers {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
 
 -- Accounts to judge -------------------------------------------------------------------------
 create function private.farmed_accounts(timeframe text, max_users integer)

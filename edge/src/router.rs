@@ -78,6 +78,8 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/auth/logout", User, Empty, Endpoint::Logout),
     route("POST", "/hooks/send-sms", Anyone, Json, Endpoint::SendSmsHook),
     route("POST", "/operator/unlock-number", Anyone, Json, Endpoint::UnlockNumber),
+    route("POST", "/operator/exclude-from-boards", Anyone, Json, Endpoint::ExcludeFromBoards),
+    route("POST", "/operator/include-in-boards", Anyone, Json, Endpoint::IncludeInBoards),
     route("GET", "/user/profile", User, Empty, Endpoint::Profile),
     route("PUT", "/user/profile", User, Json, Endpoint::UpdateProfile),
     route("POST", "/user/migrate-local", User, Migration, Endpoint::Migrate),

@@ -112,3 +112,36 @@ fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
     result
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::testing::one;
+
+    #[pg_test]
+    fn a_server_that_preloads_the_library_has_one_worker() {
+        assert_eq!(
+            one::<i64>(
+                "select count(*) from pg_catalog.pg_stat_activity where backend_type = 'carbon boards'"
+            ),
+            1
+        );
+        assert_eq!(
+            one::<String>("select current_setting('carbon.database')"),
+            "postgres"
+        );
+    }
+
+    #[pg_test]
+    fn the_worker_lives_where_there_is_nothing_to_call() {
+        let pid =
+            "select pid from pg_catalog.pg_stat_activity where backend_type = 'carbon boards'";
+        let before: i32 = one(pid);
+        // Several of its turns, and longer than it would need to be started again.
+        Spi::run("select pg_catalog.pg_sleep(1.5)").unwrap();
+        Spi::run("select pg_catalog.pg_stat_clear_snapshot()").unwrap();
+        assert_eq!(one::<i32>(pid), before);
+    }
+}

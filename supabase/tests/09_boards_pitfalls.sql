@@ -2,7 +2,7 @@
 begin;
 \ir helpers.psql
 \ir boards_oracle.psql
-select plan(45);
+select plan(47);
 update public.profiles set visible_in_leaderboard = false;
 update public.achievements set credits_reward = 0;
 update public.challenge_types set credits_reward = 0;
@@ -132,16 +132,37 @@ select is(tests.own('bob', 'daily') #>> '{current_user,rank}', '1', 'but sees 1 
 select tests.act_as('service') \g /dev/null
 select is(public.include_in_boards(tests.id('bob'), 'a mistake') ->> 'changed', 'true', 'and back');
 select is(tests.token('service', format('select public.exclude_from_boards(%L, '''')', tests.id('bob'))), '22023 carbon.reason_invalid', 'with a reason');
-select is(tests.token('service', 'select public.exclude_from_boards(gen_random_uuid(), ''x'')'), '23503 carbon.unknown_user', 'of somebody');
+select is(tests.token('service', 'select public.exclude_from_boards(gen_random_uuid(), ''x'')'), 'PT404 carbon.not_found', 'of somebody');
 select tests.act_as_operator() \g /dev/null
 select is((select array_agg(a.action || ' ' || (a.details ->> 'changed') order by a.id) from private.audit_log as a where a.subject = tests.id('bob')),
   array['excluded_from_boards true', 'excluded_from_boards false', 'included_in_boards true'], 'all of it audited');
 
--- The source document's view.
+-- The source document's view, for a stranger and for the person.
+update public.profiles set privacy_level = 2 where id = tests.id('cat');
+select tests.log('cat', 0.5, 0, 'TH-50') \g /dev/null
+select is((select array_agg(concat_ws(':', m.rank, coalesce(m.display_name, '?'), m.month_credits) order by m.rank, m.id nulls last) from public.leaderboard_monthly as m),
+  (select array_agg(concat_ws(':', o.rank, case when o.shown = '?' then '?' else p.display_name end, o.credits) order by o.rank, o.user_id)
+   from tests.oracle_board('monthly', null) as o join public.profiles as p on p.id = o.user_id),
+  'leaderboard_monthly is this month''s board, masked rows without id and name');
+update public.profiles set province = 'TH-10' where id = tests.id('ann');
+select is((select array[m.total_credits, m.current_level, m.trees_saved, m.province_rank] from public.leaderboard_monthly as m where m.id = tests.id('ann')),
+  (select array[t.credits + t.rewards, t.level, carbon.trees(t.credits + t.rewards),
+                (select o.rank from tests.oracle_board('monthly', 'TH-10') as o where o.user_id = t.user_id)]
+   from public.user_totals as t where t.user_id = tests.id('ann')),
+  'with the total, its level and trees, and the place in the province of the profile');
+
+-- Accounts to judge.
+select tests.sign_up('fay', 'b0000000-0000-4000-8000-000000000006'), tests.sign_up('gus', 'b0000000-0000-4000-8000-000000000007') \g /dev/null
+insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at)
+select tests.id('fay'), 'food_waste', 'composted', 2, 'Asia/Bangkok', now() from generate_series(1, 110);
+insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at)
+select tests.id('gus'), 'food_waste', 'composted', 0.1 * n, 'Asia/Bangkok', now() - (10 + n) * interval '1 day' from generate_series(1, 60) as n;
 select tests.merge() \g /dev/null
-select is((select array_agg(concat_ws(':', m.rank, m.display_name, m.month_credits = m.total_credits - case m.display_name when 'bob' then 9000000000000 else 0 end) order by m.rank)
-           from public.leaderboard_monthly as m where m.display_name in ('ann', 'bob', 'cat') and m.month_credits >= 0)
-  is not null, true, 'leaderboard_monthly shows this month''s board');
+select tests.act_as('service') \g /dev/null
+select is((select array_agg(f.user_id || ' ' || array_to_string(f.signals, ' ')) from public.farmed_accounts('all_time') as f),
+  array[tests.id('fay') || ' busy_days heavy_days seconds_apart same_weight', tests.id('gus') || ' backdated'],
+  'accounts that look farmed are listed with what is strange, the strangest first, and others are not');
+select tests.act_as_operator() \g /dev/null
 
 -- Repairs -------------------------------------------------------------------------------------------
 update private.board_scores set credits = credits + 7 where user_id = tests.id('ann');

@@ -34,6 +34,8 @@ pub enum Endpoint {
     Logout,
     SendSmsHook,
     UnlockNumber,
+    ExcludeFromBoards,
+    IncludeInBoards,
     Profile,
     UpdateProfile,
     Migrate,
@@ -79,6 +81,10 @@ pub async fn dispatch(endpoint: Endpoint, call: &Call) -> Result<Reply, ApiError
         Endpoint::Logout => auth::logout(call).await,
         Endpoint::SendSmsHook => hooks::send_sms(call).await,
         Endpoint::UnlockNumber => operator::unlock_number(call).await,
+        Endpoint::ExcludeFromBoards => {
+            operator::judge_for_boards(call, "exclude_from_boards").await
+        }
+        Endpoint::IncludeInBoards => operator::judge_for_boards(call, "include_in_boards").await,
         Endpoint::Profile => user::profile(call).await,
         Endpoint::UpdateProfile => user::update_profile(call).await,
         Endpoint::Migrate => migrate::migrate(call).await,

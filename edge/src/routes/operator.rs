@@ -5,12 +5,14 @@ use serde_json::json;
 
 use super::fields::Fields;
 use super::sign_in::read_phone;
+use crate::cache;
 use crate::call::Call;
 use crate::clients::rest::Rest;
+use crate::config::Operator;
 use crate::error::{ApiError, FieldProblem};
 use crate::messages;
 use crate::reply::Reply;
-use crate::session::prove_secret;
+use crate::session::{is_uuid, prove_secret};
 use crate::storage::number_state::Command;
 use crate::storage::phone_number::ask;
 
@@ -19,14 +21,58 @@ const MAX_REASON: usize = 200;
 
 /// `POST /operator/unlock-number` `{phone_number, reason}`: strangers may sign in to the number again.
 pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
+    let operator = proven_operator(call)?;
+    let body = call.object()?;
+    let mut fields = Fields::of(&body);
+    let typed = fields.optional_text("phone_number");
+    let reason = reason(&mut fields);
+    fields.end()?;
+    let phone = read_phone(typed.as_deref(), None)?;
+    let number = call.app.config.otp_keys.number_name(phone.e164());
+    // The log holds no phone numbers: the hash that names the number's object, and the last digits.
+    let details = json!({"number": number, "ends_in": last_digits(phone.e164()), "reason": reason});
+    rest(call, operator)
+        .rpc_text(
+            "audit_operator",
+            json!({"action": "unlock_number", "details": details}).to_string(),
+        )
+        .await?;
+    ask(&call.app, &number, &Command::Unlock).await?;
+    Ok(Reply::ok(&json!({"unlocked": true})))
+}
+
+/// `POST /operator/exclude-from-boards` and `/operator/include-in-boards` `{user_id, reason}`: keeps an account off every
+/// board, or takes that back. The database writes the audit log in the same transaction; boards kept here are forgotten.
+pub async fn judge_for_boards(call: &Call, function: &str) -> Result<Reply, ApiError> {
+    let operator = proven_operator(call)?;
+    let body = call.object()?;
+    let mut fields = Fields::of(&body);
+    let user_id = fields.text("user_id");
+    if !user_id.is_empty() && !is_uuid(&user_id) {
+        fields.note(FieldProblem::new(
+            "user_id",
+            "invalid",
+            messages::NOT_A_UUID,
+        ));
+    }
+    let reason = reason(&mut fields);
+    fields.end()?;
+    let arguments = json!({"user_id": user_id, "reason": reason});
+    let answer = rest(call, operator).rpc(function, &arguments).await?;
+    cache::forget_boards().await;
+    Ok(Reply::ok(&answer))
+}
+
+fn proven_operator(call: &Call) -> Result<&Operator, ApiError> {
     let Some(operator) = &call.app.config.operator else {
         return Err(ApiError::feature_unavailable());
     };
     let authorization = call.header("authorization");
     prove_secret(authorization.as_deref(), &operator.token)?;
-    let body = call.object()?;
-    let mut fields = Fields::of(&body);
-    let typed = fields.optional_text("phone_number");
+    Ok(operator)
+}
+
+fn reason(fields: &mut Fields) -> String {
     let reason = fields.text("reason");
     if reason.chars().count() > MAX_REASON {
         fields.note(FieldProblem::new(
@@ -35,23 +81,15 @@ pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
             messages::REASON_LENGTH,
         ));
     }
-    fields.end()?;
-    let phone = read_phone(typed.as_deref(), None)?;
-    let number = call.app.config.otp_keys.number_name(phone.e164());
-    // The log holds no phone numbers: the hash that names the number's object, and the last digits.
-    let details = json!({"number": number, "ends_in": last_digits(phone.e164()), "reason": reason});
+    reason
+}
+
+fn rest<'a>(call: &'a Call, operator: &'a Operator) -> Rest<'a> {
     Rest::new(
         &call.app.config,
         Some(&operator.service_role_key),
         &call.request_id,
     )
-    .rpc_text(
-        "audit_operator",
-        json!({"action": "unlock_number", "details": details}).to_string(),
-    )
-    .await?;
-    ask(&call.app, &number, &Command::Unlock).await?;
-    Ok(Reply::ok(&json!({"unlocked": true})))
 }
 
 fn last_digits(phone: &str) -> &str {

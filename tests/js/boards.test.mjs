@@ -1,0 +1,127 @@
+// Boards while everything happens at once: writers, several mergers, repairs, people who hide; and without a merger.
+import { after, before, describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import { api, closeSql, env, ok, refused, serviceClient, rows, signInByPhone, sleep, sql, sqlAs, supabase, uuid } from './lib.mjs'
+
+const PROVINCE = 'TH-27'
+const pending = async () => Number((await sql('select count(*) as n from private.board_changes'))[0].n)
+const worker = async () => (await sql(`select pid from pg_stat_activity where backend_type = 'carbon boards'`))[0]?.pid
+
+/** Waits, up to half a minute, until something is there. */
+async function until(what, look) {
+  for (let tries = 0; tries < 150; tries++) {
+    const found = await look()
+    if (found) return found
+    await sleep(200)
+  }
+  assert.fail(`${what} never came`)
+}
+
+const create = (someone, weight) => sqlAs(someone, 'select public.create_waste_entry($1::jsonb)',
+  [JSON.stringify({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: weight })])
+
+/** The board as it is shown, and as counting the province's sums gives it. */
+async function assertBoard(people) {
+  const shown = rows(await supabase(people[0]).rpc('get_leaderboard', { board_type: 'province', timeframe: 'daily', province: PROVINCE, page_size: 100 }))
+  const counted = await sql(`select (rank() over (order by sum(d.credits) desc))::text || ' ' || d.user_id || ' ' || sum(d.credits) as row
+    from public.user_days d join private.board_people p on p.user_id = d.user_id and p.is_listed
+    where d.province = $1 and d.local_date = carbon.local_date(now(), 'Asia/Bangkok')
+    group by d.user_id order by sum(d.credits) desc, d.user_id limit 100`, [PROVINCE])
+  assert.deepEqual(shown.leaderboard.map(row => `${row.rank} ${row.user_id} ${row.credits}`), counted.map(one => one.row))
+}
+
+describe('boards', () => {
+  /** @type {Awaited<ReturnType<typeof signInByPhone>>[]} */
+  const people = []
+  before(async () => {
+    for (let n = 0; n < 6; n++) people.push(await signInByPhone())
+    for (const someone of people) ok(await someone.api('PUT', '/user/profile', { body: { province: PROVINCE } }))
+  })
+  after(async () => {
+    await sql('delete from auth.users where id = any($1)', [people.map(someone => someone.id)])
+    await closeSql()
+  })
+
+  test('when the merger is ended, ranks stay right, and it comes back', async () => {
+    for (let round = 0; round < 3; round++) {
+      const ended = await until('a merger', worker)
+      await sql('select pg_terminate_backend($1)', [ended])
+      for (const someone of people) await create(someone, 1 + Math.floor(Math.random() * 3))
+      await assertBoard(people)
+      await until('another merger', async () => { const now = await worker(); return now && now !== ended })
+      await until('an empty queue', async () => await pending() === 0)
+      await assertBoard(people)
+    }
+    for (const someone of people) assert.deepEqual((await sql('select private.check_boards($1) as d', [someone.id]))[0].d, [])
+  })
+
+  test('writers, mergers, repairs and people who hide, all at once: boards equal a recount', async () => {
+    const service = serviceClient()
+    const end = Date.now() + 4000
+    const again = async work => { while (Date.now() < end) await work() }
+    const any = list => list[Math.floor(Math.random() * list.length)]
+    await Promise.all([
+      ...people.map(someone => again(() => create(someone, 0.5))),
+      again(() => sql(`update public.waste_entries set weight_kg = weight_kg + 0.25, province = case when random() < 0.3 then 'TH-30' else $2 end
+        where user_id = $1 and logged_at > now() - interval '1 minute'`, [any(people).id, PROVINCE])),
+      again(() => sql(`delete from public.waste_entries where id in (select id from public.waste_entries where user_id = $1 limit 3)`, [any(people).id])),
+      again(() => sql('select private.merge_boards(7)')),
+      again(async () => { rows(await service.rpc('refresh_leaderboards', { max_users: 50 })) }),
+      again(() => sql('update public.profiles set privacy_level = 1 + floor(random() * 3) where id = $1', [any(people).id])),
+      again(async () => {
+        const user_id = any(people).id
+        rows(await service.rpc('exclude_from_boards', { user_id, reason: 'a test' }))
+        rows(await service.rpc('include_in_boards', { user_id, reason: 'a test' }))
+      }),
+    ])
+    await sql('update public.profiles set privacy_level = 1 where id = any($1)', [people.map(someone => someone.id)])
+    await assertBoard(people)
+    const [{ mended }] = await sql(`select count(*) as mended from private.audit_log where action = 'boards_mended' and at > now() - interval '10 seconds'`)
+    assert.equal(mended, '0', 'nothing had to be mended')
+    await until('an empty queue', async () => await pending() === 0)
+    await assertBoard(people)
+    assert.deepEqual((await sql('select private.check_all_boards() as d'))[0].d, [])
+  })
+
+  test('the shared topic hears of a board at most once a second, and nothing personal', async () => {
+    for (let n = 0; n < 60; n++) {
+      await create(people[n % people.length], 0.1)
+      await sleep(30)
+    }
+    await until('the last message', async () => (await sql('select 1 from private.board_news where is_waiting')).length === 0)
+    const messages = await sql(`select payload - 'as_of' - 'id' as board, payload, extract(epoch from inserted_at)::float8 as at
+      from realtime.messages where topic = 'leaderboard:live' and event = 'leaderboard_changed' and payload ->> 'province' = $1 order by inserted_at`, [PROVINCE])
+    assert.ok(messages.length > 0)
+    const last = new Map()
+    for (const { board, payload, at } of messages) {
+      assert.deepEqual(Object.keys(payload).filter(key => key !== 'id').sort(), ['as_of', 'board_type', 'province', 'timeframe'])
+      const key = JSON.stringify(board)
+      assert.ok(!last.has(key) || at - last.get(key) >= 1, `${key} after ${at - last.get(key)} s`)
+      last.set(key, at)
+    }
+  })
+
+  test('an operator takes an account off every kept board at once, and back', async () => {
+    const [someone] = people
+    const judge = (verdict, body, token = env.OPERATOR_TOKEN) => api('POST', `/operator/${verdict}`, { token, body })
+    const board = `/gamification/leaderboard?type=province&province=${PROVINCE}&limit=99`
+    const shown = async () => ok(await api('GET', board)).leaderboard.some(row => row.user_id === someone.id)
+    const body = { user_id: someone.id, reason: `test ${uuid()}` }
+    await create(someone, 1)
+    ok(await judge('include-in-boards', body))
+    assert.equal(await shown(), true)
+    assert.deepEqual(ok(await judge('exclude-from-boards', body)), { user_id: someone.id, excluded: true, changed: true })
+    assert.equal(await shown(), false)
+    assert.deepEqual(ok(await judge('exclude-from-boards', body)), { user_id: someone.id, excluded: true, changed: false })
+    assert.deepEqual(ok(await judge('include-in-boards', body)), { user_id: someone.id, excluded: false, changed: true })
+    assert.equal(await shown(), true)
+    const lines = await sql(`select action from private.audit_log where subject = $1 and details ->> 'reason' = $2 order by id`, [someone.id, body.reason])
+    assert.deepEqual(lines.map(line => line.action), ['included_in_boards', 'excluded_from_boards', 'excluded_from_boards', 'included_in_boards'])
+    refused(await judge('exclude-from-boards', body, null), 401, 'AUTH_REQUIRED')
+    refused(await judge('exclude-from-boards', body, someone.token), 401, 'AUTH_INVALID')
+    for (const bad of [{ ...body, user_id: 'x' }, { user_id: someone.id }, { ...body, reason: 'x'.repeat(201) }]) {
+      refused(await judge('exclude-from-boards', bad), 400, 'VALIDATION_ERROR')
+    }
+    refused(await judge('exclude-from-boards', { ...body, user_id: uuid() }), 404, 'NOT_FOUND')
+  })
+})
