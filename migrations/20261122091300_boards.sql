@@ -50,8 +50,8 @@ create table private.board_nodes (
   constraint board_nodes_pkey primary key (board, level, node)
 ) with (fillfactor = 50);
 comment on table private.board_nodes is
-  'A counted radix tree for each board: how many listed people hold each score, and the same for blocks of 256, 65,536 and 16,777,216 scores. A rank is one slice of one row a level.';
-comment on column private.board_nodes.level is '0 counts single scores, 1 blocks of 256, 2 of 256², 3 of 256³.';
+  'A counted radix tree for each board: how many listed people hold each score, and the same for blocks of 256 and of 65,536 scores. A rank is one slice of one row a level.';
+comment on column private.board_nodes.level is '0 counts single scores, 1 blocks of 256, 2 blocks of 65,536.';
 comment on column private.board_nodes.node is 'The score shifted right by 8 × (level + 1) bits; negative for negative scores.';
 comment on column private.board_nodes.people is '256 counts in the order of their scores or blocks.';
 alter table private.board_nodes enable row level security;

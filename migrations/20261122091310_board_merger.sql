@@ -42,7 +42,7 @@ begin
   ), slots as (
     select m.board, l.level, m.credits >> (8 * l.level) as block, sum(m.people)::integer as people
     from moves as m
-    cross join generate_series(0, 3) as l (level)
+    cross join generate_series(0, 2) as l (level)
     group by m.board, l.level, m.credits >> (8 * l.level)
     having sum(m.people) <> 0
   )

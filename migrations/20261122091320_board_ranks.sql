@@ -50,13 +50,11 @@ begin
               where n.board = wanted and n.level = 0 and n.node = score >> 8), 0)
     + coalesce((select carbon.people_after(n.people, (score >> 8 & 255)::integer) from private.board_nodes as n
                 where n.board = wanted and n.level = 1 and n.node = score >> 16), 0)
-    + coalesce((select carbon.people_after(n.people, (score >> 16 & 255)::integer) from private.board_nodes as n
-                where n.board = wanted and n.level = 2 and n.node = score >> 24), 0)
-    -- The top has a node for the scores below 0, one up to 2³², and more only beyond: those above count whole.
-    + coalesce((select sum(carbon.people_after(n.people, case when n.node > score >> 32 then -1
-                                                              else (score >> 24 & 255)::integer end))
+    -- The top has a node for the scores below 0, one for those below 16,777,216, and more only beyond: above count whole.
+    + coalesce((select sum(carbon.people_after(n.people, case when n.node > score >> 24 then -1
+                                                              else (score >> 16 & 255)::integer end))
                 from private.board_nodes as n
-                where n.board = wanted and n.level = 3 and n.node >= score >> 32), 0);
+                where n.board = wanted and n.level = 2 and n.node >= score >> 24), 0);
 end;
 $$;
 comment on function private.board_above(integer, bigint) is
@@ -85,7 +83,7 @@ set enable_seqscan = off
 as $$
 begin
   return coalesce((
-    select sum(carbon.people_after(n.people, -1)) from private.board_nodes as n where n.board = wanted and n.level = 3), 0);
+    select sum(carbon.people_after(n.people, -1)) from private.board_nodes as n where n.board = wanted and n.level = 2), 0);
 end;
 $$;
 comment on function private.board_total(integer) is
@@ -147,26 +145,27 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-  own record;
+  rank bigint;
+  is_pending boolean;
 begin
-  if exists (select from private.board_changes as c where c.id >= (select s.floor from private.board_state as s)) then
+  -- private.board_above once more: where nothing is pending, one statement is faster than calls.
+  select exists (select from private.board_changes as c where c.id >= (select f.floor from private.board_state as f)),
+         1
+         + coalesce((select carbon.people_after(n.people, (s.credits & 255)::integer) from private.board_nodes as n
+                     where n.board = wanted and n.level = 0 and n.node = s.credits >> 8), 0)
+         + coalesce((select carbon.people_after(n.people, (s.credits >> 8 & 255)::integer) from private.board_nodes as n
+                     where n.board = wanted and n.level = 1 and n.node = s.credits >> 16), 0)
+         + coalesce((select sum(carbon.people_after(n.people, case when n.node > s.credits >> 24 then -1
+                                                                   else (s.credits >> 16 & 255)::integer end))
+                     from private.board_nodes as n
+                     where n.board = wanted and n.level = 2 and n.node >= s.credits >> 24), 0)
+  into is_pending, rank
+  from private.board_scores as s
+  where s.user_id = person and s.board = wanted and s.entries > 0;
+  if is_pending is not false then
     return (private.board_standing(person, wanted, private.board_queue(wanted))).rank;
   end if;
-  -- private.board_above once more: nothing is pending, and one statement is faster than a call.
-  return (
-    select 1
-      + coalesce((select carbon.people_after(n.people, (s.credits & 255)::integer) from private.board_nodes as n
-                  where n.board = wanted and n.level = 0 and n.node = s.credits >> 8), 0)
-      + coalesce((select carbon.people_after(n.people, (s.credits >> 8 & 255)::integer) from private.board_nodes as n
-                  where n.board = wanted and n.level = 1 and n.node = s.credits >> 16), 0)
-      + coalesce((select carbon.people_after(n.people, (s.credits >> 16 & 255)::integer) from private.board_nodes as n
-                  where n.board = wanted and n.level = 2 and n.node = s.credits >> 24), 0)
-      + coalesce((select sum(carbon.people_after(n.people, case when n.node > s.credits >> 32 then -1
-                                                                else (s.credits >> 24 & 255)::integer end))
-                  from private.board_nodes as n
-                  where n.board = wanted and n.level = 3 and n.node >= s.credits >> 32), 0)
-    from private.board_scores as s
-    where s.user_id = person and s.board = wanted and s.entries > 0);
+  return rank;
 end;
 $$;
 comment on function private.own_rank(uuid, integer) is
@@ -255,7 +254,7 @@ begin
   skip := nth;
   -- From the top down: in which block the n-th person is, and who stands before that block. What is pending counts as
   -- people who left one block and came to another.
-  for tier in reverse 3..0 loop
+  for tier in reverse 2..0 loop
     select b.block, b.through, b.people into inside
     from (
       select p.block, sum(p.people) as people, sum(sum(p.people)) over (order by p.block desc) as through

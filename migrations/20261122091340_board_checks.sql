@@ -129,7 +129,7 @@ begin
     select c.board, l.level, c.credits >> (8 * l.level) as block, sum(c.people)::integer as people
     from (select b.board, b.credits, count(*) as people from private.board_scores as b
           where b.board = wanted and b.is_listed group by b.board, b.credits) as c
-    cross join generate_series(0, 3) as l (level)
+    cross join generate_series(0, 2) as l (level)
     group by c.board, l.level, c.credits >> (8 * l.level)) as s
   group by s.board, s.level, s.block >> 8;
 end;
@@ -195,7 +195,7 @@ begin
       select n.board, n.level, n.node from private.board_nodes as n
       union
       select distinct s.board, l.level, s.credits >> (8 * (l.level + 1))
-      from private.board_scores as s, generate_series(0, 3) as l (level)
+      from private.board_scores as s, generate_series(0, 2) as l (level)
       where s.is_listed
     )
     select coalesce(jsonb_agg(d.difference), '[]')
@@ -312,8 +312,7 @@ begin
       from_node := -1;
     elsif private.node_differs(from_board, 0, from_node)
        or private.node_differs(from_board, 1, from_node >> 8)
-       or private.node_differs(from_board, 2, from_node >> 16)
-       or private.node_differs(from_board, 3, from_node >> 24) then
+       or private.node_differs(from_board, 2, from_node >> 16) then
       perform private.mend_nodes(from_board);
       mended := mended + 1;
     end if;
