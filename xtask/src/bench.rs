@@ -78,7 +78,10 @@ pub fn run(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
     }
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let scratch = Scratch::start(checkout)?;
-    let result = measure_all(&scratch, size).and_then(|mut figures| {
+    // Boards first: their databases are copies of the one that is still empty.
+    let result = boards::measure(&scratch, None).and_then(|of_boards| {
+        let mut figures = measure_all(&scratch, size)?;
+        figures.extend(of_boards);
         if alone {
             return Ok((figures, String::new()));
         }
@@ -137,6 +140,8 @@ fn circumstances(
 }
 
 fn measure_all(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
+    // What writers leave to the merger is part of what they cost.
+    scratch.merge(SMALL)?;
     fill(scratch, size)?;
     let mut figures = creates(scratch)?;
     figures.push(rewards(scratch)?);

@@ -38,7 +38,7 @@ cargo xtask COMMAND
   status              what runs, where, and whether it answers
   logs [NAME] [-f]    the end of the logs (of one service), -f to go on
   test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
-  bench               speeds as ratios, for docs/benchmarks.md; about 8 min
+  bench               speeds as ratios, for docs/benchmarks.md; about 15 min
   bench database|edge|realtime
                       one part of it alone, about 4 min (realtime: 2)
   bench boards [PEOPLE]
