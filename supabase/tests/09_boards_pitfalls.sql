@@ -139,7 +139,7 @@ select is((select array_agg(a.action || ' ' || (a.details ->> 'changed') order b
 
 -- The source document's view, for a stranger and for the person.
 update public.profiles set privacy_level = 2 where id = tests.id('cat');
-select tests.log('cat', 0.5, 0, 'TH-50') \g /dev/null
+select tests.log('cat', 0.5, 0, 'TH-50'), tests.add_up() \g /dev/null
 select is((select array_agg(concat_ws(':', m.rank, coalesce(m.display_name, '?'), m.month_credits) order by m.rank, m.id nulls last) from public.leaderboard_monthly as m),
   (select array_agg(concat_ws(':', o.rank, case when o.shown = '?' then '?' else p.display_name end, o.credits) order by o.rank, o.user_id)
    from tests.oracle_board('monthly', null) as o join public.profiles as p on p.id = o.user_id),

@@ -50,7 +50,7 @@ begin
 end;
 $$;
 
-create table tests.viewers as select array_agg(c.id) as ids from tests.crowd as c where c.n % 6 = 0;
+create table tests.viewers as select array_agg(c.id) as ids from tests.crowd as c where c.n % 15 = 0;
 call tests.log(300);
 select is(tests.board_difference(v.ids), null, 'everything pending') from tests.viewers as v;
 select ok(private.merge_boards(150) = 150, 'a slice is folded in') ;
