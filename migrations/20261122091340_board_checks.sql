@@ -341,6 +341,8 @@ begin
   if not found then
     return '{"busy": true, "merged": 0, "checked": 0, "mended": 0, "mended_boards": 0, "finished": false}';
   end if;
+  -- Before anything is read of boards: private.rebuild_boards() holds this lock first and then wants the tables alone.
+  perform private.lock_boards(true);
   merged := coalesce(private.merge_boards(100000), 0);
 
   -- Whoever has totals, and whoever stands on a board without having any.
@@ -351,14 +353,12 @@ begin
     (select distinct s.user_id from private.board_scores as s
      where state.last_user is null or s.user_id > state.last_user order by s.user_id limit size)
     order by user_id limit size);
-  -- Looking takes no lock; only who differs is mended, under the merger's.
   differing := array(
     select distinct d.user_id from private.board_differences(people, carbon.local_date(now(), 'Asia/Bangkok')) as d);
   result := jsonb_build_object(
     'busy', false, 'merged', merged, 'checked', cardinality(people),
     'mended', case when differing <> '{}' then private.mend_boards(differing) else 0 end,
     'finished', cardinality(people) < size);
-  perform private.lock_boards(true);
   select n.* into nodes from private.refresh_nodes(greatest(size / 100, 1), state.last_board, state.last_node) as n;
   result := result || jsonb_build_object('mended_boards', nodes.mended);
   if differing <> '{}' or nodes.mended > 0 then
