@@ -140,20 +140,22 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  perform private.send_event('leaderboard:live', 'leaderboard_changed', jsonb_build_object(
-    'board_type', case when s.province is null then 'global' else 'province' end,
-    'timeframe', s.timeframe, 'province', s.province, 'as_of', now()))
-  from private.board_news as n
-  cross join lateral carbon.board_scope(n.board) as s
-  where n.is_waiting and n.sent_at <= now() - interval '1 second';
-
-  update private.board_news as n
-  set is_waiting = false, sent_at = now()
-  where n.is_waiting and n.sent_at <= now() - interval '1 second';
+  -- Everybody listens: one message a second for all boards, not one for each of hundreds.
+  if (select max(n.sent_at) from private.board_news as n) > now() - interval '1 second' then
+    return;
+  end if;
+  perform private.send_event('leaderboard:live', 'leaderboard_changed', jsonb_build_object('as_of', now(), 'boards', (
+    select jsonb_agg(jsonb_build_object(
+      'board_type', case when s.province is null then 'global' else 'province' end,
+      'timeframe', s.timeframe, 'province', s.province))
+    from private.board_news as n
+    cross join lateral carbon.board_scope(n.board) as s
+    where n.is_waiting)));
+  update private.board_news as n set is_waiting = false, sent_at = now() where n.is_waiting;
 end;
 $$;
 comment on function private.send_board_news() is
-  'Sends leaderboard_changed for each board that changed, at most once a second a board; nothing personal.';
+  'Sends one leaderboard_changed that names the boards that changed, at most one a second; nothing personal.';
 
 create function private.drop_old_boards(today date, most integer)
 returns integer

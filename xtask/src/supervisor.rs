@@ -97,13 +97,24 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
         return Ok(false);
     };
     let pid = Pid::from_raw(process.pid).context("a pid is positive")?;
+    let family: Vec<(i32, Option<String>)> = descendants(process.pid)
+        .into_iter()
+        .map(|member| (member, start_time(member)))
+        .collect();
     let _ = kill_process(pid, signal);
     let asked = Instant::now();
     while asked.elapsed() < patience && running(checkout, name).is_some() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Each service leads a process group of its own; whatever is left of it goes too.
+    // Each service leads a process group of its own; whatever is left of it goes too. So do sessions of PostgreSQL,
+    // which lead groups of their own: one that outlived its postmaster would keep the next one from starting.
     let _ = kill_process_group(pid, Signal::KILL);
+    let left: Vec<i32> = family
+        .into_iter()
+        .filter(|(member, started)| started.is_some() && start_time(*member) == *started)
+        .map(|(member, _)| member)
+        .collect();
+    send(&left, Signal::KILL);
     // Only when all of it is gone are its ports free again. What this very command started is its
     // child and stays in the group until it is collected.
     let forced = Instant::now();
