@@ -8,11 +8,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::json::embedded;
-use crate::lang::Lang;
 
-/// Something that is earned once.
+/// Something to earn: an achievement once, a challenge on every day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Achievement {
+pub struct Goal {
     /// Stable id, for example `first_scan`.
     pub id: &'static str,
     /// English name.
@@ -31,54 +30,17 @@ pub struct Achievement {
     pub criteria: Value,
 }
 
-/// Something to do on a day.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DailyChallenge {
-    /// Stable id, for example `scan_5_items`.
-    pub id: &'static str,
-    /// English name.
-    pub name_en: &'static str,
-    /// Thai name.
-    pub name_th: &'static str,
-    /// What has to be done, in English.
-    pub description_en: &'static str,
-    /// What has to be done, in Thai.
-    pub description_th: &'static str,
-    /// Emoji.
-    pub icon: &'static str,
-    /// Credits paid for it.
-    pub credits_reward: i32,
-    /// The condition: `{metric, at_least, …}`.
-    pub criteria: Value,
-}
-
-impl Achievement {
-    /// The name in one language.
-    #[must_use]
-    pub fn name(&self, lang: Lang) -> &'static str {
-        lang.pick(self.name_th, self.name_en)
-    }
-}
-
-impl DailyChallenge {
-    /// The name in one language.
-    #[must_use]
-    pub fn name(&self, lang: Lang) -> &'static str {
-        lang.pick(self.name_th, self.name_en)
-    }
-}
-
 /// All achievements the product starts with.
 #[must_use]
-pub fn achievements() -> &'static [Achievement] {
-    static ALL: OnceLock<Vec<Achievement>> = OnceLock::new();
+pub fn achievements() -> &'static [Goal] {
+    static ALL: OnceLock<Vec<Goal>> = OnceLock::new();
     ALL.get_or_init(|| embedded(include_str!("../data/achievements.json")))
 }
 
 /// All daily challenges the product starts with.
 #[must_use]
-pub fn daily_challenges() -> &'static [DailyChallenge] {
-    static ALL: OnceLock<Vec<DailyChallenge>> = OnceLock::new();
+pub fn daily_challenges() -> &'static [Goal] {
+    static ALL: OnceLock<Vec<Goal>> = OnceLock::new();
     ALL.get_or_init(|| embedded(include_str!("../data/challenges.json")))
 }
 
@@ -111,12 +73,8 @@ mod tests {
     #[test]
     fn everything_has_names_in_both_languages() {
         assert_eq!((achievements().len(), daily_challenges().len()), (7, 4));
-        for one in achievements() {
-            assert!(one.name(Lang::En).is_ascii() && !one.name(Lang::Th).is_ascii());
-            assert!(!one.description_th.is_ascii() && one.criteria["at_least"].is_number());
-        }
-        for one in daily_challenges() {
-            assert!(one.name(Lang::En).is_ascii() && !one.name(Lang::Th).is_ascii());
+        for one in achievements().iter().chain(daily_challenges()) {
+            assert!(one.name_en.is_ascii() && !one.name_th.is_ascii());
             assert!(!one.description_th.is_ascii() && one.criteria["at_least"].is_number());
         }
     }

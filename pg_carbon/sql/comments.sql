@@ -84,10 +84,8 @@ comment on function rule_progress(text, bigint) is
     '{value, at_least, percentage} of a rule as people are shown them: weights in kilograms, whole per cent 0 to 100.';
 comment on function challenge_id(date, text) is
     'The id of the challenge of a type on a day: the same for whoever computes it.';
-comment on function first_achievements() is
-    'The achievements the product starts with. Their table may have been edited since.';
-comment on function first_challenge_types() is
-    'The types of daily challenges the product starts with. Their table may have been edited since.';
+comment on function first_goals() is
+    'What the product starts with: kind achievement or challenge, each with its texts, points and criteria. Their tables may have been edited since.';
 comment on function board_period(text, date, integer) is
     'First and last day of the period of a timeframe (daily, weekly from Monday, monthly, all_time) that holds the day, or of the one that many periods before it; NULLs for all_time. 22023 carbon.timeframe_invalid, carbon.date_invalid.';
 comment on function board_id(text, date, text) is

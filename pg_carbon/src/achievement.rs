@@ -156,12 +156,13 @@ fn challenge_id(day: Date, challenge_type: &str) -> Uuid {
     Uuid::from_bytes(domain::challenge_id(calendar_day(day), challenge_type))
 }
 
-/// The achievements the product starts with.
+/// What the product starts with: `achievement` or `challenge`, each with its texts, points and criteria.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
-fn first_achievements() -> TableIterator<
+fn first_goals() -> TableIterator<
     'static,
     (
+        name!(kind, &'static str),
         name!(id, &'static str),
         name!(name_th, &'static str),
         name!(name_en, &'static str),
@@ -172,46 +173,23 @@ fn first_achievements() -> TableIterator<
         name!(criteria, JsonB),
     ),
 > {
-    TableIterator::new(domain::achievements().iter().map(|one| {
+    let achievements = domain::achievements()
+        .iter()
+        .map(|goal| ("achievement", goal));
+    let challenges = domain::daily_challenges()
+        .iter()
+        .map(|goal| ("challenge", goal));
+    TableIterator::new(achievements.chain(challenges).map(|(kind, goal)| {
         (
-            one.id,
-            one.name_th,
-            one.name_en,
-            one.description_th,
-            one.description_en,
-            one.icon,
-            one.credits_reward,
-            JsonB(one.criteria.clone()),
-        )
-    }))
-}
-
-/// The types of daily challenges the product starts with.
-#[pg_extern(immutable, strict, parallel_safe)]
-#[allow(clippy::type_complexity)]
-fn first_challenge_types() -> TableIterator<
-    'static,
-    (
-        name!(id, &'static str),
-        name!(title_th, &'static str),
-        name!(title_en, &'static str),
-        name!(description_th, &'static str),
-        name!(description_en, &'static str),
-        name!(icon, &'static str),
-        name!(credits_reward, i32),
-        name!(criteria, JsonB),
-    ),
-> {
-    TableIterator::new(domain::daily_challenges().iter().map(|one| {
-        (
-            one.id,
-            one.name_th,
-            one.name_en,
-            one.description_th,
-            one.description_en,
-            one.icon,
-            one.credits_reward,
-            JsonB(one.criteria.clone()),
+            kind,
+            goal.id,
+            goal.name_th,
+            goal.name_en,
+            goal.description_th,
+            goal.description_en,
+            goal.icon,
+            goal.credits_reward,
+            JsonB(goal.criteria.clone()),
         )
     }))
 }
@@ -275,13 +253,13 @@ mod tests {
     fn everything_the_product_starts_with_can_be_judged() {
         assert_eq!(
             one::<i64>(
-                "select count(carbon.rule_target(carbon.achievement_rule(criteria))) from carbon.first_achievements()"
+                "select count(carbon.rule_target(carbon.achievement_rule(criteria))) from carbon.first_goals() where kind = 'achievement'"
             ),
             7
         );
         assert_eq!(
             one::<i64>(
-                "select sum(carbon.rule_target(carbon.challenge_rule(criteria)))::bigint from carbon.first_challenge_types()"
+                "select sum(carbon.rule_target(carbon.challenge_rule(criteria)))::bigint from carbon.first_goals() where kind = 'challenge'"
             ),
             8
         );
