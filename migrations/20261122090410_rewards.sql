@@ -30,12 +30,15 @@ grant select on public.achievements to anon, authenticated;
 grant select, insert, update on public.achievements to service_role;
 
 create table private.achievement_rules (
-  version bigint not null
+  version bigint not null,
+  rules text[] not null
 );
 comment on table private.achievement_rules is
-  'One row: how often achievements have changed. Whoever was judged by an older version is judged anew at the next write.';
+  'One row: what is judged, in one place. Whoever was judged by an older version is judged anew at the next write.';
+comment on column private.achievement_rules.version is 'How often achievements have changed.';
+comment on column private.achievement_rules.rules is 'Id and rule of every active achievement.';
 alter table private.achievement_rules enable row level security;
-insert into private.achievement_rules (version) values (1);
+insert into private.achievement_rules (version, rules) values (1, '{}');
 
 create function private.tg_achievements__new_rules()
 returns trigger
@@ -43,7 +46,11 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  update private.achievement_rules as r set version = r.version + 1;
+  -- A statement of its own: the next one sees what whoever held the row before has changed.
+  perform from private.achievement_rules for update;
+  update private.achievement_rules as r
+  set version = r.version + 1,
+      rules = array(select a.id || ' ' || a.rule from public.achievements as a where a.active order by a.id);
   return null;
 end;
 $$;

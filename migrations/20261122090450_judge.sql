@@ -37,126 +37,118 @@ $$;
 comment on function private.settle(uuid[]) is
   'Notes for these people that the days before their own today have ended (never goes back) and by which version of the achievements they are judged. Under the lock of their totals.';
 
-create function private.reached(people uuid[], touched_people uuid[], touched_days date[])
-returns table (user_id uuid, source text, source_id text, credits integer, local_date date, is_met boolean)
+create type private.verdict as (
+  user_id uuid,
+  source text,
+  source_id text,
+  is_met boolean,
+  credits integer,
+  local_date date
+);
+comment on type private.verdict is
+  'What a person has reached or not: an achievement, or the challenge of a day; credits = what it is worth today.';
+
+create function private.judge_achievements(people uuid[])
+returns private.verdict[]
 language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  return query
-  select t.user_id, 'achievement', a.id, a.credits_reward, null::date,
-         carbon.rule_value(a.rule, t.credits, t.tally, d.days, d.tallies, t.settled_until) >= carbon.rule_target(a.rule)
-  from unnest(people) as p (person)
-  join public.user_totals as t on t.user_id = p.person
-  cross join lateral (
-    select coalesce(array_agg(u.day), '{}') as days, coalesce(array_agg(u.tally), '{}') as tallies
-    from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
-          where x.user_id = p.person group by x.local_date) as u) as d
-  cross join public.achievements as a
-  where a.active;
-
-  -- Days before the profile began have no challenges.
-  return query
-  with days as materialized (
-    select w.person, w.day, (
-      select coalesce(carbon.sum_tallies(x.tally), '') from public.user_days as x
-      where x.user_id = w.person and x.local_date = w.day and not x.imported) as tally
-    from unnest(touched_people, touched_days) as w (person, day)
-    join public.profiles as p on p.id = w.person
-    where w.day >= carbon.local_date(p.created_at, 'Asia/Bangkok')
-  ), challenges as materialized (
-    select d.day, c.*
-    from (select distinct n.day from days as n) as d
-    cross join lateral private.challenges_on(d.day) as c
-    where c.active
-  )
-  select d.person, 'challenge', c.id::text, c.credits_reward, d.day,
-         carbon.day_value(c.rule, d.tally) >= carbon.rule_target(c.rule)
-  from days as d
-  join challenges as c on c.day = d.day;
+  return array(
+    select (t.user_id, 'achievement', a.id, a.id <> all (t.achievements), a.credits_reward, null)::private.verdict
+    from unnest(people) as p (person)
+    join public.user_totals as t on t.user_id = p.person
+    cross join private.achievement_rules as r
+    cross join lateral (
+      select coalesce(array_agg(u.day), '{}') as days, coalesce(array_agg(u.tally), '{}') as tallies
+      from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
+            where x.user_id = p.person group by x.local_date) as u) as d
+    cross join lateral unnest(carbon.turned(
+      r.rules, t.achievements, t.credits, t.tally, d.days, d.tallies, t.settled_until, '1970-01-01')) as n (id)
+    join public.achievements as a on a.id = n.id);
 end;
 $$;
-comment on function private.reached(uuid[], uuid[], date[]) is
-  'What these people have reached and not, from their sums: every active achievement of people, every challenge of the days touched (two lists side by side).';
+comment on function private.judge_achievements(uuid[]) is
+  'The active achievements that these people have reached and do not hold, or hold and have not reached, from their sums.';
 
-create function private.judge(people uuid[], totals_before bigint[], touched_people uuid[], touched_days date[], cause uuid)
-returns void
+create function private.judge_challenges(people uuid[], days date[])
+returns private.verdict[]
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  -- Days before the profile began have no challenges.
+  return array(
+    with days as materialized (
+      select w.person, w.day, (
+        select coalesce(carbon.sum_tallies(x.tally), '') from public.user_days as x
+        where x.user_id = w.person and x.local_date = w.day and not x.imported) as tally
+      from unnest(people, judge_challenges.days) as w (person, day)
+      join public.profiles as p on p.id = w.person
+      where w.day >= carbon.local_date(p.created_at, 'Asia/Bangkok')
+    ), challenges as materialized (
+      select d.day, c.*
+      from (select distinct n.day from days as n) as d
+      cross join lateral private.challenges_on(d.day) as c
+      where c.active
+    )
+    select (d.person, 'challenge', c.id::text, carbon.is_day_reached(c.rule, d.tally), c.credits_reward, d.day)::private.verdict
+    from days as d
+    join challenges as c on c.day = d.day);
+end;
+$$;
+comment on function private.judge_challenges(uuid[], date[]) is
+  'What these people have reached and not of the active challenges of these days (two lists side by side), from their sums.';
+
+create function private.give(verdicts private.verdict[], cause uuid)
+returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
--- One plan for one person and for thousands, kept: by indexes, and never made anew for the length of a list.
--- What is called from here runs under the same settings.
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
   written private.rewards[];
 begin
-  perform private.settle(people);
-
-  with flips as (
-    select r.*, h.sequence, h.credits as given
-    from private.reached(people, touched_people, touched_days) as r
+  with turned as (
+    -- The ledger has the last word on what is held: whoever asks twice is paid once.
+    select v.*, coalesce(h.sequence, 0) as sequence, h.credits as given
+    from unnest(verdicts) as v
     left join lateral (
       select l.sequence, l.credits from private.rewards as l
-      where l.user_id = r.user_id and l.source = r.source and l.source_id = r.source_id
+      where l.user_id = v.user_id and l.source = v.source and l.source_id = v.source_id
       order by l.sequence desc limit 1) as h on true
-    where r.is_met <> (coalesce(h.sequence, 0) % 2 = 1)
-  ), numbered as (
-    select f.*, t.ledger_rows + row_number() over (partition by f.user_id order by f.source, f.local_date, f.source_id) as number
-    from flips as f
-    join public.user_totals as t on t.user_id = f.user_id
+    where v.is_met <> (coalesce(h.sequence, 0) % 2 = 1)
   ), added as (
     insert into private.rewards as l (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
-    select n.user_id, n.number, n.source, n.source_id, coalesce(n.sequence, 0) + 1,
-           case when n.is_met then n.credits else -n.given end, cause, n.local_date
-    from numbered as n
+    select n.user_id,
+           t.ledger_rows + row_number() over (partition by n.user_id order by n.source, n.local_date, n.source_id),
+           n.source, n.source_id, n.sequence + 1, case when n.is_met then n.credits else -n.given end, cause, n.local_date
+    from turned as n
+    join public.user_totals as t on t.user_id = n.user_id
     returning l.*
-  )
-  select array_agg(a::private.rewards order by a.user_id, a.number) into written from added as a;
-
-  if written is not null then
-    perform private.take_in(written);
-  end if;
-  written := written || private.level_people(people);
-  if written is not null then
-    perform private.tell_rewards(written);
-  end if;
-  perform private.tell_credits(t.user_id, t.credits + t.rewards - b.total)
-  from unnest(people, totals_before) as b (user_id, total)
-  join public.user_totals as t on t.user_id = b.user_id
-  where t.credits + t.rewards <> b.total;
-end;
-$$;
-comment on function private.judge(uuid[], bigint[], uuid[], date[], uuid) is
-  'Gives and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), keeps totals, levels and boards in step, and tells the people''s devices. totals_before: their totals before what caused it; cause: the one entry, if it was one. The caller holds the people''s locks.';
-
-create function private.take_in(written private.rewards[])
-returns void
-language plpgsql security definer
-set search_path = ''
-as $$
-begin
-  with by_user as (
-    select w.user_id, sum(w.credits) as credits, count(*) as rows,
-           coalesce(array_agg(w.source_id) filter (where w.source = 'achievement' and w.sequence % 2 = 1), '{}') as won,
-           coalesce(array_agg(w.source_id) filter (where w.source = 'achievement' and w.sequence % 2 = 0), '{}') as lost
-    from unnest(written) as w
-    group by w.user_id
+  ), by_user as (
+    select a.user_id, sum(a.credits) as credits, count(*) as rows,
+           coalesce(array_agg(a.source_id) filter (where a.source = 'achievement' and a.sequence % 2 = 1), '{}') as won,
+           coalesce(array_agg(a.source_id) filter (where a.source = 'achievement' and a.sequence % 2 = 0), '{}') as lost
+    from added as a
+    group by a.user_id
   ), boards as (
     insert into private.board_changes (user_id, rewards)
     select b.user_id, b.credits from by_user as b where b.credits <> 0
+  ), totals as (
+    update public.user_totals as t
+    set rewards = t.rewards + b.credits,
+        ledger_rows = t.ledger_rows + b.rows,
+        achievements = array(
+          select a.id from unnest(t.achievements || b.won) as a (id) where a.id <> all (b.lost) order by a.id)
+    from by_user as b
+    where t.user_id = b.user_id
   )
-  update public.user_totals as t
-  set rewards = t.rewards + b.credits,
-      ledger_rows = t.ledger_rows + b.rows,
-      achievements = array(
-        select a.id from unnest(t.achievements || b.won) as a (id) where a.id <> all (b.lost) order by a.id)
-  from by_user as b
-  where t.user_id = b.user_id;
+  select array_agg(a::private.rewards order by a.user_id, a.number) into written from added as a;
+  return written;
 end;
 $$;
-comment on function private.take_in(private.rewards[]) is
-  'Takes new rows of the ledger into the totals of their people and hands them to the boards.';
+comment on function private.give(private.verdict[], uuid) is
+  'Gives what is met and not held, takes back what is held and not met: new rows of the ledger, which are returned (null = none), in step with totals and boards. cause: the one entry, if it was one. The caller holds the people''s locks.';
 
 create function private.level_people(people uuid[])
 returns private.rewards[]
@@ -208,10 +200,16 @@ begin
                                 'credits_reward', reward.credits)
       from public.achievements as a where a.id = reward.source_id)
     when 'challenge' then (
-      select jsonb_build_object('id', c.id, 'challenge_type', c.challenge_type, 'title_th', c.title_th,
+      select jsonb_build_object('id', reward.source_id, 'challenge_type', c.id, 'title_th', c.title_th,
                                 'title_en', c.title_en, 'icon', c.icon, 'credits_reward', reward.credits,
                                 'date', reward.local_date)
-      from private.challenges_on(reward.local_date) as c where c.id::text = reward.source_id) end;
+      from (
+        select d.challenge_type, d.title_th, d.title_en, d.icon from public.daily_challenges as d
+        where d.id = reward.source_id::uuid
+        union all
+        select t.id, t.title_th, t.title_en, t.icon from public.challenge_types as t
+        where carbon.challenge_id(reward.local_date, t.id) = reward.source_id::uuid
+        limit 1) as c (id, title_th, title_en, icon)) end;
 end;
 $$;
 comment on function private.reward_json(private.rewards) is
@@ -240,6 +238,78 @@ end;
 $$;
 comment on function private.tell_rewards(private.rewards[]) is
   'Tells people''s devices what was given to them: achievements, challenges, levels. What was taken back shows in credits_changed.';
+
+create function private.judge(people uuid[], totals_before bigint[], touched_people uuid[], touched_days date[], cause uuid)
+returns void
+language plpgsql security definer
+set search_path = ''
+-- One plan for one person and for thousands, kept: by indexes, and never made anew for the length of a list.
+-- What is called from here runs under the same settings.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  written private.rewards[];
+begin
+  perform private.settle(people);
+  written := private.give(private.judge_achievements(people) || private.judge_challenges(touched_people, touched_days), cause);
+  written := written || private.level_people(people);
+  if written is not null then
+    perform private.tell_rewards(written);
+  end if;
+  perform private.tell_credits(t.user_id, t.credits + t.rewards - b.total)
+  from unnest(people, totals_before) as b (user_id, total)
+  join public.user_totals as t on t.user_id = b.user_id
+  where t.credits + t.rewards <> b.total;
+end;
+$$;
+comment on function private.judge(uuid[], bigint[], uuid[], date[], uuid) is
+  'Gives and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), keeps totals, levels and boards in step, and tells the people''s devices. totals_before: their totals before what caused it; cause: the one entry, if it was one. The caller holds the people''s locks.';
+
+create function private.judge_entry(person uuid, day date, is_first boolean, has_ended boolean, challenges private.verdict[],
+                                    total_before bigint, cause uuid)
+returns void
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  totals public.user_totals;
+  rules text[];
+  looks_from date;
+  days record;
+  written private.rewards[];
+begin
+  if has_ended then
+    perform private.settle(array[person]);
+  end if;
+  select t.* into totals from public.user_totals as t where t.user_id = person;
+  rules := (select r.rules from private.achievement_rules as r);
+  looks_from := carbon.looks_from(rules, totals.achievements, day, is_first, has_ended, totals.settled_until);
+  select array_agg(u.day) as dates, array_agg(u.tally) as tallies into days
+  from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
+        where x.user_id = person and x.local_date >= coalesce(looks_from, judge_entry.day)
+          and (looks_from is not null or x.local_date = judge_entry.day)
+        group by x.local_date) as u;
+  written := private.give(challenges || array(
+    select (person, 'achievement', a.id, a.id <> all (totals.achievements), a.credits_reward, null)::private.verdict
+    from unnest(carbon.turned(rules, totals.achievements, totals.credits, totals.tally, days.dates, days.tallies,
+                              totals.settled_until, looks_from)) as n (id)
+    join public.achievements as a on a.id = n.id), cause);
+
+  select t.* into totals from public.user_totals as t where t.user_id = person;
+  if carbon.level(totals.credits + totals.rewards) <> totals.level then
+    written := written || private.level_people(array[person]);
+  end if;
+  if written is not null then
+    perform private.tell_rewards(written);
+  end if;
+  if totals.credits + totals.rewards <> total_before then
+    perform private.tell_credits(person, totals.credits + totals.rewards - total_before);
+  end if;
+end;
+$$;
+comment on function private.judge_entry(uuid, date, boolean, boolean, private.verdict[], bigint, uuid) is
+  'What private.judge does, for one new entry: looks only at what an entry on this day can turn. is_first: the day''s first; has_ended: an earlier day may have ended unnoticed; challenges: those of the day that are reached.';
 
 create function private.answer_rewards(person uuid, rows_before bigint)
 returns jsonb

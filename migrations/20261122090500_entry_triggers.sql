@@ -52,9 +52,10 @@ declare
   by_client boolean := current_setting('role') in ('authenticated', 'anon');
   entry record;
   totals record;
-  day_entries integer;
+  today record;
+  judged record;
+  has_ended boolean;
   total_before bigint;
-  is_due boolean;
   written record;
   refused text;
 begin
@@ -105,7 +106,7 @@ begin
           credits_negative = d.credits_negative + excluded.credits_negative,
           co2e_kg = d.co2e_kg + excluded.co2e_kg,
           co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
-    returning d.entries into day_entries;
+    returning d.entries into today;
 
     insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
     values (entry.user_id, entry.id, entry.logged_at, totals.revision, entry.offline_id,
@@ -126,44 +127,45 @@ begin
       end if;
     end if;
 
-    -- Most entries change nothing that is held: only where one could, the judge looks at everything.
+    -- Most entries change nothing that is held: only where one could, it is judged.
     total_before := totals.credits + totals.rewards - entry.carbon_credits;
-    select totals.awaiting_day < carbon.local_date(now(), entry.time_zone)
-           or carbon.level(totals.credits + totals.rewards) <> totals.level
-           or totals.rules_version <> (select r.version from private.achievement_rules as r)
-           or exists (
-             select from public.achievements as a
-             cross join lateral (select
-               a.id = any (totals.achievements) as is_held, split_part(a.rule, ' ', 1) as metric) as h
-             where a.active and case
-               when h.metric = 'daily_streak' then not h.is_held and day_entries = 1
-               when h.metric = 'plastic_free_day' then entry.local_date <= totals.settled_until
-               when h.is_held and h.metric not in ('total_credits', 'trees_saved') then false
-               else h.is_held <> (carbon.rule_value(
-                 a.rule, totals.credits, totals.tally, array[entry.local_date], array[d.tally], totals.settled_until)
-                 >= carbon.rule_target(a.rule)) end)
-           or entry.batch_id is null and exists (
-             select from (
-               select c.id, c.rule from public.daily_challenges as c where c.date = entry.local_date and c.active
+    has_ended := coalesce(totals.awaiting_day < carbon.local_date(now(), entry.time_zone), false);
+    select r.version <> totals.rules_version as is_new,
+           carbon.looks_from(r.rules, totals.achievements, entry.local_date, today.entries = 1, has_ended,
+                             totals.settled_until) is not null
+           or carbon.turned(r.rules, totals.achievements, totals.credits, totals.tally, array[entry.local_date],
+                            array[d.tally], totals.settled_until, null) <> '{}' as is_due,
+           case when entry.batch_id is null then (
+             select array_agg((entry.user_id, 'challenge', c.id, true, c.credits_reward, entry.local_date)::private.verdict)
+             from (
+               select c.id::text, c.rule, c.credits_reward from public.daily_challenges as c
+               where c.date = entry.local_date and c.active
                union all
-               select carbon.challenge_id(entry.local_date, t.id), t.rule from public.challenge_types as t
-               where entry.local_date between t.starts_on and t.ends_on) as c
-             where carbon.day_value(c.rule, d.stated_tally) >= carbon.rule_target(c.rule)
-               and (select r.sequence % 2 = 1 from private.rewards as r
-                    where r.user_id = entry.user_id and r.source = 'challenge' and r.source_id = c.id::text
-                    order by r.sequence desc limit 1) is not true
+               select carbon.challenge_id(entry.local_date, t.id)::text, t.rule, t.credits_reward
+               from public.challenge_types as t
+               where entry.local_date between t.starts_on and t.ends_on and not exists (
+                 select from public.daily_challenges as c where c.date = entry.local_date and c.challenge_type = t.id)) as c
+             where carbon.is_day_reached(c.rule, d.stated_tally)
+               and (select l.sequence % 2 = 1 from private.rewards as l
+                    where l.user_id = entry.user_id and l.source = 'challenge' and l.source_id = c.id
+                    order by l.sequence desc limit 1) is not true
                and entry.local_date >= (select carbon.local_date(p.created_at, 'Asia/Bangkok') from public.profiles as p
-                                        where p.id = entry.user_id))
-    into is_due
-    from (
+                                        where p.id = entry.user_id)) end as challenges
+    into judged
+    from private.achievement_rules as r
+    cross join (
       select carbon.sum_tallies(u.tally) as tally,
              carbon.sum_tallies(u.tally) filter (where not u.imported) as stated_tally
       from public.user_days as u
       where u.user_id = entry.user_id and u.local_date = entry.local_date) as d;
 
-    if is_due then
+    if judged.is_new then
       perform private.judge(array[entry.user_id], array[total_before], array[entry.user_id], array[entry.local_date],
                             entry.id);
+    elsif judged.is_due or has_ended or judged.challenges is not null
+          or carbon.level(totals.credits + totals.rewards) <> totals.level then
+      perform private.judge_entry(entry.user_id, entry.local_date, today.entries = 1, has_ended, judged.challenges,
+                                  total_before, entry.id);
     elsif entry.carbon_credits <> 0 then
       perform private.send_event('user:' || entry.user_id || ':gamification', 'credits_changed', jsonb_build_object(
         'total_credits', total_before + entry.carbon_credits, 'credits', entry.carbon_credits,

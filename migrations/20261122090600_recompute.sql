@@ -114,11 +114,20 @@ begin
       from ledger as l
       group by l.source, l.source_id
     ), judged as (
-      select r.source, r.source_id, r.is_met
-      from private.reached(
-        array[owner],
+      select 'achievement' as source, a.id as source_id,
+             carbon.rule_value(a.rule, t.credits, t.tally, d.days, d.tallies, t.settled_until) >= carbon.rule_target(a.rule) as is_met
+      from public.user_totals as t
+      cross join lateral (
+        select coalesce(array_agg(u.day), '{}') as days, coalesce(array_agg(u.tally), '{}') as tallies
+        from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
+              where x.user_id = owner group by x.local_date) as u) as d
+      cross join public.achievements as a
+      where t.user_id = owner and a.active
+      union all
+      select v.source, v.source_id, v.is_met
+      from unnest(private.judge_challenges(
         array(select owner from private.days_to_judge(owner) as d),
-        array(select d.local_date from private.days_to_judge(owner) as d)) as r
+        array(select d.local_date from private.days_to_judge(owner) as d))) as v
       union all
       select 'level', l.level::text, carbon.level(t.credits + t.rewards) >= l.level
       from public.user_totals as t

@@ -2,13 +2,14 @@
 
 use carbon_domain::achievement as domain;
 use carbon_domain::criteria::{Criteria, Day, Diary, Kind};
+use carbon_domain::error::DomainError;
 use carbon_domain::tally::Tally;
 use pgrx::JsonB;
 use pgrx::datum::{Array, Date, Uuid};
 use pgrx::prelude::*;
 use serde_json::json;
 
-use crate::convert::{calendar_day, numeric};
+use crate::convert::{calendar_day, date, numeric};
 use crate::error::OrRaise;
 
 /// The tally of so many entries of a category and method (negative: taken away) that weigh `grams` in all.
@@ -105,21 +106,76 @@ fn rule_value(
     day_tallies: Array<'_, &[u8]>,
     settled_until: Date,
 ) -> i64 {
-    let days: Vec<Day> = days
-        .iter()
-        .flatten()
-        .zip(day_tallies.iter().flatten())
-        .map(|(date, tally)| Day {
-            date: calendar_day(date),
-            tally: read(tally),
-        })
-        .collect();
+    let days = tallied(&days, &day_tallies);
     Criteria::from_rule(rule).or_raise().value(&Diary {
         credits,
         tally: &read(tally),
         days: &days,
         settled_until: calendar_day(settled_until),
     })
+}
+
+/// From which day on the days of a diary must be known for [`turned`] to judge one more entry on `day`; null where
+/// totals and that day tell. `is_first`: no other entry on the day; `has_settled`: days have ended since.
+/// Errors as `turned`.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn looks_from(
+    rules: Array<'_, &str>,
+    held: Array<'_, &str>,
+    day: Date,
+    is_first: bool,
+    has_settled: bool,
+    settled_until: Date,
+) -> Option<Date> {
+    let held: Vec<&str> = held.iter().flatten().collect();
+    let (day, settled_until) = (calendar_day(day), calendar_day(settled_until));
+    named(&rules)
+        .iter()
+        .filter_map(|(id, rule)| {
+            let is_held = held.contains(&id.as_str());
+            rule.looks_from(is_held, day, is_first, has_settled, settled_until)
+        })
+        .min()
+        .map(date)
+}
+
+/// The achievements that are reached and not held, or held and not reached. `rules` are texts of id and rule; the days
+/// are all from `known_from` on, or only the one that an entry was added to.
+///
+/// Errors: 22023 `carbon.metric_unknown`, `carbon.tally_invalid`.
+#[pg_extern(immutable, parallel_safe)]
+#[allow(clippy::too_many_arguments)]
+fn turned(
+    rules: Array<'_, &str>,
+    held: Array<'_, &str>,
+    credits: i64,
+    tally: &[u8],
+    days: Array<'_, Date>,
+    day_tallies: Array<'_, &[u8]>,
+    settled_until: Date,
+    known_from: Option<Date>,
+) -> Vec<String> {
+    let held: Vec<&str> = held.iter().flatten().collect();
+    let days = tallied(&days, &day_tallies);
+    let diary = Diary {
+        credits,
+        tally: &read(tally),
+        days: &days,
+        settled_until: calendar_day(settled_until),
+    };
+    let known_from = known_from.map(calendar_day);
+    let mut turned = named(&rules);
+    turned.retain(|(id, rule)| {
+        let is_held = held.contains(&id.as_str());
+        rule.is_reached(is_held, &diary, known_from) != is_held
+    });
+    turned.into_iter().map(|(id, _)| id).collect()
+}
+
+/// Whether the tally of the day that is judged has reached what a challenge's rule asks for. Errors as `rule_value`.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn is_day_reached(rule: &str, tally: &[u8]) -> bool {
+    day_value(rule, tally) >= rule_target(rule)
 }
 
 /// What the tally of the day that is judged has reached of a challenge's rule. Errors as `rule_value`.
@@ -199,6 +255,27 @@ extension_sql_file!(
     name = "tally_aggregates",
     requires = [add_tallies, count_entry]
 );
+
+/// The rules of a list of texts "id rule".
+fn named(rules: &Array<'_, &str>) -> Vec<(String, Criteria)> {
+    let read = |text: &str| {
+        let (id, rule) = text.split_once(' ').ok_or(DomainError::MetricUnknown)?;
+        Ok((id.to_owned(), Criteria::from_rule(rule)?))
+    };
+    let rules: Result<_, DomainError> = rules.iter().flatten().map(read).collect();
+    rules.or_raise()
+}
+
+fn tallied(days: &Array<'_, Date>, tallies: &Array<'_, &[u8]>) -> Vec<Day> {
+    days.iter()
+        .flatten()
+        .zip(tallies.iter().flatten())
+        .map(|(date, tally)| Day {
+            date: calendar_day(date),
+            tally: read(tally),
+        })
+        .collect()
+}
 
 fn read(bytes: &[u8]) -> Tally {
     Tally::from_bytes(bytes).or_raise()

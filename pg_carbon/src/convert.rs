@@ -1,7 +1,7 @@
 //! Values of PostgreSQL as the domain has them, and back.
 
 use carbon_domain::error::DomainError;
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use pgrx::datum::Date;
 use pgrx::prelude::*;
 
@@ -37,6 +37,13 @@ pub fn calendar_day(date: Date) -> NaiveDate {
         .checked_add(DAYS_TO_2000)
         .and_then(NaiveDate::from_num_days_from_ce_opt)
         .unwrap_or_else(|| raise(DomainError::DateInvalid))
+}
+
+/// The day as PostgreSQL has it. Errors: 22023 `carbon.date_invalid` for a day that it cannot hold.
+pub fn date(day: NaiveDate) -> Date {
+    let month = u8::try_from(day.month()).unwrap_or(0);
+    let day_of_month = u8::try_from(day.day()).unwrap_or(0);
+    Date::new(day.year(), month, day_of_month).unwrap_or_else(|_| raise(DomainError::DateInvalid))
 }
 
 /// The numeric of a decimal text made by the domain.

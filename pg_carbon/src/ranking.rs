@@ -2,21 +2,15 @@
 
 use carbon_domain::error::DomainError;
 use carbon_domain::ranking::{self as domain, Period, Timeframe};
-use chrono::{Datelike, NaiveDate};
+use chrono::NaiveDate;
 use pgrx::datum::{Array, Date};
 use pgrx::prelude::*;
 
-use crate::convert::calendar_day;
+use crate::convert::{calendar_day, date};
 use crate::error::raise;
 
 fn known(timeframe: &str) -> Timeframe {
     Timeframe::parse(timeframe).unwrap_or_else(|error| raise(error))
-}
-
-fn date(day: NaiveDate) -> Date {
-    let month = u8::try_from(day.month()).unwrap_or(0);
-    let day_of_month = u8::try_from(day.day()).unwrap_or(0);
-    Date::new(day.year(), month, day_of_month).unwrap_or_else(|_| raise(DomainError::DateInvalid))
 }
 
 /// First and last day of the period of a timeframe that holds `day`, or of the one that many periods before;
