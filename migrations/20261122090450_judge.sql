@@ -64,7 +64,7 @@ begin
       from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
             where x.user_id = p.person group by x.local_date) as u) as d
     cross join lateral unnest(carbon.turned(
-      r.rules, t.achievements, t.credits, t.tally, d.days, d.tallies, t.settled_until, '1970-01-01')) as n (id)
+      r.rules, t.achievements, t.credits, t.tally, d.days, d.tallies, t.settled_until, true)) as n (id)
     join public.achievements as a on a.id = n.id);
 end;
 $$;
@@ -293,7 +293,7 @@ begin
   written := private.give(challenges || array(
     select (person, 'achievement', a.id, a.id <> all (totals.achievements), a.credits_reward, null)::private.verdict
     from unnest(carbon.turned(rules, totals.achievements, totals.credits, totals.tally, days.dates, days.tallies,
-                              totals.settled_until, looks_from)) as n (id)
+                              totals.settled_until, coalesce(looks_from = '1970-01-01', false))) as n (id)
     join public.achievements as a on a.id = n.id), cause);
 
   select t.* into totals from public.user_totals as t where t.user_id = person;

@@ -134,7 +134,7 @@ begin
            carbon.looks_from(r.rules, totals.achievements, entry.local_date, today.entries = 1, has_ended,
                              totals.settled_until) is not null
            or carbon.turned(r.rules, totals.achievements, totals.credits, totals.tally, array[entry.local_date],
-                            array[d.tally], totals.settled_until, null) <> '{}' as is_due,
+                            array[d.tally], totals.settled_until, false) <> '{}' as is_due,
            case when entry.batch_id is null then (
              select array_agg((entry.user_id, 'challenge', c.id, true, c.credits_reward, entry.local_date)::private.verdict)
              from (

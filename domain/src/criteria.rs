@@ -285,16 +285,10 @@ impl Criteria {
         }
     }
 
-    /// Whether this is reached after an entry was added, in a diary whose days are known from `known_from` on (from
-    /// [`EVER`] on: whatever happened), else only the entry's own.
+    /// Whether this is reached: in a diary all of whose days are known, whatever happened; else after an entry was
+    /// added, with the days that [`Criteria::looks_from`] asks for and the entry's own.
     #[must_use]
-    pub fn is_reached(
-        &self,
-        is_held: bool,
-        diary: &Diary<'_>,
-        known_from: Option<NaiveDate>,
-    ) -> bool {
-        let is_all_known = known_from.is_some_and(|from| from <= EVER);
+    pub fn is_reached(&self, is_held: bool, diary: &Diary<'_>, is_all_known: bool) -> bool {
         match self.metric {
             Metric::PlasticFreeDay if !is_all_known => is_held,
             // Which more entries never take away.
@@ -605,9 +599,9 @@ mod tests {
                 let seen = Diary { credits, tally: &tally, days: &known, settled_until: settled_after };
                 let everything = Diary { days: &days, ..seen.clone() };
                 prop_assert_eq!(
-                    rule.is_reached(is_held, &seen, from), rule.value(&everything) >= rule.at_least, "{}", criteria);
+                    rule.is_reached(is_held, &seen, from == Some(EVER)), rule.value(&everything) >= rule.at_least, "{}", criteria);
                 prop_assert_eq!(
-                    rule.is_reached(is_held, &everything, Some(EVER)), rule.value(&everything) >= rule.at_least);
+                    rule.is_reached(is_held, &everything, true), rule.value(&everything) >= rule.at_least);
             }
         }
     }

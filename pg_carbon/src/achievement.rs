@@ -139,11 +139,11 @@ fn looks_from(
         .map(date)
 }
 
-/// The achievements that are reached and not held, or held and not reached. `rules` are texts of id and rule; the days
-/// are all from `known_from` on, or only the one that an entry was added to.
+/// The achievements that are reached and not held, or held and not reached. `rules` are texts of id and rule. Without
+/// `is_all_known` an entry was added, and the days are those that `looks_from` asks for and the entry's own.
 ///
 /// Errors: 22023 `carbon.metric_unknown`, `carbon.tally_invalid`.
-#[pg_extern(immutable, parallel_safe)]
+#[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::too_many_arguments)]
 fn turned(
     rules: Array<'_, &str>,
@@ -153,7 +153,7 @@ fn turned(
     days: Array<'_, Date>,
     day_tallies: Array<'_, &[u8]>,
     settled_until: Date,
-    known_from: Option<Date>,
+    is_all_known: bool,
 ) -> Vec<String> {
     let held: Vec<&str> = held.iter().flatten().collect();
     let days = tallied(&days, &day_tallies);
@@ -163,11 +163,10 @@ fn turned(
         days: &days,
         settled_until: calendar_day(settled_until),
     };
-    let known_from = known_from.map(calendar_day);
     let mut turned = named(&rules);
     turned.retain(|(id, rule)| {
         let is_held = held.contains(&id.as_str());
-        rule.is_reached(is_held, &diary, known_from) != is_held
+        rule.is_reached(is_held, &diary, is_all_known) != is_held
     });
     turned.into_iter().map(|(id, _)| id).collect()
 }
