@@ -1,19 +1,17 @@
 -- The judge: compares what a person has reached with what the ledger says they hold, and writes the
 -- difference as new rows. One way for everything, so any order of events ends where a recomputation does.
 
-create function private.tell_credits(person uuid, change bigint)
+create function private.tell_credits(person uuid, total bigint, change bigint, revision bigint)
 returns void
 language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  perform private.send_event('user:' || t.user_id || ':gamification', 'credits_changed', jsonb_build_object(
-    'total_credits', t.credits + t.rewards, 'credits', change, 'current_level', t.level, 'revision', t.revision))
-  from public.user_totals as t
-  where t.user_id = person;
+  perform private.send_event('user:' || person || ':gamification', 'credits_changed', jsonb_build_object(
+    'total_credits', total, 'credits', change, 'current_level', carbon.level(total), 'revision', revision));
 end;
 $$;
-comment on function private.tell_credits(uuid, bigint) is
+comment on function private.tell_credits(uuid, bigint, bigint, bigint) is
   'Tells a person''s devices that their total changed by so many points.';
 
 create function private.settle(people uuid[])
@@ -108,6 +106,9 @@ as $$
 declare
   written private.rewards[];
 begin
+  if cardinality(verdicts) = 0 then
+    return null;
+  end if;
   with turned as (
     -- The ledger has the last word on what is held: whoever asks twice is paid once.
     select v.*, coalesce(h.sequence, 0) as sequence, h.credits as given
@@ -257,7 +258,7 @@ begin
   if written is not null then
     perform private.tell_rewards(written);
   end if;
-  perform private.tell_credits(t.user_id, t.credits + t.rewards - b.total)
+  perform private.tell_credits(t.user_id, t.credits + t.rewards, t.credits + t.rewards - b.total, t.revision)
   from unnest(people, totals_before) as b (user_id, total)
   join public.user_totals as t on t.user_id = b.user_id
   where t.credits + t.rewards <> b.total;
@@ -304,7 +305,8 @@ begin
     perform private.tell_rewards(written);
   end if;
   if totals.credits + totals.rewards <> total_before then
-    perform private.tell_credits(person, totals.credits + totals.rewards - total_before);
+    perform private.tell_credits(person, totals.credits + totals.rewards, totals.credits + totals.rewards - total_before,
+                                 totals.revision);
   end if;
 end;
 $$;

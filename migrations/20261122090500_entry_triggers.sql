@@ -167,9 +167,7 @@ begin
       perform private.judge_entry(entry.user_id, entry.local_date, today.entries = 1, has_ended, judged.challenges,
                                   total_before, entry.id);
     elsif entry.carbon_credits <> 0 then
-      perform private.send_event('user:' || entry.user_id || ':gamification', 'credits_changed', jsonb_build_object(
-        'total_credits', total_before + entry.carbon_credits, 'credits', entry.carbon_credits,
-        'current_level', totals.level, 'revision', totals.revision));
+      perform private.tell_credits(entry.user_id, totals.credits + totals.rewards, entry.carbon_credits, totals.revision);
     end if;
     return null;
   end if;

@@ -352,6 +352,40 @@ mod tests {
     }
 
     #[pg_test]
+    fn an_entry_is_judged_by_what_it_can_turn() {
+        let rules = "array['streak daily_streak 3 * *', 'free plastic_free_day 1 * *', 'four total_entries 4 * *']";
+        let from = |held: &str, is_first: bool| {
+            format!(
+                "select carbon.looks_from({rules}, {held}, '2026-01-10', {is_first}, false, '2026-01-09')"
+            )
+        };
+        assert!(one::<bool>(&format!(
+            "select ({}) = '2026-01-08'",
+            from("'{}'", true)
+        )));
+        assert!(is_null(&from("'{}'", false)));
+        assert!(is_null(&from("'{streak}'", true)));
+        let turned = |held: &str, entries: i64, is_all_known: bool| {
+            one::<String>(&format!(
+                "select array_to_string(carbon.turned({rules}, {held}, 0, carbon.tally('food_waste', 'composted', {entries}, 1),
+                   array[date '2026-01-01'], array[carbon.tally('food_waste', 'composted', 1, 1)], '2026-01-09', {is_all_known}), ' ')"
+            ))
+        };
+        assert_eq!(turned("'{}'", 4, false), "four");
+        assert_eq!(turned("'{streak,four}'", 4, false), "");
+        assert_eq!(turned("'{streak,four}'", 3, true), "streak free four");
+        assert!(one::<bool>(
+            "select carbon.is_day_reached('entries_today 2 * *', carbon.tally('food_waste', 'composted', 2, 1))"
+        ));
+        assert_eq!(
+            refused_with(
+                "select carbon.turned('{x}', '{}', 0, '', '{}', '{}', '2026-01-09', true)"
+            ),
+            "carbon.metric_unknown"
+        );
+    }
+
+    #[pg_test]
     fn criteria_that_cannot_be_judged_name_the_member() {
         let wrong = failure("select carbon.achievement_rule('{\"metric\": \"total_entries\"}')");
         assert_eq!(wrong.detail, "carbon.at_least_invalid");

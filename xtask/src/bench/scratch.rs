@@ -1,9 +1,10 @@
-//! A cluster of its own for measuring, with the checkout's settings; nothing of it stays.
+//! A cluster of its own for measuring, with the checkout's settings but the memory of a server; nothing of it stays.
 
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::checkout::Checkout;
 use crate::environment::{Environment, Ports, Secrets};
@@ -19,6 +20,16 @@ pub const SMALL: &str = "postgres";
 
 /// A copy of it with more people.
 pub const LARGE: &str = "large";
+
+/// Kilobytes of memory that the machine has.
+fn memory_kb() -> Result<u64> {
+    fs::read_to_string("/proc/meminfo")?
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|amount| amount.trim().strip_suffix(" kB"))
+        .and_then(|amount| amount.parse().ok())
+        .context("MemTotal of /proc/meminfo")
+}
 
 /// The scratch cluster and how to reach it.
 pub struct Scratch<'a> {
@@ -93,6 +104,9 @@ impl<'a> Scratch<'a> {
         for setting in [
             format!("shared_preload_libraries={}", preloaded.unwrap_or("")),
             format!("carbon.database={merged}"),
+            // As on a server: a million people do not fit into what a laptop spares.
+            format!("shared_buffers={}kB", memory_kb()? / 4),
+            "max_wal_size=16GB".to_owned(),
         ] {
             server.args.extend(["-c".to_owned(), setting]);
         }

@@ -1,0 +1,99 @@
+//! One more entry: what looks at a part of the diary must say what looking at all of it says.
+
+use std::collections::BTreeMap;
+
+use carbon_domain::criteria::{Criteria, Day, Diary, EVER, Kind};
+use carbon_domain::tally::Tally;
+use chrono::{Days, NaiveDate};
+use proptest::prelude::*;
+
+/// One of every metric, reached now and then by a few entries.
+const CRITERIA: [&str; 7] = [
+    r#"{"metric": "total_entries", "at_least": 4}"#,
+    r#"{"metric": "weight_kg", "at_least": 0.5, "disposal_method": "recycled"}"#,
+    r#"{"metric": "total_credits", "at_least": 100}"#,
+    r#"{"metric": "trees_saved", "at_least": 1}"#,
+    r#"{"metric": "daily_streak", "at_least": 3}"#,
+    r#"{"metric": "entries_in_one_day", "at_least": 2}"#,
+    r#"{"metric": "plastic_free_day", "at_least": 2}"#,
+];
+
+const PAIRS: [(&str, &str); 3] = [
+    ("plastic_bottles", "recycled"),
+    ("food_waste", "composted"),
+    ("plastic_bags", "disposed"),
+];
+
+fn date(number: u64) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 1, 1).unwrap() + Days::new(number)
+}
+
+/// The day, the pair and the credits of an entry; it weighs as many grams as it earns or costs.
+type Entry = (u64, usize, i64);
+
+/// The sums of entries, as the database keeps them.
+struct Sums {
+    days: Vec<Day>,
+    tally: Tally,
+    credits: i64,
+}
+
+impl Sums {
+    fn of(entries: &[Entry]) -> Sums {
+        let mut days = BTreeMap::<NaiveDate, Tally>::new();
+        let mut tally = Tally::default();
+        for (day, pair, credits) in entries {
+            let (category, method) = PAIRS[*pair];
+            let one = Tally::of(category, method, 1, credits.abs()).unwrap();
+            days.entry(date(*day)).or_default().add(&one);
+            tally.add(&one);
+        }
+        let credits = entries.iter().map(|(_, _, credits)| credits).sum();
+        let days = days
+            .into_iter()
+            .map(|(date, tally)| Day { date, tally })
+            .collect();
+        Sums {
+            days,
+            tally,
+            credits,
+        }
+    }
+
+    fn diary<'a>(&'a self, days: &'a [Day], settled_until: NaiveDate) -> Diary<'a> {
+        Diary {
+            credits: self.credits,
+            tally: &self.tally,
+            days,
+            settled_until,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_part_of_the_diary_tells_what_all_of_it_tells(
+        entries in prop::collection::vec((0u64..9, 0usize..3, -200i64..400), 1..14),
+        settled_before in 0u64..10,
+        days_ended in 0u64..4,
+    ) {
+        let ((day, _, _), before) = entries.split_last().unwrap();
+        let (before, after, day) = (Sums::of(before), Sums::of(&entries), date(*day));
+        let settled = date(settled_before + days_ended);
+        let is_first = before.days.iter().all(|other| other.date != day);
+        for criteria in CRITERIA {
+            let json = serde_json::from_str(criteria).unwrap();
+            let rule = Criteria::from_json(&json, Kind::Achievement).unwrap();
+            let is_held = rule.value(&before.diary(&before.days, date(settled_before))) >= rule.at_least;
+            let everything = after.diary(&after.days, settled);
+            let is_met = rule.value(&everything) >= rule.at_least;
+
+            let from = rule.looks_from(is_held, day, is_first, days_ended > 0, settled);
+            let mut part = after.days.clone();
+            part.retain(|seen| from.map_or(seen.date == day, |from| seen.date >= from));
+            let is_all_known = from == Some(EVER);
+            prop_assert_eq!(rule.is_reached(is_held, &after.diary(&part, settled), is_all_known), is_met, "{}", criteria);
+            prop_assert_eq!(rule.is_reached(is_held, &everything, true), is_met, "{}", criteria);
+        }
+    }
+}
