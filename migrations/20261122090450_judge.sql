@@ -14,7 +14,7 @@ $$;
 comment on function private.tell_credits(uuid, bigint, bigint, bigint) is
   'Tells a person''s devices that their total changed by so many points.';
 
-create function private.settle(people uuid[])
+create function private.settle(people uuid[], by_version bigint)
 returns void
 language plpgsql security definer
 set search_path = ''
@@ -24,16 +24,15 @@ begin
   set settled_until = greatest(t.settled_until, d.yesterday),
       awaiting_day = (select min(u.local_date) from public.user_days as u
                       where u.user_id = t.user_id and u.local_date > greatest(t.settled_until, d.yesterday)),
-      rules_version = r.version
+      rules_version = coalesce(by_version, t.rules_version)
   from unnest(people) as p (user_id)
   join public.user_preferences as c on c.user_id = p.user_id
   cross join lateral (select carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok')) - 1 as yesterday) as d
-  cross join private.achievement_rules as r
-  where t.user_id = p.user_id and (t.settled_until < d.yesterday or t.rules_version <> r.version);
+  where t.user_id = p.user_id and (t.settled_until < d.yesterday or t.rules_version <> by_version);
 end;
 $$;
-comment on function private.settle(uuid[]) is
-  'Notes for these people that the days before their own today have ended (never goes back) and by which version of the achievements they are judged. Under the lock of their totals.';
+comment on function private.settle(uuid[], bigint) is
+  'Notes for these people that the days before their own today have ended (never goes back) and by which version of the achievements they are judged (null = as before). Under the lock of their totals.';
 
 create type private.verdict as (
   user_id uuid,
@@ -252,7 +251,8 @@ as $$
 declare
   written private.rewards[];
 begin
-  perform private.settle(people);
+  -- The version is read before the rules: whoever is judged by newer ones is judged once more.
+  perform private.settle(people, (select r.version from private.achievement_rules as r));
   written := private.give(private.judge_achievements(people) || private.judge_challenges(touched_people, touched_days), cause);
   written := written || private.level_people(people);
   if written is not null then
@@ -281,7 +281,7 @@ declare
   written private.rewards[];
 begin
   if has_ended then
-    perform private.settle(array[person]);
+    perform private.settle(array[person], null);
   end if;
   select t.* into totals from public.user_totals as t where t.user_id = person;
   rules := (select r.rules from private.achievement_rules as r);

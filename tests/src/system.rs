@@ -2,6 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Idle connections to the system are not used again after this. The local runtime closes them after 5 s without a word,
+/// and a call that leaves at that very moment is lost.
+pub const IDLE: Duration = Duration::from_secs(2);
 
 /// Addresses and keys of the running system.
 #[derive(Clone, Debug)]

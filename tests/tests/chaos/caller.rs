@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use carbon_tests::system::IDLE;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -11,9 +12,6 @@ use crate::life::World;
 
 /// The contract's 10 s and what the way here and back may take; then the call counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// Idle connections are not used again after this. The local runtime closes them after 5 s without a word,
-/// and a call that leaves at that very moment is lost.
-const IDLE: Duration = Duration::from_secs(2);
 /// Nothing stays away longer than this in all, whatever fails in turn.
 const GIVE_UP: Duration = Duration::from_secs(180);
 

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use carbon_tests::system::System;
+use carbon_tests::system::{IDLE, System};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
@@ -13,6 +13,11 @@ use tokio_postgres::{Client, NoTls};
 pub struct Answer {
     pub status: u16,
     pub body: Value,
+}
+
+fn http() -> reqwest::Client {
+    let client = reqwest::Client::builder().pool_idle_timeout(IDLE);
+    client.build().expect("an HTTP client")
 }
 
 /// One signed-in person.
@@ -28,7 +33,7 @@ pub struct Person {
 impl Person {
     /// A fresh anonymous user of the Worker.
     pub async fn anonymous(system: &System) -> Self {
-        let http = reqwest::Client::new();
+        let http = http();
         let body = json!({ "device_info": { "device_id": "property", "platform": "web", "app_version": "1.0.0" } });
         let session = post(
             &http,
@@ -41,7 +46,7 @@ impl Person {
 
     /// A fresh user who proved a phone number by the code in the inbox.
     pub async fn by_phone(system: &System, digits: u32) -> Self {
-        let http = reqwest::Client::new();
+        let http = http();
         let api = format!("{}/api/v1", system.api_url);
         let asked = post(
             &http,

@@ -99,10 +99,10 @@ impl<'a> Device<'a> {
     /// Calls as the person; None if the person is gone meanwhile.
     pub async fn call(&mut self, soul: &Soul, statements: &[Statement]) -> Option<Told> {
         let told = self.line.call(Voice::Person(&soul.id), statements).await;
+        if soul.is_gone() {
+            return None;
+        }
         if let Said::Refused(code, token, words) = &told.said {
-            if soul.is_gone() {
-                return None;
-            }
             let known = ["23505", "PT404"].contains(&code.as_str());
             assert!(known, "{statements:?}: {code} {token} {words}");
         }
