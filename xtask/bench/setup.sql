@@ -39,13 +39,14 @@ begin
 end;
 $$;
 
--- With nothing to earn, a create shows what the rewards cost.
+-- With nothing to earn, a create shows what the rewards cost. Nobody is to be judged anew for the change itself.
 create procedure bench.offer_rewards(offered boolean)
 language sql
 as $$
   update public.achievements set active = offered;
   update public.challenge_types set ends_on = case when offered then date 'infinity' else date '-infinity' end;
   update public.daily_challenges set active = offered;
+  update public.user_totals set rules_version = (select r.version from private.achievement_rules as r);
 $$;
 
 -- 300 entries of one person over 150 days, the newest of them so long ago.
