@@ -1,5 +1,6 @@
 //! Takes the answers into the diary, and checks that each is what the contract makes of the diary as it stood.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carbon_tests::figures::Factors;
@@ -9,9 +10,22 @@ use crate::operation::{Change, Fate, Old, Operation, Outcome, Report, Sent, Way}
 
 /// Settles a group of simultaneous operations in the order in which the system must have done them.
 pub fn settle(diary: &mut Diary, factors: &Factors, mut group: Vec<(Operation, Outcome)>) {
-    group.sort_by_key(|(_, outcome)| outcome.order());
+    // An update that found everything as it wants it answers the revision of the one before: what changes more came first.
+    group.sort_by_key(|(operation, outcome)| (outcome.order(), Reverse(members(operation))));
     for (operation, outcome) in group {
         settle_one(diary, factors, operation, outcome);
+    }
+}
+
+/// How many members of an entry an operation states anew.
+fn members(operation: &Operation) -> usize {
+    match operation {
+        Operation::Update { change, .. } => {
+            usize::from(change.grams.is_some())
+                + usize::from(change.at_millis.is_some())
+                + usize::from(change.kind.is_some())
+        }
+        _ => 0,
     }
 }
 
