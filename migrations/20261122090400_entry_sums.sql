@@ -31,6 +31,21 @@ create policy "people read their own days" on public.user_days
   for select to authenticated using (user_id = (select auth.uid()));
 grant select on public.user_days to authenticated, service_role;
 
+create function private.tallied_days(owner uuid, first_day date, last_day date, out dates date[], out tallies bytea[])
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  select coalesce(array_agg(u.local_date), '{}'), coalesce(array_agg(u.tally), '{}') into dates, tallies
+  from (
+    select d.local_date, carbon.sum_tallies(d.tally) as tally from public.user_days as d
+    where d.user_id = owner and d.local_date between first_day and last_day
+    group by d.local_date) as u;
+end;
+$$;
+comment on function private.tallied_days(uuid, date, date) is
+  'The days of a person that have entries, from the first day to the last, and side by side with them the tally of each.';
+
 create table private.entry_keys (
   user_id uuid not null,
   entry_id uuid not null,

@@ -56,12 +56,9 @@ begin
     from unnest(people) as p (person)
     join public.user_totals as t on t.user_id = p.person
     cross join private.achievement_rules as r
-    cross join lateral (
-      select coalesce(array_agg(u.day), '{}') as days, coalesce(array_agg(u.tally), '{}') as tallies
-      from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
-            where x.user_id = p.person group by x.local_date) as u) as d
+    cross join lateral private.tallied_days(p.person, '-infinity', 'infinity') as d
     cross join lateral unnest(carbon.turned(
-      r.rules, t.achievements, t.credits, t.tally, d.days, d.tallies, t.settled_until, true)) as n (id)
+      r.rules, t.achievements, t.credits, t.tally, d.dates, d.tallies, t.settled_until, true)) as n (id)
     join public.achievements as a on a.id = n.id);
 end;
 $$;
@@ -286,11 +283,7 @@ begin
   select t.* into totals from public.user_totals as t where t.user_id = person;
   rules := (select r.rules from private.achievement_rules as r);
   looks_from := carbon.looks_from(rules, totals.achievements, day, is_first, has_ended, totals.settled_until);
-  select array_agg(u.day) as dates, array_agg(u.tally) as tallies into days
-  from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
-        where x.user_id = person and x.local_date >= coalesce(looks_from, judge_entry.day)
-          and (looks_from is not null or x.local_date = judge_entry.day)
-        group by x.local_date) as u;
+  days := private.tallied_days(person, coalesce(looks_from, day), case when looks_from is null then day else 'infinity' end);
   written := private.give(challenges || array(
     select (person, 'achievement', a.id, a.id <> all (totals.achievements), a.credits_reward, null)::private.verdict
     from unnest(carbon.turned(rules, totals.achievements, totals.credits, totals.tally, days.dates, days.tallies,

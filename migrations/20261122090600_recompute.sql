@@ -115,12 +115,9 @@ begin
       group by l.source, l.source_id
     ), judged as (
       select 'achievement' as source, a.id as source_id,
-             carbon.rule_value(a.rule, t.credits, t.tally, d.days, d.tallies, t.settled_until) >= carbon.rule_target(a.rule) as is_met
+             carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.settled_until) >= carbon.rule_target(a.rule) as is_met
       from public.user_totals as t
-      cross join lateral (
-        select coalesce(array_agg(u.day), '{}') as days, coalesce(array_agg(u.tally), '{}') as tallies
-        from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
-              where x.user_id = owner group by x.local_date) as u) as d
+      cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
       cross join public.achievements as a
       where t.user_id = owner and a.active
       union all

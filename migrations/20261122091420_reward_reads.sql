@@ -28,12 +28,9 @@ begin
          case when a.id = any (t.achievements) then (
            select max(r.created_at) from private.rewards as r
            where r.user_id = owner and r.source = 'achievement' and r.source_id = a.id) end,
-         carbon.rule_progress(a.rule, carbon.rule_value(a.rule, t.credits, t.tally, d.days, d.tallies, t.settled_until))
+         carbon.rule_progress(a.rule, carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.settled_until))
   from public.user_totals as t
-  cross join lateral (
-    select coalesce(array_agg(u.day), '{}') as days, coalesce(array_agg(u.tally), '{}') as tallies
-    from (select x.local_date as day, carbon.sum_tallies(x.tally) as tally from public.user_days as x
-          where x.user_id = owner group by x.local_date) as u) as d
+  cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
   cross join public.achievements as a
   where t.user_id = owner and (a.active or a.id = any (t.achievements));
 end;
