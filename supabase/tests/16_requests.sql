@@ -1,0 +1,45 @@
+-- What is looked at before a request is let in.
+begin;
+\ir helpers.psql
+select plan(10);
+select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
+insert into auth.sessions (id, user_id, created_at, updated_at, aal) values
+  ('b0000000-0000-4000-8000-000000000001', tests.id('own'), now(), now(), 'aal1'),
+  ('b0000000-0000-4000-8000-000000000002', tests.id('own'), now(), now(), 'aal1');
+update auth.sessions set not_after = now() - interval '1 second' where id = 'b0000000-0000-4000-8000-000000000002';
+
+-- Whether a token with this session is let in, as PostgREST and Realtime ask.
+create function tests.is_live(name text, session text) returns boolean language plpgsql
+as $$
+declare
+  answer boolean;
+begin
+  perform tests.act_as(name);
+  perform set_config('request.jwt.claims',
+    (current_setting('request.jwt.claims')::jsonb || jsonb_build_object('session_id', session))::text, true);
+  answer := private.is_session_live();
+  perform tests.act_as_operator();
+  return answer;
+end;
+$$;
+
+select ok(tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), 'a session that goes on is live');
+select ok(not tests.is_live('own', 'b0000000-0000-4000-8000-000000000002'), 'a session that has run out is not');
+select ok(not tests.is_live('own', 'b0000000-0000-4000-8000-000000000003'), 'a session that is gone is not');
+select ok(not tests.is_live('other', 'b0000000-0000-4000-8000-000000000001'), 'another''s session is not');
+select ok(tests.is_live('own', null), 'a token without a session passes');
+select is((select array_agg(tests.is_live(p.name, null) order by p.name) from tests.people as p where p.name in ('none', 'service', 'anonymous')),
+          array[true, true, true], 'so do callers without a person and people Auth does not know');
+
+update auth.users set banned_until = now() + interval '1 hour' where id = tests.id('own');
+select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
+          'somebody banned is not live, with or without a session');
+update auth.users set banned_until = now() - interval '1 second' where id = tests.id('own');
+select ok(tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), 'a ban that is over does not count');
+update auth.users set deleted_at = now() where id = tests.id('own');
+select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
+          'somebody deleted is not live, with or without a session');
+delete from auth.users where id = tests.id('other');
+select ok(not tests.is_live('other', 'b0000000-0000-4000-8000-000000000004'), 'nor is a session of somebody who is gone');
+select * from finish();
+rollback;
