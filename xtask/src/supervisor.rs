@@ -3,11 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpid,
 };
@@ -173,6 +175,25 @@ impl Health {
     }
 }
 
+/// Keeps the descriptors that the caller of this command left open from the services, which outlive it: a lock that
+/// the caller holds (`flock FILE cargo xtask up`) would stay held for as long as one of them runs. The three standard
+/// ones are replaced for each service anyway.
+fn keep_descriptors() -> Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let number: Option<RawFd> = entry?.file_name().to_str().and_then(|fd| fd.parse().ok());
+        let Some(number) = number.filter(|number| *number > 2) else {
+            continue;
+        };
+        // SAFETY: the descriptor is borrowed for two calls that change nothing but a flag of its number, which every
+        // descriptor that Rust opens has already; where another thread has just closed it they fail.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        if let Ok(flags) = fcntl_getfd(descriptor) {
+            let _ = fcntl_setfd(descriptor, flags | FdFlags::CLOEXEC);
+        }
+    }
+    Ok(())
+}
+
 /// The HTTP status of a GET, if anything answers within two seconds.
 pub fn status(url: &str) -> Option<u16> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -295,6 +316,7 @@ impl Service {
             Some(user) => starter.current_dir("/").uid(user.uid).gid(user.gid),
             None => starter.current_dir(&checkout.root),
         };
+        keep_descriptors()?;
         let child = starter
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
@@ -377,6 +399,25 @@ mod tests {
         assert_ne!(first, running(&checkout, "sleeper").context("it runs")?.pid);
         assert!(service.stop(&checkout)?);
         assert!(running(&checkout, "sleeper").is_none());
+        fs::remove_dir_all(&checkout.root)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_lock_that_the_caller_holds_is_not_held_by_the_services() -> Result<()> {
+        let checkout = checkout("lock");
+        let service = sleeper(vec!["true".to_owned()]);
+        fs::create_dir_all(&checkout.root)?;
+        let path = checkout.root.join("lock");
+        // As a shell opens it: for whatever the command starts, too.
+        let lock = fs::File::create(&path)?;
+        fcntl_setfd(&lock, FdFlags::empty())?;
+        lock.try_lock()?;
+        service.ensure(&checkout)?;
+        drop(lock);
+        let again = fs::File::open(&path)?.try_lock();
+        assert!(service.stop(&checkout)?);
+        assert!(again.is_ok(), "{again:?}");
         fs::remove_dir_all(&checkout.root)?;
         Ok(())
     }
