@@ -4,6 +4,8 @@
 //! Compiled into the database extension and into the Worker, so that every way in gives the same answer. The crate has
 //! no clock, no I/O and no randomness; whoever calls says what time it is. Money, weights and emissions are integers.
 
+#![forbid(unsafe_code)]
+
 pub mod achievement;
 pub mod credit;
 pub mod criteria;

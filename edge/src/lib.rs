@@ -4,6 +4,8 @@
 //! envelope of the contract. Rules and figures are `carbon_domain`'s; rows and permissions are the
 //! database's. Here are only the entry points.
 
+#![forbid(unsafe_code)]
+
 pub mod cache;
 pub mod call;
 pub mod clients;

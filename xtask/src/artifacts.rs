@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -13,6 +13,36 @@ use crate::progress::step;
 use crate::stamp;
 use crate::tools::{CARGO_PGRX, WASM_BINDGEN, WORKER_BUILD};
 use crate::wasm_toolchain::WasmToolchain;
+
+/// How the extension and the Worker are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// As they are shipped.
+    Shipped,
+    /// For the next test: a changed line is there in seconds, and runs slower.
+    Quick,
+}
+
+impl Build {
+    /// The build that was asked for.
+    pub fn of(quick: bool) -> Self {
+        if quick { Self::Quick } else { Self::Shipped }
+    }
+
+    /// The stamp of these inputs built this way.
+    fn stamp(self, inputs: &str) -> String {
+        match self {
+            Self::Shipped => inputs.to_owned(),
+            Self::Quick => format!("{inputs} quick"),
+        }
+    }
+
+    /// Whether what `file` notes will do: where a quick build does, the shipped one does as well.
+    fn is_current(self, file: &Path, inputs: &str) -> bool {
+        stamp::matches(file, &Self::Shipped.stamp(inputs))
+            || (self == Self::Quick && stamp::matches(file, &self.stamp(inputs)))
+    }
+}
 
 /// What the domain crate is made of, without its tests.
 const DOMAIN: [&str; 3] = ["domain/src", "domain/data", "domain/Cargo.toml"];
@@ -85,19 +115,19 @@ fn extension_stamp(checkout: &Checkout, postgres: &Postgres) -> Result<String> {
     )
 }
 
-/// Whether the installed extension is that of these sources.
-pub fn extension_is_current(checkout: &Checkout, postgres: &Postgres) -> Result<bool> {
-    Ok(stamp::matches(
-        &postgres.server.join("pg_carbon.stamp"),
-        &extension_stamp(checkout, postgres)?,
-    ))
-}
-
-/// Compiles the extension and installs it into the relocated server.
+/// Compiles the extension and installs it into the relocated server, unless that of these sources is there.
 ///
 /// The old library is unlinked, not overwritten, so a running server keeps it until its restart.
-pub fn install_extension(checkout: &Checkout, postgres: &Postgres) -> Result<()> {
-    let stamp = extension_stamp(checkout, postgres)?;
+pub fn install_extension(checkout: &Checkout, postgres: &Postgres, build: Build) -> Result<()> {
+    let inputs = extension_stamp(checkout, postgres)?;
+    let file = postgres.server.join("pg_carbon.stamp");
+    if build.is_current(&file, &inputs) {
+        return Ok(());
+    }
+    let profile = match build {
+        Build::Shipped => "extension",
+        Build::Quick => "extension-quick",
+    };
     step(
         &checkout.local.join("logs/setup"),
         "extension pg_carbon",
@@ -106,13 +136,13 @@ pub fn install_extension(checkout: &Checkout, postgres: &Postgres) -> Result<()>
         |step| {
             let mut install = command("cargo");
             install
-                .args(["pgrx", "install", "--profile", "extension", "--pg-config"])
+                .args(["pgrx", "install", "--profile", profile, "--pg-config"])
                 .arg(postgres.bin("pg_config"))
                 .current_dir(checkout.path("pg_carbon"))
                 .env("PATH", path_with_tools(checkout)?)
                 .env("PGRX_HOME", pgrx_home(checkout)?);
             step.run(&mut install)?;
-            stamp::write(&postgres.server.join("pg_carbon.stamp"), &stamp)
+            stamp::write(&file, &build.stamp(&inputs))
         },
     )
 }
@@ -166,12 +196,16 @@ const WORKER_INPUTS: [&str; 8] = [
 ];
 
 /// Compiles and bundles the Worker unless `edge/build` is that of these sources.
-pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<()> {
-    let stamp = worker_stamp(checkout, toolchain)?;
+pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain, build: Build) -> Result<()> {
+    let inputs = worker_stamp(checkout, toolchain)?;
     let file = checkout.path("edge/build/.stamp");
-    if stamp::matches(&file, &stamp) {
+    if build.is_current(&file, &inputs) {
         return Ok(());
     }
+    let kind = match build {
+        Build::Shipped => "--release",
+        Build::Quick => "--dev",
+    };
     step(
         &checkout.local.join("logs/setup"),
         "Worker",
@@ -179,15 +213,15 @@ pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<()
         "mend what the compiler says, then run the command again",
         |step| {
             let modules = checkout.path("edge/node_modules");
-            let mut build = command(WORKER_BUILD.path(checkout));
-            build
-                .arg("--release")
+            let mut worker_build = command(WORKER_BUILD.path(checkout));
+            worker_build
+                .arg(kind)
                 .current_dir(checkout.path("edge"))
                 .env("WASM_BINDGEN_BIN", WASM_BINDGEN.path(checkout))
                 .env("ESBUILD_BIN", modules.join(".bin/esbuild"))
                 .env("WASM_OPT_BIN", checkout.path("edge/wasm-opt.mjs"));
-            step.run(toolchain.apply(&mut build))?;
-            stamp::write(&file, &stamp)
+            step.run(toolchain.apply(&mut worker_build))?;
+            stamp::write(&file, &build.stamp(&inputs))
         },
     )
 }
@@ -206,4 +240,22 @@ pub fn worker_digest(checkout: &Checkout) -> Result<String> {
         ),
         &[],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shipped_build_serves_where_a_quick_one_would_but_not_the_other_way_round() -> Result<()> {
+        let file = std::env::temp_dir().join(format!("build-{}.stamp", std::process::id()));
+        for (built, shipped, quick) in [(Build::Shipped, true, true), (Build::Quick, false, true)] {
+            stamp::write(&file, &built.stamp("a1"))?;
+            assert_eq!(Build::Shipped.is_current(&file, "a1"), shipped);
+            assert_eq!(Build::Quick.is_current(&file, "a1"), quick);
+            assert!(!Build::Quick.is_current(&file, "b2"), "other sources");
+        }
+        fs::remove_file(&file)?;
+        Ok(())
+    }
 }

@@ -1,6 +1,6 @@
 //! `check`: format, lints, SQL, licences, advisories, and the house rules a machine can see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use crate::checkout::Checkout;
 use crate::process::{command, succeeds, text};
 use crate::progress::{Step, step};
 use crate::tools;
+use crate::up;
 
 /// Licences that code in here may have.
 const LICENCES: [&str; 14] = [
@@ -43,11 +44,12 @@ const SQUAWK: &str = "squawk-cli==2.70.0";
 /// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
 type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     ("format", format),
     ("lints of the workspace", clippy_workspace),
     ("lints of the extension's tests", clippy_extension_tests),
     ("lints of the Worker", clippy_edge),
+    ("lints are the same everywhere", same_lints),
     ("lints of the SQL", sql),
     ("lengths of files", lengths),
     ("words left behind", words),
@@ -62,10 +64,26 @@ pub struct Tally {
     pub failed: usize,
 }
 
-/// Makes every check, going on after a failure, and shows each failure.
-pub fn run(checkout: &Checkout) -> Result<Tally> {
+/// `check [NAME]`.
+pub fn run_and_report(checkout: &Checkout, filter: Option<&str>) -> Result<()> {
+    up::prepare_server(checkout)?;
+    let tally = run(checkout, filter)?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("checks failed");
+    }
+    Ok(())
+}
+
+/// Makes every check, or those whose names hold the filter, going on after a failure, and shows each failure.
+pub fn run(checkout: &Checkout, filter: Option<&str>) -> Result<Tally> {
     let mut tally = Tally::default();
-    for (name, check) in CHECKS {
+    let named = |name: &str| filter.is_none_or(|filter| name.contains(filter));
+    if !CHECKS.iter().any(|(name, _)| named(name)) {
+        let names = CHECKS.map(|(name, _)| name).join(", ");
+        bail!("no check matches {filter:?}; there are {names}");
+    }
+    for (name, check) in CHECKS.into_iter().filter(|(name, _)| named(name)) {
         let mut skipped = None;
         let result = step(
             &checkout.local.join("logs/check"),
@@ -126,6 +144,38 @@ fn clippy_extension_tests(checkout: &Checkout, step: &Step) -> Result<Option<Str
 fn clippy_edge(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
     clippy(checkout, step, &checkout.path("edge"), &[])?;
     Ok(None)
+}
+
+/// The Worker is no member of the workspace, so it cannot inherit the lints and repeats them.
+fn same_lints(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    let read = |name: &str| fs::read_to_string(checkout.path(name));
+    let workspace = lint_tables(&read("Cargo.toml")?, "[workspace.lints.");
+    let edge = lint_tables(&read("edge/Cargo.toml")?, "[lints.");
+    if workspace.is_empty() || workspace != edge {
+        bail!(
+            "[lints] of edge/Cargo.toml differs from [workspace.lints] of Cargo.toml:\n    {edge:?}\n    {workspace:?}"
+        );
+    }
+    Ok(None)
+}
+
+/// Settings of the tables whose names begin so, as `tool lint = level`.
+fn lint_tables(manifest: &str, beginning: &str) -> BTreeSet<String> {
+    let mut tool = None;
+    let mut settings = BTreeSet::new();
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') {
+            tool = line
+                .strip_prefix(beginning)
+                .map(|rest| rest.trim_end_matches(']'));
+        } else if let Some(tool) = tool
+            && line.contains('=')
+            && !line.starts_with('#')
+        {
+            settings.insert(format!("{tool} {line}"));
+        }
+    }
+    settings
 }
 
 fn sql(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
@@ -350,6 +400,19 @@ mod tests {
         for bad in ["GPL-3.0-only", "MIT AND AGPL-3.0-only", "none stated", ""] {
             assert!(!allowed(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn lints_are_read_from_the_tables_of_a_manifest() {
+        let workspace = "[workspace.lints.rust]\n# why\na = \"warn\"\n\n[workspace.lints.clippy]\nb = \"deny\"\n\
+                         [profile.dev]\nc = 1\n";
+        let member = "[lints.clippy]\nb = \"deny\"\n[lints.rust]\na = \"warn\"\n";
+        let expected = BTreeSet::from([
+            "rust a = \"warn\"".to_owned(),
+            "clippy b = \"deny\"".to_owned(),
+        ]);
+        assert_eq!(lint_tables(workspace, "[workspace.lints."), expected);
+        assert_eq!(lint_tables(member, "[lints."), expected);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The developer's commands: `cargo xtask help`.
 
+#![forbid(unsafe_code)]
+
 mod artifacts;
 mod bench;
 mod chaos;
@@ -14,6 +16,7 @@ mod openapi;
 mod postgres;
 mod process;
 mod progress;
+mod selection;
 mod services;
 mod stamp;
 mod supervisor;
@@ -33,11 +36,13 @@ cargo xtask COMMAND
 
   up [--no-build]     install what is missing, build, start everything
   up --no-limits      the same with the Worker's rates and message budgets lifted
+  up --quick          the same from builds that are made quickly and run slower
   down                stop everything
   reset               stop everything and delete the data
   status              what runs, where, and whether it answers
   logs [NAME] [-f]    the end of the logs (of one service), -f to go on
   test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
+  test SUITE FILTER   one file or the tests of a name, from quick builds (tests/README.md)
   bench               speeds as ratios, for docs/benchmarks.md; about 15 min
   bench database|edge|realtime
                       one part of it alone, about 4 min (realtime: 2)
@@ -50,7 +55,7 @@ cargo xtask COMMAND
                       random faults under load; what was acknowledged must be stored, once
   service start|stop|kill|crash|pause|resume NAME
                       what an operator can do to one service
-  check               format, lints, SQL lint, licences, advisories
+  check [NAME]        format, lints, SQL lint, licences, advisories; or those with NAME in their name
   db migrate|status   apply migrations, or list them   [--url postgres://…]
   db reset            build the local database anew
 
@@ -100,15 +105,8 @@ fn run(words: &[&str]) -> Result<()> {
             chaos::run(&checkout, chaos::Plan::new(minutes, Some(seed))?)
         }
         ["service", action, name] => faults::command(&checkout, action, name),
-        ["check"] => {
-            up::prepare_server(&checkout)?;
-            let tally = check::run(&checkout)?;
-            println!("{} passed, {} failed", tally.passed, tally.failed);
-            if tally.failed > 0 {
-                bail!("checks failed");
-            }
-            Ok(())
-        }
+        ["check"] => check::run_and_report(&checkout, None),
+        ["check", name] => check::run_and_report(&checkout, Some(name)),
         ["test", "--list"] => {
             test::list();
             Ok(())

@@ -3,13 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use close_fds::CloseFdsBuilder;
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, waitpid,
 };
@@ -178,20 +177,8 @@ impl Health {
 /// Keeps the descriptors that the caller of this command left open from the services, which outlive it: a lock that
 /// the caller holds (`flock FILE cargo xtask up`) would stay held for as long as one of them runs. The three standard
 /// ones are replaced for each service anyway.
-fn keep_descriptors() -> Result<()> {
-    for entry in fs::read_dir("/proc/self/fd")? {
-        let number: Option<RawFd> = entry?.file_name().to_str().and_then(|fd| fd.parse().ok());
-        let Some(number) = number.filter(|number| *number > 2) else {
-            continue;
-        };
-        // SAFETY: the descriptor is borrowed for two calls that change nothing but a flag of its number, which every
-        // descriptor that Rust opens has already; where another thread has just closed it they fail.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        if let Ok(flags) = fcntl_getfd(descriptor) {
-            let _ = fcntl_setfd(descriptor, flags | FdFlags::CLOEXEC);
-        }
-    }
-    Ok(())
+fn keep_descriptors() {
+    CloseFdsBuilder::new().cloexecfrom(3);
 }
 
 /// The HTTP status of a GET, if anything answers within two seconds.
@@ -316,7 +303,7 @@ impl Service {
             Some(user) => starter.current_dir("/").uid(user.uid).gid(user.gid),
             None => starter.current_dir(&checkout.root),
         };
-        keep_descriptors()?;
+        keep_descriptors();
         let child = starter
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
@@ -411,7 +398,7 @@ mod tests {
         let path = checkout.root.join("lock");
         // As a shell opens it: for whatever the command starts, too.
         let lock = fs::File::create(&path)?;
-        fcntl_setfd(&lock, FdFlags::empty())?;
+        rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
         lock.try_lock()?;
         service.ensure(&checkout)?;
         drop(lock);

@@ -1,7 +1,7 @@
 //! `test`: every suite, what each took, and one line at the end.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::openapi;
 use crate::postgres::Postgres;
 use crate::process::command;
 use crate::progress::{Failure, Step, seconds, step, tail};
+use crate::selection::{self, Selection};
 use crate::services;
 use crate::supervisor::running;
 use crate::up;
@@ -45,7 +46,7 @@ struct Suite {
     name: &'static str,
     about: &'static str,
     needs: Needs,
-    run: fn(&Checkout, &Step) -> Result<Tally>,
+    run: fn(&Checkout, &Step, Option<&str>) -> Result<Tally>,
 }
 
 const SUITES: &[Suite] = &[
@@ -53,7 +54,7 @@ const SUITES: &[Suite] = &[
         name: "check",
         about: "format, lints, SQL, licences",
         needs: Needs::Server,
-        run: |checkout, _| check::run(checkout),
+        run: |checkout, _, filter| check::run(checkout, filter),
     },
     Suite {
         name: "domain",
@@ -65,13 +66,13 @@ const SUITES: &[Suite] = &[
         name: "xtask",
         about: "these commands",
         needs: Needs::Nothing,
-        run: |checkout, step| cargo_tests(checkout, step, "xtask"),
+        run: |checkout, step, filter| cargo_tests(checkout, step, "xtask", filter),
     },
     Suite {
         name: "local",
         about: "stand-ins: Auth, Realtime, gateway, inbox",
         needs: Needs::System,
-        run: |checkout, step| cargo_tests(checkout, step, "carbon-local"),
+        run: |checkout, step, filter| cargo_tests(checkout, step, "carbon-local", filter),
     },
     Suite {
         name: "edge",
@@ -101,7 +102,9 @@ const SUITES: &[Suite] = &[
         name: "realtime",
         about: "what the database sends reaches who may listen, by supabase-js",
         needs: Needs::System,
-        run: |checkout, step| node_tests(checkout, step, |name| name.starts_with("realtime")),
+        run: |checkout, step, filter| {
+            node_tests(checkout, step, |name| name.starts_with("realtime"), filter)
+        },
     },
     Suite {
         name: "limits",
@@ -113,7 +116,10 @@ const SUITES: &[Suite] = &[
         name: "openapi",
         about: "the API's description against the running Worker",
         needs: Needs::System,
-        run: openapi::run,
+        run: |checkout, step, filter| {
+            whole("openapi", filter)?;
+            openapi::run(checkout, step)
+        },
     },
     Suite {
         name: "property",
@@ -131,7 +137,8 @@ const SUITES: &[Suite] = &[
         name: "chaos",
         about: "random faults for a minute; what was acknowledged is stored, once",
         needs: Needs::System,
-        run: |checkout, step| {
+        run: |checkout, step, filter| {
+            whole("chaos", filter)?;
             chaos::suite(checkout, step)?;
             Ok(count(&step.log_text()))
         },
@@ -141,7 +148,10 @@ const SUITES: &[Suite] = &[
         name: "logs",
         about: "no codes, numbers, tokens or secrets in any log",
         needs: Needs::System,
-        run: leaks::run,
+        run: |checkout, step, filter| {
+            whole("logs", filter)?;
+            leaks::run(checkout, step)
+        },
     },
 ];
 
@@ -159,10 +169,12 @@ pub fn list() {
     }
 }
 
-/// Runs the named suites, or all of them; leaves the system running or stopped, as it was.
-pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
+/// Runs the named suites, or all of them, or a part of one; leaves the system running or stopped, as it was.
+pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     let started = Instant::now();
-    let chosen = choose(names)?;
+    let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+    let selection = Selection::parse(words, &known)?;
+    let chosen = choose(&selection);
     let needs = chosen.iter().map(|suite| suite.needs).max();
     let ran_before = services::NAMES
         .iter()
@@ -172,6 +184,8 @@ pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
         Some(Needs::System) => {
             let options = up::Options {
                 no_limits: true,
+                // One test again and again is worth a build that is quick; a whole suite holds what is shipped.
+                quick: selection.filter.is_some(),
                 ..up::Options::default()
             };
             up::up(checkout, options).map(drop)
@@ -179,7 +193,7 @@ pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
         Some(Needs::Server) => up::prepare_server(checkout),
         _ => Ok(()),
     };
-    let result = prepared.and_then(|()| run_suites(checkout, &chosen));
+    let result = prepared.and_then(|()| run_suites(checkout, &chosen, selection.filter));
     if needs == Some(Needs::System) && !ran_before {
         println!();
         up::down(checkout)?;
@@ -190,20 +204,34 @@ pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
     summary(&outcomes, started)
 }
 
-fn choose(names: &[&str]) -> Result<Vec<&'static Suite>> {
-    for name in names {
-        if !SUITES.iter().any(|suite| suite.name == *name) {
-            let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
-            bail!("no suite {name:?}; there are {}", known.join(", "));
-        }
-    }
-    Ok(SUITES
+fn choose(selection: &Selection) -> Vec<&'static Suite> {
+    SUITES
         .iter()
-        .filter(|suite| names.is_empty() || names.contains(&suite.name))
-        .collect())
+        .filter(|suite| selection.suites.is_empty() || selection.suites.contains(&suite.name))
+        .collect()
 }
 
-fn run_suites(checkout: &Checkout, suites: &[&Suite]) -> Result<Vec<Outcome>> {
+/// A suite that is one thing has no parts to choose from.
+fn whole(suite: &str, filter: Option<&str>) -> Result<()> {
+    match filter {
+        None => Ok(()),
+        Some(filter) => bail!("{suite} has no parts, so {filter:?} names none of them"),
+    }
+}
+
+/// A filter that chose nothing has tested nothing.
+fn require_some(tally: Tally, filter: Option<&str>) -> Result<Tally> {
+    match filter {
+        Some(filter) if tally == Tally::default() => bail!("no test matches {filter:?}"),
+        _ => Ok(tally),
+    }
+}
+
+fn run_suites(
+    checkout: &Checkout,
+    suites: &[&Suite],
+    filter: Option<&str>,
+) -> Result<Vec<Outcome>> {
     let logs = checkout.local.join("logs/test");
     fs::create_dir_all(&logs)?;
     let mut outcomes = Vec::new();
@@ -213,7 +241,7 @@ fn run_suites(checkout: &Checkout, suites: &[&Suite]) -> Result<Vec<Outcome>> {
         let mut tally = Tally::default();
         let log = logs.join(format!("{}.log", suite.name));
         let result = step(&logs, suite.name, None, "", |step| {
-            tally = (suite.run)(checkout, step)?;
+            tally = require_some((suite.run)(checkout, step, filter)?, filter)?;
             Ok(())
         });
         if let Err(error) = result {
@@ -327,16 +355,24 @@ fn run_counted(step: &Step, command: &mut Command) -> Result<Tally> {
     Ok(count(&step.log_text()))
 }
 
-fn cargo_tests(checkout: &Checkout, step: &Step, package: &str) -> Result<Tally> {
+fn cargo_tests(
+    checkout: &Checkout,
+    step: &Step,
+    package: &str,
+    filter: Option<&str>,
+) -> Result<Tally> {
     let mut test = command("cargo");
     test.args(["test", "--locked", "--package", package])
+        .args(filter)
         .current_dir(&checkout.root);
     run_counted(step, &mut test)
 }
 
-fn edge(checkout: &Checkout, step: &Step) -> Result<Tally> {
+fn edge(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let mut test = command("cargo");
-    test.args(["test", "--locked", "--", "--show-output"])
+    test.args(["test", "--locked"])
+        .args(filter)
+        .args(["--", "--show-output"])
         .current_dir(checkout.path("edge"));
     let tally = run_counted(step, &mut test)?;
     // What an attacker gets is for the reader to see, not only for the test to hold.
@@ -348,7 +384,11 @@ fn edge(checkout: &Checkout, step: &Step) -> Result<Tally> {
     Ok(tally)
 }
 
-fn domain(checkout: &Checkout, step: &Step) -> Result<Tally> {
+fn domain(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
+    // Lines that a part of the tests runs say nothing about the rest.
+    if filter.is_some() {
+        return cargo_tests(checkout, step, "carbon-domain", filter);
+    }
     let coverage = coverage::test_domain(checkout, step)?;
     let percent = coverage.percent();
     println!(
@@ -362,10 +402,11 @@ fn domain(checkout: &Checkout, step: &Step) -> Result<Tally> {
 }
 
 /// In a copy of the server of its own: the tests replace the extension in the server they use.
-fn extension(checkout: &Checkout, step: &Step) -> Result<Tally> {
+fn extension(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let home = checkout.postgres_home()?;
     let mut test = command("cargo");
     test.args(["pgrx", "test", "pg15"])
+        .args(filter)
         .current_dir(checkout.path("pg_carbon"))
         .env("PATH", path_with_tools(checkout)?)
         .env("PGRX_HOME", pgrx_home(checkout)?);
@@ -390,7 +431,8 @@ fn extension(checkout: &Checkout, step: &Step) -> Result<Tally> {
 }
 
 /// pgTAP by pg_prove, one transaction a file, rolled back at its end.
-fn database(checkout: &Checkout, step: &Step) -> Result<Tally> {
+fn database(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
+    let files = selection::files(&checkout.path("supabase/tests"), ".sql", |_| true, filter)?;
     let environment = up::environment(checkout)?;
     let postgres = Postgres::of(checkout)?;
     let sql = |sql: &str| -> Result<()> {
@@ -398,14 +440,6 @@ fn database(checkout: &Checkout, step: &Step) -> Result<Tally> {
         step.run(psql.args(["--command", sql]))
     };
     sql("create extension if not exists pgtap with schema extensions")?;
-    let mut files: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(checkout.path("supabase/tests"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "sql") {
-            files.push(path);
-        }
-    }
-    files.sort();
     let mut prove = command("pg_prove");
     prove
         .args(["--verbose", "--psql-bin"])
@@ -437,10 +471,11 @@ fn count_tap(log: &str) -> Tally {
     Tally { passed, failed }
 }
 
-fn property(checkout: &Checkout, step: &Step) -> Result<Tally> {
+fn property(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let mut test = command("cargo");
     test.args(["test", "--locked", "--package", "carbon-tests"])
         .args(["--lib", "--test", "property"])
+        .args(filter)
         .current_dir(&checkout.root);
     run_counted(step, &mut test)
 }
@@ -448,34 +483,30 @@ fn property(checkout: &Checkout, step: &Step) -> Result<Tally> {
 /// Files in tests/js that begin with these words belong to suites of their own.
 const OWN_SUITES: [&str; 3] = ["faults", "limits", "realtime"];
 
-fn journey(checkout: &Checkout, step: &Step) -> Result<Tally> {
-    node_tests(checkout, step, |name| {
-        !OWN_SUITES.iter().any(|suite| name.starts_with(suite))
-    })
+fn journey(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
+    let wanted = |name: &str| !OWN_SUITES.iter().any(|suite| name.starts_with(suite));
+    node_tests(checkout, step, wanted, filter)
 }
 
-fn limits(checkout: &Checkout, step: &Step) -> Result<Tally> {
+fn limits(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     up::switch_limits(checkout, false)?;
-    let result = node_tests(checkout, step, |name| name.starts_with("limits"));
+    let result = node_tests(checkout, step, |name| name.starts_with("limits"), filter);
     up::switch_limits(checkout, true)?;
     result
 }
 
-fn faults(checkout: &Checkout, step: &Step) -> Result<Tally> {
-    node_tests(checkout, step, |name| name.starts_with("faults"))
+fn faults(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
+    node_tests(checkout, step, |name| name.starts_with("faults"), filter)
 }
 
-fn node_tests(checkout: &Checkout, step: &Step, chosen: fn(&str) -> bool) -> Result<Tally> {
+fn node_tests(
+    checkout: &Checkout,
+    step: &Step,
+    wanted: impl Fn(&str) -> bool,
+    filter: Option<&str>,
+) -> Result<Tally> {
     let folder = checkout.path("tests");
-    let mut files: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(folder.join("js"))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".test.mjs") && chosen(&name) {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
+    let files = selection::files(&folder.join("js"), ".test.mjs", wanted, filter)?;
     let mut node = command("node");
     node.args(["--test", "--test-reporter=tap", "--test-concurrency=1"])
         .args(files)
@@ -525,8 +556,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_suite_is_refused_with_the_known_ones() {
-        let error = choose(&["nonsense"]).err().map(|error| error.to_string());
-        assert!(error.is_some_and(|error| error.contains("journey")));
+    fn a_filter_that_chose_no_test_fails() -> Result<()> {
+        let one = Tally {
+            passed: 1,
+            failed: 0,
+        };
+        assert_eq!(require_some(one, Some("name"))?, one);
+        assert_eq!(require_some(Tally::default(), None)?, Tally::default());
+        let error = require_some(Tally::default(), Some("name")).expect_err("nothing ran");
+        assert!(error.to_string().contains("\"name\""), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_suite_without_parts_takes_no_filter() {
+        assert!(whole("logs", None).is_ok());
+        assert!(whole("logs", Some("auth")).is_err());
     }
 }

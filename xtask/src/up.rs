@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::Signal;
 
-use crate::artifacts;
+use crate::artifacts::{self, Build};
 use crate::checkout::Checkout;
 use crate::environment::{Environment, Ports, Secrets, read_env};
 use crate::migrations;
@@ -27,6 +27,8 @@ pub struct Options {
     pub no_build: bool,
     /// Lift rates, ceilings, the challenge and budgets of messages, for load tests.
     pub no_limits: bool,
+    /// Build for a quick turn: less optimisation, so what runs is slower than what is shipped.
+    pub quick: bool,
 }
 
 impl Options {
@@ -37,7 +39,8 @@ impl Options {
             match *word {
                 "--no-build" => options.no_build = true,
                 "--no-limits" => options.no_limits = true,
-                _ => bail!("up knows --no-build and --no-limits, not {word:?}"),
+                "--quick" => options.quick = true,
+                _ => bail!("up knows --no-build, --no-limits and --quick, not {word:?}"),
             }
         }
         Ok(options)
@@ -117,7 +120,7 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
     if options.no_build {
         require_built(checkout)?;
     } else {
-        install_and_build(checkout)?;
+        install_and_build(checkout, Build::of(options.quick))?;
     }
     let any = start(checkout, &environment)?;
     println!(
@@ -165,16 +168,16 @@ fn require_built(checkout: &Checkout) -> Result<()> {
 }
 
 /// Two lanes side by side: what the database needs, and what the Worker needs.
-fn install_and_build(checkout: &Checkout) -> Result<()> {
+fn install_and_build(checkout: &Checkout, build: Build) -> Result<()> {
     tools::require_basics()?;
     let _shared = lock_cache(checkout)?;
     tools::ensure_packages(checkout)?;
-    let lanes: [fn(&Checkout) -> Result<()>; 2] = [build_for_database, build_for_edge];
+    let lanes: [fn(&Checkout, Build) -> Result<()>; 2] = [build_for_database, build_for_edge];
     let results = std::thread::scope(|scope| {
         lanes
             .map(|lane| {
                 scope.spawn(move || {
-                    let result = lane(checkout);
+                    let result = lane(checkout, build);
                     if result.is_err() {
                         CANCELLED.store(true, Ordering::Relaxed);
                     }
@@ -221,13 +224,13 @@ pub fn prepare_database(checkout: &Checkout) -> Result<()> {
     tools::require_basics()?;
     let _shared = lock_cache(checkout)?;
     tools::ensure_packages(checkout)?;
-    build_for_database(checkout)
+    build_for_database(checkout, Build::Shipped)
 }
 
 /// All that the system is built from, without starting anything.
 pub fn prepare(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
-    install_and_build(checkout)
+    install_and_build(checkout, Build::Shipped)
 }
 
 fn relocate_server(checkout: &Checkout) -> Result<()> {
@@ -246,24 +249,21 @@ fn relocate_server(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
-fn build_for_database(checkout: &Checkout) -> Result<()> {
+fn build_for_database(checkout: &Checkout, build: Build) -> Result<()> {
     tools::ensure_npm(checkout, &checkout.path("xtask/npm"))?;
     tools::ensure_npm(checkout, &checkout.path("tests"))?;
     artifacts::build_carbon_local(checkout)?;
     relocate_server(checkout)?;
     let postgres = Postgres::of(checkout)?;
-    if !artifacts::extension_is_current(checkout, &postgres)? {
-        artifacts::install_extension(checkout, &postgres)?;
-    }
-    Ok(())
+    artifacts::install_extension(checkout, &postgres, build)
 }
 
-fn build_for_edge(checkout: &Checkout) -> Result<()> {
+fn build_for_edge(checkout: &Checkout, build: Build) -> Result<()> {
     tools::ensure_npm(checkout, &checkout.path("edge"))?;
     let toolchain = wasm_toolchain::ensure(checkout)?;
     tools::WASM_BINDGEN.ensure(checkout)?;
     tools::WORKER_BUILD.ensure(checkout)?;
-    artifacts::build_worker(checkout, &toolchain)
+    artifacts::build_worker(checkout, &toolchain, build)
 }
 
 fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {

@@ -1,6 +1,11 @@
 //! The Durable Object of one phone number: stores [`NumberState`] and applies commands to it, one at
 //! a time. It never calls anybody, so no command waits for Auth or for the SMS hook.
 
+#![expect(
+    missing_docs,
+    reason = "the macro of a Durable Object writes public functions without comments"
+)]
+
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
 use super::number_state::{Answer, Command, NumberState};
