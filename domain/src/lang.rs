@@ -33,24 +33,35 @@ impl Lang {
         }
     }
 
-    /// Picks by an `Accept-Language` header: the first of our languages with the greatest weight; Thai when none is named.
+    /// Picks by an `Accept-Language` header (RFC 9110, 12.5.4): the one of our languages with the greater weight. A
+    /// language that is not named has the weight of the wildcard. At equal weights a named one goes before one that only
+    /// the wildcard covers, and what is named first before what comes after; Thai when nothing speaks for either.
     #[must_use]
     pub fn from_accept_language(header: &str) -> Lang {
-        let mut best = (0_u32, Lang::Th);
+        let mut named: Vec<(Lang, u32)> = Vec::new();
+        let mut wildcard = None;
         for part in header.split(',') {
             let mut pieces = part.split(';');
-            let Some(lang) = Lang::from_tag(pieces.next().unwrap_or("").trim()) else {
-                continue;
-            };
-            let quality = pieces
-                .find_map(|piece| piece.trim().strip_prefix("q="))
-                .unwrap_or("1");
-            let thousandths = thousandths_of(quality.trim());
-            if thousandths > best.0 {
-                best = (thousandths, lang);
+            let tag = pieces.next().unwrap_or("").trim();
+            let weight = weight_of(pieces);
+            if tag == "*" {
+                wildcard = wildcard.or(Some(weight));
+            } else if let Some(lang) = Lang::from_tag(tag) {
+                named.push((lang, weight));
             }
         }
-        best.1
+        let covered = [Lang::Th, Lang::En]
+            .into_iter()
+            .filter(|lang| named.iter().all(|(other, _)| other != lang))
+            .filter_map(|lang| Some((lang, wildcard?)));
+        let covered: Vec<(Lang, u32)> = covered.collect();
+        let mut best = (Lang::Th, 0);
+        for (lang, weight) in named.into_iter().chain(covered) {
+            if weight > best.1 {
+                best = (lang, weight);
+            }
+        }
+        best.0
     }
 
     /// Picks one of two texts.
@@ -63,7 +74,15 @@ impl Lang {
     }
 }
 
-/// Reads a header's weight (`0`, `0.8`, `1.000`) as thousandths; 0 for anything malformed, which never wins.
+/// The weight among a tag's parameters, as thousandths; 1000 when it states none.
+fn weight_of<'a>(parameters: impl Iterator<Item = &'a str>) -> u32 {
+    let mut pairs = parameters.filter_map(|parameter| parameter.split_once('='));
+    pairs
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+        .map_or(1000, |(_, weight)| thousandths_of(weight.trim()))
+}
+
+/// Reads a header's weight (`0`, `0.8`, `.8`, `1.000`) as thousandths; 0 for anything malformed, which never wins.
 fn thousandths_of(quality: &str) -> u32 {
     let (whole, fraction) = quality.split_once('.').unwrap_or((quality, ""));
     if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -72,6 +91,7 @@ fn thousandths_of(quality: &str) -> u32 {
     let fraction: u32 = format!("{fraction:0<3}").parse().unwrap_or(0);
     match whole {
         "0" => fraction,
+        "" if quality.len() > 1 => fraction,
         "1" => 1000,
         _ => 0,
     }
@@ -97,6 +117,43 @@ mod tests {
         assert_eq!(Lang::from_accept_language("en;q=0"), Lang::Th);
         assert_eq!(Lang::from_accept_language("en;q=banana"), Lang::Th);
         assert_eq!(Lang::from_accept_language("en;q=2, th;q=0.0001"), Lang::Th);
+    }
+
+    #[test]
+    fn the_wildcard_s_weight_counts_for_the_language_that_is_not_named() {
+        for (header, lang) in [
+            ("*;q=0.9, en;q=0.5", Lang::Th),
+            ("en;q=0.5, *;q=0.9", Lang::Th),
+            ("en;q=0.9, *;q=0.5", Lang::En),
+            ("*;q=0.9, th;q=0.5", Lang::En),
+            ("th;q=0, *", Lang::En),
+            ("en;q=0, *", Lang::Th),
+            ("*", Lang::Th),
+            ("fr, *;q=0.5", Lang::Th),
+            // Who names a language reads it better than one they do not name.
+            ("en, *", Lang::En),
+            ("*, en", Lang::En),
+            ("*;q=0", Lang::Th),
+            ("*;q=0.5, *;q=1, en;q=0.8", Lang::En),
+        ] {
+            assert_eq!(Lang::from_accept_language(header), lang, "{header}");
+        }
+    }
+
+    #[test]
+    fn weights_are_read_as_clients_write_them() {
+        for (header, lang) in [
+            ("en;Q=0.2, th;q=0.9", Lang::Th),
+            ("en;q=.9, th;q=.5", Lang::En),
+            ("th;q=0, en;q=0.001", Lang::En),
+            ("en ; q = 0.2 , th ; q = 0.3", Lang::Th),
+            ("en;level=1;q=0.2, th;q=0.3", Lang::Th),
+            ("th-TH,th;q=0.9,en-US;q=0.8,en;q=0.7", Lang::Th),
+            ("en_TH", Lang::En),
+            ("en;q=., th;q=0.001", Lang::Th),
+        ] {
+            assert_eq!(Lang::from_accept_language(header), lang, "{header}");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@
 pub mod achievement;
 pub mod credit;
 pub mod criteria;
+pub mod device;
+pub mod digits;
 pub mod emission;
 pub mod entry;
 pub mod error;

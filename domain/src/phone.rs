@@ -6,13 +6,11 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::digits::{MAX_INPUT_CHARS, digit, is_separator};
 use crate::error::DomainError;
 
 /// Thailand's country calling code.
 pub const COUNTRY_CODE: &str = "66";
-
-/// More than anybody types for one number; longer inputs are refused unread.
-const MAX_INPUT_CHARS: usize = 64;
 
 /// A Thai mobile number. Only [`normalize`] makes one.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -60,9 +58,9 @@ impl Serialize for Phone {
 
 /// Reads a Thai mobile number in any usual writing.
 ///
-/// Understands `0812345678`, `081-234-5678`, `+66 81 234 5678`, `0066…`, `66…`, `+66(0)81…`, `812345678`, `tel:`, Thai
-/// and full-width digits, and every kind of space and dash. `country_code` (default 66) applies to numbers written
-/// without one; `66`, `+66`, `0066` and `TH` are the same, any other is refused.
+/// Understands `0812345678`, `081-234-5678`, `+66 81 234 5678`, `0066…`, `66…`, `+66(0)81…`, `812345678`, `tel:`, the
+/// digits of every script in [`crate::digits`], and every kind of space, dash and bracket. `country_code` (default 66)
+/// applies to numbers written without one; `66`, `+66`, `0066` and `TH` are the same, any other is refused.
 ///
 /// # Errors
 /// [`DomainError::PhoneRequired`] (nothing typed), [`DomainError::PhoneInvalid`] (no phone number),
@@ -70,12 +68,11 @@ impl Serialize for Phone {
 /// [`DomainError::PhoneLandline`], [`DomainError::PhoneVoip`] (060, 068), [`DomainError::PhoneNotMobile`].
 pub fn normalize(input: &str, country_code: Option<&str>) -> Result<Phone, DomainError> {
     let typed = Typed::read(input)?;
-    if let Some(code) = country_code
-        && !is_thai_country_code(code)
-    {
-        return Err(DomainError::PhoneForeign);
-    }
-    let subscriber = typed.subscriber()?;
+    let subscriber = match typed.international()? {
+        Some(subscriber) => subscriber,
+        None if country_code.is_none_or(is_thai_country_code) => typed.national(),
+        None => return Err(DomainError::PhoneForeign),
+    };
     check_mobile(subscriber)?;
     Ok(Phone(format!("+{COUNTRY_CODE}{subscriber}")))
 }
@@ -128,54 +125,36 @@ impl Typed {
         }
     }
 
-    /// The digits after the country code and the trunk 0.
-    fn subscriber(&self) -> Result<&str, DomainError> {
+    /// The digits after the country code and the trunk 0 of a number that is written with a country code.
+    fn international(&self) -> Result<Option<&str>, DomainError> {
         let digits = self.digits.as_str();
-        let international = if self.plus {
+        let marked = if self.plus {
             Some(digits)
         } else {
             digits.strip_prefix("00")
         };
-        if let Some(international) = international {
-            let rest = international
+        let subscriber = match marked {
+            Some(marked) => marked
                 .strip_prefix(COUNTRY_CODE)
-                .ok_or(DomainError::PhoneForeign)?;
-            // People leave the trunk 0 in: +66 (0)81 …
-            return Ok(rest.strip_prefix('0').unwrap_or(rest));
-        }
-        if let Some(national) = digits.strip_prefix('0') {
-            return Ok(national);
-        }
-        // Nine digits are a number without its trunk 0, also when they begin with 66 (066 …).
-        match digits.strip_prefix(COUNTRY_CODE) {
-            Some(rest) if digits.len() > 9 => Ok(rest.strip_prefix('0').unwrap_or(rest)),
-            _ => Ok(digits),
-        }
+                .ok_or(DomainError::PhoneForeign)?,
+            // Nine digits are a number without its trunk 0, also when they begin with 66 (066 …).
+            None => match digits.strip_prefix(COUNTRY_CODE) {
+                Some(rest) if digits.len() > 9 => rest,
+                _ => return Ok(None),
+            },
+        };
+        // People leave the trunk 0 in: +66 (0)81 …
+        Ok(Some(subscriber.strip_prefix('0').unwrap_or(subscriber)))
     }
-}
 
-/// ASCII, Thai (๐–๙) and full-width (０–９) digits.
-fn digit(character: char) -> Option<char> {
-    let value = match character {
-        '0'..='9' => character as u32 - '0' as u32,
-        '๐'..='๙' => character as u32 - '๐' as u32,
-        '\u{FF10}'..='\u{FF19}' => character as u32 - 0xFF10,
-        _ => return None,
-    };
-    char::from_digit(value, 10)
+    /// The digits after the trunk 0 of a number that is written without a country code.
+    fn national(&self) -> &str {
+        self.digits.strip_prefix('0').unwrap_or(&self.digits)
+    }
 }
 
 fn is_plus(character: char) -> bool {
     matches!(character, '+' | '\u{FF0B}')
-}
-
-/// Spaces, dashes, dots, slashes and brackets of every kind, and the invisible marks that come along when copying.
-fn is_separator(character: char) -> bool {
-    character.is_whitespace()
-        || matches!(character,
-            '-' | '.' | '/' | '(' | ')' | '\u{AD}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30FC}' | '\u{FE63}'
-            | '\u{FF08}' | '\u{FF09}' | '\u{FF0D}' | '\u{FF0E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
-            | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
 /// Judges the digits after the trunk 0 by Thailand's numbering plan.
@@ -221,6 +200,31 @@ mod tests {
                 "{code}"
             );
         }
+    }
+
+    #[test]
+    fn a_country_code_is_for_numbers_that_are_written_without_one() {
+        for number in [
+            "+66 81 234 5678",
+            "0066812345678",
+            "66812345678",
+            "๖๖๘๑๒๓๔๕๖๗๘",
+        ] {
+            for code in ["1", "+1", "LA", "x"] {
+                assert!(normalize(number, Some(code)).is_ok(), "{number} {code}");
+            }
+        }
+        for number in ["+1 415 555 0100", "00856 20 1234 5678"] {
+            assert_eq!(
+                normalize(number, Some("66")),
+                Err(DomainError::PhoneForeign),
+                "{number}"
+            );
+        }
+        assert_eq!(
+            normalize("662345678", Some("1")),
+            Err(DomainError::PhoneForeign)
+        );
     }
 
     #[test]
