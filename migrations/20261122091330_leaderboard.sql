@@ -12,34 +12,31 @@ insert into private.secrets (name, value) values ('board_cursor', extensions.gen
 
 create function private.seal_cursor(credits bigint, user_id uuid)
 returns text
-language plpgsql stable
+language plpgsql volatile
 set search_path = ''
 as $$
 begin
-  -- Encrypted: the last row of a page may be of someone whose id the reader must not learn.
-  return translate(encode(extensions.encrypt(
-    convert_to(credits || ',' || user_id, 'UTF8'),
-    (select s.value from private.secrets as s where s.name = 'board_cursor'), 'aes'), 'base64'), E'+/\n', '-_');
+  -- Sealed: the last row of a page may be of someone whose id the reader must not learn, nor recognise later.
+  return carbon.seal(credits || ',' || user_id, 'board_cursor',
+    (select s.value from private.secrets as s where s.name = 'board_cursor'));
 end;
 $$;
 comment on function private.seal_cursor(bigint, uuid) is
-  'An opaque cursor that stands after this score and user.';
+  'An opaque cursor that stands after this score and user, another one each time.';
 
 create function private.open_cursor(board_cursor text, out credits bigint, out user_id uuid)
 language plpgsql stable
 set search_path = ''
 as $$
 declare
-  parts text[];
+  parts text[] := string_to_array(carbon.unseal(board_cursor, 'board_cursor',
+    (select s.value from private.secrets as s where s.name = 'board_cursor')), ',');
 begin
-  parts := string_to_array(convert_from(extensions.decrypt(
-    decode(translate(board_cursor, '-_', '+/'), 'base64'),
-    (select s.value from private.secrets as s where s.name = 'board_cursor'), 'aes'), 'UTF8'), ',');
+  if parts is null then
+    perform private.raise_error('carbon.cursor_invalid', '22023');
+  end if;
   credits := parts[1]::bigint;
   user_id := parts[2]::uuid;
-exception
-  when others then
-    perform private.raise_error('carbon.cursor_invalid', '22023');
 end;
 $$;
 comment on function private.open_cursor(text) is
@@ -84,19 +81,6 @@ $$;
 comment on function private.board_json(uuid, private.board_row[]) is
   'Rows of a board as the viewer may see them; masked rows of privacy 2 name nobody. As text, because jsonb takes three times as long for a hundred rows.';
 
-create function private.percentile(standing private.board_standing)
-returns numeric
-language plpgsql immutable
-set search_path = ''
-as $$
-begin
-  -- Alone on the board, a person is ahead of nobody and behind nobody: 100.
-  return trim_scale(round(coalesce(100.0 * standing.below / nullif(standing.others, 0), 100), 2));
-end;
-$$;
-comment on function private.percentile(private.board_standing) is
-  'Listed people with fewer points of all other listed people, in %.';
-
 create function private.place_json(standing private.board_standing, earlier_rank bigint)
 returns jsonb
 language plpgsql immutable
@@ -106,7 +90,7 @@ begin
   return jsonb_build_object(
     'rank', standing.rank,
     'credits', coalesce(standing.credits, 0),
-    'percentile', case when standing.rank is not null then private.percentile(standing) end,
+    'percentile', case when standing.rank is not null then carbon.percentile(standing.below, standing.others) end,
     'rank_change', earlier_rank - standing.rank);
 end;
 $$;

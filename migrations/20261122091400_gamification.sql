@@ -63,7 +63,7 @@ begin
       'global', standing.rank,
       'province', case when province is not null then
         private.own_rank(person, carbon.board_id('all_time', today, province)) end,
-      'percentile', case when standing.rank is not null then private.percentile(standing) end));
+      'percentile', case when standing.rank is not null then carbon.percentile(standing.below, standing.others) end));
 end;
 $$;
 comment on function private.get_gamification_profile() is

@@ -8,6 +8,7 @@ use chrono::{Datelike, Days, Months, NaiveDate};
 
 use crate::error::DomainError;
 use crate::province;
+use crate::units::decimal_text;
 
 /// How long a board adds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,6 +215,20 @@ pub fn scope(number: i32) -> Option<Scope> {
     (board(timeframe, first, province) == Ok(number)).then_some(scope)
 }
 
+/// How many of all other listed people have fewer points, in per cent with at most two decimals, halves up:
+/// `33.33`. Somebody alone on a board is ahead of nobody and behind nobody: `100`.
+///
+/// `below` of the `others` have fewer points.
+#[must_use]
+pub fn percentile(below: u32, others: u32) -> String {
+    let (below, others) = (i64::from(below), i64::from(others));
+    let hundredths = match others {
+        0 => 10_000,
+        _ => (20_000 * below + others) / (2 * others),
+    };
+    decimal_text(hundredths, 2)
+}
+
 /// Scores, or blocks of them, that one node of a board's counted tree holds.
 pub const NODE_SIZE: usize = 256;
 
@@ -363,6 +378,28 @@ mod tests {
         }
         for nonsense in [-1, 1, i32::MAX, (3 << 29) + (1 << 7)] {
             assert_eq!(scope(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_the_share_of_the_others_who_have_fewer_points() {
+        for (below, others, shown) in [
+            (0, 0, "100"),
+            (0, 3, "0"),
+            (3, 3, "100"),
+            (1, 2, "50"),
+            (1, 3, "33.33"),
+            (2, 3, "66.67"),
+            (1, 40, "2.5"),
+            // 0.125, 0.375 and 99.995: halves go up.
+            (1, 800, "0.13"),
+            (3, 800, "0.38"),
+            (19_999, 20_000, "100"),
+            (1, 20_001, "0"),
+            (u32::MAX, u32::MAX, "100"),
+            (u32::MAX - 1, u32::MAX, "100"),
+        ] {
+            assert_eq!(percentile(below, others), shown, "{below} of {others}");
         }
     }
 

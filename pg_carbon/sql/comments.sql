@@ -102,6 +102,12 @@ comment on function dropped_boards(date) is
     'Ranges of the boards that are no longer kept today: first_board up to, not including, before_board.';
 comment on function board_scope(integer) is
     'What a board''s number says: timeframe, first and last day (NULL for all_time), province (NULL for the country). No row for any other number.';
+comment on function percentile(bigint, bigint) is
+    'How many of all other listed people have fewer points, in per cent with at most two decimals, halves up; 100 without others.';
+comment on function seal(text, text, bytea) is
+    'The content encrypted and signed for a purpose with a key of 32 bytes (XChaCha20-Poly1305), in the letters of URLs; differs each time. NULL for any NULL.';
+comment on function unseal(text, text, bytea) is
+    'What carbon.seal made for the purpose with the key; NULL for anything else and for any NULL.';
 comment on function board_node(integer[], integer[]) is
     'A node of a board''s counted tree, 256 counts: so many people in each slot (0 to 255) given.';
 comment on function add_board_nodes(integer[], integer[]) is

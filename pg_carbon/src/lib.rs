@@ -1,9 +1,9 @@
 //! Carbon-Pixels inside PostgreSQL: adapters between SQL and the domain crate, without arithmetic of their own.
 //!
 //! Every function lies in the schema `carbon`, touches no table and depends on no setting, so generated columns may use
-//! it: a release adds factor sets but never changes what an old one answers. Where the server preloads the library, a
-//! background worker ([`merger`]) keeps boards fresh. A mistake in the arguments ends the statement
-//! as [`error`] says; a panic ends it with XX000 and leaves the server up.
+//! it: a release adds factor sets but never changes what an old one answers. One alone is random ([`seal`]). Where the
+//! server preloads the library, a background worker ([`merger`]) keeps boards fresh. A mistake in the arguments ends the
+//! statement as [`error`] says; a panic ends it with XX000 and leaves the server up.
 
 use pgrx::prelude::*;
 
@@ -22,6 +22,7 @@ mod phone;
 mod profile;
 mod ranking;
 mod reference;
+mod seal;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]
 mod testing;

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use pgrx::datum::{Array, Date};
 use pgrx::prelude::*;
 
-use crate::convert::{calendar_day, date};
+use crate::convert::{calendar_day, date, numeric};
 use crate::error::raise;
 
 fn known(timeframe: &str) -> Timeframe {
@@ -92,6 +92,14 @@ fn board_scope(
             scope.province,
         )
     }))
+}
+
+/// How many of all other listed people have fewer points, in per cent with at most two decimals, halves up; 100 for
+/// somebody alone on a board. NULL for NULL.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn percentile(below: i64, others: i64) -> AnyNumeric {
+    let people = |count| u32::try_from(count).expect("a board counts people in 32 bits");
+    numeric(&domain::percentile(people(below), people(others)))
 }
 
 /// Counts of a node of a board's tree, or slots and what is added to them, without NULLs.
@@ -194,12 +202,27 @@ mod tests {
     }
 
     #[pg_test]
+    fn a_percentile_has_at_most_two_decimals() {
+        for (below, others, shown) in [
+            (1, 3, "33.33"),
+            (1, 800, "0.13"),
+            (1, 2, "50"),
+            (0, 0, "100"),
+        ] {
+            let query = format!("select carbon.percentile({below}, {others})::text");
+            assert_eq!(one::<String>(&query), shown, "{below} of {others}");
+        }
+    }
+
+    #[pg_test]
     fn nothing_gives_null_and_nonsense_is_refused() {
         for call in [
             "board_id(null, current_date, null)",
             "board_id('daily', null, null)",
             "boards_of(null, null, current_date)",
             "boards_of(current_date, null, null)",
+            "percentile(null, 1)",
+            "percentile(1, null)",
         ] {
             assert!(is_null(&format!("select carbon.{call}")), "{call}");
         }

@@ -1,7 +1,7 @@
 -- Boards: ranks, ties, privacy, pages, periods.
 begin;
 \ir helpers.psql
-select plan(40);
+select plan(48);
 select tests.act_as_operator() \g /dev/null
 -- Whoever is there already stands outside these boards.
 update public.profiles set visible_in_leaderboard = false;
@@ -80,8 +80,35 @@ select is(public.get_leaderboard(page => 2, page_size => 3) -> 'total' || (publi
 select public.get_leaderboard(page_size => 2) ->> 'next_cursor' as cursor \gset
 select is(tests.board(public.get_leaderboard(page_size => 2, cursor => :'cursor')), '2:?:440 4:dan:220', 'pages by cursor, between equals');
 select is(public.get_leaderboard(page_size => 2, cursor => :'cursor') ->> 'next_cursor', null, 'to the end');
-select is(position('a0000000'::bytea in decode(translate(:'cursor', '-_', '+/'), 'base64')), 0, 'a cursor shows nobody''s id');
+select is(position('a0000000'::bytea in decode(rpad(translate(:'cursor', '-_', '+/'), (length(:'cursor') + 3) / 4 * 4, '='), 'base64')), 0, 'a cursor shows nobody''s id');
 select is(tests.token('hal', 'select public.get_leaderboard(cursor => ''nonsense'')'), '22023 carbon.cursor_invalid', 'only our cursors');
+select isnt(public.get_leaderboard(page_size => 2) ->> 'next_cursor', :'cursor', 'two cursors for the same place differ: nobody is recognised by one');
+select is(tests.board(public.get_leaderboard(page_size => 2, cursor => public.get_leaderboard(page_size => 2) ->> 'next_cursor')),
+  '2:?:440 4:dan:220', 'and both open it');
+select is((select array_agg(distinct tests.token('hal', format('select public.get_leaderboard(cursor => %L)',
+             overlay(:'cursor' placing case substr(:'cursor', n, 1) when 'A' then 'B' else 'A' end from n for 1))))
+           from generate_series(1, length(:'cursor')) as n), array['22023 carbon.cursor_invalid'], 'a cursor with any letter changed is refused');
+select tests.act_as_operator() \g /dev/null
+select is(tests.token('hal', format('select public.get_leaderboard(cursor => %L)', f.cursor)), '22023 carbon.cursor_invalid', f.whose)
+from (values
+  (carbon.seal('440,a0000000-0000-4000-8000-00000000000b', 'another', (select s.value from private.secrets as s where s.name = 'board_cursor')), 'sealed for another purpose'),
+  (carbon.seal('440,a0000000-0000-4000-8000-00000000000b', 'board_cursor', extensions.gen_random_bytes(32)), 'sealed by another database')) as f (cursor, whose);
+
+-- A tag says whether an answer with a cursor changed, though the cursor is another one each time.
+create function tests.read_board(tags text[] default '{}', size integer default 2) returns jsonb language sql
+as $$ select public.read_if_changed('get_leaderboard', jsonb_build_object('page_size', size), tags)::jsonb $$;
+grant execute on function tests.read_board(text[], integer) to public;
+select tests.act_as('dan') \g /dev/null
+select tests.read_board() ->> 'tag' as tag \gset
+select is(tests.read_board(array[:'tag']), jsonb_build_object('tag', :'tag'), 'a board that did not change is not sent again');
+select isnt(tests.read_board(size => 1) ->> 'tag', :'tag', 'another page has another tag');
+select tests.act_as_operator() \g /dev/null
+update public.profiles set visible_in_leaderboard = false where id in ('a0000000-0000-4000-8000-00000000000c', 'a0000000-0000-4000-8000-00000000000d');
+select tests.act_as('dan') \g /dev/null
+select isnt(tests.read_board(array[:'tag']) -> 'answer', null, 'and is sent when there is no next page any longer');
+select tests.act_as_operator() \g /dev/null
+update public.profiles set visible_in_leaderboard = true where id in ('a0000000-0000-4000-8000-00000000000c', 'a0000000-0000-4000-8000-00000000000d');
+select tests.act_as('hal') \g /dev/null
 select is(tests.token(e.name, e.statement), e.token, e.token) from (values
   ('hal', 'select public.get_leaderboard(''planet'')', '22023 carbon.board_type_invalid'),
   ('hal', 'select public.get_leaderboard(''global'', ''hourly'')', '22023 carbon.timeframe_invalid'),

@@ -42,6 +42,24 @@ describe('boards', () => {
     await closeSql()
   })
 
+  test('pages are walked by GET too, where nothing can be written', async () => {
+    for (const someone of people) await create(someone, 1)
+    const page = async cursor => rows(await supabase(people[0]).rpc('get_leaderboard',
+      { board_type: 'province', timeframe: 'daily', province: PROVINCE, page_size: 2, ...cursor && { cursor } }, { get: true }))
+    const [walked, cursors] = [[], []]
+    let from = null
+    do {
+      const [answer, twin] = [await page(from), await page(from)]
+      walked.push(...answer.leaderboard.map(row => row.user_id))
+      from = answer.next_cursor
+      if (from) cursors.push(from, twin.next_cursor)
+    } while (from)
+    assert.deepEqual(walked.filter(id => people.some(someone => someone.id === id)).sort(), people.map(someone => someone.id).sort())
+    assert.equal(new Set(cursors).size, cursors.length, 'two cursors for one place are the same')
+    const forged = [...cursors[0]].reverse().join('')
+    assert.match((await supabase(people[0]).rpc('get_leaderboard', { cursor: forged }, { get: true })).error.details, /carbon\.cursor_invalid/)
+  })
+
   test('when the merger is ended, ranks stay right, and it comes back', async () => {
     for (let round = 0; round < 3; round++) {
       const ended = await until('a merger', worker)

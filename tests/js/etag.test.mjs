@@ -42,6 +42,17 @@ describe('a personal answer', () => {
     }
   })
 
+  test('keeps its tag while its cursor is another one at each read', async () => {
+    const rival = await signInByPhone()
+    ok(await rival.api('POST', '/waste/entries', { body: entry() }), 201)
+    const route = '/gamification/leaderboard?limit=1'
+    const [first, second] = [await someone.api('GET', route), await someone.api('GET', route)]
+    assert.ok(first.meta.next_cursor)
+    assert.notEqual(first.meta.next_cursor, second.meta.next_cursor)
+    assert.equal(tagOf(first), tagOf(second))
+    unchanged(await ask(someone, route, tagOf(first)), tagOf(first))
+  })
+
   test('is compared weakly, in lists, with a star, for HEAD too', async () => {
     for (const route of routes()) {
       const tag = tagOf(await someone.api('GET', route))
