@@ -530,6 +530,99 @@ mod tests {
     }
 
     #[test]
+    fn a_day_is_plastic_free_when_its_plastic_was_avoided_or_used_again() {
+        for (category, method, days) in [
+            ("plastic_bags", "avoided", 1),
+            ("plastic_bottles", "reused", 1),
+            ("plastic_bottles", "recycled", 0),
+            ("plastic_bags", "disposed", 0),
+            ("paper_cardboard", "recycled", 1),
+        ] {
+            let found = of_achievement(
+                "plastic_free",
+                0,
+                &[day("2026-11-01", &[(category, method, 1, 10)])],
+                "2026-11-01",
+            );
+            assert_eq!(found, days, "{category} {method}");
+        }
+        let both = day(
+            "2026-11-01",
+            &[
+                ("plastic_bags", "avoided", 1, 10),
+                ("plastic_bags", "disposed", 1, 10),
+            ],
+        );
+        assert_eq!(of_achievement("plastic_free", 0, &[both], "2026-11-01"), 0);
+        let empty = day("2026-11-01", &[]);
+        assert_eq!(of_achievement("plastic_free", 0, &[empty], "2026-11-01"), 0);
+    }
+
+    #[test]
+    fn a_metric_without_filters_takes_none_of_them() {
+        for metric in [
+            "total_credits",
+            "trees_saved",
+            "daily_streak",
+            "plastic_free_day",
+        ] {
+            for (filter, value) in [
+                ("disposal_method", json!("recycled")),
+                ("category_id", json!("paper_cardboard")),
+                ("category_any_of", json!(["paper_cardboard"])),
+            ] {
+                let criteria = json!({"metric": metric, "at_least": 1, filter: value});
+                assert_eq!(
+                    Criteria::from_json(&criteria, Kind::Achievement),
+                    Err(FieldError::new(
+                        format!("criteria.{filter}"),
+                        DomainError::CriteriaMemberUnknown
+                    )),
+                    "{criteria}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn filters_choose_what_counts() {
+        let days = [day(
+            "2026-11-01",
+            &[
+                ("paper_cardboard", "recycled", 1, 10),
+                ("glass_bottles", "recycled", 2, 20),
+                ("glass_bottles", "reused", 4, 40),
+            ],
+        )];
+        for (filters, entries) in [
+            (json!({}), 7),
+            (json!({"disposal_method": "recycled"}), 3),
+            (json!({"category_id": "glass_bottles"}), 6),
+            (
+                json!({"category_id": "glass_bottles", "disposal_method": "recycled"}),
+                2,
+            ),
+            (
+                json!({"category_any_of": ["glass_bottles", "paper_cardboard"]}),
+                7,
+            ),
+        ] {
+            for (metric, unit, kind) in [
+                ("total_entries", 1, Kind::Achievement),
+                ("weight_kg", 10, Kind::Achievement),
+                ("entries_in_one_day", 1, Kind::Achievement),
+                ("entries_today", 1, Kind::Challenge),
+            ] {
+                let mut criteria = filters.clone();
+                criteria["metric"] = metric.into();
+                criteria["at_least"] = 1.into();
+                let found = value(&criteria, kind, 0, &days, "2026-11-01");
+                assert_eq!(found, entries * unit, "{criteria}");
+            }
+        }
+    }
+
+    #[test]
     fn weights_are_shown_in_kilograms() {
         let criteria = json!({"metric": "weight_kg", "at_least": 1.25});
         let read = Criteria::from_json(&criteria, Kind::Achievement).unwrap();

@@ -214,6 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn what_counts_nothing_has_no_line() {
+        let nothing = Tally::of("food_waste", "composted", 0, 0).unwrap();
+        assert_eq!((&nothing, nothing.to_bytes()), (&Tally::default(), vec![]));
+        // An entry is gone and its weight is not, as when two of another weight change places: the line stays.
+        let weight = Tally::of("food_waste", "composted", 0, 5).unwrap();
+        assert_eq!(weight.lines().count(), 1);
+    }
+
+    #[test]
     fn what_is_not_known_is_refused() {
         assert_eq!(
             Tally::of("rocks", "recycled", 1, 10),
@@ -228,6 +237,7 @@ mod tests {
             &[0, 2],
             &[200, 2, 2],
             &[1, 2, 2, 0, 2, 2],
+            &[1, 2, 2, 1, 2, 2],
             &[0, 0x80],
         ] {
             assert_eq!(Tally::from_bytes(bytes), Err(DomainError::TallyInvalid));

@@ -360,6 +360,7 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&weight).unwrap(), "0.3");
         assert_eq!(MicroKg(-673_700).to_string(), "-0.673700");
+        assert_eq!(MicroKg(0).to_string(), "0.000000");
         assert_eq!(
             serde_json::to_string(&MicroKg(-673_700)).unwrap(),
             "-0.6737"

@@ -12,6 +12,7 @@ mod environment;
 mod faults;
 mod leaks;
 mod migrations;
+mod mutants;
 mod openapi;
 mod postgres;
 mod process;
@@ -43,6 +44,9 @@ cargo xtask COMMAND
   logs [NAME] [-f]    the end of the logs (of one service), -f to go on
   test [SUITE …]      everything the tests hold; SUITE picks some (`test --list`)
   test SUITE FILTER   one file or the tests of a name, from quick builds (tests/README.md)
+  test mutants [PART/OF] [FILE.rs …]
+                      changes the rules bit by bit and asks whether a test notices; on demand
+                      alone, about half an hour of two processors
   bench               speeds as ratios, for docs/benchmarks.md; about 15 min
   bench database|edge|realtime
                       one part of it alone, about 4 min (realtime: 2)
@@ -111,6 +115,7 @@ fn run(words: &[&str]) -> Result<()> {
             test::list();
             Ok(())
         }
+        ["test", "mutants", chosen @ ..] => mutants::run(&checkout, chosen),
         ["test", suites @ ..] => test::run(&checkout, suites),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -167,6 +167,7 @@ pub fn list() {
     for suite in SUITES {
         println!("  {:<10} {}", suite.name, suite.about);
     }
+    println!("  mutants    whether the tests of the rules notice changes; by its name alone");
 }
 
 /// Runs the named suites, or all of them, or a part of one; leaves the system running or stopped, as it was.

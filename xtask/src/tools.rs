@@ -57,6 +57,14 @@ pub const WORKER_BUILD: CargoTool = CargoTool {
     expected: "about 2 min, once",
 };
 
+/// Changes the rules bit by bit and runs their tests (`test mutants`).
+pub const CARGO_MUTANTS: CargoTool = CargoTool {
+    package: "cargo-mutants",
+    version: "27.1.0",
+    binary: "cargo-mutants",
+    expected: "about 2 min, once",
+};
+
 /// Folder whose `bin` holds the cargo tools.
 fn tools_root(checkout: &Checkout) -> PathBuf {
     checkout.cache.join("tools")
