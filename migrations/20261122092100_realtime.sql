@@ -15,11 +15,13 @@ $$;
 -- Listening ---------------------------------------------------------------------------------
 -- Realtime asks whether the person may read a message of the topic they want to join. The row's own topic is
 -- compared, by equality: realtime.topic() is a setting, which everybody can set, and a pattern would let
--- somebody choose a topic that matches.
+-- somebody choose a topic that matches. So an id in capitals is another topic, which nobody is sent anything on: it is
+-- refused. A session that has ended lets nobody in any more and renews nothing; what it has joined ends with its token.
 create policy "people listen to their own topics" on realtime.messages
 for select to authenticated
 using (
   extension = 'broadcast'
+  and (select private.is_session_live())
   and topic = any (array[
     'user:' || (select auth.uid()) || ':gamification',
     'user:' || (select auth.uid()) || ':challenges',
@@ -28,7 +30,11 @@ using (
 );
 create policy "signed-in people listen to the shared topic" on realtime.messages
 for select to authenticated
-using (extension = 'broadcast' and topic = 'leaderboard:live');
+using (
+  extension = 'broadcast'
+  and (select private.is_session_live())
+  and topic = 'leaderboard:live'
+);
 -- Nobody takes part in community challenges yet, so nobody listens to community:{id}. There is no policy for
 -- INSERT: only the database sends.
 

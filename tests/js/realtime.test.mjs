@@ -80,6 +80,39 @@ describe('realtime', () => {
     for (const topic of near) assert.match(await refusedJoin(client, topic), DENIED, topic)
   })
 
+  test('an own topic in capitals is refused with a reason that says so', soon, async () => {
+    const client = await listener(someone)
+    const capitals = topicOf({ id: someone.id.toUpperCase() })
+    const reason = await refusedJoin(client, capitals)
+    assert.match(reason, DENIED)
+    if (OWN_SERVER) assert.match(reason, /exact strings.*lower case/)
+    const mine = await join(client, topicOf(someone))
+    await sendEvent(topicOf(someone), 'heard')
+    await mine.event('heard')
+  })
+
+  test('a session that has ended joins nothing and renews nothing; what it has joined ends with its token', soon, async () => {
+    const person = await signInAnonymously()
+    const client = await listener(person, { token: tokenOf(person, 6) })
+    const mine = await join(client, topicOf(person))
+    ok(await person.api('POST', '/auth/logout'))
+    for (const topic of [topicOf(person), SHARED]) assert.match(await refusedJoin(await listener(person), topic), DENIED)
+    await sendEvent(topicOf(person), 'still_open')
+    await mine.event('still_open')
+    await client.realtime.setAuth(tokenOf(person, 600))
+    await mine.state('CLOSED')
+    assert.match(mine.systems.at(-1).message, DENIED)
+  })
+
+  for (const [what, change] of [['banned', "banned_until = now() + interval '1 hour'"], ['deleted', 'deleted_at = now()']]) {
+    test(`a ${what} person joins nothing`, soon, async () => {
+      const person = await signInAnonymously()
+      await join(await listener(person), SHARED)
+      await sql(`update auth.users set ${change} where id = $1`, [person.id])
+      for (const topic of [topicOf(person), SHARED]) assert.match(await refusedJoin(await listener(person), topic), DENIED)
+    })
+  }
+
   test('public channels are refused, whatever their name', soon, async () => {
     const client = await listener(someone)
     for (const config of [undefined, {}, { private: false }, { private: false, broadcast: { self: true } }]) {

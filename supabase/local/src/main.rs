@@ -6,6 +6,7 @@
 //! is part of a production build, and each of them refuses to start there.
 
 mod auth;
+mod counter;
 mod gateway;
 mod inbox;
 mod jwt;

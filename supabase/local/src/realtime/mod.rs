@@ -17,6 +17,7 @@ mod socket_tests;
 mod token;
 mod wire;
 
+use crate::counter::Counter;
 use crate::serve;
 use crate::settings::Settings;
 use axum::Router;
@@ -42,6 +43,8 @@ const POOL_SIZE: usize = 8;
 const DATABASE_WAIT: Duration = Duration::from_secs(5);
 /// A client that sends nothing for so long is gone: clients send a heartbeat every 25 s.
 const IDLE: Duration = Duration::from_secs(60);
+/// Connections of one person: several devices, tabs, and those that a phone left without a word.
+const MAX_CONNECTIONS: usize = 20;
 /// Between two tries to keep the partitions when one failed.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(2);
 /// Each connection has such a buffer for what it reads; frames of clients are small.
@@ -55,6 +58,8 @@ pub struct Realtime {
     pool: Pool,
     jwt_secret: String,
     idle: Duration,
+    /// Connections by the `sub` of the tokens in use on them.
+    people: Counter<String>,
     /// Whether the days around today have their partitions.
     has_partitions: AtomicBool,
 }
@@ -71,6 +76,10 @@ pub async fn run(settings: &Settings) -> Result<(), String> {
         pool: pool(&config)?,
         jwt_secret: settings.required("JWT_SECRET")?.to_owned(),
         idle: settings.span("REALTIME_IDLE", IDLE)?,
+        people: Counter::new(match settings.parsed("NO_LIMITS", false)? {
+            true => usize::MAX,
+            false => MAX_CONNECTIONS,
+        }),
         has_partitions: AtomicBool::new(false),
     });
     let listener = serve::listen(address, "REALTIME_LISTEN").await?;

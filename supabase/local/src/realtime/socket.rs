@@ -7,7 +7,8 @@ use super::frame::{self, Frame, Version};
 use super::hub::{Client, MemberId, Outgoing, QUEUE_FRAMES};
 use super::pgoutput::Message;
 use super::token::{self, Claims, Refusal};
-use super::{Realtime, access, join};
+use super::{MAX_CONNECTIONS, Realtime, access, join};
+use crate::counter::Place;
 use axum::extract::ws::{self, WebSocket, close_code};
 use futures_util::{SinkExt, Stream, StreamExt};
 use serde_json::{Value, json};
@@ -33,6 +34,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 const NO_READ: &str = "You do not have permissions to read from this Channel topic: ";
 const NO_WRITE: &str = "You do not have permissions to write to this Channel topic: ";
+/// What is said beside a refusal of a topic that looks like another one.
+const EXACT_TOPIC: &str =
+    ". Topics are exact strings: ids and names in them are written in lower case, without blanks";
 const NO_DATABASE: &str = "Realtime was unable to connect to the project database";
 
 /// A joined channel.
@@ -57,6 +61,8 @@ struct Session {
     /// The token of the connection: that of its API key.
     key: String,
     channels: HashMap<String, Channel>,
+    /// Whose connection it is, once they have shown a token: one of the places that a person has.
+    people: HashMap<String, Place<String>>,
     asked: usize,
     asked_since: Instant,
 }
@@ -75,6 +81,7 @@ pub async fn run(realtime: Arc<Realtime>, stream: WebSocket, version: Version, k
         client,
         key,
         channels: HashMap::new(),
+        people: HashMap::new(),
         asked: 0,
         asked_since: Instant::now(),
     };
@@ -252,8 +259,7 @@ impl Session {
             return Err(refusal("ChannelRateLimitReached", "Too many channels"));
         }
         let token = wanted.token.unwrap_or_else(|| self.key.clone());
-        let claims = token::read(&self.realtime.jwt_secret, &token, token::now())?;
-        self.may_listen(&wanted.topic, &claims).await?;
+        let claims = self.claims(&wanted.topic, &token).await?;
         let join_ref = match &frame.join_ref {
             Value::Null => frame.reference.clone(),
             join_ref => join_ref.clone(),
@@ -273,10 +279,36 @@ impl Session {
         })
     }
 
+    /// What a token says, if it lets its holder listen to the topic.
+    async fn claims(&mut self, topic: &str, token: &str) -> Result<Claims, Refusal> {
+        let claims = token::read(&self.realtime.jwt_secret, token, token::now())?;
+        self.count_person(&claims.subject)?;
+        self.may_listen(topic, &claims).await?;
+        Ok(claims)
+    }
+
+    /// Counts the connection as one of this person's, if somebody stands behind the token.
+    fn count_person(&mut self, subject: &str) -> Result<(), Refusal> {
+        if subject.is_empty() || self.people.contains_key(subject) {
+            return Ok(());
+        }
+        let place = self.realtime.people.take(subject.to_owned());
+        let place = place.ok_or_else(|| {
+            let message = format!("A person may have {MAX_CONNECTIONS} connections");
+            refusal("ConnectionRateLimitReached", message)
+        })?;
+        self.people.insert(subject.to_owned(), place);
+        Ok(())
+    }
+
     async fn may_listen(&self, topic: &str, claims: &Claims) -> Result<(), Refusal> {
         match access::may_listen(&self.realtime.pool, topic, claims).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(refusal("Unauthorized", format!("{NO_READ}{topic}"))),
+            Ok(false) => {
+                let exact = topic.trim() == topic && topic.to_lowercase() == topic;
+                let hint = if exact { "" } else { EXACT_TOPIC };
+                Err(refusal("Unauthorized", format!("{NO_READ}{topic}{hint}")))
+            }
             Err(access::Unavailable) => Err(refusal("UnableToConnectToProject", NO_DATABASE)),
         }
     }
@@ -294,10 +326,7 @@ impl Session {
             return Ok(());
         };
         self.count()?;
-        let renewed = match token::read(&self.realtime.jwt_secret, &token, token::now()) {
-            Ok(claims) => self.may_listen(&topic, &claims).await.map(|()| claims),
-            Err(refusal) => Err(refusal),
-        };
+        let renewed = self.claims(&topic, &token).await;
         match (renewed, self.channels.get_mut(&frame.topic)) {
             (Ok(claims), Some(channel)) => {
                 (channel.token, channel.claims, channel.may_send) = (token, claims, None);

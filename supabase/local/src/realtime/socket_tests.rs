@@ -15,6 +15,7 @@ async fn start(idle: Duration) -> String {
         pool: pool(&config).unwrap(),
         jwt_secret: SECRET.to_owned(),
         idle,
+        people: Counter::new(MAX_CONNECTIONS),
         has_partitions: AtomicBool::new(false),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -82,5 +83,43 @@ async fn the_handshake_wants_a_key_that_holds() {
             panic!("not refused")
         };
         assert_eq!(answer.status(), 401);
+    }
+}
+
+/// Joins on a connection of its own as this person; answers the connection and the reply.
+async fn join_as(address: &str, subject: &str) -> (impl Sized, String) {
+    let target = format!("{address}&apikey={}", key(u64::MAX / 2));
+    let (mut socket, _) = tokio_tungstenite::connect_async(target).await.unwrap();
+    let claims = json!({ "role": "authenticated", "sub": subject, "exp": u64::MAX / 2 });
+    let payload =
+        json!({ "config": { "private": true }, "access_token": jwt::sign(SECRET, &claims) });
+    let join = json!(["1", "1", "realtime:a", "phx_join", payload]);
+    socket.send(Message::text(join.to_string())).await.unwrap();
+    let reply = socket.next().await.unwrap().unwrap();
+    (socket, reply.to_text().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_person_has_twenty_connections_and_another_person_is_not_held_up() {
+    const LIMIT: &str = "ConnectionRateLimitReached";
+    let address = start(IDLE).await;
+    let mut open = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let (socket, reply) = join_as(&address, "one").await;
+        assert!(!reply.contains(LIMIT), "{reply}");
+        open.push(socket);
+    }
+    let (refused, reply) = join_as(&address, "one").await;
+    assert!(reply.contains(LIMIT), "{reply}");
+    let (other, reply) = join_as(&address, "two").await;
+    assert!(!reply.contains(LIMIT), "{reply}");
+    drop((open, refused, other));
+    for tries in 0.. {
+        let (_socket, reply) = join_as(&address, "one").await;
+        if !reply.contains(LIMIT) {
+            break;
+        }
+        assert!(tries < 100, "places come free");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
