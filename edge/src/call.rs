@@ -236,7 +236,7 @@ impl Call {
     /// The database, as the caller.
     pub fn rest(&self) -> Rest<'_> {
         let token = self.session.as_ref().map(|session| session.token.as_str());
-        Rest::new(&self.app.config, token, &self.request_id)
+        Rest::new(&self.app.config, token, &self.request_id).at(self.address.as_deref())
     }
 
     /// Auth.

@@ -53,6 +53,8 @@ pub struct Config {
     pub jwt_issuer: String,
     /// Proves to the gateway that a call comes from the Worker.
     pub edge_secret: String,
+    /// Proves to the gateway that the address a call is made for is stated by the Worker; it opens nothing.
+    pub edge_address_secret: String,
     /// Keys of the SMS hook; two during a rotation.
     pub hook_keys: Vec<Vec<u8>>,
     /// Keys for sign-in codes.
@@ -125,6 +127,7 @@ impl Config {
             otp_keys: OtpKeys::new(&jwt_secret),
             anon_key: reader.required("ANON_KEY"),
             edge_secret: reader.secret("EDGE_SECRET", environment),
+            edge_address_secret: reader.secret("EDGE_ADDRESS_SECRET", environment),
             hook_keys: reader.hook_keys(),
             sms: reader.sms(environment),
             origins: reader.origins(environment),
@@ -375,6 +378,7 @@ mod tests {
             ("ANON_KEY", "anon".to_owned()),
             ("JWT_SECRET", "j".repeat(32)),
             ("EDGE_SECRET", "e".repeat(32)),
+            ("EDGE_ADDRESS_SECRET", "a".repeat(32)),
             ("METRICS_TOKEN", "m".repeat(32)),
             (
                 "HOOK_SECRET",
@@ -415,7 +419,13 @@ mod tests {
 
     #[test]
     fn missing_and_weak_secrets_are_refused_without_showing_them() {
-        for name in ["JWT_SECRET", "EDGE_SECRET", "HOOK_SECRET", "METRICS_TOKEN"] {
+        for name in [
+            "JWT_SECRET",
+            "EDGE_SECRET",
+            "EDGE_ADDRESS_SECRET",
+            "HOOK_SECRET",
+            "METRICS_TOKEN",
+        ] {
             let mut settings = local();
             settings.insert(name, "weak-secret".to_owned());
             let problems = read(&settings).err().unwrap();

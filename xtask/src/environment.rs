@@ -46,7 +46,18 @@ const PORT_VARIABLES: [(&str, u16); 7] = [
     ("PORT_REALTIME", 54326),
 ];
 
+/// How far PostgREST's port for health checks is from its port for requests.
+const REST_ADMIN_DISTANCE: u16 = 5_000;
+
 impl Ports {
+    /// Where PostgREST tells how it is. Computed, so that checkouts with ports of their own need not set it as well.
+    pub fn rest_admin(&self) -> u16 {
+        match self.rest.checked_add(REST_ADMIN_DISTANCE) {
+            Some(port) => port,
+            None => self.rest - REST_ADMIN_DISTANCE,
+        }
+    }
+
     /// Environment first, then the ports this checkout runs on, then the defaults.
     pub fn choose(running: Option<&BTreeMap<String, String>>) -> Result<Self> {
         Self::from_values(|name| {
@@ -107,6 +118,7 @@ impl Secrets {
     fn complete(&mut self) -> Result<()> {
         self.make("JWT_SECRET", local_secret)?;
         self.make("EDGE_SECRET", local_secret)?;
+        self.make("EDGE_ADDRESS_SECRET", local_secret)?;
         self.make("METRICS_TOKEN", local_secret)?;
         self.make("OPERATOR_TOKEN", local_secret)?;
         self.make("HOOK_SECRET", || {
@@ -262,6 +274,7 @@ impl Environment {
             "SECRET_KEY",
             "JWT_SECRET",
             "EDGE_SECRET",
+            "EDGE_ADDRESS_SECRET",
             "HOOK_SECRET",
             "METRICS_TOKEN",
             "OPERATOR_TOKEN",
@@ -318,6 +331,15 @@ mod tests {
     fn a_port_comes_from_the_variable_of_its_name_or_the_default() -> Result<()> {
         let ports = Ports::from_values(|name| (name == "PORT_DB").then(|| "6000".to_owned()))?;
         assert_eq!((ports.api, ports.db), (8787, 6000));
+        Ok(())
+    }
+
+    #[test]
+    fn the_port_for_health_checks_moves_with_the_other() -> Result<()> {
+        for (rest, admin) in [("20104", 25_104), ("60000", 65_000), ("65535", 60_535)] {
+            let ports = Ports::from_values(|name| (name == "PORT_REST").then(|| rest.to_owned()))?;
+            assert_eq!(ports.rest_admin(), admin);
+        }
         Ok(())
     }
 

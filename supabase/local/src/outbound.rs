@@ -16,11 +16,22 @@ pub type HttpClient = Client<HttpConnector, Body>;
 
 /// Makes the client. Time limits of whole requests are the caller's.
 pub fn client() -> HttpClient {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(Duration::from_secs(CONNECT_TIMEOUT_SECS)));
-    connector.set_nodelay(true);
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(IDLE_SECS))
-        .build(connector)
+        .build(connector())
+}
+
+/// The same with a connection for each request.
+pub fn client_without_pool() -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build(connector())
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(Duration::from_secs(CONNECT_TIMEOUT_SECS)));
+    connector.set_nodelay(true);
+    connector
 }

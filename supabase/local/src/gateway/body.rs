@@ -1,6 +1,6 @@
 //! What bodies must be where the list says more than "any".
 
-use super::rules::Denial;
+use super::rules::{Denial, MAX_METADATA_BYTES};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -13,6 +13,12 @@ const NOT_ALLOWED: Denial = Denial::new(
     403,
     "body_not_allowed",
     "Only {\"data\": {…}} may be sent here; everything else goes through the API",
+);
+
+const TOO_MUCH: Denial = Denial::new(
+    413,
+    "metadata_too_large",
+    "data may have 1 KiB: Auth keeps it with every session",
 );
 
 /// Members that supabase-js sends with every change of a user, null unless an e-mail address is changed.
@@ -34,7 +40,7 @@ pub fn require_json(content_types: &[&str]) -> Result<(), Denial> {
 }
 
 /// Requires a JSON object whose one member is `name`, an object, and writes it anew: whatever another parser
-/// would have read out of the original, it is not sent.
+/// would have read out of the original, it is not sent. The member has 1 KiB.
 pub fn only_member(name: &str, body: &[u8]) -> Result<Vec<u8>, Denial> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let members = reader
@@ -44,6 +50,9 @@ pub fn only_member(name: &str, body: &[u8]) -> Result<Vec<u8>, Denial> {
     members.retain(|(key, value)| !(value.is_null() && NULL_COMPANIONS.contains(&key.as_str())));
     match members.pop() {
         Some((key, value @ Value::Object(_))) if key == name && members.is_empty() => {
+            if value.to_string().len() > MAX_METADATA_BYTES {
+                return Err(TOO_MUCH);
+            }
             Ok(Value::Object(Map::from_iter([(key, value)]))
                 .to_string()
                 .into_bytes())

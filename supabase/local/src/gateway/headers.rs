@@ -1,6 +1,6 @@
 //! Which headers go on, in both directions.
 
-use super::keys::SECRET_HEADER;
+use super::keys::{CLIENT_HEADER, CLIENT_PROOF_HEADER, SECRET_HEADER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::net::IpAddr;
 
@@ -25,6 +25,8 @@ const OWN: &[&str] = &[
     "authorization",
     "prefer",
     SECRET_HEADER,
+    CLIENT_HEADER,
+    CLIENT_PROOF_HEADER,
 ];
 /// By these a client could claim to be someone else, or ask for something else than its first line says.
 const CLAIMS: &[&str] = &[

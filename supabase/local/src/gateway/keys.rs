@@ -4,10 +4,16 @@ use super::rules::Denial;
 use crate::settings::Settings;
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use subtle::{Choice, ConstantTimeEq};
 
 /// The header that carries the Worker's secret.
 pub const SECRET_HEADER: &str = "x-edge-secret";
+/// The headers by which the Worker says for which address it asks, and proves that it is the Worker who says so. The
+/// proof is a secret of its own: it opens nothing that an address does not.
+pub const CLIENT_HEADER: &str = "x-edge-client";
+/// See [`CLIENT_HEADER`].
+pub const CLIENT_PROOF_HEADER: &str = "x-edge-client-proof";
 /// Opaque keys start like this, and no JWT does.
 const OPAQUE_PREFIX: &str = "sb_";
 /// A secret shorter than this can be guessed.
@@ -28,8 +34,23 @@ const BAD_BEARER: Denial = Denial::new(
 /// The service's keys, each with the JWT of its role, and the Worker's secrets.
 pub struct Keys {
     keys: Vec<([u8; 32], String)>,
+    anon: [u8; 32],
     service: [u8; 32],
     secrets: Vec<[u8; 32]>,
+    address_secrets: Vec<[u8; 32]>,
+}
+
+/// Who asks, as far as the gateway can tell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Caller {
+    /// The Worker, for somebody at this address if it said so.
+    Worker(Option<IpAddr>),
+    /// A program that holds the service's key.
+    Service,
+    /// Somebody who is not signed in.
+    Nobody,
+    /// Somebody with a token of their own, which the gateway does not check.
+    Somebody,
 }
 
 /// Digests are compared instead of the values, so that the time taken tells not even a length.
@@ -53,37 +74,39 @@ impl Keys {
                 keys.push((digest(key), role.to_owned()));
             }
         }
-        settings.required("EDGE_SECRETS")?;
-        let secrets = settings.list("EDGE_SECRETS");
-        if !(1..=2).contains(&secrets.len())
-            || secrets
-                .iter()
-                .any(|secret| secret.len() < MIN_SECRET_LENGTH)
-        {
-            return Err(format!(
-                "EDGE_SECRETS must hold one or two secrets of {MIN_SECRET_LENGTH} characters or more"
-            ));
-        }
         Ok(Self {
+            anon: digest(&format!("Bearer {anon}")),
             service: digest(&format!("Bearer {service}")),
             keys,
-            secrets: secrets.iter().map(|secret| digest(secret)).collect(),
+            secrets: secrets(settings, "EDGE_SECRETS")?,
+            address_secrets: secrets(settings, "EDGE_ADDRESS_SECRETS")?,
         })
     }
 
     /// Whether the request comes from the Worker: its header, once, with one of the secrets.
     pub fn is_worker(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(SECRET_HEADER).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return false;
-        };
-        let given: [u8; 32] = Sha256::digest(value.as_bytes()).into();
-        self.secrets
-            .iter()
-            .fold(Choice::from(0), |found, secret| {
-                found | secret.ct_eq(&given)
-            })
-            .into()
+        holds(headers, SECRET_HEADER, &self.secrets)
+    }
+
+    /// Who sends a request that goes on with this value of Authorization.
+    pub fn caller(&self, headers: &HeaderMap, authorization: &str) -> Caller {
+        if holds(headers, CLIENT_PROOF_HEADER, &self.address_secrets) {
+            let mut stated = headers.get_all(CLIENT_HEADER).iter();
+            let address = match (stated.next(), stated.next()) {
+                (Some(value), None) => value.to_str().ok().and_then(|text| text.parse().ok()),
+                _ => None,
+            };
+            return Caller::Worker(address);
+        }
+        if self.is_worker(headers) {
+            return Caller::Worker(None);
+        }
+        let nobody = authorization.is_empty() || digest(authorization).ct_eq(&self.anon).into();
+        match (self.is_service(authorization), nobody) {
+            (true, _) => Caller::Service,
+            (_, true) => Caller::Nobody,
+            _ => Caller::Somebody,
+        }
     }
 
     /// Whether this value of Authorization is the service role's.
@@ -132,6 +155,36 @@ impl Keys {
     }
 }
 
+/// One secret, or two while one takes the other's place.
+fn secrets(settings: &Settings, name: &str) -> Result<Vec<[u8; 32]>, String> {
+    settings.required(name)?;
+    let secrets = settings.list(name);
+    let short = secrets
+        .iter()
+        .any(|secret| secret.len() < MIN_SECRET_LENGTH);
+    if !(1..=2).contains(&secrets.len()) || short {
+        return Err(format!(
+            "{name} must hold one or two secrets of {MIN_SECRET_LENGTH} characters or more"
+        ));
+    }
+    Ok(secrets.iter().map(|secret| digest(secret)).collect())
+}
+
+/// Whether a header is there once and holds one of the secrets.
+fn holds(headers: &HeaderMap, name: &str, secrets: &[[u8; 32]]) -> bool {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let given: [u8; 32] = Sha256::digest(value.as_bytes()).into();
+    secrets
+        .iter()
+        .fold(Choice::from(0), |found, secret| {
+            found | secret.ct_eq(&given)
+        })
+        .into()
+}
+
 fn presented_key<'a>(
     headers: &'a HeaderMap,
     query_key: Option<&'a str>,
@@ -151,12 +204,13 @@ mod tests {
     use super::*;
     use axum::http::{HeaderName, HeaderValue};
 
-    const PAIRS: [(&str, &str); 5] = [
+    const PAIRS: [(&str, &str); 6] = [
         ("ANON_KEY", "a.n.on"),
         ("SERVICE_ROLE_KEY", "s.v.c"),
         ("PUBLISHABLE_KEY", "sb_publishable_1"),
         ("SECRET_KEY", "sb_secret_1"),
         ("EDGE_SECRETS", "first-secret-0001, second-secret-002"),
+        ("EDGE_ADDRESS_SECRETS", "address-secret-01"),
     ];
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -258,6 +312,28 @@ mod tests {
     }
 
     #[test]
+    fn the_address_secret_makes_the_address_and_opens_nothing() {
+        let keys = Keys::read(&Settings::of(&PAIRS)).unwrap();
+        let proof = (CLIENT_PROOF_HEADER, "address-secret-01");
+        let caller = |pairs: &[(&str, &str)]| keys.caller(&headers(pairs), "Bearer u.s.er");
+        let stated = caller(&[proof, (CLIENT_HEADER, "2001:db8::1")]);
+        assert_eq!(stated, Caller::Worker("2001:db8::1".parse().ok()));
+        assert_eq!(caller(&[proof]), Caller::Worker(None));
+        assert_eq!(caller(&[proof, (CLIENT_HEADER, "x")]), Caller::Worker(None));
+        assert!(!keys.is_worker(&headers(&[proof])));
+        assert!(!keys.is_worker(&headers(&[(SECRET_HEADER, proof.1)])));
+        for wrong in ["", "address-secret-02", "first-secret-0001"] {
+            let claimed = [(CLIENT_PROOF_HEADER, wrong), (CLIENT_HEADER, "192.0.2.1")];
+            assert_eq!(caller(&claimed), Caller::Somebody, "{wrong}");
+        }
+        assert_eq!(caller(&[(CLIENT_HEADER, "192.0.2.1")]), Caller::Somebody);
+        let other = |authorization| keys.caller(&HeaderMap::new(), authorization);
+        assert_eq!(other("Bearer a.n.on"), Caller::Nobody);
+        assert_eq!(other(""), Caller::Nobody);
+        assert_eq!(other("Bearer s.v.c"), Caller::Service);
+    }
+
+    #[test]
     fn weak_or_missing_secrets_stop_the_start() {
         for secrets in [
             "",
@@ -265,14 +341,12 @@ mod tests {
             "first-secret-0001,x",
             "first-secret-0001,second-secret-002,third-secret-0003",
         ] {
-            let pairs = [PAIRS[0], PAIRS[1], ("EDGE_SECRETS", secrets)];
-            assert!(
-                Keys::read(&Settings::of(&pairs))
-                    .err()
-                    .unwrap()
-                    .contains("EDGE_SECRETS"),
-                "{secrets}"
-            );
+            for name in ["EDGE_SECRETS", "EDGE_ADDRESS_SECRETS"] {
+                let mut pairs = PAIRS.to_vec();
+                pairs.push((name, secrets));
+                let refused = Keys::read(&Settings::of(&pairs)).err().unwrap();
+                assert!(refused.contains(name), "{name} {secrets}");
+            }
         }
     }
 }

@@ -5,28 +5,32 @@ mod body;
 mod headers;
 mod keys;
 mod outage;
+mod query;
+mod rates;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod websocket;
 
-use crate::outbound::{self, HttpClient};
+use crate::counter::Place;
 use crate::serve;
 use crate::settings::Settings;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use keys::Keys;
-use rules::{Denial, Passage, Upstream};
+use keys::{Caller, Keys};
+use rates::{Limits, Subject};
+use rules::{Denial, Passage, RETRY_AFTER_SECS, Upstream};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use upstream::{Onward, Upstreams};
 
 /// Time for a client to send its body: 21 MiB at 8 Mbit/s take 22 s.
 const BODY_TIMEOUT_SECS: u64 = 30;
@@ -35,8 +39,10 @@ const BODY_TIMEOUT_SECS: u64 = 30;
 const ANSWER_TIMEOUT_SECS: u64 = 9;
 /// The same for the service role, whose statements have no end of their own.
 const SERVICE_ANSWER_TIMEOUT_SECS: u64 = 30;
-/// After this a client may come again when an upstream is down.
-const RETRY_AFTER_SECS: &str = "2";
+/// Of a body that is refused unread so much is read all the same, for so long: left lying, it would break the next
+/// request on its connection.
+const DISCARDED_BYTES: usize = 1024 * 1024;
+const DISCARD_TIMEOUT_SECS: u64 = 2;
 
 const TOO_LARGE: Denial = Denial::new(413, "body_too_large", "The request body is too large");
 const SLOW_BODY: Denial = Denial::new(
@@ -50,11 +56,6 @@ const DOWN: Denial = Denial::new(
     "upstream_unavailable",
     "The service behind the gateway is not available",
 );
-const SLOW: Denial = Denial::new(
-    503,
-    "upstream_timeout",
-    "The service behind the gateway did not answer in time",
-);
 const NO_REALTIME: Denial = Denial::new(
     503,
     "realtime_unavailable",
@@ -63,7 +64,8 @@ const NO_REALTIME: Denial = Denial::new(
 /// The gateway.
 struct Gateway {
     keys: Keys,
-    client: HttpClient,
+    limits: Limits,
+    upstreams: Upstreams,
     rest: String,
     auth: String,
     realtime: Option<String>,
@@ -96,7 +98,8 @@ impl Gateway {
         let required = |name: &str| base(name, settings.required(name)?);
         Ok(Self {
             keys: Keys::read(settings)?,
-            client: outbound::client(),
+            limits: Limits::new(settings.parsed("NO_LIMITS", false)?),
+            upstreams: Upstreams::new(),
             rest: required("REST_UPSTREAM")?,
             auth: required("AUTH_UPSTREAM")?,
             realtime: settings
@@ -114,99 +117,154 @@ impl Gateway {
         }
     }
 
-    async fn pass(&self, request: Request) -> Result<Response<Body>, Denial> {
-        let (mut parts, body) = request.into_parts();
+    /// What a request may do, by its head alone.
+    fn admit(&self, parts: &Parts) -> Result<Admitted, Denial> {
         let worker = self.keys.is_worker(&parts.headers);
         let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
         let passage = rules::judge(parts.method.as_str(), path, query, worker)?;
-        let authorization = match self
+        let given = self
             .keys
-            .authorization(&parts.headers, passage.query_key.as_deref())
-        {
+            .authorization(&parts.headers, passage.query_key.as_deref());
+        let authorization = match given {
             Err(_) if passage.keyless => String::new(),
             other => other?,
         };
         let base = self.base(passage.upstream)?;
-        if websocket::is_asked_for(&parts.method, &parts.headers, passage.upstream)? {
-            let client = parts.extensions.remove();
-            let mut passage = passage;
-            passage.target = websocket::without_key(&passage.target);
-            let onward = self.onward(
-                &parts,
-                &passage,
-                base,
-                &authorization,
-                worker,
-                &Bytes::new(),
-            )?;
-            return self.connect(client, onward, &authorization).await;
+        let websocket = websocket::is_asked_for(&parts.method, &parts.headers, passage.upstream)?;
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip());
+        let caller = self.keys.caller(&parts.headers, &authorization);
+        let place = self.count(caller, &passage, &authorization, websocket, peer)?;
+        let address = match caller {
+            Caller::Worker(Some(address)) => address,
+            _ => peer,
+        };
+        let mut headers = headers::for_upstream(&parts.headers, &authorization, address, worker);
+        let mut target = format!("{base}{}", passage.target);
+        if websocket {
+            target = format!("{base}{}", websocket::without_key(&passage.target));
+            let key = authorization.strip_prefix("Bearer ").unwrap_or_default();
+            websocket::prepare(&mut headers, key);
+        }
+        Ok(Admitted {
+            onward: Onward {
+                method: parts.method.clone(),
+                target: target.parse().map_err(|_| BROKEN_BODY)?,
+                headers,
+                body: Bytes::new(),
+            },
+            timeout: Duration::from_secs(match caller {
+                Caller::Service => SERVICE_ANSWER_TIMEOUT_SECS,
+                _ => ANSWER_TIMEOUT_SECS,
+            }),
+            passage,
+            websocket,
+            place,
+        })
+    }
+
+    /// Counts a request where it is to be counted. The Worker counts its callers itself, and behind the service's key
+    /// is a program of ours; who is not signed in has no more than a few requests under way.
+    fn count(
+        &self,
+        caller: Caller,
+        passage: &Passage,
+        authorization: &str,
+        websocket: bool,
+        peer: IpAddr,
+    ) -> Result<Option<Place<Subject>>, Denial> {
+        match caller {
+            _ if websocket => self.limits.socket(peer).map(Some),
+            Caller::Worker(_) | Caller::Service => Ok(None),
+            Caller::Nobody => self.limits.anonymous(peer).map(Some),
+            Caller::Somebody => {
+                let now = Instant::now();
+                let counted = self.limits.count(passage.rates, peer, authorization, now);
+                counted.map(|()| None)
+            }
+        }
+    }
+
+    async fn pass(&self, request: Request) -> Result<Response<Body>, Refused> {
+        let (mut parts, body) = request.into_parts();
+        let admitted = match self.admit(&parts) {
+            Ok(admitted) => admitted,
+            Err(denial) => return Err(Refused::unread(denial, body).await),
+        };
+        let Admitted {
+            mut onward,
+            passage,
+            timeout,
+            websocket,
+            place,
+        } = admitted;
+        if websocket {
+            // It lasts as long as both sides want it to.
+            let client: Option<OnUpgrade> = parts.extensions.remove();
+            let answer = self.upstreams.ask(onward, timeout).await?;
+            return Ok(websocket::join(client, answer, place, headers::for_client));
         }
         let body = read_body(&parts.headers, body, passage.max_body_bytes).await?;
-        let request = self.onward(&parts, &passage, base, &authorization, worker, &body)?;
-        let timeout_secs = if self.keys.is_service(&authorization) {
-            SERVICE_ANSWER_TIMEOUT_SECS
-        } else {
-            ANSWER_TIMEOUT_SECS
-        };
-        let (mut head, body) = self.ask(request, timeout_secs).await?.into_parts();
+        onward.body = checked_body(&parts.headers, &passage, body)?;
+        let (mut head, body) = self.upstreams.ask(onward, timeout).await?.into_parts();
         head.headers = headers::for_client(head.headers);
+        // The place is free again when the whole answer is sent.
+        let body = body.map_frame(move |frame| {
+            let _ = &place;
+            frame
+        });
         let answer = Response::from_parts(head, Body::new(body));
         Ok(outage::translate(passage.upstream, answer).await)
     }
+}
 
-    async fn ask(&self, request: Request, timeout_secs: u64) -> Result<Response<Incoming>, Denial> {
-        let limit = Duration::from_secs(timeout_secs);
-        let answer = tokio::time::timeout(limit, self.client.request(request));
-        answer.await.map_err(|_| SLOW)?.map_err(|_| DOWN)
+/// A request that may go on, but for its body.
+struct Admitted {
+    onward: Onward,
+    passage: Passage,
+    timeout: Duration,
+    websocket: bool,
+    place: Option<Place<Subject>>,
+}
+
+/// A refusal, and whether the connection can be used again after it.
+struct Refused {
+    denial: Denial,
+    closes: bool,
+}
+
+impl From<Denial> for Refused {
+    /// Of a body that was too large, too slow or broken something is still to come.
+    fn from(denial: Denial) -> Self {
+        let closes = [TOO_LARGE, SLOW_BODY, BROKEN_BODY].contains(&denial);
+        Self { denial, closes }
     }
+}
 
-    /// Passes a WebSocket on; it lasts as long as both sides want it to.
-    async fn connect(
-        &self,
-        client: Option<OnUpgrade>,
-        mut request: Request,
-        authorization: &str,
-    ) -> Result<Response<Body>, Denial> {
-        let key = authorization.strip_prefix("Bearer ").unwrap_or_default();
-        websocket::prepare(&mut request, key);
-        let answer = self.ask(request, ANSWER_TIMEOUT_SECS).await?;
-        Ok(websocket::join(client, answer, headers::for_client))
-    }
-
-    fn onward(
-        &self,
-        parts: &Parts,
-        passage: &Passage,
-        base: &str,
-        authorization: &str,
-        worker: bool,
-        body: &Bytes,
-    ) -> Result<Request, Denial> {
-        let types: Vec<&str> = parts
-            .headers
-            .get_all(header::CONTENT_TYPE)
-            .iter()
-            .map(|value| value.to_str().unwrap_or_default())
-            .collect();
-        let body = match passage.judge_body(&types, body)? {
-            std::borrow::Cow::Borrowed([]) => Bytes::new(),
-            std::borrow::Cow::Borrowed(_) => body.clone(),
-            std::borrow::Cow::Owned(rewritten) => rewritten.into(),
+impl Refused {
+    /// A refusal before the body was read, which is read now and thrown away.
+    async fn unread(denial: Denial, body: Body) -> Self {
+        let closes = !body.is_end_stream() && {
+            let rest = Limited::new(body, DISCARDED_BYTES).collect();
+            let read = tokio::time::timeout(Duration::from_secs(DISCARD_TIMEOUT_SECS), rest);
+            !matches!(read.await, Ok(Ok(_)))
         };
-        let peer = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0.ip());
-        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let target: Uri = format!("{base}{}", passage.target)
-            .parse()
-            .map_err(|_| BROKEN_BODY)?;
-        let mut request = Request::new(Body::from(body));
-        *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = target;
-        *request.headers_mut() = headers::for_upstream(&parts.headers, authorization, peer, worker);
-        Ok(request)
+        Self { denial, closes }
     }
+}
+
+/// The body as it goes on.
+fn checked_body(headers: &HeaderMap, passage: &Passage, body: Bytes) -> Result<Bytes, Denial> {
+    let types: Vec<&str> = headers
+        .get_all(header::CONTENT_TYPE)
+        .iter()
+        .map(|value| value.to_str().unwrap_or_default())
+        .collect();
+    Ok(match passage.judge_body(&types, &body)? {
+        std::borrow::Cow::Borrowed([]) => Bytes::new(),
+        std::borrow::Cow::Borrowed(_) => body.clone(),
+        std::borrow::Cow::Owned(rewritten) => rewritten.into(),
+    })
 }
 
 /// Reads the body whole, counting what arrives whatever was announced.
@@ -239,14 +297,20 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
         return answer(StatusCode::OK, &json!({ "status": "ok" }));
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    gateway.pass(request).await.unwrap_or_else(|denial| {
+    gateway.pass(request).await.unwrap_or_else(|refused| {
+        let denial = refused.denial;
         if denial.status >= 500 {
             eprintln!(
                 "gateway: {method} {path} answered {} {}",
                 denial.status, denial.code
             );
         }
-        refusal(&denial)
+        let mut response = refusal(&denial);
+        if refused.closes {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
     })
 }
 
@@ -260,11 +324,9 @@ fn refusal(denial: &Denial) -> Response<Body> {
         "msg": denial.message,
     });
     let mut response = answer(status, &body);
-    if denial.status == 503 {
-        response.headers_mut().insert(
-            header::RETRY_AFTER,
-            HeaderValue::from_static(RETRY_AFTER_SECS),
-        );
+    if denial.retry_after_secs > 0 {
+        let secs = HeaderValue::from(denial.retry_after_secs);
+        response.headers_mut().insert(header::RETRY_AFTER, secs);
     }
     response
 }

@@ -29,7 +29,7 @@ pub async fn translate(upstream: Upstream, answer: Response<Body>) -> Response<B
         Verdict::Other => {}
         Verdict::Outage => {
             head.status = StatusCode::SERVICE_UNAVAILABLE;
-            let secs = HeaderValue::from_static(super::RETRY_AFTER_SECS);
+            let secs = HeaderValue::from(super::RETRY_AFTER_SECS);
             head.headers.insert(header::RETRY_AFTER, secs);
         }
         Verdict::Unsaid => return refusal(&DOWN),

@@ -6,16 +6,28 @@
 //! capital letter or a dot segment to slip through.
 
 use super::body;
+use super::query;
+use super::rates::{Per, Rate};
 use std::borrow::Cow;
 
 /// Bodies are capped at 1 MiB, as the API's contract says for JSON.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// A batch holds up to 500 entries; with every text at its longest and escaped they take 7 MiB. A little more for
+/// the argument around it.
+pub const MAX_BATCH_BYTES: usize = 7 * 1024 * 1024 + 1024;
 /// A migration holds up to 10 MiB of JSON, sent as one JSON string. Quoting doubles quotes, backslashes and line
 /// ends, of which a dump of quoted values is full: at most 20 MiB, and a little for the argument around it.
 pub const MAX_MIGRATION_BYTES: usize = 21 * 1024 * 1024;
-/// The paths with the larger cap: a migration, and a migration that came with an Idempotency-Key.
-const MIGRATION_PATHS: [&str; 2] = ["/rest/v1/rpc/migrate_local", "/rest/v1/rpc/run_once"];
-/// Longest path and query together; PostgREST's filters are long, but not longer than this.
+/// What a person stores about themself in Auth: 1 KiB, and what supabase-js sends around it.
+pub const MAX_METADATA_BYTES: usize = 1024;
+const MAX_USER_CHANGE_BYTES: usize = MAX_METADATA_BYTES + 128;
+/// The requests with a larger cap. What comes with an Idempotency-Key is carried by run_once, migrations among it.
+const LARGE_BODIES: &[(&str, &str, usize)] = &[
+    ("POST", "/rest/v1/rpc/create_waste_entries", MAX_BATCH_BYTES),
+    ("POST", "/rest/v1/rpc/migrate_local", MAX_MIGRATION_BYTES),
+    ("POST", "/rest/v1/rpc/run_once", MAX_MIGRATION_BYTES),
+];
+/// Longest path and query together: a Realtime address carries a token. PostgREST's queries have a cap of their own.
 const MAX_TARGET_BYTES: usize = 16 * 1024;
 
 /// What a body must be.
@@ -42,9 +54,26 @@ pub struct Rule {
     pub queries: &'static [&'static str],
     /// What the body must be.
     pub body: BodyRule,
+    /// Cap of the body in bytes.
+    pub max_body_bytes: usize,
     /// Whether it is open without an API key, as at Supabase.
     pub keyless: bool,
+    /// What a client may ask within a time.
+    pub rates: &'static [Rate],
 }
+
+const MINUTE_SECS: u32 = 60;
+/// One address stands for all people behind a carrier's gateway: 20 requests a second are a hundred people who all use
+/// the app, and less than a twentieth of what one core answers.
+const REST_RATES: &[Rate] = &[Rate::new("rest", Per::Address, 1_200, MINUTE_SECS)];
+/// Tokens are renewed once an hour, and read a few times in between.
+const AUTH_RATES: &[Rate] = &[Rate::new("auth", Per::Address, 300, MINUTE_SECS)];
+/// Auth rewrites a row of `auth.users` for each, and nothing here needs it often: by address, and by token, so that
+/// another address does not help.
+const USER_CHANGE_RATES: &[Rate] = &[
+    Rate::new("user_change", Per::Address, 60, MINUTE_SECS),
+    Rate::new("user_change_of_one", Per::Token, 10, MINUTE_SECS),
+];
 
 const NO_QUERY: &[&str] = &[""];
 const SCOPES: &[&str] = &["", "scope=global", "scope=local", "scope=others"];
@@ -60,7 +89,9 @@ const fn rule(
         path,
         queries,
         body,
+        max_body_bytes: MAX_BODY_BYTES,
         keyless: false,
+        rates: AUTH_RATES,
     }
 }
 
@@ -73,7 +104,11 @@ pub const PUBLIC_AUTH: &[Rule] = &[
         BodyRule::Json,
     ),
     rule("GET", "/user", NO_QUERY, BodyRule::None),
-    rule("PUT", "/user", NO_QUERY, BodyRule::OnlyMember("data")),
+    Rule {
+        max_body_bytes: MAX_USER_CHANGE_BYTES,
+        rates: USER_CHANGE_RATES,
+        ..rule("PUT", "/user", NO_QUERY, BodyRule::OnlyMember("data"))
+    },
     rule("POST", "/logout", SCOPES, BodyRule::Any),
     rule("GET", "/settings", NO_QUERY, BodyRule::None),
     rule("GET", "/health", NO_QUERY, BodyRule::None),
@@ -83,8 +118,16 @@ pub const PUBLIC_AUTH: &[Rule] = &[
     },
 ];
 
-/// Methods that /rest/v1 and /realtime/v1 take.
-const OPEN_METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+/// Methods that /rest/v1 and /realtime/v1 take, and what becomes of their bodies: those that nothing reads are not
+/// sent on, because an unread one would break the next request on its connection.
+const OPEN_METHODS: &[(&str, BodyRule)] = &[
+    ("GET", BodyRule::None),
+    ("HEAD", BodyRule::None),
+    ("DELETE", BodyRule::None),
+    ("POST", BodyRule::Any),
+    ("PUT", BodyRule::Any),
+    ("PATCH", BodyRule::Any),
+];
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,7 +157,12 @@ pub struct Denial {
     pub code: &'static str,
     /// English sentence.
     pub message: &'static str,
+    /// When to come again, if that helps; else 0.
+    pub retry_after_secs: u32,
 }
+
+/// After this a client may come again when an upstream is down or too much is open at once.
+pub const RETRY_AFTER_SECS: u32 = 2;
 
 impl Denial {
     /// A refusal with any status.
@@ -123,6 +171,10 @@ impl Denial {
             status,
             code,
             message,
+            retry_after_secs: match status {
+                429 | 503 => RETRY_AFTER_SECS,
+                _ => 0,
+            },
         }
     }
 }
@@ -160,6 +212,8 @@ pub struct Passage {
     pub max_body_bytes: usize,
     /// Whether it passes without an API key.
     pub keyless: bool,
+    /// What a client may ask within a time.
+    pub rates: &'static [Rate],
     /// The API key, when it came as a parameter.
     pub query_key: Option<String>,
 }
@@ -179,19 +233,24 @@ pub fn judge(method: &str, path: &str, query: &str, trusted: bool) -> Result<Pas
         Upstream::Realtime => query,
         _ => bare_query.as_str(),
     };
-    let (body, keyless) = match upstream {
-        Upstream::Auth if trusted => (BodyRule::Any, false),
+    let (body, max_body_bytes, keyless, rates) = match upstream {
+        Upstream::Auth if trusted => (BodyRule::Any, MAX_BODY_BYTES, false, NO_RATES),
         Upstream::Auth => {
             let rule = listed(method, rest, query).ok_or(NOT_LISTED)?;
-            (rule.body, rule.keyless)
+            (rule.body, rule.max_body_bytes, rule.keyless, rule.rates)
         }
-        _ if OPEN_METHODS.contains(&method) => (BodyRule::Any, false),
-        _ => return Err(BAD_METHOD),
+        Upstream::Rest | Upstream::Realtime => {
+            let body = open(method).ok_or(BAD_METHOD)?;
+            (body, cap(method, path), false, REST_RATES)
+        }
     };
-    let max_body_bytes = match (method, path) {
-        ("POST", path) if MIGRATION_PATHS.contains(&path) => MAX_MIGRATION_BYTES,
-        _ => MAX_BODY_BYTES,
-    };
+    if upstream == Upstream::Rest {
+        // PostgREST's root describes the whole schema, at length, and to everybody.
+        if matches!(rest, "" | "/") {
+            return Err(NO_ROUTE);
+        }
+        query::check(query)?;
+    }
     let mark = if query.is_empty() { "" } else { "?" };
     let slash = if rest.is_empty() { "/" } else { "" };
     Ok(Passage {
@@ -200,8 +259,24 @@ pub fn judge(method: &str, path: &str, query: &str, trusted: bool) -> Result<Pas
         body,
         max_body_bytes,
         keyless,
+        rates,
         query_key,
     })
+}
+
+const NO_RATES: &[Rate] = &[];
+
+/// What becomes of the body of a method that PostgREST and Realtime take.
+fn open(method: &str) -> Option<BodyRule> {
+    let found = OPEN_METHODS.iter().find(|(name, _)| *name == method);
+    found.map(|(_, body)| *body)
+}
+
+fn cap(method: &str, path: &str) -> usize {
+    LARGE_BODIES
+        .iter()
+        .find(|(of, at, _)| *of == method && *at == path)
+        .map_or(MAX_BODY_BYTES, |(.., bytes)| *bytes)
 }
 
 /// The upstream of a path, what its prefix becomes there, and the rest of the path.
@@ -240,7 +315,7 @@ impl Passage {
 }
 
 /// Whether a path has one reading only: plain segments with a slash between them, of letters, digits and `-._~`.
-/// A slash may end it; that is another path, which the list does not hold, and PostgREST's root.
+/// A slash may end it; that is another path, which the list does not hold.
 fn is_normal(path: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     let Some(rest) = path.strip_prefix('/') else {

@@ -2,7 +2,6 @@
 
 use super::rules::{Denial, Upstream};
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -50,8 +49,7 @@ pub fn without_key(target: &str) -> String {
 }
 
 /// Makes a handshake of the request for the upstream, with the JWT of the caller's key.
-pub fn prepare(request: &mut Request, role_jwt: &str) {
-    let headers = request.headers_mut();
+pub fn prepare(headers: &mut HeaderMap, role_jwt: &str) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.remove(header::CONTENT_LENGTH);
@@ -61,10 +59,11 @@ pub fn prepare(request: &mut Request, role_jwt: &str) {
 }
 
 /// Joins both sides once the upstream has agreed, and answers the client's handshake; anything but its consent goes on
-/// as it is.
+/// as it is. The place is held until either side ends.
 pub fn join(
     client: Option<OnUpgrade>,
     answer: Response<hyper::body::Incoming>,
+    place: Option<impl Send + 'static>,
     clean: impl FnOnce(HeaderMap) -> HeaderMap,
 ) -> Response<Body> {
     let agreed = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -72,7 +71,10 @@ pub fn join(
         (true, Some(client)) => {
             let mut answer = answer;
             let upstream = hyper::upgrade::on(&mut answer);
-            tokio::spawn(carry(client, upstream));
+            tokio::spawn(async move {
+                carry(client, upstream).await;
+                drop(place);
+            });
             answer.into_parts()
         }
         _ => answer.into_parts(),

@@ -1,0 +1,63 @@
+// What an address, a token and a person may do at the gateway and at Realtime, with limits on.
+import { after, afterEach, before, describe, test } from 'node:test'
+import assert from 'node:assert/strict'
+import http from 'node:http'
+import { closeSql, env, signInAnonymously } from './lib.mjs'
+import { call, freshAddress } from './limits-lab.mjs'
+import { SHARED, hangUp, join, listener, refusedJoin } from './realtime-lab.mjs'
+
+/** A request to the gateway from an address of 127.0.0.0/8. */
+const ask = (method, path, { from, token = env.ANON_KEY, headers = {}, body } = {}) => new Promise((done, fail) => {
+  const { hostname: host, port } = new URL(env.SUPABASE_URL)
+  const request = http.request({
+    host, port, method, path, localAddress: from, agent: false,
+    headers: { apikey: env.ANON_KEY, authorization: `Bearer ${token}`, ...(body && { 'content-type': 'application/json', 'content-length': body.length }), ...headers },
+  }, answer => {
+    let text = ''
+    answer.setEncoding('utf8').on('data', part => { text += part }).on('end', () => done({ status: answer.statusCode, headers: answer.headers, text }))
+  })
+  request.on('error', fail).end(body)
+})
+
+describe('limits of the gateway', () => {
+  let person
+  before(async () => { person = await signInAnonymously() })
+  afterEach(hangUp)
+  after(closeSql)
+
+  test('an address that asks without end is told to wait, and nobody else is', { timeout: 120_000 }, async () => {
+    const from = freshAddress()
+    const answers = []
+    // A token that PostgREST refuses by itself: the count is the gateway's, whatever becomes of the request.
+    const flood = async () => { for (let n = 0; n < 180; n++) answers.push(await ask('GET', '/rest/v1/waste_categories', { from, token: 'a.b.c' })) }
+    const begun = Date.now()
+    await Promise.all(Array.from({ length: 8 }, flood))
+    const secs = (Date.now() - begun) / 1000
+    const letIn = answers.filter(one => one.status !== 429).length
+    assert.ok(letIn >= 1_200 && letIn <= 1_200 + 20 * secs + 8, `${letIn} in ${secs} s`)
+    const refusal = answers.find(one => one.status === 429)
+    assert.ok(refusal, 'and the others are refused')
+    assert.equal(JSON.parse(refusal.text).code, 'rate_limited')
+    assert.ok(Number(refusal.headers['retry-after']) >= 1)
+    assert.equal((await ask('GET', '/rest/v1/waste_categories', { from: freshAddress(), token: person.token })).status, 200)
+    // Through the Worker and with the keys the same address goes on: those are counted elsewhere.
+    assert.equal((await call('GET', '/user/profile', { from, token: person.token })).status, 200)
+    assert.equal((await ask('GET', '/rest/v1/waste_categories', { from, token: env.SERVICE_ROLE_KEY, headers: { apikey: env.SERVICE_ROLE_KEY } })).status, 200)
+  })
+
+  test('the gateway counts the changes that a person makes to themself in Auth', async () => {
+    const someone = await signInAnonymously()
+    const body = Buffer.from('{"data":{"theme":"dark"}}')
+    const put = from => ask('PUT', '/auth/v1/user', { from, token: someone.token, body })
+    const statuses = []
+    for (let n = 0; n < 14; n++) statuses.push((await put(freshAddress())).status)
+    assert.equal(statuses.slice(0, 10).every(status => status === 200), true, `${statuses}`)
+    assert.ok(statuses.includes(429), `${statuses}`)
+  })
+
+  test('a person has twenty connections to Realtime, and another person has their own', { timeout: 60_000 }, async () => {
+    for (let n = 0; n < 20; n++) await join(await listener(person), SHARED)
+    assert.match(await refusedJoin(await listener(person), SHARED), /ConnectionRateLimitReached|20 connections/)
+    await join(await listener(await signInAnonymously()), SHARED)
+  })
+})
