@@ -21,7 +21,7 @@ fn locked<S>(open: &Mutex<HashMap<S, usize>>) -> MutexGuard<'_, HashMap<S, usize
 }
 
 impl<S: Clone + Eq + Hash> Counter<S> {
-    /// A counter with so many places a subject.
+    /// A counter with `limit` places a subject.
     pub fn new(limit: usize) -> Self {
         let open = Arc::default();
         Self { limit, open }

@@ -39,7 +39,7 @@ const BODY_TIMEOUT_SECS: u64 = 30;
 const ANSWER_TIMEOUT_SECS: u64 = 9;
 /// The same for the service role, whose statements have no end of their own.
 const SERVICE_ANSWER_TIMEOUT_SECS: u64 = 30;
-/// Of a body that is refused unread so much is read all the same, for so long: left lying, it would break the next
+/// Bytes and seconds that a body refused by its head is still read for: left unread, it would break the next
 /// request on its connection.
 const DISCARDED_BYTES: usize = 1024 * 1024;
 const DISCARD_TIMEOUT_SECS: u64 = 2;

@@ -28,7 +28,7 @@ pub enum Per {
     Token,
 }
 
-/// A limit: so many requests within a window that slides.
+/// A number of requests within a window that slides.
 #[derive(Debug, PartialEq)]
 pub struct Rate {
     /// A stable word.

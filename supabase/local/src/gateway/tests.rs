@@ -470,7 +470,7 @@ async fn a_person_is_counted_by_address_and_the_worker_and_the_keys_are_not() {
         vec![("x-edge-client-proof", "the-workers-proof-02")],
     ]
     .concat();
-    assert_eq!(put(wrong).await.status, 429, "a wrong proof is none");
+    assert_eq!(put(wrong).await.status, 429, "a wrong proof proves nothing");
 }
 
 #[tokio::test]
