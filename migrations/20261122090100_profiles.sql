@@ -4,27 +4,19 @@ create table public.profiles (
   id uuid primary key references auth.users (id) on delete cascade,
   is_anonymous boolean not null default false,
   phone_number text,
-  username text,
-  display_name text,
+  username public.profile_username,
+  display_name public.profile_display_name,
   avatar_url text,
-  province text,
-  district text,
-  privacy_level smallint not null default 1,
-  visible_in_leaderboard boolean not null default true,
-  onboarding_completed boolean not null default false,
-  notification_settings jsonb,
+  province public.profile_province,
+  district public.profile_district,
+  privacy_level public.profile_privacy_level not null default 1,
+  visible_in_leaderboard public.profile_visible_in_leaderboard not null default true,
+  onboarding_completed public.profile_onboarding_completed not null default false,
+  notification_settings public.profile_notification_settings,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   last_active_at timestamptz not null default now(),
-  constraint username_has_3_to_50_of_letters_digits_dot_dash_underscore
-    check (username ~ '^[A-Za-z0-9._-]{3,50}$'),
-  constraint display_name_has_1_to_100_characters check (length(display_name) between 1 and 100),
-  constraint avatar_url_has_at_most_500_characters check (length(avatar_url) <= 500),
-  constraint province_is_an_iso_code_of_thailand check (carbon.is_province(province)),
-  constraint district_has_1_to_100_characters check (length(district) between 1 and 100),
-  constraint privacy_level_is_1_2_or_3 check (privacy_level between 1 and 3),
-  constraint notification_settings_is_an_object
-    check (jsonb_typeof(notification_settings) = 'object' and length(notification_settings::text) <= 2000)
+  constraint avatar_url_has_at_most_500_characters check (length(avatar_url) <= 500)
 );
 comment on table public.profiles is
   'One row per person, from the moment Auth shows them confirmed or anonymous until they are deleted. A person sees only their own row; what others may see of them comes through functions that name their columns.';
@@ -53,17 +45,13 @@ create trigger tg_profiles__touch before update on public.profiles
 -- Preferences -------------------------------------------------------------------------------
 create table public.user_preferences (
   user_id uuid primary key references public.profiles (id) on delete cascade,
-  language text,
+  language public.profile_language,
   time_zone text,
-  daily_goal integer,
-  measurement_unit text,
-  theme text,
-  auto_sync boolean,
-  updated_at timestamptz not null default now(),
-  constraint language_is_th_or_en check (language in ('th', 'en')),
-  constraint daily_goal_is_between_1_and_100000 check (daily_goal between 1 and 100000),
-  constraint measurement_unit_is_kg_g_or_lb check (measurement_unit in ('kg', 'g', 'lb')),
-  constraint theme_is_a_short_name check (theme ~ '^[a-z0-9_-]{1,50}$')
+  daily_goal public.profile_daily_goal,
+  measurement_unit public.profile_measurement_unit,
+  theme public.profile_theme,
+  auto_sync public.profile_auto_sync,
+  updated_at timestamptz not null default now()
 );
 comment on table public.user_preferences is
   'What a person has chosen; null = not chosen, and the answer is the default: th, Asia/Bangkok, 100, kg, notebook, true. Keeping the difference lets an import fill in only what was never set.';

@@ -35,22 +35,10 @@ create type private.entry_filter as (
   date_to date,
   category_id text,
   disposal_method text,
-  pattern text
+  search_key text
 );
 comment on type private.entry_filter is
-  'What a list of entries is narrowed to; null = not narrowed. Dates are local days, inclusive; pattern is a LIKE pattern for notes or place, in lower case.';
-
-create function private.search_pattern(q text)
-returns text
-language plpgsql immutable
-set search_path = ''
-as $$
-begin
-  return '%' || replace(replace(replace(lower(nullif(q, '')), '\', '\\'), '%', '\%'), '_', '\_') || '%';
-end;
-$$;
-comment on function private.search_pattern(text) is
-  'The LIKE pattern of texts that contain q, its own wildcards taken literally; null for null or nothing.';
+  'What a list of entries is narrowed to; null = not narrowed. Dates are local days, inclusive; search_key is what notes or place hold, as carbon.search_key gives it.';
 
 create function private.entries_between(owner uuid, lower_bound timestamptz, upper_bound timestamptz,
                                         after_id uuid, wanted private.entry_filter, skip bigint, row_limit bigint)
@@ -72,7 +60,8 @@ begin
     and (wanted.date_to is null or e.local_date <= wanted.date_to)
     and (wanted.category_id is null or e.category_id = wanted.category_id)
     and (wanted.disposal_method is null or e.disposal_method = wanted.disposal_method)
-    and (wanted.pattern is null or lower(e.notes) like wanted.pattern or lower(e.place) like wanted.pattern)
+    and (wanted.search_key is null or carbon.text_contains(e.notes, wanted.search_key)
+         or carbon.text_contains(e.place, wanted.search_key))
   order by e.logged_at desc, e.id desc
   offset skip limit row_limit;
 end;
@@ -259,7 +248,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  if wanted.category_id is null and wanted.disposal_method is null and wanted.pattern is null then
+  if wanted.category_id is null and wanted.disposal_method is null and wanted.search_key is null then
     return (
       select coalesce(sum(d.entries), 0) from public.user_days as d
       where d.user_id = owner
@@ -289,13 +278,13 @@ begin
   end if;
   return private.list_waste_entries(
     page, page_size, cursor,
-    row(date_from, date_to, category_id, disposal_method, private.search_pattern(q))::private.entry_filter);
+    row(date_from, date_to, category_id, disposal_method, nullif(carbon.search_key(q), ''))::private.entry_filter);
 end;
 $$;
 comment on function public.list_waste_entries(integer, integer, text, date, date, text, text, text) is
-  'Entries of the caller, newest first by logged_at, then id. Either page (answers total and total_pages) or cursor (answers next_cursor, null at the end); page_size 1 to 100, default 20. date_from and date_to are local days, inclusive; q is a part of notes or place, whatever its case. Answer: {entries, next_cursor, page, limit, total, total_pages}. Errors: 22023 with the parameter''s token.';
+  'Entries of the caller, newest first by logged_at, then id. Either page (answers total and total_pages) or cursor (answers next_cursor, null at the end); page_size 1 to 100, default 20. date_from and date_to are local days, inclusive; q is a part of notes or place, however it is written (case, composition, zero-width characters, order of Thai marks); one that shows nothing searches for nothing. Answer: {entries, next_cursor, page, limit, total, total_pages}. Errors: 22023 with the parameter''s token.';
 
 grant usage on type private.entry_filter to authenticated;
-grant execute on function private.search_pattern(text), private.get_waste_entry(uuid), public.get_waste_entry(uuid),
+grant execute on function private.get_waste_entry(uuid), public.get_waste_entry(uuid),
   private.list_waste_entries(integer, integer, text, private.entry_filter),
   public.list_waste_entries(integer, integer, text, date, date, text, text, text) to authenticated;

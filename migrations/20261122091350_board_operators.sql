@@ -157,7 +157,7 @@ declare
   asked private.board_page := (null, most, null, null);
 begin
   return query
-  select case when not m.masked then r.user_id end, case when not m.masked then p.display_name end, p.province,
+  select case when not m.masked then r.user_id end, case when not m.masked then p.display_name::text end, p.province::text,
          t.credits + t.rewards, t.level, carbon.trees(t.credits + t.rewards), r.rank,
          case when p.province is not null then
            private.own_rank(r.user_id, carbon.board_id('monthly', today, p.province)) end,

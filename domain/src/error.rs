@@ -86,11 +86,12 @@ errors! {
     UnknownField, "unknown_field", None, "There is no such field.", "ไม่มีช่องข้อมูลนี้";
     FieldReadOnly, "field_read_only", None, "This field cannot be changed here.", "ช่องข้อมูลนี้แก้ไขไม่ได้";
     UsernameInvalid, "username_invalid", Some("username"), "The user name must have 3 to 50 characters: letters a-z, digits, dot, dash, underscore.", "ชื่อผู้ใช้ต้องมี 3 ถึง 50 ตัว ใช้ได้เฉพาะ a-z ตัวเลข จุด ขีดกลาง และขีดล่าง";
+    UsernameReserved, "username_reserved", Some("username"), "This user name is reserved.", "ชื่อผู้ใช้นี้สงวนไว้";
     UsernameTaken, "username_taken", Some("username"), "This user name is taken.", "ชื่อผู้ใช้นี้มีคนใช้แล้ว";
-    DisplayNameInvalid, "display_name_invalid", Some("display_name"), "The display name must have 1 to 100 characters and no control characters.", "ชื่อที่แสดงต้องมี 1 ถึง 100 ตัวอักษร และไม่มีอักขระควบคุม";
+    DisplayNameInvalid, "display_name_invalid", Some("display_name"), "The display name must have 1 to 100 characters, something visible, and no control, direction or filler characters.", "ชื่อที่แสดงต้องมี 1 ถึง 100 ตัวอักษร มีอักขระที่มองเห็นได้ และไม่มีอักขระควบคุม อักขระกำหนดทิศทาง หรืออักขระว่าง";
     UnknownProvince, "unknown_province", Some("province"), "There is no such province; use its ISO code, for example TH-10.", "ไม่มีจังหวัดนี้ กรุณาใช้รหัส ISO เช่น TH-10";
     ProvinceRequired, "province_required", Some("province"), "Name a province, or set one in your profile.", "กรุณาระบุจังหวัด หรือตั้งจังหวัดในโปรไฟล์";
-    DistrictInvalid, "district_invalid", Some("district"), "The district must have 1 to 100 characters and no control characters.", "อำเภอหรือเขตต้องมี 1 ถึง 100 ตัวอักษร และไม่มีอักขระควบคุม";
+    DistrictInvalid, "district_invalid", Some("district"), "The district must have 1 to 100 characters, something visible, and no control, direction or filler characters.", "อำเภอหรือเขตต้องมี 1 ถึง 100 ตัวอักษร มีอักขระที่มองเห็นได้ และไม่มีอักขระควบคุม อักขระกำหนดทิศทาง หรืออักขระว่าง";
     PrivacyLevelInvalid, "privacy_level_invalid", Some("privacy_level"), "The privacy level must be 1, 2 or 3.", "ระดับความเป็นส่วนตัวต้องเป็น 1, 2 หรือ 3";
     FlagInvalid, "flag_invalid", None, "The value must be true or false.", "ค่าต้องเป็น true หรือ false";
     LanguageInvalid, "language_invalid", Some("language"), "The language must be th or en.", "ภาษาต้องเป็น th หรือ en";

@@ -24,6 +24,8 @@ pub mod province;
 pub mod ranking;
 pub mod streak;
 pub mod tally;
+#[cfg(feature = "unicode-tables")]
+pub mod text;
 pub mod time;
 pub mod units;
 pub mod waste;

@@ -12,8 +12,73 @@ const DAILY_GOAL: std::ops::RangeInclusive<i64> = 1..=100_000;
 /// Longest user name, as in the source document's column.
 const MAX_USERNAME_CHARS: usize = 50;
 const MIN_USERNAME_CHARS: usize = 3;
-/// Longest display name and district.
-const MAX_NAME_CHARS: usize = 100;
+/// User names that would pass for the service itself: compared as [`skeleton`] shows them, so in any case, with any
+/// separators, with digits that look like letters. The last line is Thai in Latin letters: ผู้ดูแล (in charge),
+/// เจ้าหน้าที่ (official), ระบบ (system), ทีมงาน (staff), ช่วยเหลือ (help), แอดมิน (admin).
+const RESERVED_USERNAMES: [&str; 62] = [
+    "admin",
+    "admins",
+    "administrator",
+    "sysadmin",
+    "root",
+    "superuser",
+    "owner",
+    "operator",
+    "moderator",
+    "mod",
+    "staff",
+    "team",
+    "official",
+    "system",
+    "support",
+    "help",
+    "helpdesk",
+    "helpcenter",
+    "info",
+    "contact",
+    "service",
+    "security",
+    "abuse",
+    "billing",
+    "privacy",
+    "legal",
+    "press",
+    "news",
+    "noreply",
+    "donotreply",
+    "postmaster",
+    "hostmaster",
+    "webmaster",
+    "mailerdaemon",
+    "nobody",
+    "anonymous",
+    "guest",
+    "everyone",
+    "null",
+    "undefined",
+    "unknown",
+    "deleted",
+    "api",
+    "www",
+    "carbon",
+    "carbonpixel",
+    "carbonpixels",
+    "carbonpixelsadmin",
+    "carbonpixelsteam",
+    "carbonpixelsofficial",
+    "carbonpixelssupport",
+    "tgo",
+    "phudulae",
+    "pudulae",
+    "phudulaerabob",
+    "chaonathi",
+    "jaonatee",
+    "rabob",
+    "teamngan",
+    "chuailuea",
+    "chuayluea",
+    "aedmin",
+];
 /// Longest theme name, as in the source document's column.
 const MAX_THEME_CHARS: usize = 20;
 /// More switches than there will ever be push categories.
@@ -49,18 +114,18 @@ pub fn parse_changes(changes: &Value) -> Result<Map<String, Value>, Vec<FieldErr
     }
 }
 
-/// Checks and normalises one field of the profile.
+/// Checks and normalises one field of the profile; null gives what clearing it leaves.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn field(name: &str, value: &Value) -> Checked {
+pub fn field(name: &str, value: &Value) -> Checked {
     if value.is_null() {
         return cleared(name);
     }
     let checked = match name {
         "username" => username(value),
-        "display_name" => short_text(value, DomainError::DisplayNameInvalid),
-        "district" => short_text(value, DomainError::DistrictInvalid),
+        "display_name" => name_of(value, DomainError::DisplayNameInvalid),
+        "district" => name_of(value, DomainError::DistrictInvalid),
         "province" => known_province(value),
         "privacy_level" => whole(value, 1..=3).ok_or(DomainError::PrivacyLevelInvalid),
         "visible_in_leaderboard" | "onboarding_completed" | "auto_sync" => flag(value),
@@ -135,21 +200,44 @@ fn username(value: &Value) -> Result<Value, DomainError> {
     let name = value.as_str().ok_or(DomainError::UsernameInvalid)?.trim();
     let fits = (MIN_USERNAME_CHARS..=MAX_USERNAME_CHARS).contains(&name.len());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if fits && name.bytes().all(plain) {
-        Ok(name.into())
-    } else {
-        Err(DomainError::UsernameInvalid)
+    if !fits || !name.bytes().all(plain) {
+        return Err(DomainError::UsernameInvalid);
     }
+    if RESERVED_USERNAMES.map(skeleton).contains(&skeleton(name)) {
+        return Err(DomainError::UsernameReserved);
+    }
+    Ok(name.into())
 }
 
-fn short_text(value: &Value, invalid: DomainError) -> Result<Value, DomainError> {
-    let text = value.as_str().ok_or(invalid)?.trim();
-    let length = text.chars().count();
-    if (1..=MAX_NAME_CHARS).contains(&length) && !text.contains(char::is_control) {
-        Ok(text.into())
-    } else {
-        Err(invalid)
-    }
+/// What a user name looks like at a glance: small letters alone, digits as the letters they resemble.
+fn skeleton(name: &str) -> String {
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|character| match character.to_ascii_lowercase() {
+            '0' => 'o',
+            '1' | 'l' => 'i',
+            '3' => 'e',
+            '4' => 'a',
+            '5' => 's',
+            '7' => 't',
+            letter => letter,
+        })
+        .collect()
+}
+
+fn name_of(value: &Value, invalid: DomainError) -> Result<Value, DomainError> {
+    let text = value.as_str().ok_or(invalid)?;
+    name_text(text).map(Value::from).ok_or(invalid)
+}
+
+#[cfg(feature = "unicode-tables")]
+use crate::text::name as name_text;
+
+/// Without the tables a name is handed on as it is: the database answers for it. Only what PostgreSQL cannot read at
+/// all is refused here.
+#[cfg(not(feature = "unicode-tables"))]
+fn name_text(text: &str) -> Option<String> {
+    (!text.contains('\0')).then(|| text.to_owned())
 }
 
 fn known_province(value: &Value) -> Result<Value, DomainError> {
@@ -268,7 +356,9 @@ mod tests {
             ("username", json!("ab"), E::UsernameInvalid),
             ("username", json!("a b c"), E::UsernameInvalid),
             ("username", json!(7), E::UsernameInvalid),
+            ("username", json!("admin"), E::UsernameReserved),
             ("display_name", json!("  "), E::DisplayNameInvalid),
+            ("display_name", json!("\u{3164}"), E::DisplayNameInvalid),
             ("display_name", json!("a\u{7}b"), E::DisplayNameInvalid),
             ("display_name", json!(long), E::DisplayNameInvalid),
             ("district", json!([]), E::DistrictInvalid),
@@ -305,6 +395,52 @@ mod tests {
         }
         let errors = parse_changes(&json!("x")).unwrap_err();
         assert_eq!(errors[0].error, E::NotAnObject);
+    }
+
+    #[test]
+    fn a_user_name_that_passes_for_the_service_is_reserved() {
+        for name in [
+            "admin",
+            "Admin",
+            "a.d-m_i.n",
+            "adm1n",
+            "R00T",
+            "carbon_pixels",
+            "Carbon-Pixels",
+            "carb0nplxels",
+            "5upport",
+            "phu_dulae",
+            "-help-",
+        ] {
+            assert_eq!(
+                error_of("username", json!(name)),
+                DomainError::UsernameReserved,
+                "{name}"
+            );
+        }
+        for name in [
+            "adminton",
+            "somchai",
+            "carbon_pixels_fan",
+            "helper",
+            "mod_erator2",
+        ] {
+            assert!(field("username", &json!(name)).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_can_be_sent_again() {
+        for (name, value) in [
+            ("display_name", json!(" e\u{301}\u{200B} ")),
+            ("district", json!("\u{FEFF}บางรัก")),
+            ("username", json!(" a.b ")),
+            ("language", json!("TH-th")),
+            ("daily_goal", json!(5e1)),
+        ] {
+            let kept = field(name, &value).unwrap();
+            assert_eq!(field(name, &kept), Ok(kept.clone()), "{name} {value}");
+        }
     }
 
     #[test]

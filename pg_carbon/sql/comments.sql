@@ -42,6 +42,12 @@ comment on function parse_profile_changes(jsonb) is
     'Validates and normalises changes of a profile (missing = unchanged, null clears). 22023 with the token of the first bad field. Whether a user name is taken or a time zone exists is not looked at.';
 comment on function parse_profile_changes_text(text) is
     'The same from JSON text to JSON text. What carbon.parse_profile_changes calls.';
+comment on function profile_field(text, text) is
+    'One field of a profile as it is kept, as text; value is JSON text, and without one the answer is what clearing the field leaves. 22023 with the token of what is wrong, carbon.unknown_field, carbon.field_read_only.';
+comment on function search_key(text) is
+    'A text in the form in which searches compare: equal for writings that look the same (case, composition, zero-width characters, the order of Thai marks).';
+comment on function text_contains(text, text) is
+    'Whether a text holds what a key made by carbon.search_key stands for.';
 comment on function parse_migration(text, timestamptz) is
     'Reads an old diary: {"local_storage": {key: string}, "device_id"?} or {"waste_entries": […], …}. Answers received = entries + duplicates + rejected_count, with the entries to import, rejections and adjustments (1,000 listed of each), unreadable keys, claims, preferences. Never holds U+0000. 22023 carbon.migration_unreadable for neither form.';
 comment on function parse_migration_text(text, timestamptz) is

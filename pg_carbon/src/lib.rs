@@ -26,6 +26,7 @@ mod seal;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]
 mod testing;
+mod text;
 mod vectors;
 
 ::pgrx::pg_module_magic!(name, version);

@@ -5,7 +5,7 @@ use carbon_domain::profile;
 use pgrx::prelude::*;
 use serde_json::Value;
 
-use crate::error::raise;
+use crate::error::{OrRaise, raise};
 
 /// The changes normalised, as JSON text with the same names; what they do not name stays as it is. NULL for NULL.
 ///
@@ -25,6 +25,22 @@ fn parse_profile_changes_text(changes: &str) -> String {
                 .next()
                 .unwrap_or(FieldError::from(DomainError::NotAnObject)),
         ),
+    }
+}
+
+/// One field of a profile as it is kept, as text; `value` is JSON text. A missing value (NULL or `null`) gives what
+/// clearing the field leaves: NULL or its default. NULL for a NULL field.
+///
+/// Errors: 22023 with the token of what is wrong with the field, `carbon.unknown_field`, `carbon.field_read_only`.
+#[pg_extern(immutable, parallel_safe)]
+fn profile_field(field: Option<&str>, value: Option<&str>) -> Option<String> {
+    // PostgreSQL wrote the text: what cannot be read back is nested too deep, and no field is a list.
+    let value =
+        serde_json::from_str(value.unwrap_or("null")).unwrap_or_else(|_| Value::Array(Vec::new()));
+    match profile::field(field?, &value).or_raise() {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
     }
 }
 
@@ -71,6 +87,51 @@ mod tests {
             ("22023", "carbon.flag_invalid")
         );
         assert!(failure.message.starts_with("auto_sync: "), "{failure:?}");
+    }
+
+    #[pg_test]
+    fn one_field_is_kept_as_text_in_its_normal_form() {
+        let kept = |field: &str, value: &str| {
+            one::<String>(&format!(
+                "select carbon.profile_field('{field}', '{value}')"
+            ))
+        };
+        assert_eq!(kept("display_name", r#"" สม\u200bชาย ""#), "สมชาย");
+        assert_eq!(kept("daily_goal", "5e1"), "50");
+        assert_eq!(kept("auto_sync", "false"), "false");
+        assert_eq!(kept("privacy_level", "null"), "1");
+        assert_eq!(
+            kept("notification_settings", r#"{"level_up": false}"#),
+            r#"{"level_up":false}"#
+        );
+        assert_eq!(
+            one::<String>("select carbon.profile_field('visible_in_leaderboard', null)"),
+            "true"
+        );
+        assert!(is_null("select carbon.profile_field('theme', null)"));
+        assert!(is_null("select carbon.profile_field(null, '1')"));
+    }
+
+    #[pg_test]
+    fn a_field_that_cannot_be_kept_is_refused_by_its_own_token() {
+        for (field, value, token) in [
+            ("display_name", r#""\u3164""#, "carbon.display_name_invalid"),
+            (
+                "display_name",
+                r#""a\u0000""#,
+                "carbon.display_name_invalid",
+            ),
+            ("district", "7", "carbon.district_invalid"),
+            ("username", r#""Admin""#, "carbon.username_reserved"),
+            ("privacy_level", r#""2""#, "carbon.privacy_level_invalid"),
+            ("phone_number", "null", "carbon.field_read_only"),
+            ("credits", "1", "carbon.unknown_field"),
+        ] {
+            let statement = format!("select carbon.profile_field('{field}', '{value}')");
+            assert_eq!(refused_with(&statement), token, "{field} {value}");
+        }
+        let deep = "select carbon.profile_field('theme', repeat('[', 1000) || repeat(']', 1000))";
+        assert_eq!(refused_with(deep), "carbon.theme_invalid");
     }
 
     #[pg_test]

@@ -1,7 +1,7 @@
 -- Where a person begins and ends: Auth's users, profiles, deletion.
 begin;
 \ir helpers.psql
-select plan(25);
+select plan(33);
 grant usage on schema tests, extensions to supabase_auth_admin;
 grant all on tests.people to supabase_auth_admin;
 
@@ -49,6 +49,14 @@ select is(tests.token('other', 'select public.update_profile(''{"username": "som
 select is(tests.token('own', 'select public.update_profile(''{"time_zone": "Mars/Base"}'')'), '22023 carbon.time_zone_invalid', 'time zones are real');
 select is(tests.token('own', 'select public.update_profile(''{"time_zone": "XYZ+5"}'')'), '22023 carbon.time_zone_invalid', 'and have an IANA name');
 select is(tests.token('own', 'select public.update_profile(''{"province": "TH-99"}'')'), '22023 carbon.unknown_province', 'provinces are real');
+select is(tests.token('own', 'select public.update_profile(''{"username": "Adm1n"}'')'), '22023 carbon.username_reserved', 'nobody passes for the service');
+select is(tests.token('own', 'select public.update_profile(''{"display_name": "\u3164"}'')'), '22023 carbon.display_name_invalid', 'a name has something visible');
+select is(public.update_profile('{"display_name": " สม\u200bชาย "}') ->> 'display_name', 'สมชาย', 'and is kept without what shows nothing');
+select is(tests.token('own', 'update public.profiles set display_name = U&''\202Ea'''), '22023 carbon.display_name_invalid', 'a column takes no other name than the rpc');
+select is(tests.outcome('own', 'update public.profiles set display_name = '' a '''), '23514', 'and only in its normal form');
+select is(tests.token('own', 'update public.user_preferences set daily_goal = 0'), '22023 carbon.daily_goal_invalid', 'preferences likewise');
+select is((json '" e\u0301 "')::public.profile_display_name::text, '" e\u0301 "', 'SQL itself does not use the cast for PostgREST');
+select is(private.profile_display_name('" e\u0301 "')::text, 'é', 'which gives the normal form');
 select is(tests.token('own', 'select public.register_device(''d'', ''fridge'')'), '22023 carbon.platform_invalid', 'platforms are known');
 
 -- The end --------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 -- Lists and sums of one's own entries.
 begin;
 \ir helpers.psql
-select plan(39);
+select plan(46);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at, notes, place)
 select tests.id('own'), case when g % 2 = 0 then 'food_waste' else 'metal_cans' end, case when g % 2 = 0 then 'composted' else 'sold' end,
-       g, 'Asia/Bangkok', '2024-06-30 12:00+07'::timestamptz - g * interval '20 days', case when g = 7 then 'Lunch 100%_x\' end, case when g = 9 then 'ตลาด Or Tor Kor' end
+       g, 'Asia/Bangkok', '2024-06-30 12:00+07'::timestamptz - g * interval '20 days', case when g = 7 then 'Lunch 100%_x\' when g = 11 then 'ขวดน้ำ' end,
+       case when g = 9 then 'ตลาด Or Tor Kor' when g = 13 then U&'Cafe\0301' end
 from generate_series(1, 60) as g;
 insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at)
 select tests.id('other'), 'food_waste', 'disposed', 1, 'Asia/Bangkok', '2024-06-30 12:00+07';
@@ -57,6 +58,13 @@ select is(tests.weights(public.list_waste_entries(q => '100%_X\')), '7', 'wildca
 select is(tests.weights(public.list_waste_entries(q => '%')), '7', 'alone too');
 select is(tests.weights(public.list_waste_entries(q => 'ตลาด')), '9', 'a part of the place');
 select is(tests.walk(1, 'o'), '9', 'searched to the end');
+select is(tests.weights(public.list_waste_entries(q => U&'\0E19\0E33\0E49')), '11', 'a tone typed after SARA AM');
+select is(tests.weights(public.list_waste_entries(q => U&'\0E19\0E4D\0E49\0E32')), '11', 'SARA AM taken apart');
+select is(tests.weights(public.list_waste_entries(q => U&'\0E02\200B\0E27\0E14\200B')), '11', 'zero-width characters count for nothing');
+select is(tests.weights(public.list_waste_entries(q => 'CAFÉ')), '13', 'composed finds decomposed');
+select is(tests.weights(public.list_waste_entries(q => U&'cafe\0301')), '13', 'and decomposed itself');
+select is(tests.weights(public.list_waste_entries(q => 'ขวดนำ')), '', 'another word is another word');
+select is(json_array_length(public.list_waste_entries(q => U&'\200B') -> 'entries'), 20, 'what shows nothing is no search');
 select is(json_array_length(public.list_waste_entries(q => '') -> 'entries'), 20, 'nothing searched is no search');
 select is(tests.token('own', 'select public.list_waste_entries(' || w.arguments || ')'), '22023 carbon.' || w.token, w.token) from (values
   ('page_size => 0', 'limit_invalid'), ('page_size => 101', 'limit_invalid'), ('page => 0', 'page_invalid'), ('cursor => ''x''', 'cursor_invalid'),

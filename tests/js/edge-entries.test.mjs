@@ -1,7 +1,7 @@
 // Waste entries over the edge: create, batch, list, search, pages, update, delete, exact weights.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { bangkokDay, bangkokInstant, closeSql, differences, invalidField, ok, refused, signInAnonymously, sql, uuid } from './lib.mjs'
+import { bangkokDay, bangkokInstant, closeSql, differences, invalidField, ok, refused, rows, signInAnonymously, sql, supabase, uuid } from './lib.mjs'
 import { assertEntryFigures, figuresOf } from './figures.mjs'
 
 const body = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.5, ...more })
@@ -209,6 +209,24 @@ describe('the list', () => {
     assert.deepEqual(await found(`q=${encodeURIComponent('_')}`), those(one => one.notes?.includes('_')))
     assert.deepEqual(await found(`category_id=glass_bottles&disposal_method=recycled&date_from=${bangkokDay(-90)}&q=${encodeURIComponent('ตลาด')}`),
       those(one => one.category_id === 'glass_bottles' && one.disposal_method === 'recycled' && one.local_date >= bangkokDay(-90) && one.notes?.includes('ตลาด')))
+  })
+
+  test('finds Thai and Latin words however their marks were typed, by the edge and by rpc', async () => {
+    const reader = await signInAnonymously()
+    const written = { water: ['ขวดน้ำ', 'ขวดน\u0e33\u0e49', 'ขวดน\u0e4d\u0e49\u0e32', 'ขวด\u200bน\u0e49\u0e4d\u0e32'], cafe: ['Café', 'CAFE\u0301'], jar: ['แก้ว', 'เเก้ว'] }
+    const ids = {}
+    for (const [word, writings] of Object.entries(written)) {
+      ids[word] = []
+      for (const notes of writings) ids[word].push((await create(reader, { notes })).id)
+    }
+    for (const [word, writings] of Object.entries(written)) {
+      for (const q of [...writings, ...writings.map(text => text.normalize('NFC')), ...writings.map(text => text.normalize('NFD')), `${writings[0]}\u200b`]) {
+        const byEdge = ok(await reader.api('GET', `/waste/entries?limit=100&q=${encodeURIComponent(q)}`)).entries.map(one => one.id)
+        const byRpc = rows(await supabase(reader).rpc('list_waste_entries', { q, page_size: 100 })).entries.map(one => one.id)
+        assert.deepEqual(byEdge.sort(), [...ids[word]].sort(), JSON.stringify(q))
+        assert.deepEqual(byRpc.sort(), byEdge, JSON.stringify(q))
+      }
+    }
   })
 
   for (const [query, field] of [['limit=101', 'limit'], ['limit=0', 'limit'], ['limit=x', 'limit'], ['page=0', 'page'], ['page=-1', 'page'], ['cursor=nonsense', 'cursor'],

@@ -26,8 +26,16 @@ def mobile_numbers():
     )
 
 
+def visible_names():
+    """Names that others can read, in several scripts."""
+    letters = st.sampled_from("กขคงจชดตนบปมยรลวสหอ" "abcdefghijklmnopqrstuvwxyzÉñ" "山田" "0123456789")
+    others = st.sampled_from("ะาิีุูเแโ่้ ' -.😀")
+    return st.tuples(letters, st.text(st.one_of(letters, others), max_size=60)).map("".join)
+
+
 schemathesis.openapi.format("date-time", instants())
 schemathesis.openapi.format("thai-mobile-number", mobile_numbers())
+schemathesis.openapi.format("visible-name", visible_names())
 schemathesis.openapi.format("iana-time-zone", st.sampled_from(ZONES))
 # A key that stood in another call would make this one a conflict or a replay.
 schemathesis.openapi.format("idempotency-key", st.builds(lambda: str(uuid4())))

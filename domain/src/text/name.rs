@@ -1,0 +1,169 @@
+//! Names that others read: on boards, in lists of friends.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+use super::characters::{
+    is_filler, is_flag_tag, is_ignorable, is_joined, is_noncharacter, is_variation_selector,
+    turns_direction,
+};
+
+/// Longest name, in Unicode scalar values.
+pub const MAX_NAME_CHARS: usize = 100;
+
+const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
+const ZERO_WIDTH_JOINER: char = '\u{200D}';
+const BLACK_FLAG: char = '\u{1F3F4}';
+
+/// A name as it is kept: composed (NFC), without white space at its ends, without characters that show nothing where
+/// they stand. Joiners and selectors stay where they shape an emoji or a letter.
+///
+/// `None` for a text that cannot be a name: longer than 100 characters, nothing visible in it, or with control
+/// characters, line or paragraph separators, marks of direction, fillers or code points that are no characters.
+#[must_use]
+pub fn name(text: &str) -> Option<String> {
+    if text.chars().any(is_refused) {
+        return None;
+    }
+    let composed: Vec<char> = text.nfc().collect();
+    let shown: String = without_idle(&composed).into_iter().nfc().collect();
+    let name = shown.trim();
+    let fits = name.chars().count() <= MAX_NAME_CHARS;
+    (fits && name.chars().any(is_visible)).then(|| name.to_owned())
+}
+
+fn is_refused(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}')
+        || turns_direction(character)
+        || is_filler(character)
+        || is_noncharacter(character)
+}
+
+/// Shows something by itself: a mark alone would be drawn on its neighbour.
+fn is_visible(character: char) -> bool {
+    !character.is_whitespace() && !is_ignorable(character) && !is_combining_mark(character)
+}
+
+/// The characters without those that show nothing where they stand.
+fn without_idle(characters: &[char]) -> Vec<char> {
+    let mut kept: Vec<char> = Vec::with_capacity(characters.len());
+    for (at, &character) in characters.iter().enumerate() {
+        let stays = !is_ignorable(character) || {
+            let next = characters.get(at + 1).copied();
+            says_something(character, &kept, next)
+        };
+        if stays {
+            kept.push(character);
+        }
+    }
+    kept
+}
+
+/// Whether a character that shows nothing by itself changes how those around it are drawn.
+fn says_something(character: char, before: &[char], next: Option<char>) -> bool {
+    let Some(&last) = before.last() else {
+        return false;
+    };
+    if is_variation_selector(character) {
+        return is_visible(last);
+    }
+    if is_flag_tag(character) {
+        return last == BLACK_FLAG || is_flag_tag(last);
+    }
+    matches!(character, ZERO_WIDTH_JOINER | ZERO_WIDTH_NON_JOINER)
+        && (is_joined(last) || is_variation_selector(last))
+        && next.is_some_and(is_joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_are_called_stays_as_they_write_it() {
+        for text in [
+            "สมชาย ใจดี",
+            "น้ำผึ้ง",
+            "José",
+            "Nguyễn Thị Ánh",
+            "山田",
+            "ที่รัก 😀",
+            "👩🏽‍⚕️",
+            "👨‍👩‍👧",
+            "❤️‍🔥",
+            "1️⃣",
+            "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+            "می‌خواهم",
+            "ක්‍ෂ",
+            "O'Neil-Smith",
+            "๙๙",
+        ] {
+            assert_eq!(name(text).as_deref(), Some(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_shows_nothing_is_left_out() {
+        for (text, kept) in [
+            ("  ส้ม\u{3000}", "ส้ม"),
+            ("สม\u{200B}ชาย", "สมชาย"),
+            ("\u{FEFF}Ann", "Ann"),
+            ("ad\u{200D}min", "admin"),
+            ("ad\u{200C}min", "admin"),
+            ("so\u{AD}ft", "soft"),
+            ("Ann\u{2060}\u{200B} ", "Ann"),
+            ("😀\u{200D}", "😀"),
+            ("😀\u{200D}a", "😀a"),
+            ("\u{FE0F}a", "a"),
+            ("a\u{E0041}", "a"),
+            ("Jose\u{301}", "José"),
+        ] {
+            assert_eq!(name(text).as_deref(), Some(kept), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_hides_reorders_or_is_no_character_is_no_name() {
+        for text in [
+            "",
+            " ",
+            "\u{A0}\u{3000}",
+            "\u{200B}",
+            "\u{200D}\u{FE0F}",
+            "\u{3164}",
+            "\u{115F}a",
+            "a\u{FFA0}",
+            "\u{2800}",
+            "\u{E48}",
+            "\u{E35}\u{E48}",
+            "\u{301}",
+            "a\u{202E}b",
+            "a\u{200F}",
+            "\u{2067}a\u{2069}",
+            "\u{61C}a",
+            "a\u{2028}b",
+            "a\u{2029}",
+            "a\nb",
+            "a\tb",
+            "\0",
+            "a\u{7F}",
+            "a\u{85}",
+            "a\u{FFFE}",
+            "\u{FDD0}a",
+            "a\u{10FFFF}",
+            "\u{FFFC}",
+            "\u{FFF9}a\u{FFFB}",
+        ] {
+            assert_eq!(name(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_characters_fit_and_no_more() {
+        assert_eq!(name(&"ก".repeat(100)), Some("ก".repeat(100)));
+        assert_eq!(name(&"ก".repeat(101)), None);
+        // What is left out does not count.
+        assert_eq!(name(&"ก\u{200B}".repeat(100)), Some("ก".repeat(100)));
+    }
+}

@@ -1,0 +1,71 @@
+//! What holds of every name and every search, whatever people type.
+#![cfg(feature = "unicode-tables")]
+
+use carbon_domain::profile::parse_changes;
+use carbon_domain::text::{contains, name, search_key};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Texts of characters that are easy to get wrong beside any others.
+fn any_text() -> impl Strategy<Value = String> {
+    let odd: Vec<char> =
+        "aAé เแกน้ำ็์ีุึฺํา่๊ັ້ຳເ\u{301}\u{345}\u{200B}\u{200C}\u{200D}\u{FE0F}\u{2060}\u{FEFF}\u{AD}\u{34F}\
+                          \u{E0041}\u{E007F}🏴👩⚕❤क्‍षمی\u{2329}\u{3000}ＡİΣ"
+            .chars()
+            .collect();
+    let character = prop_oneof![
+        6 => proptest::sample::select(odd),
+        1 => any::<char>(),
+    ];
+    proptest::collection::vec(character, 0..24).prop_map(String::from_iter)
+}
+
+fn stored(field: &str, value: &Value) -> Option<Value> {
+    let changes = parse_changes(&json!({field: value})).ok()?;
+    changes.get(field).cloned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    #[test]
+    fn a_name_that_was_kept_is_kept_again_as_it_is(text in any_text()) {
+        if let Some(kept) = name(&text) {
+            prop_assert_eq!(name(&kept), Some(kept.clone()));
+            prop_assert!((1..=100).contains(&kept.chars().count()));
+            prop_assert_eq!(kept.trim(), kept.as_str());
+        }
+    }
+
+    #[test]
+    fn what_get_answers_can_be_put_again(text in any_text()) {
+        for field in ["display_name", "district", "username", "theme", "language"] {
+            if let Some(kept) = stored(field, &json!(text)) {
+                prop_assert_eq!(stored(field, &kept), Some(kept.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_key_is_the_key(text in any_text()) {
+        let key = search_key(&text);
+        prop_assert_eq!(search_key(&key), key);
+    }
+
+    #[test]
+    fn composed_decomposed_and_with_invisible_characters_are_found_alike(text in any_text()) {
+        use unicode_normalization::UnicodeNormalization;
+        let key = search_key(&text);
+        let spread: String = text.chars().flat_map(|character| [character, '\u{200B}']).collect();
+        for writing in [text.nfc().collect::<String>(), text.nfd().collect(), text.nfkd().collect(), spread] {
+            prop_assert_eq!(search_key(&writing), key.clone(), "{:?}", writing);
+            prop_assert!(contains(&writing, &key));
+        }
+    }
+
+    #[test]
+    fn an_ascii_search_is_what_it_always_was(text in "[ -~]{0,40}", part in "[ -~]{0,4}") {
+        let expected = text.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
+        prop_assert_eq!(contains(&text, &search_key(&part)), expected);
+    }
+}
