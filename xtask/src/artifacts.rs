@@ -110,6 +110,7 @@ fn extension_stamp(checkout: &Checkout, postgres: &Postgres) -> Result<String> {
     ];
     let server = fs::read_to_string(postgres.server.join("version"))?;
     stamp::inputs(
+        &checkout.root,
         &paths(checkout, &[&DOMAIN[..], &sources[..]].concat()),
         &[&text(command("rustc").arg("--version"))?, &server],
     )
@@ -174,11 +175,12 @@ pub fn extension_sql(postgres: &Postgres) -> Result<String> {
             scripts.push(path);
         }
     }
-    stamp::inputs(&scripts, &[])
+    stamp::inputs(&folder, &scripts, &[])
 }
 
 fn worker_stamp(checkout: &Checkout, toolchain: &WasmToolchain) -> Result<String> {
     stamp::inputs(
+        &checkout.root,
         &paths(checkout, &[&DOMAIN[..], &WORKER_INPUTS[..]].concat()),
         &[&toolchain.version()?],
     )
@@ -229,6 +231,7 @@ pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain, build: Build
 /// Digest of the built Worker, so that its service starts anew when it changed.
 pub fn worker_digest(checkout: &Checkout) -> Result<String> {
     stamp::inputs(
+        &checkout.root,
         &paths(
             checkout,
             &[

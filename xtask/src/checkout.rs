@@ -88,13 +88,18 @@ impl Checkout {
         }
     }
 
+    /// The file that notes [`Self::postgres_home`].
+    pub fn postgres_home_note(&self) -> PathBuf {
+        self.local.join("postgres-home")
+    }
+
     /// The folder of the cluster and of the relocated server.
     ///
     /// Usually `.local`. Below a folder that the user `postgres` may not search (`/root`, a 0700
     /// temporary folder) the server could not even open its binary, so root then uses a folder
     /// of `/var/lib`. The choice is written down, so that it does not change under a cluster.
     pub fn postgres_home(&self) -> Result<PathBuf> {
-        let note = self.local.join("postgres-home");
+        let note = self.postgres_home_note();
         if let Ok(path) = std::fs::read_to_string(&note) {
             return Ok(PathBuf::from(path.trim()));
         }

@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod check;
 mod checkout;
+mod copied;
 mod coverage;
 mod environment;
 mod faults;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<()> {
     let checkout = Checkout::find()?;
+    copied::separate(&checkout)?;
     match words {
         ["up", options @ ..] => up::up(&checkout, up::Options::parse(options)?).map(drop),
         ["down"] => up::down(&checkout),

@@ -91,7 +91,7 @@ fn environment_of_python(checkout: &Checkout, step: &Step) -> Result<PathBuf> {
     let pins = checkout.path("tests/openapi/requirements.txt");
     let version = text(command("python3").arg("--version"))
         .context("Python 3.10 or later is needed: `apt-get install python3`")?;
-    let stamp = stamp::inputs(std::slice::from_ref(&pins), &[&version])?;
+    let stamp = stamp::inputs(&checkout.root, std::slice::from_ref(&pins), &[&version])?;
     let home = checkout.cache.join("schemathesis");
     let note = home.join(".installed");
     if stamp::matches(&note, &stamp) {

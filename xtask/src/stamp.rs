@@ -30,8 +30,9 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Digest of files and whole folders (names and contents) and of further facts such as versions.
 ///
-/// A path that does not exist counts as empty, so its appearance changes the digest.
-pub fn inputs(paths: &[PathBuf], facts: &[&str]) -> Result<String> {
+/// A path that does not exist counts as empty, so its appearance changes the digest. Names count from `root` on, so
+/// that a copied checkout need not build what its original has built.
+pub fn inputs(root: &Path, paths: &[PathBuf], facts: &[&str]) -> Result<String> {
     let mut files = Vec::new();
     for path in paths {
         collect(path, &mut files)?;
@@ -40,7 +41,8 @@ pub fn inputs(paths: &[PathBuf], facts: &[&str]) -> Result<String> {
     let mut hash = Sha256::new();
     for file in files {
         let contents = fs::read(&file).with_context(|| file.display().to_string())?;
-        hash.update(file.to_string_lossy().as_bytes());
+        let name = file.strip_prefix(root).unwrap_or(&file);
+        hash.update(name.to_string_lossy().as_bytes());
         hash.update(digest(&contents));
     }
     for fact in facts {
@@ -95,13 +97,28 @@ mod tests {
         fs::create_dir_all(folder.join("target"))?;
         fs::write(folder.join("a.rs"), "one")?;
         let paths = [folder.clone()];
-        let first = inputs(&paths, &["1.95"])?;
+        let first = inputs(&folder, &paths, &["1.95"])?;
         fs::write(folder.join("target/out"), "result")?;
-        assert_eq!(first, inputs(&paths, &["1.95"])?);
-        assert_ne!(first, inputs(&paths, &["1.96"])?);
+        assert_eq!(first, inputs(&folder, &paths, &["1.95"])?);
+        assert_ne!(first, inputs(&folder, &paths, &["1.96"])?);
         fs::write(folder.join("a.rs"), "two")?;
-        assert_ne!(first, inputs(&paths, &["1.95"])?);
+        assert_ne!(first, inputs(&folder, &paths, &["1.95"])?);
         fs::remove_dir_all(&folder)?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_of_the_same_files_has_the_same_digest() -> Result<()> {
+        let digests = ["one", "two"].map(|name| -> Result<String> {
+            let root = std::env::temp_dir().join(format!("stamp-{name}-{}", std::process::id()));
+            fs::create_dir_all(root.join("src"))?;
+            fs::write(root.join("src/a.rs"), "same")?;
+            let digest = inputs(&root, &[root.join("src")], &[]);
+            fs::remove_dir_all(&root)?;
+            digest
+        });
+        let [one, two] = digests;
+        assert_eq!(one?, two?);
         Ok(())
     }
 }

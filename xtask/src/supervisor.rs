@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -203,6 +203,7 @@ impl Service {
             .map(|(name, value)| format!("{name}={value}\n"))
             .collect();
         stamp::inputs(
+            Path::new(""),
             &[],
             &[
                 &self.program.to_string_lossy(),

@@ -251,7 +251,7 @@ pub fn is_installed(package: &str) -> bool {
 pub fn ensure_npm(checkout: &Checkout, folder: &Path) -> Result<()> {
     let node = text(command("node").arg("--version"))?;
     let lock = folder.join("package-lock.json");
-    let stamp = crate::stamp::inputs(&[lock, folder.join("package.json")], &[&node])?;
+    let stamp = crate::stamp::inputs(folder, &[lock, folder.join("package.json")], &[&node])?;
     let file = folder.join("node_modules/.installed");
     if crate::stamp::matches(&file, &stamp) {
         return Ok(());

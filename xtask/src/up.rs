@@ -357,7 +357,7 @@ pub fn bootstrap(
 ) -> Result<()> {
     let file = checkout.path("supabase/bootstrap.sql");
     let extension = artifacts::extension_sql(postgres)?;
-    let stamp = crate::stamp::inputs(std::slice::from_ref(&file), &[&extension])?;
+    let stamp = crate::stamp::inputs(&checkout.root, std::slice::from_ref(&file), &[&extension])?;
     let note = postgres.notes.join("bootstrap");
     if crate::stamp::matches(&note, &stamp) {
         return Ok(());
