@@ -1,6 +1,6 @@
 //! Every failure that leaves the Worker, and the one place that knows status codes.
 
-use carbon_domain::{DomainError, FieldError, Lang};
+use carbon_domain::{DomainError, FieldError, Lang, outage};
 use serde_json::{Value, json};
 
 use crate::clients::auth::AuthFailure;
@@ -457,16 +457,13 @@ fn code_of_sqlstate(sqlstate: &str, status: u16) -> Code {
         return Code::from_status(asked);
     }
     match sqlstate {
-        // Statement timeout, cancellation, lock not available, deadlock, shutdown, overload.
-        "57014" | "55P03" | "40001" | "40P01" | "PGRST000" | "PGRST001" | "PGRST002"
-        | "PGRST003" => Code::ServiceUnavailable,
+        "PGRST000" | "PGRST001" | "PGRST002" | "PGRST003" => Code::ServiceUnavailable,
+        _ if outage::is_outage(sqlstate) => Code::ServiceUnavailable,
         "42501" => Code::PermissionDenied,
         "23505" => Code::Conflict,
         "22023" | "22003" | "22P02" | "22P05" | "22007" | "22008" | "23514" | "23502" => {
             Code::ValidationError
         }
-        _ if sqlstate.starts_with("57P") || sqlstate.starts_with("08") => Code::ServiceUnavailable,
-        _ if sqlstate.starts_with("53") || sqlstate.starts_with("58") => Code::ServiceUnavailable,
         // Whoever stands in between says that the origin is away.
         _ if matches!(status, 502..=504 | 520..=530) => Code::ServiceUnavailable,
         _ => Code::InternalError,

@@ -143,19 +143,11 @@ pub fn is_uuid(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::error::Code;
+    use carbon_dev_jwt::sign_as;
     use serde_json::{Value, json};
 
     const SECRET: &[u8] = b"a-secret-of-at-least-thirty-two-bytes";
     const NOW: i64 = 1_800_000_000;
-
-    fn sign(header: &Value, claims: &Value, secret: &[u8]) -> String {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(header), part(claims));
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
-        mac.update(signed.as_bytes());
-        let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
-        format!("{signed}.{signature}")
-    }
 
     fn claims() -> Value {
         json!({
@@ -177,7 +169,7 @@ mod tests {
     fn with(name: &str, value: Value) -> Result<Session, Code> {
         let mut claims = claims();
         claims[name] = value;
-        code_of(&sign(&json!({"alg": "HS256"}), &claims, SECRET))
+        code_of(&sign_as(&json!({"alg": "HS256"}), SECRET, &claims))
     }
 
     #[test]
@@ -206,17 +198,17 @@ mod tests {
             assert_eq!(with(name, value).unwrap_err(), Code::AuthInvalid, "{name}");
         }
         for alg in ["none", "HS384", "RS256", "hs256"] {
-            let token = sign(&json!({"alg": alg}), &claims(), SECRET);
+            let token = sign_as(&json!({"alg": alg}), SECRET, &claims());
             assert_eq!(code_of(&token).unwrap_err(), Code::AuthInvalid);
         }
     }
 
     #[test]
     fn foreign_and_broken_signatures_are_refused() {
-        let good = sign(&json!({"alg": "HS256"}), &claims(), SECRET);
+        let good = sign_as(&json!({"alg": "HS256"}), SECRET, &claims());
         let (signed, _) = good.rsplit_once('.').unwrap();
         for token in [
-            sign(&json!({"alg": "HS256"}), &claims(), b"another-secret"),
+            sign_as(&json!({"alg": "HS256"}), b"another-secret", &claims()),
             format!("{signed}."),
             signed.to_owned(),
             String::new(),

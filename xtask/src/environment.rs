@@ -10,9 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use hmac::{Hmac, Mac};
 use serde_json::json;
-use sha2::Sha256;
 
 use crate::checkout::Checkout;
 use crate::stamp;
@@ -183,22 +181,7 @@ fn key_token(role: &str, secret: &str) -> Result<String> {
     let claims = json!({
         "role": role, "iss": "supabase", "iat": now, "exp": now + KEY_LIFETIME_SECS,
     });
-    sign_token(&claims, secret)
-}
-
-/// An HS256 token of these claims, as Auth would issue it.
-pub fn sign_token(claims: &serde_json::Value, secret: &str) -> Result<String> {
-    let header = json!({"alg": "HS256", "typ": "JWT"}).to_string();
-    let signed = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header),
-        URL_SAFE_NO_PAD.encode(claims.to_string())
-    );
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .map_err(|error| anyhow!("JWT_SECRET: {error}"))?;
-    mac.update(signed.as_bytes());
-    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
-    Ok(format!("{signed}.{signature}"))
+    Ok(carbon_dev_jwt::sign(secret, &claims))
 }
 
 /// Everything the parts of the system are told.

@@ -9,7 +9,6 @@ mod auth;
 mod counter;
 mod gateway;
 mod inbox;
-mod jwt;
 mod outbound;
 mod realtime;
 mod serve;

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use carbon_tests::system::System;
 use futures_util::{SinkExt, StreamExt};
-use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
-use sha2::Sha256;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
@@ -148,15 +145,5 @@ fn token(person: &str, secret: &str) -> String {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
     let claims = json!({ "sub": person, "role": "authenticated", "aud": "authenticated", "exp": now + 3600 });
-    let header = json!({ "alg": "HS256", "typ": "JWT" });
-    let text = [header, claims]
-        .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
-        .join(".");
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(text.as_bytes());
-    format!(
-        "{text}.{}",
-        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
-    )
+    carbon_dev_jwt::sign(secret, &claims)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 
 use super::scratch::Scratch;
-use crate::environment::{Environment, sign_token};
+use crate::environment::Environment;
 use crate::process::{command, text};
 
 /// A pgbench run by the role of signed-in people.
@@ -101,7 +101,7 @@ impl Reader {
         });
         Ok(Self {
             address: Environment::http(environment.ports.rest),
-            token: sign_token(&claims, environment.secrets.get("JWT_SECRET")?)?,
+            token: carbon_dev_jwt::sign(environment.secrets.get("JWT_SECRET")?, &claims),
         })
     }
 

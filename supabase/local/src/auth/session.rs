@@ -97,7 +97,7 @@ pub async fn answer(
     }
     let prefix = refresh_token[..5].to_owned();
     let body = json!({
-        "access_token": crate::jwt::sign(&config.jwt_secret, &claims),
+        "access_token": carbon_dev_jwt::sign(&config.jwt_secret, &claims),
         "token_type": "bearer",
         "expires_in": config.jwt_exp_secs,
         "expires_at": expires,

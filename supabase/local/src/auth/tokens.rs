@@ -1,7 +1,7 @@
 //! Access tokens and the random strings that Auth hands out.
 
 use super::error::{ApiError, ApiResult};
-use crate::jwt::{self, Fault};
+use carbon_dev_jwt::{self as jwt, Fault};
 use rand::Rng;
 use serde::Deserialize;
 use serde_json::Value;

@@ -8,6 +8,7 @@ use super::rules::Upstream;
 use super::{DOWN, refusal};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
+use carbon_domain::outage::is_outage;
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
@@ -69,15 +70,6 @@ fn judge(upstream: Upstream, status: u16, body: &[u8]) -> Verdict {
     } else {
         Verdict::Other
     }
-}
-
-/// SQLSTATEs of a statement that was cut off or could not begin, though nothing is wrong with it: timeout, lock, deadlock,
-/// shutdown, connection, resources, input and output.
-fn is_outage(code: &str) -> bool {
-    matches!(code, "57014" | "55P03" | "40001" | "40P01")
-        || ["57P", "08", "53", "58"]
-            .iter()
-            .any(|class| code.starts_with(class))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Which requests pass: one table and the pure functions that read it.
 //!
-//! The same rules hold at the production gateway, whose configuration is written from this table. Everything
+//! A production gateway has to hold the same rules; there is no configuration of one here yet. Everything
 //! is compared as it came over the wire: paths are not decoded, queries are whole strings, and what is not on
 //! the list to the letter is refused. So there is nothing for an encoded slash, a second parameter, a
 //! capital letter or a dot segment to slip through.

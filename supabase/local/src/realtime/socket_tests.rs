@@ -1,7 +1,7 @@
 //! A connection by itself, without a database.
 
 use super::*;
-use crate::jwt;
+use carbon_dev_jwt as jwt;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::{Error, Message};
 

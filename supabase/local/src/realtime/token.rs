@@ -1,6 +1,6 @@
 //! What a token says about who holds it.
 
-use crate::jwt::{self, Fault};
+use carbon_dev_jwt::{self as jwt, Fault};
 use chrono::Utc;
 use serde_json::Value;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::load::{Ask, agent, send_well};
 use crate::bench::scratch::{SMALL, Scratch};
-use crate::environment::{Environment, sign_token};
+use crate::environment::Environment;
 use crate::services::{self, AuthKind};
 use crate::supervisor::{Health, Service, running};
 use crate::up;
@@ -142,7 +142,8 @@ impl<'a> System<'a> {
         let claims = json!({
             "sub": id, "role": "authenticated", "aud": "authenticated", "iss": issuer, "exp": now + 3600,
         });
-        sign_token(&claims, self.environment.secrets.get("JWT_SECRET")?)
+        let secret = self.environment.secrets.get("JWT_SECRET")?;
+        Ok(carbon_dev_jwt::sign(secret, &claims))
     }
 
     /// The token of somebody new, without an entry.

@@ -1,8 +1,13 @@
-//! JSON Web Tokens of the kind that Auth signs here: HS256 and nothing else.
+//! JSON Web Tokens of the kind that Auth signs on a developer's machine: HS256 and nothing else.
+//!
+//! One implementation for everything that stands in for Auth or tests against it. The Worker, which is shipped,
+//! verifies tokens by code of its own, and is tested with tokens from here.
+
+#![forbid(unsafe_code)]
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 /// An access token of this product is about 1 KB; whatever is longer than this is not one.
@@ -19,21 +24,36 @@ pub enum Fault {
     Signature,
 }
 
-fn mac(secret: &str, text: &str) -> Hmac<Sha256> {
-    let mut mac = Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+fn mac(secret: &[u8], text: &str) -> Hmac<Sha256> {
+    let mut mac = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(text.as_bytes());
     mac
 }
 
 /// Signs the claims.
+#[must_use]
 pub fn sign(secret: &str, claims: &Value) -> String {
-    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
-    let text = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    sign_as(
+        &json!({ "alg": "HS256", "typ": "JWT" }),
+        secret.as_bytes(),
+        claims,
+    )
+}
+
+/// Signs the claims below a header that may say anything; the signature is that of HS256 all the same.
+#[must_use]
+pub fn sign_as(header: &Value, secret: &[u8], claims: &Value) -> String {
+    let text = [header, claims]
+        .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+        .join(".");
     let signature = URL_SAFE_NO_PAD.encode(mac(secret, &text).finalize().into_bytes());
     format!("{text}.{signature}")
 }
 
 /// Checks form, algorithm and signature (in constant time) and answers the claims, whose times are the caller's to check.
+///
+/// # Errors
+/// What is wrong with the token.
 pub fn open(secret: &str, token: &str) -> Result<Value, Fault> {
     if token.len() > MAX_BYTES {
         return Err(Fault::Malformed);
@@ -45,7 +65,7 @@ pub fn open(secret: &str, token: &str) -> Result<Value, Fault> {
     if header["alg"] != "HS256" {
         return Err(Fault::Method);
     }
-    let signed = mac(secret, text).verify_slice(&decode(signature)?);
+    let signed = mac(secret.as_bytes(), text).verify_slice(&decode(signature)?);
     signed.map_err(|_| Fault::Signature)?;
     serde_json::from_slice(&decode(payload)?).map_err(|_| Fault::Malformed)
 }
@@ -53,7 +73,6 @@ pub fn open(secret: &str, token: &str) -> Result<Value, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_token_opens_with_its_secret_only() {
@@ -67,7 +86,7 @@ mod tests {
         let payload = URL_SAFE_NO_PAD.encode("{}");
         for header in [r#"{"alg":"none"}"#, r#"{"alg":"HS512"}"#, "{}", "x"] {
             let text = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(header));
-            let signature = URL_SAFE_NO_PAD.encode(mac("s", &text).finalize().into_bytes());
+            let signature = URL_SAFE_NO_PAD.encode(mac(b"s", &text).finalize().into_bytes());
             assert!(
                 open("s", &format!("{text}.{signature}")).is_err(),
                 "{header}"
