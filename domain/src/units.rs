@@ -115,27 +115,27 @@ impl Serialize for MicroKg {
     }
 }
 
-/// Degrees of latitude or longitude in ten-millionths (about 1 cm), -1,800,000,000..=1,800,000,000.
+/// Degrees of latitude or longitude in millionths (about 11 cm), -180,000,000..=180,000,000, as the column keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Degrees(i32);
 
 impl Degrees {
-    /// Reads a JSON number; the range is checked on what is written, then rounded half up to seven decimals.
+    /// Reads a JSON number; the range is checked on what is written, then rounded half up to six decimals.
     ///
     /// `None` when the text is no number or lies outside of -`limit`..=`limit` degrees.
     #[must_use]
     pub fn from_text(text: &str, limit: i32) -> Option<Degrees> {
-        let scaled = scaled_decimal(text, 7, 10).ok()?;
-        let bound = i64::from(limit) * 10_000_000;
+        let scaled = scaled_decimal(text, 6, 9).ok()?;
+        let bound = i64::from(limit) * 1_000_000;
         if scaled.abs() > bound || (scaled.abs() == bound && !is_whole(text)) {
             return None;
         }
         i32::try_from(scaled).ok().map(Degrees)
     }
 
-    /// Ten-millionths of a degree.
+    /// Millionths of a degree.
     #[must_use]
-    pub const fn e7(self) -> i32 {
+    pub const fn e6(self) -> i32 {
         self.0
     }
 }
@@ -143,13 +143,13 @@ impl Degrees {
 impl fmt::Display for Degrees {
     /// Degrees without trailing zeros, for example `13.7563`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&decimal_text(i64::from(self.0), 7))
+        formatter.write_str(&decimal_text(i64::from(self.0), 6))
     }
 }
 
 impl Serialize for Degrees {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_decimal(i64::from(self.0), 7, serializer)
+        serialize_decimal(i64::from(self.0), 6, serializer)
     }
 }
 
@@ -374,12 +374,14 @@ mod tests {
 
     #[test]
     fn degrees_are_checked_before_rounding() {
-        let e7 = |text| Degrees::from_text(text, 90).map(Degrees::e7);
-        assert_eq!(e7("13.7563"), Some(137_563_000));
-        assert_eq!(e7("-90"), Some(-900_000_000));
-        assert_eq!(e7("9e1"), Some(900_000_000));
+        let e6 = |text| Degrees::from_text(text, 90).map(Degrees::e6);
+        assert_eq!(e6("13.7563"), Some(13_756_300));
+        assert_eq!(e6("13.7563305"), Some(13_756_331));
+        assert_eq!(e6("-13.7563305"), Some(-13_756_330));
+        assert_eq!(e6("-90"), Some(-90_000_000));
+        assert_eq!(e6("9e1"), Some(90_000_000));
         for text in ["90.00000000001", "-90.0000001", "1e9", "x", "180"] {
-            assert_eq!(e7(text), None, "{text}");
+            assert_eq!(e6(text), None, "{text}");
         }
         assert_eq!(
             Degrees::from_text("-100.50180", 180).unwrap().to_string(),

@@ -48,9 +48,7 @@ const fn rule(name: &'static str, limit: u32, window_secs: u32) -> Rule {
 
 const ENTRIES: &[Rule] = &[rule("entry_creation", 60, HOUR)];
 const BATCHES: &[Rule] = &[rule("batch", 10, HOUR)];
-const IMAGES: &[Rule] = &[rule("image_upload", 10, HOUR)];
 const BOARDS: &[Rule] = &[rule("leaderboard", 120, HOUR)];
-const FRIENDS: &[Rule] = &[rule("friend_request", 20, HOUR)];
 /// Dry runs and roll-backs count like imports.
 const MIGRATIONS: &[Rule] = &[
     rule("migration_hour", 10, HOUR),
@@ -61,11 +59,8 @@ const MIGRATIONS: &[Rule] = &[
 const PER_USER: &[(&str, &str, &[Rule])] = &[
     ("POST", "/waste/entries", ENTRIES),
     ("POST", "/waste/entries/batch", BATCHES),
-    ("POST", "/waste/image/upload", IMAGES),
     ("GET", "/waste/leaderboard", BOARDS),
     ("GET", "/gamification/leaderboard", BOARDS),
-    ("POST", "/gamification/friends/add", FRIENDS),
-    ("POST", "/social/friends/request", FRIENDS),
     ("POST", "/user/migrate-local", MIGRATIONS),
     ("DELETE", "/user/migrate-local/{batch_id}", MIGRATIONS),
 ];
