@@ -334,14 +334,16 @@ create function private.settle_days(most integer)
 returns integer
 language plpgsql security definer
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
-  people uuid[];
-  totals bigint[];
+  rules record;
+  ended record;
 begin
-  select array_agg(w.user_id), array_agg(w.total) into people, totals
-  from (
-    select t.user_id, t.credits + t.rewards as total
+  select r.rules, r.version into rules from private.achievement_rules as r;
+  with waiting as materialized (
+    select t.user_id, t.credits + t.rewards as total, t.achievements, t.settled_until, t.rules_version,
+           carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok')) - 1 as yesterday
     from public.user_totals as t
     join public.user_preferences as c on c.user_id = t.user_id
     -- By the calendar of most, so that the index ends where their today begins; by one's own for the few further west.
@@ -349,12 +351,28 @@ begin
       and t.awaiting_day < carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok'))
     order by t.awaiting_day
     limit most
-    for no key update of t skip locked) as w;
-  if people is not null then
-    perform private.judge(people, totals, '{}', '{}', null);
+    for no key update of t skip locked
+  ), looked_at as (
+    -- A day that ends turns only what counts whole days: the days before it have been counted.
+    select w.user_id, w.total,
+           w.rules_version <> rules.version or carbon.moved_by_end(rules.rules, w.achievements, d.tallies) as is_moved
+    from waiting as w
+    cross join lateral private.tallied_days(w.user_id, w.settled_until + 1, w.yesterday) as d
+  )
+  select count(*)::integer as people,
+         array_agg(l.user_id) filter (where l.is_moved) as moved,
+         array_agg(l.total) filter (where l.is_moved) as totals,
+         array_agg(l.user_id) filter (where not l.is_moved) as others
+  into ended
+  from looked_at as l;
+  if ended.moved is not null then
+    perform private.judge(ended.moved, ended.totals, '{}', '{}', null);
   end if;
-  return coalesce(cardinality(people), 0);
+  if ended.others is not null then
+    perform private.settle(ended.others, null);
+  end if;
+  return ended.people;
 end;
 $$;
 comment on function private.settle_days(integer) is
-  'Judges at most so many people who have a day with entries that has ended since their last write; returns how many. Safe at any time, also twice at once: whoever writes again is judged then anyway.';
+  'Notes, for up to this many people, that a day with entries has ended since their last write, and compares with the ledger those whom that can turn an achievement for. Returns how many people. Safe at any time, also twice at once: a later write looks anyway.';

@@ -297,6 +297,13 @@ impl Criteria {
         }
     }
 
+    /// Whether the end of days with these tallies can be what reaches this, where nothing else happened since it was
+    /// last looked at. A whole day is free of plastic only when it has ended; no other metric waits for that.
+    #[must_use]
+    pub fn is_moved_by_end(&self, is_held: bool, ended: &[Tally]) -> bool {
+        self.metric == Metric::PlasticFreeDay && !is_held && ended.iter().any(is_plastic_free)
+    }
+
     /// `units` of the metric as criteria write them: kilograms with up to three decimals for weights, else whole.
     #[must_use]
     pub fn shown(&self, units: i64) -> Value {

@@ -96,4 +96,28 @@ proptest! {
             prop_assert_eq!(rule.is_reached(is_held, &everything, true), is_met, "{}", criteria);
         }
     }
+
+    #[test]
+    fn the_end_of_days_turns_nothing_but_what_it_is_said_to_move(
+        entries in prop::collection::vec((0u64..9, 0usize..3, -200i64..400), 1..14),
+        settled_before in 0u64..10,
+        days_ended in 0u64..4,
+    ) {
+        let sums = Sums::of(&entries);
+        let (before, after) = (date(settled_before), date(settled_before + days_ended));
+        let ended: Vec<Tally> = sums.days.iter()
+            .filter(|day| day.date > before && day.date <= after)
+            .map(|day| day.tally.clone())
+            .collect();
+        for criteria in CRITERIA {
+            let json = serde_json::from_str(criteria).unwrap();
+            let rule = Criteria::from_json(&json, Kind::Achievement).unwrap();
+            let value = |settled| rule.value(&sums.diary(&sums.days, settled));
+            let is_held = value(before) >= rule.at_least;
+            if !rule.is_moved_by_end(is_held, &ended) {
+                prop_assert_eq!(value(after) >= rule.at_least, is_held, "{}", criteria);
+            }
+            prop_assert_eq!(rule.is_moved_by_end(false, &ended), value(after) != value(before), "{}", criteria);
+        }
+    }
 }

@@ -90,6 +90,8 @@ comment on function looks_from(text[], text[], date, boolean, boolean, date) is
     'From which day on the days of a diary must be known for carbon.turned to judge one more entry on the day; NULL where totals and that day tell. Rules are texts of id and rule; is_first: no other entry on the day; has_settled: days have ended since.';
 comment on function turned(text[], text[], bigint, bytea, date[], bytea[], date, boolean) is
     'The achievements that are reached and not held, or held and not reached: rules (texts of id and rule), ids held, credits and tally of everything, days with the tally of each, and the last day that is known to have ended. Unless all days are known, an entry was added, and the days are those that carbon.looks_from asks for and its own.';
+comment on function moved_by_end(text[], text[], bytea[]) is
+    'Whether the end of days with these tallies can turn one of the achievements (texts of id and rule) that are not among the ids held, where nothing else happened since they were last looked at.';
 comment on function is_day_reached(text, bytea) is
     'Whether the tally of a day has reached what a challenge''s rule asks for.';
 comment on function rule_progress(text, bigint) is

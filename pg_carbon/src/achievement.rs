@@ -171,6 +171,17 @@ fn turned(
     turned.into_iter().map(|(id, _)| id).collect()
 }
 
+/// Whether the end of days with these tallies can turn one of the achievements, where nothing else happened since they
+/// were judged. Errors as `turned`.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn moved_by_end(rules: Array<'_, &str>, held: Array<'_, &str>, ended: Array<'_, &[u8]>) -> bool {
+    let held: Vec<&str> = held.iter().flatten().collect();
+    let ended: Vec<Tally> = ended.iter().flatten().map(read).collect();
+    named(&rules)
+        .iter()
+        .any(|(id, rule)| rule.is_moved_by_end(held.contains(&id.as_str()), &ended))
+}
+
 /// Whether the tally of the day that is judged has reached what a challenge's rule asks for. Errors as `rule_value`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn is_day_reached(rule: &str, tally: &[u8]) -> bool {
@@ -381,6 +392,23 @@ mod tests {
             refused_with(
                 "select carbon.turned('{x}', '{}', 0, '', '{}', '{}', '2026-01-09', true)"
             ),
+            "carbon.metric_unknown"
+        );
+    }
+
+    #[pg_test]
+    fn only_a_day_without_plastic_is_looked_at_when_it_ends() {
+        let moved = |held: &str, category: &str| {
+            one::<bool>(&format!(
+                "select carbon.moved_by_end(array['streak daily_streak 3 * *', 'free plastic_free_day 2 * *'], {held},
+                   array[carbon.tally('{category}', 'recycled', 1, 1)])"
+            ))
+        };
+        assert!(moved("'{}'", "glass_bottles"));
+        assert!(!moved("'{}'", "plastic_bottles"));
+        assert!(!moved("'{free}'", "glass_bottles"));
+        assert_eq!(
+            refused_with("select carbon.moved_by_end('{x}', '{}', '{}')"),
             "carbon.metric_unknown"
         );
     }
