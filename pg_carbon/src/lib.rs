@@ -2,8 +2,9 @@
 //!
 //! Every function lies in the schema `carbon`, touches no table and depends on no setting, so generated columns may use
 //! it: a release adds factor sets but never changes what an old one answers. One alone is random ([`seal`]). Where the
-//! server preloads the library, a background worker ([`merger`]) keeps boards fresh. A mistake in the arguments ends the
-//! statement as [`error`] says; a panic ends it with XX000 and leaves the server up.
+//! server preloads the library, a background worker ([`merger`]) keeps boards fresh and a hook ([`log_hook`]) keeps values
+//! of people out of the server's log. A mistake in the arguments ends the statement as [`error`] says; a panic ends it
+//! with XX000 and leaves the server up.
 
 use pgrx::prelude::*;
 
@@ -16,6 +17,7 @@ mod entry;
 mod error;
 mod identity;
 mod level;
+mod log_hook;
 mod merger;
 mod migration;
 mod phone;
@@ -34,7 +36,11 @@ mod vectors;
 /// Called when the library is loaded.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    merger::register();
+    // SAFETY: a flag that only the postmaster's single thread writes.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        merger::register();
+        log_hook::register();
+    }
 }
 
 // PostgreSQL knows the time zones: the local day needs no code of ours.

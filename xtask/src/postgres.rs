@@ -28,32 +28,13 @@ pub const PG_CONFIG: &str = "lib/postgresql/15/bin/pg_config";
 /// The superuser, named as in Supabase's image.
 const SUPERUSER: &str = "supabase_admin";
 
-/// Settings beyond `initdb`'s. Values of people never reach the log: no parameters, and no DETAIL, which
-/// quotes whole rows and keys.
-/// Soon after a checkpoint a create touches seven pages for the first time, which go whole into the
-/// write-ahead log: compressed they are a quarter.
-const SETTINGS: &str = "\
+/// The settings that production has too, below the checkout's root.
+const SETTINGS: &str = "supabase/postgresql.conf";
+
+/// What is of this machine alone: it is reached over loopback, by a port that the environment chooses.
+const LOCAL_SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
-max_connections = 100
-password_encryption = 'scram-sha-256'
-shared_buffers = '256MB'
-max_wal_size = '2GB'
-checkpoint_timeout = '15min'
-wal_compression = 'lz4'
-wal_level = 'logical'
-jit = off
-timezone = 'UTC'
-log_timezone = 'UTC'
-shared_preload_libraries = 'pg_cron,pg_carbon'
-cron.database_name = 'postgres'
-cron.use_background_workers = on
-cron.log_statement = off
-max_worker_processes = 20
-log_line_prefix = '%m [%p] %u [%a] '
-log_parameter_max_length = 0
-log_parameter_max_length_on_error = 0
-log_error_verbosity = 'terse'
 ";
 
 /// Passwords over loopback, nothing else.
@@ -71,6 +52,8 @@ pub struct Postgres {
     pub data: PathBuf,
     /// Notes about the cluster (which bootstrap ran); deleted with it.
     pub notes: PathBuf,
+    /// The file of settings.
+    settings: PathBuf,
     user: Option<OsUser>,
 }
 
@@ -81,6 +64,7 @@ impl Postgres {
             server: home.join("pgsql"),
             data: home.join("pg"),
             notes: home.join("pg-notes"),
+            settings: checkout.path(SETTINGS),
             user: checkout.postgres_user()?,
         })
     }
@@ -159,7 +143,9 @@ impl Postgres {
 
     /// Writes the settings files; they are ours, so each start may replace them.
     fn configure(&self, port: u16) -> Result<String> {
-        let settings = format!("{SETTINGS}port = {port}\n");
+        let shared = fs::read_to_string(&self.settings)
+            .with_context(|| self.settings.display().to_string())?;
+        let settings = format!("{shared}\n{LOCAL_SETTINGS}port = {port}\n");
         fs::write(self.data.join("pg_hba.conf"), HBA)?;
         fs::write(self.data.join("postgresql.conf"), &settings)?;
         Ok(settings)
@@ -303,6 +289,28 @@ mod tests {
         let (address, password) = split_password("postgres://ann:p%40ss@db:5432/x?sslmode=require");
         assert_eq!(address, "postgres://ann@db:5432/x?sslmode=require");
         assert_eq!(password.as_deref(), Some("p@ss"));
+    }
+
+    #[test]
+    fn every_setting_stands_once_and_below_its_reason() {
+        let file = include_str!("../../supabase/postgresql.conf");
+        let mut names = std::collections::HashSet::new();
+        let mut has_reason = false;
+        for line in file.lines() {
+            if line.trim().is_empty() {
+                has_reason = false;
+            } else if line.starts_with('#') {
+                has_reason = true;
+            } else {
+                let (name, value) = line.split_once(" = ").expect("name = value");
+                assert!(has_reason, "{name} has no reason");
+                assert!(names.insert(name), "{name} stands twice");
+                assert!(!value.is_empty(), "{name} has no value");
+            }
+        }
+        let local = ["port", "listen_addresses", "unix_socket_directories"];
+        assert!(local.iter().all(|name| !names.contains(name)));
+        assert!(names.len() > 20, "{names:?}");
     }
 
     #[test]
