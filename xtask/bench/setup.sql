@@ -89,3 +89,59 @@ language sql
 as $$
   insert into public.bare_entries select e.* from public.waste_entries as e where e.user_id = person;
 $$;
+
+-- What a pre-request costs that does nothing.
+create function bench.nothing()
+returns void
+language plpgsql
+as $$
+begin
+end;
+$$;
+grant execute on function bench.nothing() to authenticated;
+
+-- One day after another up to yesterday, without the entries behind them: every other person has plastic in each.
+create procedure bench.add_days(first_person integer, last_person integer, days integer)
+language plpgsql
+as $$
+begin
+  for one in first_person..last_person loop
+    insert into public.user_days (user_id, local_date, province, tally, entries, weight_kg, credits, credits_positive,
+                                  credits_negative, co2e_kg, co2e_avoided_kg)
+    select md5(one::text)::uuid, carbon.local_date(now(), 'Asia/Bangkok') - k, 'TH-13',
+           carbon.tally(case when one % 2 = 0 then 'plastic_bags' else 'glass_bottles' end, 'recycled', 1, 500),
+           1, 0.5, 5, 5, 0, 0, 0
+    from generate_series(1, days) as k
+    on conflict do nothing;
+    if one % 100 = 0 then
+      commit;
+    end if;
+  end loop;
+  -- What they have reached by then is given before the clock runs.
+  update public.user_totals as t set settled_until = carbon.local_date(now(), 'Asia/Bangkok') - 2
+  where t.user_id in (select md5(n::text)::uuid from generate_series(first_person, last_person) as n);
+  perform private.judge(array[md5(n::text)::uuid], array[0::bigint], '{}', '{}', null)
+  from generate_series(first_person, last_person) as n;
+  commit;
+end;
+$$;
+
+-- As if nobody had noticed yet that yesterday has ended.
+create procedure bench.end_a_day(first_person integer, last_person integer)
+language sql
+as $$
+  update public.user_totals as t
+  set settled_until = carbon.local_date(now(), 'Asia/Bangkok') - 2, awaiting_day = carbon.local_date(now(), 'Asia/Bangkok') - 1
+  where t.user_id in (select md5(n::text)::uuid from generate_series(first_person, last_person) as n);
+$$;
+
+-- Entries with notes of some length, for somebody who then asks too much of them.
+create procedure bench.add_notes(person uuid, count integer)
+language sql
+as $$
+  insert into public.waste_entries
+    (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, notes, device_id)
+  select person, 'food_waste', 'composted', 0.5, now() - n * interval '4 hours', 'Asia/Bangkok', 'TH-10',
+         repeat('a', 400) || n, 'bench'
+  from generate_series(1, count) as n;
+$$;

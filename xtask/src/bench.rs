@@ -6,10 +6,13 @@
 
 pub mod boards;
 pub mod edge;
+pub mod growth;
+pub mod hostile;
 mod measure;
 pub mod realtime;
 mod report;
 mod scratch;
+mod session;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -105,11 +108,14 @@ pub fn run(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
 /// The tables, and how many figures were missed.
 fn conclude(figures: &[Figure], calls: &str) {
     println!("\n{}\n\n{calls}", table(figures));
-    let missed = figures
+    println!("\n{} of {} figures missed", missed(figures), figures.len());
+}
+
+fn missed(figures: &[Figure]) -> usize {
+    figures
         .iter()
         .filter(|figure| figure.is_met() == Some(false))
-        .count();
-    println!("\n{missed} of {} figures missed", figures.len());
+        .count()
 }
 
 /// What a reader of the table must know: command, commit, machine, and how busy it was.
@@ -149,6 +155,7 @@ fn measure_all(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
     figures.extend(lists(scratch)?);
     figures.extend(rest(scratch)?);
     figures.extend(bulk(scratch)?);
+    figures.extend(growth::measure(scratch)?);
     Ok(figures)
 }
 

@@ -49,8 +49,10 @@ cargo xtask COMMAND
                       changes the rules bit by bit and asks whether a test notices; on demand
                       alone, about half an hour of two processors
   bench               speeds as ratios, for docs/benchmarks.md; about 15 min
-  bench database|edge|realtime
+  bench database|edge|realtime|growth
                       one part of it alone, about 4 min (realtime: 2)
+  bench faults [ATTACK …]
+                      what one hostile account does to another person, about 6 min
   bench boards [PEOPLE]
                       boards among 1,000,000 people, about 7 min; and among so many
   bench --large [USERS ENTRIES]
@@ -101,6 +103,10 @@ fn run(words: &[&str]) -> Result<()> {
         ["bench", "boards"] => bench::boards::run(&checkout, None),
         ["bench", "boards", people] => bench::boards::run(&checkout, Some(people)),
         ["bench", "edge"] => bench::edge::run(&checkout),
+        ["bench", "growth"] => bench::growth::run(&checkout),
+        ["bench", "faults", attacks @ ..] => bench::hostile::run(&checkout, attacks),
+        // The attacker's process of the line above.
+        ["bench", "hostile-client", attack] => bench::hostile::client(attack),
         ["bench", "realtime"] => bench::realtime::run(&checkout),
         ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE, false),
         ["bench", "--large", people, entries] => {

@@ -103,7 +103,7 @@ pub fn open_loop(asks: &[Ask], per_second: u32, connections: usize) -> Result<Ve
 }
 
 /// The same work on so many threads.
-fn each<T: Send>(threads: usize, work: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {
+pub fn each<T: Send>(threads: usize, work: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
         threads

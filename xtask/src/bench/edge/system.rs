@@ -111,6 +111,12 @@ impl<'a> System<'a> {
         Ok(Worker::of(&service))
     }
 
+    /// The process of something that `start` started.
+    pub fn process(&self, name: &str) -> Result<Process> {
+        let found = running(self.scratch.checkout, name).context("it runs")?;
+        Ok(Process::of(found.pid))
+    }
+
     /// Stops everything that `start`, `worker` and `plain` started, and deletes the Worker's state.
     pub fn stop(&self) -> Result<()> {
         for name in NAMES.into_iter().rev() {

@@ -1,0 +1,1 @@
+select private.settle_days(:people);

@@ -1,0 +1,328 @@
+//! `bench faults`: what one hostile account does to another person.
+//!
+//! A person asks for a profile and creates an entry through the Worker, 20 requests a second in all, first alone and then
+//! beside one attack after another at full speed. The attacker is a process of its own, niced (it stands for another
+//! machine, whose processor is not ours), with another source address and accounts of its own. All limits are on.
+
+mod attacks;
+mod client;
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::edge::system::{System, Worker};
+use super::edge::{agent, percentile};
+use super::report::{Figure, Target, median};
+use super::scratch::{SMALL, Scratch};
+use super::{circumstances, conclude, missed};
+use crate::checkout::Checkout;
+use crate::process::command;
+use crate::up;
+use attacks::Attack;
+
+/// Requests a second of the person beside whom others are hostile, and connections to send them over.
+const PER_SECOND: u32 = 20;
+const CONNECTIONS: usize = 16;
+
+/// Seconds measured, alone and beside each attack, and seconds an attack runs before.
+const SECONDS: u32 = 8;
+const RUN_UP: Duration = Duration::from_secs(1);
+
+/// Seconds of rest after an attack: what it had under way ends.
+const REST: Duration = Duration::from_secs(3);
+
+/// How many times the quiet median a request may take.
+const SLOWER: f64 = 3.0;
+
+/// People who take turns at being the victim: the API allows one of them 60 entries an hour.
+const VICTIMS: usize = 200;
+
+/// Accounts of the attacker; most attacks use the first.
+const ACCOUNTS: usize = 40;
+
+/// Entries with notes that each account of the attacker has from the start.
+const ROWS: u32 = 1500;
+
+/// Milliseconds of the requests that were answered well, and how the others ended.
+#[derive(Default)]
+struct Seen {
+    profile: Vec<f64>,
+    create: Vec<f64>,
+    failed: Vec<String>,
+}
+
+/// Runs every attack, or those named, and prints the table; an error when a figure was missed.
+pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
+    let chosen = attacks::choose(names)?;
+    let started = Instant::now();
+    up::prepare(checkout)?;
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let mut scratch = Scratch::start(checkout)?;
+    scratch.environment.no_limits = false;
+    let result = fill(&scratch).and_then(|()| {
+        let system = System::start(&scratch)?;
+        let result = measure(&system, &chosen);
+        system.stop()?;
+        result
+    });
+    scratch.remove()?;
+    let figures = result?;
+    println!("\n{}", circumstances(checkout, " faults", &load, started)?);
+    conclude(&figures, "");
+    if missed(&figures) > 0 {
+        bail!("a hostile client reaches other people");
+    }
+    Ok(())
+}
+
+fn fill(scratch: &Scratch) -> Result<()> {
+    scratch.step("people", |_| {
+        scratch.sql(SMALL, "call bench.add_people(2000)")?;
+        scratch.sql(SMALL, "call bench.add_diaries(1, 2000, 10)")?;
+        scratch.sql(SMALL, "vacuum analyze").map(drop)
+    })?;
+    scratch.merge(SMALL)
+}
+
+fn measure(system: &System, chosen: &[&Attack]) -> Result<Vec<Figure>> {
+    let worker = system.worker(true)?;
+    let tokens = system.tokens(VICTIMS)?;
+    let hostile = accounts(system, &worker)?;
+    let mut turn = 0;
+    let mut round = |name: &str| {
+        let seen = system
+            .scratch
+            .step(name, |_| ask_for(&worker, &tokens, turn))?;
+        turn += 1;
+        anyhow::Ok(seen)
+    };
+    // The first round fills caches, connections and plans.
+    round("warming up")?;
+    let quiet = round("a person alone")?;
+    let mut figures = vec![failures("requests of a person alone that failed", &quiet)];
+    for attack in chosen {
+        let attacker = start(system, attack, &hostile)?;
+        std::thread::sleep(RUN_UP);
+        let seen = round(&format!("{}: {}", attack.name, attack.about));
+        let said = attacker.said()?;
+        figures.extend(compare(attack, &quiet, &seen?, &said));
+        std::thread::sleep(REST);
+    }
+    Ok(figures)
+}
+
+/// Anonymous accounts, each signed in from an address of its own, with entries.
+fn accounts(system: &System, worker: &Worker) -> Result<Vec<String>> {
+    let agent = agent();
+    let mut tokens = Vec::new();
+    system.scratch.step("hostile accounts", |_| {
+        for number in 0..ACCOUNTS {
+            let text = agent
+                .post(&worker.ask("/auth/anonymous").url)
+                .header("content-type", "application/json")
+                .header("cf-connecting-ip", &format!("198.51.100.{number}"))
+                .send("{}")?
+                .body_mut()
+                .read_to_string()?;
+            let answer: Value = serde_json::from_str(&text)?;
+            let token = answer["data"]["access_token"].as_str();
+            tokens.push(token.with_context(|| text.clone())?.to_owned());
+            let person = answer["data"]["user"]["id"].as_str();
+            let person = person.with_context(|| text.clone())?;
+            system
+                .scratch
+                .sql(SMALL, &format!("call bench.add_notes('{person}', {ROWS})"))?;
+        }
+        Ok(())
+    })?;
+    Ok(tokens)
+}
+
+/// The attacker's process while it runs.
+struct Attacker(std::process::Child);
+
+impl Attacker {
+    /// What it says at its end: a status and how often it was answered.
+    fn said(mut self) -> Result<String> {
+        let mut said = String::new();
+        let mut output = self.0.stdout.take().context("it says how it went")?;
+        std::io::Read::read_to_string(&mut output, &mut said)?;
+        self.0.wait()?;
+        Ok(said.trim().to_owned())
+    }
+}
+
+fn start(system: &System, attack: &Attack, tokens: &[String]) -> Result<Attacker> {
+    let target = json!({
+        "edge": system.environment.ports.api,
+        "gateway": system.environment.ports.supabase,
+        "key": system.environment.secrets.get("ANON_KEY")?,
+        "tokens": tokens,
+        "seconds": f64::from(SECONDS) + RUN_UP.as_secs_f64() + 0.5,
+    });
+    let mut attacker = command("nice");
+    attacker
+        .args(["-n", "15"])
+        .arg(std::env::current_exe()?)
+        .args(["bench", "hostile-client", attack.name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = attacker.spawn()?;
+    let mut input = child.stdin.take().context("it is told whom to attack")?;
+    input.write_all(target.to_string().as_bytes())?;
+    Ok(Attacker(child))
+}
+
+/// The attacker's process: reads from its input whom to attack.
+pub fn client(name: &str) -> Result<()> {
+    let chosen = attacks::choose(&[name])?;
+    let target: Value = serde_json::from_reader(std::io::stdin())?;
+    println!("{}", client::attack(chosen[0], &target)?);
+    Ok(())
+}
+
+/// Profile and create in turns, each due at its moment whether or not the ones before were answered.
+fn ask_for(worker: &Worker, tokens: &[String], turn: usize) -> Result<Seen> {
+    let next = AtomicUsize::new(0);
+    let count = (PER_SECOND * SECONDS) as usize;
+    let begun = Instant::now();
+    let seen = super::edge::each(CONNECTIONS, || {
+        let agent = agent();
+        let mut seen = Seen::default();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return Ok(seen);
+            }
+            let due = begun + Duration::from_secs(1) * u32::try_from(index)? / PER_SECOND;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let number = turn * count + index;
+            let is_create = index % 2 == 1;
+            let victim = (number / 2) % tokens.len();
+            let outcome = ask(
+                &agent,
+                worker,
+                &tokens[victim],
+                victim,
+                is_create.then_some(number),
+            );
+            let time = due.elapsed().as_secs_f64() * 1000.0;
+            match outcome {
+                Ok(()) if is_create => seen.create.push(time),
+                Ok(()) => seen.profile.push(time),
+                Err(error) => seen.failed.push(format!("{error:#}")),
+            }
+        }
+    })?;
+    Ok(seen.into_iter().fold(Seen::default(), |mut all, one| {
+        all.profile.extend(one.profile);
+        all.create.extend(one.create);
+        all.failed.extend(one.failed);
+        all
+    }))
+}
+
+/// One request of a victim, with an address of its own; a create when it has a number.
+fn ask(
+    agent: &ureq::Agent,
+    worker: &Worker,
+    token: &str,
+    victim: usize,
+    number: Option<usize>,
+) -> Result<()> {
+    let address = format!("203.0.113.{}", victim % 250);
+    let authorization = format!("Bearer {token}");
+    let mut answer = match number {
+        Some(number) => agent
+            .post(&worker.ask("/waste/entries").url)
+            .header("content-type", "application/json")
+            .header("authorization", &authorization)
+            .header("cf-connecting-ip", &address)
+            .send(
+                json!({
+                    "category_id": "food_waste", "disposal_method": "composted", "weight_kg": 0.5,
+                    "offline_id": format!("victim-{number}"), "device_id": "bench",
+                })
+                .to_string(),
+            ),
+        None => agent
+            .get(&worker.ask("/gamification/profile").url)
+            .header("authorization", &authorization)
+            .header("cf-connecting-ip", &address)
+            .call(),
+    }?;
+    let text = answer.body_mut().read_to_string()?;
+    if !answer.status().is_success() {
+        bail!(
+            "{}: {}",
+            answer.status(),
+            text.chars().take(200).collect::<String>()
+        );
+    }
+    Ok(())
+}
+
+fn failures(name: &str, seen: &Seen) -> Figure {
+    let count = u32::try_from(seen.failed.len()).unwrap_or(u32::MAX);
+    Figure {
+        name: name.to_owned(),
+        target: Target::AtMost(0.0),
+        unit: "",
+        samples: vec![f64::from(count)],
+        seen: match seen.failed.first() {
+            Some(first) => first.replace('|', "/").replace('\n', " "),
+            None => format!("of {}", seen.profile.len() + seen.create.len()),
+        },
+    }
+}
+
+fn compare(attack: &Attack, quiet: &Seen, seen: &Seen, said: &str) -> [Figure; 3] {
+    let ratio = |what: &str, quiet: &[f64], now: &[f64]| Figure {
+        name: format!("{}: {what} / alone", attack.name),
+        target: Target::AtMost(SLOWER),
+        unit: "",
+        samples: vec![median(now) / median(quiet)],
+        seen: format!(
+            "median {:.1} ms, p95 {:.1} ms; alone {:.1} and {:.1} ms",
+            median(now),
+            percentile(now, 0.95),
+            median(quiet),
+            percentile(quiet, 0.95)
+        ),
+    };
+    let mut failed = failures(&format!("{}: requests that failed", attack.name), seen);
+    failed.seen += &format!("; the attacker was answered {said}");
+    [
+        ratio("profile", &quiet.profile, &seen.profile),
+        ratio("create", &quiet.create, &seen.create),
+        failed,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attacks::ATTACKS;
+    use super::*;
+
+    #[test]
+    fn a_slow_or_failed_request_of_the_victim_misses_the_figure() {
+        let quiet = Seen {
+            profile: vec![5.0, 6.0, 7.0],
+            create: vec![10.0],
+            failed: Vec::new(),
+        };
+        let seen = Seen {
+            profile: vec![18.0, 18.0, 100.0],
+            create: vec![31.0],
+            failed: vec!["503".to_owned()],
+        };
+        let met = compare(&ATTACKS[0], &quiet, &seen, "429 9").map(|figure| figure.is_met());
+        assert_eq!(met, [Some(true), Some(false), Some(false)]);
+    }
+}
