@@ -37,7 +37,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   up [--no-build]     install what is missing, build, start everything
-  up --no-limits      the same with the Worker's rates and message budgets lifted
+  up --no-limits      the same with rates, bounds at once and message budgets lifted
   up --quick          the same from builds that are made quickly and run slower
   down                stop everything
   reset               stop everything and delete the data

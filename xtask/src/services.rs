@@ -9,6 +9,8 @@ use rustix::process::Signal;
 use crate::artifacts::{carbon_local, worker_digest};
 use crate::checkout::Checkout;
 use crate::environment::Environment;
+#[cfg(test)]
+use crate::environment::{Ports, Secrets};
 use crate::stamp;
 use crate::supervisor::{Health, Service};
 
@@ -374,4 +376,48 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     }
     service.inputs = worker_digest(checkout)?;
     Ok(service)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn postgrest_keeps_its_connections_describes_nothing_and_tells_its_health_elsewhere()
+    -> Result<()> {
+        let root = std::env::temp_dir().join(format!("services-{}", std::process::id()));
+        let checkout = Checkout {
+            local: root.join(".local"),
+            cache: root.join("cache"),
+            root,
+        };
+        let environment = Environment {
+            ports: Ports::choose(None)?,
+            secrets: Secrets::load_or_make(&checkout)?,
+            no_limits: false,
+            other_realtime: None,
+        };
+        let service = postgrest(&checkout, &environment)?;
+        let settings: BTreeMap<String, String> = service.env.into_iter().collect();
+        let admin = environment.ports.rest_admin();
+        for (name, value) in [
+            ("PGRST_DB_POOL_MAX_IDLETIME", "3600"),
+            ("PGRST_DB_POOL_MAX_LIFETIME", "3600"),
+            ("PGRST_OPENAPI_MODE", "disabled"),
+            ("PGRST_ADMIN_SERVER_PORT", &admin.to_string()),
+        ] {
+            assert_eq!(
+                settings.get(name).map(String::as_str),
+                Some(value),
+                "{name}"
+            );
+        }
+        let Health::Http { url, .. } = service.health else {
+            anyhow::bail!("PostgREST is asked over HTTP");
+        };
+        assert_eq!(url, format!("http://127.0.0.1:{admin}/ready"));
+        std::fs::remove_dir_all(&checkout.root)?;
+        Ok(())
+    }
 }

@@ -129,10 +129,8 @@ impl Gateway {
             Err(_) if passage.keyless => String::new(),
             other => other?,
         };
-        let base = self.base(passage.upstream)?;
         let websocket = websocket::is_asked_for(&parts.method, &parts.headers, passage.upstream)?;
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip());
+        let peer = peer(parts);
         let caller = self.keys.caller(&parts.headers, &authorization);
         let place = self.count(caller, &passage, &authorization, websocket, peer)?;
         let address = match caller {
@@ -140,26 +138,32 @@ impl Gateway {
             _ => peer,
         };
         let mut headers = headers::for_upstream(&parts.headers, &authorization, address, worker);
-        let mut target = format!("{base}{}", passage.target);
+        let mut target = passage.target.clone();
         if websocket {
-            target = format!("{base}{}", websocket::without_key(&passage.target));
+            target = websocket::without_key(&target);
             let key = authorization.strip_prefix("Bearer ").unwrap_or_default();
             websocket::prepare(&mut headers, key);
         }
         Ok(Admitted {
             onward: Onward {
                 method: parts.method.clone(),
-                target: target.parse().map_err(|_| BROKEN_BODY)?,
+                target: format!("{}{target}", self.base(passage.upstream)?)
+                    .parse()
+                    .map_err(|_| BROKEN_BODY)?,
                 headers,
                 body: Bytes::new(),
             },
-            timeout: Duration::from_secs(match caller {
-                Caller::Service => SERVICE_ANSWER_TIMEOUT_SECS,
-                _ => ANSWER_TIMEOUT_SECS,
-            }),
+            timeout: self.timeout(&authorization),
             passage,
             websocket,
             place,
+        })
+    }
+
+    fn timeout(&self, authorization: &str) -> Duration {
+        Duration::from_secs(match self.keys.is_service(authorization) {
+            true => SERVICE_ANSWER_TIMEOUT_SECS,
+            false => ANSWER_TIMEOUT_SECS,
         })
     }
 
@@ -216,6 +220,12 @@ impl Gateway {
         let answer = Response::from_parts(head, Body::new(body));
         Ok(outage::translate(passage.upstream, answer).await)
     }
+}
+
+/// The address that the connection comes from.
+fn peer(parts: &Parts) -> IpAddr {
+    let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    info.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip())
 }
 
 /// A request that may go on, but for its body.
