@@ -1,7 +1,7 @@
 -- Who may listen to which topic, that nobody but the database sends, and that what it sends is there.
 begin;
 \ir helpers.psql
-select plan(24);
+select plan(25);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')),
        tests.sign_up('anonymous', tests.id('anonymous'), true) \g /dev/null
 
@@ -43,6 +43,10 @@ select tests.act_as_operator() \g /dev/null
 insert into realtime.messages (topic, extension) values (tests.topic('other', 'gamification'), 'broadcast');
 select is(tests.outcome('own', 'select count(*) from realtime.messages where topic = ' || quote_literal(tests.topic('other', 'gamification'))),
           '0', 'setting realtime.topic opens nothing');
+
+update auth.users set banned_until = now() + interval '1 hour' where id = tests.id('other');
+select is((select array_agg(tests.may_listen('other', t.topic)) from (values (tests.topic('other', 'gamification')), ('leaderboard:live')) as t (topic)),
+          array[false, false], 'who is banned listens to nothing any more, with a token that has not expired');
 
 select is((select array_agg(t.schemaname || '.' || t.tablename) from pg_publication_tables as t where t.schemaname in ('public', 'private')),
           null, 'no table of ours is published: what is sent is sent on purpose');
