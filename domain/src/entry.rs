@@ -352,4 +352,21 @@ mod tests {
             assert_eq!(check_device_id(bad), Err(DomainError::DeviceIdInvalid));
         }
     }
+
+    #[test]
+    fn a_uuid_has_36_signs_and_is_kept_in_lower_case() {
+        let good = "6F1B0B1E-3c52-4f43-9a53-1f6a5a1f0c11";
+        assert_eq!(uuid(good), Some(good.to_lowercase()));
+        for text in [
+            "",
+            "6f1b0b1e",
+            &good[..35],
+            &format!("{good}1"),
+            &"-".repeat(36),
+            &"x".repeat(36),
+            "6f1b0b1e03c52-4f43-9a53-1f6a5a1f0c11",
+        ] {
+            assert_eq!(uuid(text), None, "{text}");
+        }
+    }
 }

@@ -90,8 +90,7 @@ fn thousandths_of(quality: &str) -> u32 {
     }
     let fraction: u32 = format!("{fraction:0<3}").parse().unwrap_or(0);
     match whole {
-        "0" => fraction,
-        "" if quality.len() > 1 => fraction,
+        "0" | "" => fraction,
         "1" => 1000,
         _ => 0,
     }
@@ -150,6 +149,11 @@ mod tests {
             ("en;level=1;q=0.2, th;q=0.3", Lang::Th),
             ("th-TH,th;q=0.9,en-US;q=0.8,en;q=0.7", Lang::Th),
             ("en_TH", Lang::En),
+            ("th;q=0.5, en;q=1", Lang::En),
+            ("th;q=0.999, en;q=1.000", Lang::En),
+            // More than three decimals are no weight.
+            ("th;q=0.5, en;q=0.9999", Lang::Th),
+            ("th;q=0.5, en;q=0.9x", Lang::Th),
             ("en;q=., th;q=0.001", Lang::Th),
         ] {
             assert_eq!(Lang::from_accept_language(header), lang, "{header}");

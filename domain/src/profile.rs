@@ -430,6 +430,44 @@ mod tests {
     }
 
     #[test]
+    fn a_slug_is_lower_case_begins_with_a_letter_and_has_an_end() {
+        for good in ["a", "dark", "dark-2", "high_contrast", &"x".repeat(10)] {
+            assert!(is_slug(good, 10_usize.max(good.len())), "{good}");
+        }
+        for bad in [
+            "", "2dark", "-dark", "_dark", "Dark", "dArk", "da rk", "dark.", "dé",
+        ] {
+            assert!(!is_slug(bad, 10), "{bad}");
+        }
+        assert!(is_slug(&"x".repeat(10), 10));
+        assert!(!is_slug(&"x".repeat(11), 10));
+    }
+
+    #[test]
+    fn a_time_zone_s_name_is_made_of_parts_and_has_at_most_fifty_letters() {
+        let fits = |name: &str| time_zone(&json!(name)).is_ok();
+        for good in [
+            "UTC",
+            "Etc/GMT+7",
+            "America/Argentina/Buenos_Aires",
+            &format!("A/{}", "b".repeat(48)),
+        ] {
+            assert!(fits(good), "{good}");
+        }
+        for bad in [
+            "",
+            "7UTC",
+            "/Asia",
+            "Asia/",
+            "Asia/Bang kok",
+            "Asia/กรุงเทพ",
+            &format!("A/{}", "b".repeat(49)),
+        ] {
+            assert!(!fits(bad), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_is_kept_can_be_sent_again() {
         for (name, value) in [
             ("display_name", json!(" e\u{301}\u{200B} ")),

@@ -160,8 +160,11 @@ pub async fn check(
     };
     let subjects = [(user, user_rules), (address, address_rules)];
     for (name, rules) in &subjects {
-        if let Some(refusal) = name.as_ref().and_then(|name| remembered(name, rules)) {
-            return Err(refusal);
+        let spent = name
+            .as_ref()
+            .and_then(|name| remembered(name, rules, now_ms()));
+        if let Some((rule, until_ms)) = spent {
+            return Err(refused(rule.name, rule.limit, until_ms));
         }
     }
     let [user, address] = subjects.map(|(name, rules)| count(app, name, rules));
@@ -212,8 +215,13 @@ fn refused(rule: &str, limit: u32, reset_at_ms: i64) -> ApiError {
 
 /// A refusal in the given words; `reset_at_ms` is when the limit is free again.
 pub fn refusal(words: Words, limit: u32, reset_at_ms: i64) -> ApiError {
-    let wait_secs = (reset_at_ms - now_ms() + 999) / 1000;
+    let wait_secs = wait_secs(reset_at_ms, now_ms());
     ApiError::rate_limited(words, limit.into(), wait_secs, &time(reset_at_ms))
+}
+
+/// Whole seconds until then, so that whoever waits them does not come too early.
+fn wait_secs(reset_at_ms: i64, now_ms: i64) -> i64 {
+    (reset_at_ms - now_ms + 999) / 1000
 }
 
 /// An instant (milliseconds since 1970) as answers show it.
@@ -237,7 +245,8 @@ fn remember(subject: String, rule: &'static str, reset_at_ms: i64) {
     });
 }
 
-fn remembered(subject: &str, rules: &[Rule]) -> Option<ApiError> {
+/// The rule that is spent longest for a subject, as far as this isolate knows, and until when.
+fn remembered<'a>(subject: &str, rules: &'a [Rule], now_ms: i64) -> Option<(&'a Rule, i64)> {
     REFUSED.with_borrow(|known| {
         if known.is_empty() {
             return None;
@@ -246,8 +255,9 @@ fn remembered(subject: &str, rules: &[Rule]) -> Option<ApiError> {
             let until_ms = known.get(&(rule.name, subject.to_owned()))?;
             Some((rule, until_ms.cast_signed()))
         });
-        let (rule, until_ms) = spent.max_by_key(|(_, until_ms)| *until_ms)?;
-        (until_ms > now_ms()).then(|| refused(rule.name, rule.limit, until_ms))
+        spent
+            .max_by_key(|(_, until_ms)| *until_ms)
+            .filter(|(_, until_ms)| *until_ms > now_ms)
     })
 }
 
@@ -308,6 +318,51 @@ mod tests {
         ] {
             assert_eq!(names(method, pattern), ["migration_hour", "migration_day"]);
         }
+    }
+
+    #[test]
+    fn imports_are_counted_by_the_hour_and_by_the_day() {
+        let windows: Vec<(u32, u32)> = MIGRATIONS
+            .iter()
+            .map(|rule| (rule.limit, rule.window_secs))
+            .collect();
+        assert_eq!(windows, [(10, 3_600), (30, 86_400)]);
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_for_its_subject_and_rule_until_the_window_ends() {
+        let spent = |subject, now_ms| {
+            let spent = remembered(subject, MIGRATIONS, now_ms);
+            spent.map(|(rule, until_ms)| (rule.name, until_ms))
+        };
+        assert_eq!(spent("user/a", 0), None);
+        remember("user/a".to_owned(), "migration_hour", 1_000);
+        assert_eq!(spent("user/a", 999), Some(("migration_hour", 1_000)));
+        assert_eq!(spent("user/a", 1_000), None);
+        assert_eq!(spent("user/b", 999), None);
+        assert!(remembered("user/a", ENTRIES, 999).is_none());
+        // Of several the one that is free last.
+        remember("user/a".to_owned(), "migration_day", 5_000);
+        assert_eq!(spent("user/a", 999), Some(("migration_day", 5_000)));
+    }
+
+    #[test]
+    fn an_isolate_remembers_a_bounded_number_of_refusals() {
+        for n in 0..=MAX_REMEMBERED {
+            remember(format!("user/{n}"), "batch", 1_000);
+            // One more than it remembers, and it begins again.
+            let count = if n < MAX_REMEMBERED { n + 1 } else { 1 };
+            assert_eq!(REFUSED.with_borrow(BTreeMap::len), count);
+        }
+        assert!(remembered(&format!("user/{MAX_REMEMBERED}"), BATCHES, 0).is_some());
+    }
+
+    #[test]
+    fn who_waits_the_seconds_that_are_said_comes_when_it_is_free() {
+        for (left_ms, secs) in [(1, 1), (1_000, 1), (1_001, 2), (60_000, 60)] {
+            assert_eq!(wait_secs(5_000 + left_ms, 5_000), secs);
+        }
+        assert_eq!(time(1_800_000_000_123), "2027-01-15T08:00:00.123Z");
     }
 
     #[test]

@@ -351,6 +351,55 @@ mod tests {
     }
 
     #[test]
+    fn a_range_may_be_one_day() {
+        let day = "2024-05-02";
+        let mut range = query(&[("date_from", day), ("date_to", day)]);
+        range.date_range();
+        let expected = json!({"date_from": day, "date_to": day});
+        assert_eq!(range.arguments().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_month_is_a_year_and_two_digits() {
+        let mut good = query(&[("month", "2024-05")]);
+        good.month("month");
+        assert_eq!(good.arguments().unwrap(), json!({"month": "2024-05"}));
+        for text in ["2024-5", "2024-00", "2024-05-01", "24-05", "2024/05"] {
+            let mut bad = query(&[("month", text)]);
+            bad.month("month");
+            assert_eq!(bad_fields(bad), ["month_invalid"], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_one_whose_rows_can_be_numbered() {
+        let mut last = query(&[("page", "21474836")]);
+        last.paging();
+        assert_eq!(last.arguments().unwrap()["page"], 21_474_836);
+        let mut beyond = query(&[("page", "21474837")]);
+        beyond.paging();
+        assert_eq!(bad_fields(beyond), ["page_invalid"]);
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false_and_absent_is_false() {
+        for (pairs, expected) in [
+            (&[][..], false),
+            (&[("dry_run", "false")], false),
+            (&[("dry_run", "true")], true),
+        ] {
+            let mut query = query(pairs);
+            assert_eq!(query.flag("dry_run"), expected, "{pairs:?}");
+            assert!(query.arguments().is_ok());
+        }
+        for text in ["", "1", "True", "yes"] {
+            let mut bad = query(&[("dry_run", text)]);
+            assert!(!bad.flag("dry_run"));
+            assert_eq!(bad_fields(bad), ["flag_invalid"], "{text}");
+        }
+    }
+
+    #[test]
     fn dates_must_exist() {
         assert!(is_date("2024-02-29"));
         for text in [

@@ -220,6 +220,45 @@ mod tests {
     }
 
     #[test]
+    fn a_token_may_be_as_long_as_is_said_and_no_longer() {
+        let long = |pad: usize| {
+            let mut claims = claims();
+            claims["pad"] = json!("x".repeat(pad));
+            sign_as(&json!({"alg": "HS256"}), SECRET, &claims)
+        };
+        let pad = (5_800..6_200).find(|pad| long(*pad).len() >= 8_192);
+        let token = long(pad.unwrap());
+        assert_eq!(token.len(), 8_192);
+        assert!(code_of(&token).is_ok());
+        let longer = long(pad.unwrap() + 1);
+        assert_eq!(code_of(&longer).unwrap_err(), Code::AuthInvalid);
+    }
+
+    #[test]
+    fn a_token_of_a_clock_five_seconds_ahead_is_taken() {
+        assert!(with("nbf", json!(NOW + 5)).is_ok());
+        assert_eq!(with("nbf", json!(NOW + 6)).unwrap_err(), Code::AuthInvalid);
+    }
+
+    #[test]
+    fn a_uuid_has_36_signs_and_its_strokes_where_they_belong() {
+        assert!(is_uuid("6F1B0b1e-3c52-4f43-9a53-1f6a5a1f0c11"));
+        for text in [
+            "",
+            "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c1",
+            "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c111",
+            "6f1b0b1e3c52-4f43-9a53-1f6a5a1f0c11-",
+            "6f1b0b1e-3c524-f43-9a53-1f6a5a1f0c11",
+            "6f1b0b1e-3c52-4f439-a53-1f6a5a1f0c11",
+            "6f1b0b1e-3c52-4f43-9a531-f6a5a1f0c11",
+            "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c1g",
+            "6f1b0b1e03c5204f4309a5301f6a5a1f0c11",
+        ] {
+            assert!(!is_uuid(text), "{text}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_proved_by_itself_alone() {
         assert!(prove_secret(Some("Bearer secret"), "secret").is_ok());
         for (header, code) in [

@@ -223,6 +223,28 @@ mod tests {
     }
 
     #[test]
+    fn an_app_version_has_at_most_fifty_characters() {
+        let read = |length| {
+            let info =
+                json!({"device_id": "d", "platform": "web", "app_version": "ก".repeat(length)});
+            bad(&json!({ "device_info": info }), |fields| {
+                drop(fields.device_info(true));
+            })
+        };
+        assert!(read(50).is_empty());
+        assert_eq!(read(51), ["device_info.app_version app_version_invalid"]);
+    }
+
+    #[test]
+    fn a_problem_that_only_the_edge_knows_is_told_like_the_others() {
+        let problems = bad(&json!({}), |fields| {
+            fields.note(FieldProblem::new("a", "not_text", messages::NOT_TEXT));
+            fields.refuse("b", DomainError::LimitInvalid);
+        });
+        assert_eq!(problems, ["a not_text", "b limit_invalid"]);
+    }
+
+    #[test]
     fn whole_numbers_are_whole_and_in_range() {
         for (value, good) in [
             (json!(0), true),

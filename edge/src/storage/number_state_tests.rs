@@ -407,3 +407,62 @@ fn an_unknown_attempt_is_invalid() {
     let mut state = sent();
     assert_eq!(check(&mut state, "x", "hash-a", T0), Answer::Invalid);
 }
+
+#[test]
+fn times_are_those_of_the_contract() {
+    let minute = 60_000;
+    assert_eq!(CODE_TTL_MS, 5 * minute);
+    assert_eq!(RESEND_AFTER_MS, minute);
+    assert_eq!(MINUTE_MS, minute);
+    assert_eq!(DAY_MS, 86_400_000);
+    assert_eq!(CLAIM_MS, 20_000);
+    assert_eq!(REMEMBER_MS, 60 * minute);
+    assert_eq!(WEBHOOK_MEMORY_MS, 15 * minute);
+}
+
+#[test]
+fn metrics_tell_the_refusals_apart() {
+    let all = [
+        (Refusal::Resend, "resend"),
+        (Refusal::Codes, "codes_a_minute"),
+        (Refusal::Sms, "sms_a_day"),
+        (Refusal::Tries, "tries"),
+        (Refusal::TriesOfDay, "tries_a_day"),
+        (Refusal::Locked, "locked"),
+    ];
+    for (refusal, label) in all {
+        assert_eq!(refusal.label(), label);
+    }
+}
+
+#[test]
+fn whatever_is_left_keeps_the_object() {
+    assert!(NumberState::default().is_empty());
+    // A device that proved the number is known for ever.
+    let mut device = signed_in();
+    device.forget_old(T0 + DAY_MS);
+    assert!(device.attempts.is_empty() && device.strangers.newest_ms().is_none());
+    assert!(!device.is_empty());
+    // An attempt of a device that was forgotten in between.
+    let mut attempt = sent();
+    attempt.strangers = Share::default();
+    assert!(!attempt.is_empty());
+    let mut failures = NumberState::default();
+    failures.stranger_failures = 1;
+    assert!(!failures.is_empty());
+}
+
+#[test]
+fn a_webhook_is_remembered_for_a_quarter_of_an_hour() {
+    let mut state = sent();
+    begins(
+        &mut state,
+        "b",
+        None,
+        T0 + WEBHOOK_MEMORY_MS - RESEND_AFTER_MS,
+    );
+    let end = T0 + WEBHOOK_MEMORY_MS;
+    assert_eq!(take(&mut state, "w1", "2222222222", end - 1), []);
+    let sent = take(&mut state, "w1", "2222222222", end);
+    assert_eq!(sent, [message("048213")]);
+}

@@ -174,6 +174,24 @@ mod tests {
     }
 
     #[test]
+    fn a_device_token_is_kept_as_its_sha_256() {
+        assert_eq!(
+            device_hash("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn texts_are_the_same_when_every_byte_is() {
+        assert!(same(b"", b"") && same(b"ab", b"ab"));
+        // Two differences do not make up for each other.
+        for (one, other) in [(b"\x01\x01", b"\x02\x02"), (b"ab", b"ba"), (b"ab", b"ac")] {
+            assert!(!same(one, other));
+        }
+        assert!(!same(b"ab", b"a") && !same(b"", b"a"));
+    }
+
+    #[test]
     fn codes_are_uniform_and_keep_leading_zeros() {
         assert_eq!(six_digits(&[42]).unwrap(), "000042");
         assert_eq!(six_digits(&[999_999]).unwrap(), "999999");

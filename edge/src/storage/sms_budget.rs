@@ -90,6 +90,12 @@ mod tests {
     }
 
     #[test]
+    fn the_budget_is_for_24_hours() {
+        let windows: Vec<i64> = rules(10, false).iter().map(|ask| ask.window_ms).collect();
+        assert_eq!(windows, [86_400_000, 86_400_000]);
+    }
+
+    #[test]
     fn members_may_use_it_all() {
         let mut state = SubjectState::default();
         assert_eq!(granted(&mut state, true, 0), 10);

@@ -279,6 +279,21 @@ mod tests {
     }
 
     #[test]
+    fn a_code_that_is_never_verified_weighs_for_an_hour() {
+        assert_eq!(UNVERIFIED_MS, 3_600_000);
+        let mut state = SubjectState::default();
+        for attempt in ["a", "b", "c"] {
+            assert_eq!(begin(&mut state, attempt, false, T0), Answer::Counted);
+        }
+        let answer = begin(&mut state, "d", false, T0 + HOUR - 1);
+        assert_eq!(answer, refused("challenge", 3, T0 + HOUR));
+        for attempt in ["d", "e", "f"] {
+            let answer = begin(&mut state, attempt, false, T0 + HOUR);
+            assert_eq!(answer, Answer::Counted);
+        }
+    }
+
+    #[test]
     fn a_verified_code_weighs_no_more() {
         let mut state = SubjectState::default();
         for attempt in ["a", "b", "c"] {
@@ -292,6 +307,19 @@ mod tests {
             begin(&mut state, "e", false, T0),
             Answer::Refused { .. }
         ));
+    }
+
+    #[test]
+    fn an_alarm_whose_time_has_come_is_no_alarm_any_longer() {
+        let mut state = SubjectState::default();
+        count(&mut state, vec![ask("a", 2, MINUTE)], T0);
+        assert_eq!(state.alarm_to_set(T0), Some(T0 + MINUTE));
+        count(&mut state, vec![ask("a", 2, MINUTE)], T0 + MINUTE);
+        assert_eq!(state.alarm_to_set(T0 + MINUTE), Some(T0 + 2 * MINUTE));
+        // Attempts are kept for an hour, and the alarm waits for them.
+        begin(&mut state, "a", false, T0 + 2 * MINUTE);
+        let end = T0 + 2 * MINUTE + UNVERIFIED_MS;
+        assert_eq!(state.alarm_to_set(T0 + 2 * MINUTE), Some(end));
     }
 
     #[test]
