@@ -180,7 +180,7 @@ mod tests {
         }
         assert!(copy.local.join("secrets").exists());
         assert!(original.local.join("run/postgres.pid").exists());
-        assert_eq!(copy.postgres_home()?.starts_with(&original.root), false);
+        assert!(!copy.postgres_home()?.starts_with(&original.root));
         clean([&original, &copy])
     }
 

@@ -12,6 +12,7 @@ mod coverage;
 mod environment;
 mod faults;
 mod leaks;
+mod locks;
 mod migrations;
 mod mutants;
 mod openapi;

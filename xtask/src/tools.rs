@@ -110,6 +110,14 @@ impl CargoTool {
     }
 }
 
+/// Whether nothing has to be installed, neither Debian's packages nor the cargo tools.
+pub fn are_made(checkout: &Checkout) -> bool {
+    [CARGO_PGRX, WASM_BINDGEN, WORKER_BUILD]
+        .iter()
+        .all(|tool| tool.is_installed(checkout))
+        && PACKAGES.iter().all(|package| is_installed(package))
+}
+
 fn build_folder(checkout: &Checkout) -> PathBuf {
     checkout.cache.join("build")
 }

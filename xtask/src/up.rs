@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::artifacts::{self, Build};
 use crate::checkout::Checkout;
 use crate::environment::{Environment, Ports, Secrets, read_env};
+use crate::locks::{lock, lock_cache};
 use crate::migrations;
 use crate::postgres::Postgres;
 use crate::process::{CANCELLED, command, succeeds};
@@ -27,7 +28,7 @@ pub struct Options {
     pub no_build: bool,
     /// Lift rates, ceilings, the challenge and budgets of messages, for load tests.
     pub no_limits: bool,
-    /// Build for a quick turn: less optimisation, so what runs is slower than what is shipped.
+    /// Build for a quick turn; what runs is slower than what is shipped.
     pub quick: bool,
 }
 
@@ -45,17 +46,6 @@ impl Options {
         }
         Ok(options)
     }
-}
-
-/// One `up`, `down` or `reset` at a time in a checkout.
-fn lock(checkout: &Checkout) -> Result<fs::File> {
-    fs::create_dir_all(&checkout.local)?;
-    let file = fs::File::create(checkout.local.join("lock"))?;
-    if file.try_lock().is_err() {
-        println!("  … another command works in this checkout; waiting for it");
-        file.lock()?;
-    }
-    Ok(file)
 }
 
 /// What `.local/env` says, while anything of the system runs.
@@ -170,7 +160,7 @@ fn require_built(checkout: &Checkout) -> Result<()> {
 /// Two lanes side by side: what the database needs, and what the Worker needs.
 fn install_and_build(checkout: &Checkout, build: Build) -> Result<()> {
     tools::require_basics()?;
-    let _shared = lock_cache(checkout)?;
+    let shared = lock_cache(checkout)?;
     tools::ensure_packages(checkout)?;
     let lanes: [fn(&Checkout, Build) -> Result<()>; 2] = [build_for_database, build_for_edge];
     let results = std::thread::scope(|scope| {
@@ -194,19 +184,9 @@ fn install_and_build(checkout: &Checkout, build: Build) -> Result<()> {
     errors.sort_by_key(|error| error.to_string().contains("was ended"));
     match errors.into_iter().next() {
         Some(error) => Err(error),
-        None => tools::clean_up(checkout),
+        None if shared.is_some() => tools::clean_up(checkout),
+        None => Ok(()),
     }
-}
-
-/// Checkouts share tools and toolchains: they take turns at making them.
-fn lock_cache(checkout: &Checkout) -> Result<fs::File> {
-    fs::create_dir_all(&checkout.cache)?;
-    let file = fs::File::create(checkout.cache.join("lock"))?;
-    if file.try_lock().is_err() {
-        println!("  … another checkout installs tools; waiting for it");
-        file.lock()?;
-    }
-    Ok(file)
 }
 
 /// What compiling for PostgreSQL needs, without building or starting anything of ours.

@@ -62,6 +62,13 @@ impl WasmToolchain {
     }
 }
 
+/// Whether there is a compiler for wasm32 already.
+pub fn is_made() -> bool {
+    [None, Some(FALLBACK)]
+        .into_iter()
+        .any(|name| WasmToolchain { name }.has_target())
+}
+
 /// Finds a compiler for wasm32, or makes one.
 pub fn ensure(checkout: &Checkout) -> Result<WasmToolchain> {
     let here = WasmToolchain { name: None };

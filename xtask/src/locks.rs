@@ -1,0 +1,39 @@
+//! Whose turn it is: one command in a checkout, and one checkout at the tools of a user.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::checkout::Checkout;
+use crate::tools;
+use crate::wasm_toolchain;
+
+/// One `up`, `down` or `reset` at a time in a checkout.
+pub fn lock(checkout: &Checkout) -> Result<fs::File> {
+    fs::create_dir_all(&checkout.local)?;
+    wait_for(
+        &checkout.local.join("lock"),
+        "another command works in this checkout",
+    )
+}
+
+/// Checkouts share tools and toolchains: they take turns at making them. Where all are made nobody waits, for the lock
+/// is held while a checkout builds what is its own, too.
+pub fn lock_cache(checkout: &Checkout) -> Result<Option<fs::File>> {
+    if tools::are_made(checkout) && wasm_toolchain::is_made() {
+        return Ok(None);
+    }
+    fs::create_dir_all(&checkout.cache)?;
+    let path = checkout.cache.join("lock");
+    wait_for(&path, "another checkout installs tools").map(Some)
+}
+
+fn wait_for(lock: &Path, why: &str) -> Result<fs::File> {
+    let file = fs::File::create(lock)?;
+    if file.try_lock().is_err() {
+        println!("  … {why}; waiting for it");
+        file.lock()?;
+    }
+    Ok(file)
+}
