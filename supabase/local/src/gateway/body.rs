@@ -1,6 +1,8 @@
 //! What bodies must be where the list says more than "any".
 
 use super::rules::{Denial, MAX_METADATA_BYTES};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, header};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -21,6 +23,31 @@ const TOO_MUCH: Denial = Denial::new(
     "data may have 1 KiB: Auth keeps it with every session",
 );
 
+const ENCODED: Denial = Denial::new(
+    415,
+    "encoding_not_supported",
+    "Bodies are taken as they are, without Content-Encoding",
+);
+/// Some editors and languages put it in front of UTF-8; JSON readers take it for a mistake.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Refuses compressed bodies: no service behind the gateway reads them.
+pub fn require_plain(headers: &HeaderMap) -> Result<(), Denial> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut encoded = values.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    encoded.next().map_or(Ok(()), |_| Err(ENCODED))
+}
+
+/// The body without one byte order mark in front.
+pub fn without_mark(body: &Bytes) -> Bytes {
+    let mark = if body.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.len()
+    } else {
+        0
+    };
+    body.slice(mark..)
+}
+
 /// Members that supabase-js sends with every change of a user, null unless an e-mail address is changed.
 const NULL_COMPANIONS: [&str; 2] = ["code_challenge", "code_challenge_method"];
 
@@ -31,7 +58,10 @@ pub fn require_json(content_types: &[&str]) -> Result<(), Denial> {
     };
     let value = value.to_ascii_lowercase();
     let (media, parameter) = value.split_once(';').unwrap_or((&value, "charset=utf-8"));
-    let utf8 = matches!(parameter.trim(), "charset=utf-8" | "charset=\"utf-8\"");
+    let utf8 = matches!(
+        parameter.trim(),
+        "charset=utf-8" | "charset=\"utf-8\"" | "charset=utf8" | "charset=\"utf8\""
+    );
     if media.trim() == "application/json" && utf8 {
         Ok(())
     } else {

@@ -122,6 +122,7 @@ impl Gateway {
         let worker = self.keys.is_worker(&parts.headers);
         let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
         let passage = rules::judge(parts.method.as_str(), path, query, worker)?;
+        body::require_plain(&parts.headers)?;
         let given = self
             .keys
             .authorization(&parts.headers, passage.query_key.as_deref());
@@ -270,6 +271,7 @@ fn checked_body(headers: &HeaderMap, passage: &Passage, body: Bytes) -> Result<B
         .iter()
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
+    let body = body::without_mark(&body);
     Ok(match passage.judge_body(&types, &body)? {
         std::borrow::Cow::Borrowed([]) => Bytes::new(),
         std::borrow::Cow::Borrowed(_) => body.clone(),
@@ -334,6 +336,12 @@ fn refusal(denial: &Denial) -> Response<Body> {
         "msg": denial.message,
     });
     let mut response = answer(status, &body);
+    if denial.status == 415 {
+        let plain = HeaderValue::from_static("identity");
+        response
+            .headers_mut()
+            .insert(header::ACCEPT_ENCODING, plain);
+    }
     if denial.retry_after_secs > 0 {
         let secs = HeaderValue::from(denial.retry_after_secs);
         response.headers_mut().insert(header::RETRY_AFTER, secs);

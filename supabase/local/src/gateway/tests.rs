@@ -259,6 +259,31 @@ async fn a_users_change_arrives_rewritten() {
     );
 }
 
+#[tokio::test]
+async fn bodies_of_real_clients_are_read_or_refused_by_what_they_are() {
+    let gateway = gateway().await;
+    let marked = "\u{feff}{\"data\":{\"a\":1}}";
+    for kind in ["application/json", "application/json; charset=utf8"] {
+        let headers = [ANON, ("content-type", kind)];
+        for (method, path) in [("PUT", "/auth/v1/user"), ("POST", "/rest/v1/t")] {
+            let seen = ask(&gateway, method, path, &headers, marked).await;
+            assert_eq!(seen.json["body"], marked[3..], "{path} {kind}");
+        }
+    }
+    for encoding in ["gzip", "deflate", "br", "identity, gzip"] {
+        let headers = [ANON, ("content-encoding", encoding)];
+        let seen = ask(&gateway, "POST", "/rest/v1/t", &headers, "x").await;
+        assert_eq!(
+            (seen.status, &seen.json["code"]),
+            (415, &json!("encoding_not_supported"))
+        );
+        assert_eq!(seen.headers["accept-encoding"], "identity");
+    }
+    let headers = [ANON, ("content-encoding", "identity")];
+    let seen = ask(&gateway, "POST", "/rest/v1/t", &headers, "x").await;
+    assert_eq!(seen.status, 418);
+}
+
 /// A body whose length is not announced.
 fn streamed(bytes: usize) -> Body {
     let body = http_body_util::StreamBody::new(Chunks { left: bytes });
