@@ -157,4 +157,34 @@ mod tests {
             assert_eq!(check_logged_at(end, end), Ok(()));
         }
     }
+
+    #[test]
+    fn a_time_has_at_most_64_characters_all_of_them_ascii() {
+        let decimals = |count| format!("2024-06-01T01:30:00.{}Z", "0".repeat(count));
+        assert_eq!(decimals(43).len(), 64);
+        assert_eq!(text(&decimals(43)).as_deref(), Some("2024-06-01T01:30:00Z"));
+        assert_eq!(text(&decimals(44)), None);
+        // A minus sign that is none on a keyboard.
+        assert_eq!(text("2024-05-31T20:30:00\u{2212}05:00"), None);
+    }
+
+    #[test]
+    fn zones_and_minutes_are_written_with_all_their_digits() {
+        for written in [
+            "2024-06-01T08:30:00+7:00",
+            "2024-06-01T08:30:00+07:0",
+            "2024-06-01T08:30:00+070",
+            "2024-06-01T08:30:00+07:000",
+            "2024-06-01T08-30Z",
+            "2024-06-01T083000Z",
+            "2024-06-01T08:3+07:00",
+        ] {
+            assert_eq!(text(written), None, "{written}");
+        }
+    }
+
+    #[test]
+    fn retention_is_seven_years() {
+        assert_eq!(OLDEST_MONTHS, 84);
+    }
 }

@@ -352,6 +352,29 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_within_half_a_unit_of_zero_is_zero() {
+        for (text, rounded) in [
+            ("0.5", 1),
+            ("0.49999", 0),
+            ("0.09", 0),
+            ("-0.51", -1),
+            ("-0.09", 0),
+            ("5e-1", 1),
+            ("5e-2", 0),
+        ] {
+            assert_eq!(scaled_decimal(text, 0, 6), Ok(rounded), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exponent_may_have_several_digits() {
+        assert_eq!(scaled_decimal("1e10", 0, 12), Ok(10_000_000_000));
+        assert_eq!(scaled_decimal("25e-01", 0, 6), Ok(3));
+        assert_eq!(scaled_decimal("1000000000000e-12", 0, 6), Ok(1));
+        assert_eq!(scaled_decimal("1e+03", 0, 6), Ok(1_000));
+    }
+
+    #[test]
     fn amounts_print_as_decimals() {
         let weight = Weight::from_grams(300).unwrap();
         assert_eq!(

@@ -267,6 +267,18 @@ mod tests {
     }
 
     #[test]
+    fn every_method_has_its_own_name() {
+        for (id, name_en, name_th) in [
+            ("disposed", "Disposed", "ทิ้งเป็นขยะ"),
+            ("composted", "Composted", "ทำปุ๋ยหมัก"),
+        ] {
+            let method = current().method("food_waste", id).unwrap();
+            let names = (method.name(Lang::En), method.name(Lang::Th));
+            assert_eq!(names, (name_en, name_th));
+        }
+    }
+
+    #[test]
     fn figures_are_read_exactly() {
         let method = current().method("plastic_bags", "avoided").unwrap();
         assert_eq!(
