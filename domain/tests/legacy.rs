@@ -68,6 +68,33 @@ fn adjustments_are_counted_beyond_the_list() {
 }
 
 #[test]
+fn what_waits_to_be_sent_is_an_entry_or_holds_one_as_data() {
+    let food = json!({"id": "a", "categoryId": "food_waste", "disposal": "composted", "weight": 1,
+        "timestamp": "2024-06-01T01:30:00Z"});
+    let cans = json!({"id": "b", "categoryId": "metal_cans", "disposal": "recycled", "weight": 1,
+        "timestamp": "2024-06-01T01:30:00Z"});
+    let mut both = food.clone();
+    both["data"] = cans.clone();
+    let wrapped = json!({"action": "create", "data": cans});
+    for (key, entry, category) in [
+        ("pending-sync", &food, Some("food_waste")),
+        ("pending-sync", &wrapped, Some("metal_cans")),
+        // An entry that says its category itself is the entry, whatever else it holds.
+        ("pending-sync", &both, Some("food_waste")),
+        ("wasteEntries", &both, Some("food_waste")),
+        ("wasteEntries", &wrapped, None),
+    ] {
+        let migration = read(&dump(key, &json!([entry]).to_string()));
+        let kept = migration.entries.first();
+        assert_eq!(
+            kept.map(|entry| &*entry.category_id),
+            category,
+            "{key} {entry}"
+        );
+    }
+}
+
+#[test]
 fn depth_costs_no_stack() {
     let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
     assert_eq!(read(&dump("wasteEntries", &deep)).rejected_count, 1);
