@@ -135,6 +135,78 @@ fn claims_are_bounded() {
 }
 
 #[test]
+fn an_achievement_is_claimed_once_and_by_a_name() {
+    let ids = json!(["first_scan", "", "first_scan", "tree_saver"]);
+    let migration = read(&dump("carbon-pixels-achievements", &ids.to_string()));
+    let claimed = migration.achievements_claimed.unwrap();
+    assert_eq!(claimed, ["first_scan", "tree_saver"]);
+}
+
+#[test]
+fn push_categories_are_known_by_every_name_the_app_had_for_them() {
+    for (category, names) in [
+        (
+            "daily_reminder",
+            &["daily_reminder", "dailyReminder", "dailyReminders"][..],
+        ),
+        (
+            "achievement_unlocked",
+            &[
+                "achievement_unlocked",
+                "achievementUnlocked",
+                "achievements",
+            ],
+        ),
+        ("level_up", &["level_up", "levelUp"]),
+        (
+            "friend_activity",
+            &["friend_activity", "friendActivity", "friends"],
+        ),
+        (
+            "challenge_complete",
+            &["challenge_complete", "challengeComplete", "challenges"],
+        ),
+        (
+            "community_milestone",
+            &["community_milestone", "communityMilestone", "community"],
+        ),
+    ] {
+        for name in names {
+            let switches = json!({*name: false, "time": true, "sound": true});
+            let migration = read(&dump("notificationPreferences", &switches.to_string()));
+            assert_eq!(
+                migration.preferences["notification_settings"],
+                json!({category: false}),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_key_that_holds_nothing_is_as_one_that_is_not_there() {
+    for key in [
+        "wasteEntries",
+        "pending-sync",
+        "carbonCredits",
+        "carbon_credits_v2",
+        "carbon-pixels-user-stats",
+        "carbon-pixels-achievements",
+        "notificationPreferences",
+        "userPreferences",
+        "onboarding_completed",
+    ] {
+        let migration = read(&json!({"local_storage": {key: null}}).to_string());
+        let nothing = read(r#"{"local_storage": {}}"#);
+        assert_eq!(
+            serde_json::to_string(&migration).unwrap(),
+            serde_json::to_string(&nothing).unwrap(),
+            "{key}"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_device_id_is_left_out() {
     for bad in [json!(7), json!(""), json!("x".repeat(101))] {
         let payload = json!({"local_storage": {}, "device_id": bad});

@@ -116,6 +116,10 @@ mod tests {
             ("😀\u{200D}", "😀"),
             ("😀\u{200D}a", "😀a"),
             ("\u{FE0F}a", "a"),
+            ("a \u{FE0F}b", "a b"),
+            // Joiners alone say something between emoji.
+            ("😀\u{200B}😀", "😀😀"),
+            ("😀\u{2060}😀", "😀😀"),
             ("a\u{E0041}", "a"),
             ("Jose\u{301}", "José"),
         ] {

@@ -134,10 +134,15 @@ mod tests {
             ][..],
             &["กี่", "ก\u{E48}\u{E35}"],
             &["กุ้ง", "ก\u{E49}\u{E38}ง"],
+            // The mark of a silent letter comes last, also before the mark of a nasal.
+            &["สิทธิ์", "สิทธ\u{E4C}\u{E34}"],
+            &["ກ\u{EB4}\u{ECC}", "ກ\u{ECC}\u{EB4}"],
+            &["ก\u{E4C}\u{E4D}", "ก\u{E4D}\u{E4C}"],
             &["แก้ว", "เเก้ว", "เ\u{200B}เก้ว"],
             &["ขวดน้ำ", "ขวด\u{200B}น้ำ", "ขวด\u{2060}น\u{FEFF}้ำ"],
             &["José", "Jose\u{301}", "JOSÉ", "jose\u{301}"],
             &["PET 1", "ＰＥＴ\u{3000}１", "pet\u{A0}1"],
+            &["ແກ້ວ", "ເເກ້ວ"],
             &["ນ້ຳ", "ນ\u{ECD}\u{EC9}\u{EB2}"],
             &["👨‍👩‍👧", "👨👩👧"],
             &["İ", "i\u{307}"],
@@ -169,6 +174,8 @@ mod tests {
         {
             assert!(found("ขวด น้ำ", typed), "{typed}");
         }
+        // An accent stays with its letter, whatever comes after it.
+        assert!(found("José山", "José") && found("é山", "e\u{301}") && found("é山", "山"));
         assert!(found("ขวด PET", "pet") && found("100% (a_b)", "% (a_"));
         assert!(!found("ขวด", "ขวดน้ำ") && !found("plastic", "ขวด") && !found("a_b", "a%"));
     }
