@@ -213,7 +213,7 @@ fn run_workspace(
     );
     args.extend(chosen.shard.map(|(k, n)| format!("--shard={}/{n}", k - 1)));
     println!("\n{}: unit tests", workspace.package);
-    let passed = run_mutants(checkout, workspace, &args, outcome)?;
+    let passed = run_mutants(checkout, workspace, &args, &[], outcome)?;
     if passed.is_empty() {
         return Ok(());
     }
@@ -221,11 +221,16 @@ fn run_workspace(
         "\n{}: all tests, for what the unit tests let pass",
         workspace.package
     );
-    let args: Vec<String> = passed
-        .iter()
-        .map(|name| format!("--re=^{}$", escaped(name)))
-        .collect();
-    for place in run_mutants(checkout, workspace, &args, outcome)? {
+    // Mutants of struct fields pass every --re: the files keep out what --re does not.
+    let file = |name: &String| name.split(':').next().unwrap_or_default().to_owned();
+    let files: BTreeSet<String> = passed.iter().map(file).collect();
+    let mut args: Vec<String> = files.iter().map(|file| format!("--file={file}")).collect();
+    args.extend(
+        passed
+            .iter()
+            .map(|name| format!("--re=^{}$", escaped(name))),
+    );
+    for place in run_mutants(checkout, workspace, &args, &passed, outcome)? {
         let place = format!("{}{place}", workspace.folder);
         *outcome.survived.entry(without_place(&place)).or_default() += 1;
         outcome.places.push(place);
@@ -233,11 +238,13 @@ fn run_workspace(
     Ok(())
 }
 
-/// Runs cargo-mutants in the person's sight and counts what it tells; answers what no test noticed.
+/// Runs cargo-mutants in the person's sight and counts what it tells of `these` (of all when there are none); answers
+/// what no test noticed.
 fn run_mutants(
     checkout: &Checkout,
     workspace: &Workspace,
     args: &[String],
+    these: &[String],
     outcome: &mut Outcome,
 ) -> Result<Vec<String>> {
     let build = checkout.target_dir().join("mutants");
@@ -263,7 +270,10 @@ fn run_mutants(
     let read = |name: &str| -> Result<Vec<String>> {
         let file = report.join("mutants.out").join(name);
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        Ok(text.lines().map(str::to_owned).collect())
+        let lines = text.lines().map(str::to_owned);
+        Ok(lines
+            .filter(|line| these.is_empty() || these.contains(line))
+            .collect())
     };
     for line in [read("caught.txt")?, read("timeout.txt")?].concat() {
         let name = without_place(&format!("{}{line}", workspace.folder));
