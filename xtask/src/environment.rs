@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -119,6 +119,9 @@ impl Secrets {
         self.make("EDGE_ADDRESS_SECRET", local_secret)?;
         self.make("METRICS_TOKEN", local_secret)?;
         self.make("OPERATOR_TOKEN", local_secret)?;
+        // Of the names of Durable Objects and of codes: what tokens are signed with can be replaced without them.
+        self.make("NAMES_SECRET", local_secret)?;
+        self.make("CODE_SECRET", local_secret)?;
         self.make("HOOK_SECRET", || {
             Ok(format!("v1,whsec_{}", STANDARD.encode(random()?)))
         })?;
@@ -207,6 +210,15 @@ impl Environment {
         self.other_realtime.clone().unwrap_or_else(own)
     }
 
+    /// The operators that the Worker is told of: one, who has the token of `.local/env`.
+    pub fn operator_tokens(&self) -> Result<String> {
+        let token = self.secrets.get("OPERATOR_TOKEN")?;
+        Ok(format!(
+            "local:{}",
+            stamp::hex(&stamp::digest(token.as_bytes()))
+        ))
+    }
+
     /// A connection URL for one of the roles with a password.
     pub fn db_url(&self, role: &str) -> Result<String> {
         let password = match role {
@@ -256,6 +268,8 @@ impl Environment {
             "PUBLISHABLE_KEY",
             "SECRET_KEY",
             "JWT_SECRET",
+            "NAMES_SECRET",
+            "CODE_SECRET",
             "EDGE_SECRET",
             "EDGE_ADDRESS_SECRET",
             "HOOK_SECRET",
@@ -288,6 +302,21 @@ fn lines(env: &BTreeMap<String, String>) -> String {
     env.iter()
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect()
+}
+
+/// Makes a folder that only its owner may enter, also where it was made otherwise before.
+pub fn private_folder(folder: &Path) -> Result<()> {
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let made = fs::DirBuilder::new().mode(0o700).create(folder);
+    match made {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+        }
+        made => made,
+    }
+    .with_context(|| folder.display().to_string())
 }
 
 /// Writes a file that only its owner may read, replacing an old one in one move.
@@ -345,7 +374,10 @@ mod tests {
         let claims = secrets.get("ANON_KEY")?.split('.').nth(1).unwrap_or("");
         let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
         assert_eq!(claims["role"], "anon");
-        assert!(secrets.get("JWT_SECRET")?.starts_with("local-"));
+        for name in ["JWT_SECRET", "NAMES_SECRET", "CODE_SECRET"] {
+            assert!(secrets.get(name)?.starts_with("local-"), "{name}");
+        }
+        assert_ne!(secrets.get("NAMES_SECRET")?, secrets.get("CODE_SECRET")?);
         assert!(secrets.get("HOOK_SECRET")?.starts_with("v1,whsec_"));
         Ok(())
     }

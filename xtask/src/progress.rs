@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::environment::private_folder;
 use crate::process::{CANCELLED, run_logged};
 
 /// Lines of a log shown when its step fails.
@@ -102,7 +103,7 @@ pub fn step<T>(
     if CANCELLED.load(Ordering::Relaxed) {
         anyhow::bail!("{name}: not started, another step failed");
     }
-    fs::create_dir_all(logs)?;
+    private_folder(logs)?;
     let log = logs.join(format!("{}.log", file_name(name)));
     fs::write(&log, "")?;
     if let Some(expected) = expected {

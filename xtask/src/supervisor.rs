@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,9 +15,16 @@ use rustix::process::{
 };
 
 use crate::checkout::{Checkout, OsUser};
+use crate::environment::private_folder;
 use crate::process::{command, succeeds};
 use crate::progress::Failure;
 use crate::stamp;
+
+/// Folders of `.local` that hold what people did: the services' logs, and what the Worker's Durable Objects keep.
+const PRIVATE_FOLDERS: [&str; 2] = ["logs", "edge"];
+
+/// Runs a program whose files nobody but their owner may read.
+const UNREADABLE: &str = r#"umask 077; exec "$0" "$@""#;
 
 /// How one sees that a service answers.
 #[derive(Clone, Debug)]
@@ -289,12 +297,19 @@ impl Service {
 
     fn spawn(&self, checkout: &Checkout) -> Result<i32> {
         let log = checkout.log(self.name);
-        fs::create_dir_all(checkout.local.join("logs"))?;
-        let mut file = OpenOptions::new().create(true).append(true).open(&log)?;
+        for folder in PRIVATE_FOLDERS {
+            private_folder(&checkout.local.join(folder))?;
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&log)?;
         writeln!(file, "--- start")?;
         // A session of its own: closing the terminal or Ctrl-C there ends none of the services.
         let mut starter = command("setsid");
         starter
+            .args(["/bin/sh", "-c", UNREADABLE])
             .arg(&self.program)
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -344,7 +359,13 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::{Mutex, PoisonError};
+
     use super::*;
+
+    /// Held by tests that start something: a process that another test starts meanwhile would take descriptors along.
+    static STARTING: Mutex<()> = Mutex::new(());
 
     fn checkout(name: &str) -> Checkout {
         let root = std::env::temp_dir().join(format!("supervisor-{name}-{}", std::process::id()));
@@ -377,6 +398,7 @@ mod tests {
 
     #[test]
     fn a_service_starts_once_restarts_when_changed_and_stops() -> Result<()> {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let checkout = checkout("once");
         let mut service = sleeper(vec!["true".to_owned()]);
         assert_eq!(service.ensure(&checkout)?, Outcome::Started);
@@ -392,7 +414,38 @@ mod tests {
     }
 
     #[test]
+    fn what_services_write_can_be_read_by_their_owner_alone() -> Result<()> {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let checkout = checkout("private");
+        let written = checkout.local.join("edge/do/state");
+        // An older version made it for all to see.
+        fs::create_dir_all(checkout.local.join("edge"))?;
+        let path = written.display().to_string();
+        let mut service = sleeper(vec!["test".to_owned(), "-s".to_owned(), path.clone()]);
+        service.program = PathBuf::from("/bin/sh");
+        let script = "mkdir -p ${0%/*}; echo told > $0; exec sleep 60".to_owned();
+        service.args = vec!["-c".to_owned(), script, path];
+        service.deadline = Duration::from_secs(10);
+        let outcome = service.ensure(&checkout);
+        assert!(service.stop(&checkout)?);
+        assert_eq!(outcome?, Outcome::Started);
+        for (path, mode) in [
+            (checkout.local.join("edge"), 0o700),
+            (checkout.local.join("edge/do"), 0o700),
+            (written, 0o600),
+            (checkout.local.join("logs"), 0o700),
+            (checkout.log("sleeper"), 0o600),
+        ] {
+            let found = fs::metadata(&path)?.permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{}: {found:o}", path.display());
+        }
+        fs::remove_dir_all(&checkout.root)?;
+        Ok(())
+    }
+
+    #[test]
     fn a_lock_that_the_caller_holds_is_not_held_by_the_services() -> Result<()> {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let checkout = checkout("lock");
         let service = sleeper(vec!["true".to_owned()]);
         fs::create_dir_all(&checkout.root)?;
@@ -428,6 +481,7 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_the_variable_that_moves_it() -> Result<()> {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let checkout = checkout("taken");
         let mut service = sleeper(vec!["true".to_owned()]);
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -442,6 +496,7 @@ mod tests {
 
     #[test]
     fn a_service_that_never_answers_is_reported() -> Result<()> {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let checkout = checkout("mute");
         let service = sleeper(vec!["false".to_owned()]);
         let error = service.ensure(&checkout).expect_err("no health");

@@ -12,6 +12,7 @@ use crate::chaos;
 use crate::check::{self, Tally};
 use crate::checkout::Checkout;
 use crate::coverage::{self, MIN_LINES_PERCENT};
+use crate::environment::private_folder;
 use crate::leaks;
 use crate::openapi;
 use crate::postgres::Postgres;
@@ -233,8 +234,8 @@ fn run_suites(
     suites: &[&Suite],
     filter: Option<&str>,
 ) -> Result<Vec<Outcome>> {
+    private_folder(&checkout.local.join("logs"))?;
     let logs = checkout.local.join("logs/test");
-    fs::create_dir_all(&logs)?;
     let mut outcomes = Vec::new();
     for suite in suites {
         println!("\n{}: {}", suite.name, suite.about);
