@@ -147,6 +147,7 @@ errors! {
     IdempotencyKeyReused, "idempotency_key_reused", Some("Idempotency-Key"), "This Idempotency-Key was used for another request; choose a new one.", "Idempotency-Key นี้ถูกใช้กับคำขออื่นแล้ว กรุณาใช้ค่าใหม่";
     RowsPerStatement, "rows_per_statement", None, "At most 500 entries can be written at once.", "เขียนได้ไม่เกิน 500 รายการต่อครั้ง";
     RowsPerHour, "rows_per_hour", None, "Too many entries within an hour; try again later.", "บันทึกมากเกินไปในหนึ่งชั่วโมง กรุณาลองใหม่ภายหลัง";
+    UserMetadataTooLarge, "user_metadata_too_large", Some("data"), "The data kept with an account may have at most 4 KiB.", "ข้อมูลที่เก็บไว้กับบัญชีมีขนาดได้ไม่เกิน 4 KiB";
     PasswordsNotUsed, "passwords_not_used", None, "Nobody here has a password; sign in with a code.", "ระบบนี้ไม่ใช้รหัสผ่าน กรุณาเข้าสู่ระบบด้วยรหัสยืนยัน";
 }
 

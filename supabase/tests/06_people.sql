@@ -1,7 +1,7 @@
 -- Where a person begins and ends: Auth's users, profiles, deletion.
 begin;
 \ir helpers.psql
-select plan(33);
+select plan(40);
 grant usage on schema tests, extensions to supabase_auth_admin;
 grant all on tests.people to supabase_auth_admin;
 
@@ -58,6 +58,23 @@ select is(tests.token('own', 'update public.user_preferences set daily_goal = 0'
 select is((json '" e\u0301 "')::public.profile_display_name::text, '" e\u0301 "', 'SQL itself does not use the cast for PostgREST');
 select is(private.profile_display_name('" e\u0301 "')::text, 'é', 'which gives the normal form');
 select is(tests.token('own', 'select public.register_device(''d'', ''fridge'')'), '22023 carbon.platform_invalid', 'platforms are known');
+
+-- What people write about themselves -------------------------------------------------------------
+select tests.act_as_operator() \g /dev/null
+set local role supabase_auth_admin;
+select is(private.custom_access_token('{"user_id": "u", "claims": {"sub": "u", "amr": [{"method": "otp"}], "user_metadata": {"a": 1}}}'),
+  '{"claims": {"sub": "u", "amr": [{"method": "otp"}]}}', 'a token keeps every claim but what people write about themselves');
+select is(private.custom_access_token('{"claims": {"sub": "u"}}'), '{"claims": {"sub": "u"}}', 'also one without it');
+-- A text of n signs makes n + 9 bytes of JSON.
+select lives_ok(format('update auth.users set raw_user_meta_data = %L where id = %L', jsonb_build_object('a', repeat('x', 4087)), tests.id('own')),
+  'they may write 4 KiB');
+select throws_ok(format('update auth.users set raw_user_meta_data = %L where id = %L', jsonb_build_object('a', repeat('x', 4088)), tests.id('own')),
+  'PT413', null, 'and no more');
+select throws_ok(format('insert into auth.users (id, is_anonymous, raw_user_meta_data) values (gen_random_uuid(), true, %L)', jsonb_build_object('a', repeat('ก', 1400))),
+  'PT413', null, 'counted in bytes, and where an account begins');
+select lives_ok(format('update auth.users set last_sign_in_at = now() where id = %L', tests.id('own')), 'what else Auth writes is not looked at');
+reset role;
+select is((select octet_length(u.raw_user_meta_data::text) from auth.users as u where u.id = tests.id('own')), 4096, 'what was refused left nothing behind');
 
 -- The end --------------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null

@@ -2,7 +2,7 @@
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
-  api, awaitSms, bangkokInstant, closeSql, deviceInfo, differences, env, freshPhone, ok, rows, serviceClient, signInAnonymously, signInByPhone, sleep, sql, uuid,
+  api, awaitSms, bangkokInstant, claimsOf, closeSql, deviceInfo, differences, env, freshPhone, messages, ok, rows, serviceClient, signInAnonymously, signInByPhone, sleep, sql, uuid,
 } from './lib.mjs'
 import { appEntry, rawDump } from './dumps.mjs'
 
@@ -132,4 +132,61 @@ describe('mending', () => {
     assert.deepEqual(await differences(someone), [])
     assert.equal(await credits(someone), -30 + 10 + 150)
   })
+})
+
+describe('what people write about themselves', () => {
+  after(closeSql)
+  // Past the gateway, which takes less: Auth and the database have to stand by themselves.
+  const put = (token, data) => fetch(`${env.AUTH_URL}/user`, {
+    method: 'PUT', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ data }),
+  })
+  const refusal = { code: 'PT413', detail: 'carbon.user_metadata_too_large' }
+
+  test('is no part of their tokens, and everything else is', async () => {
+    const someone = await signInByPhone()
+    assert.equal((await put(someone.token, { nickname: 'มะลิ' })).status, 200)
+    const next = ok(await api('POST', '/auth/refresh', { body: { refresh_token: someone.refreshToken } }))
+    const anonymous = await signInAnonymously()
+    for (const token of [someone.token, next.access_token, anonymous.token]) {
+      const claims = claimsOf(token)
+      assert.ok(!('user_metadata' in claims))
+      assert.ok(claims.amr[0].method && claims.amr[0].timestamp && claims.session_id && claims.app_metadata && claims.role === 'authenticated')
+    }
+    assert.equal(next.access_token.length, someone.token.length)
+  })
+
+  test('may have 4 KiB in all, and locks nobody out', async () => {
+    const someone = await signInByPhone()
+    for (const data of [{ avatar: `data:image/png;base64,${'A'.repeat(900_000)}` }, { avatar: 'A'.repeat(4100) }]) {
+      const answer = await put(someone.token, data)
+      assert.equal(answer.status, 413)
+      const { code, detail, hint, message } = await answer.json()
+      assert.deepEqual({ code, detail }, refusal)
+      assert.match(hint, /[\u0E00-\u0E7F]/)
+      assert.match(message, /4 KiB/)
+    }
+    for (const [name, status] of [['a', 200], ['b', 200], ['c', 200], ['d', 413]]) assert.equal((await put(someone.token, { [name]: 'x'.repeat(1200) })).status, status, name)
+    assert.equal((await put(someone.token, { a: null, b: null })).status, 200, 'less is taken')
+    const next = ok(await api('POST', '/auth/refresh', { body: { refresh_token: someone.refreshToken } }))
+    ok(await api('GET', '/user/profile', { token: next.access_token }))
+    await sleep(1100)
+    ok(await api('GET', '/user/profile', { token: (await signInAgain(someone)).access_token }))
+  })
+
+  test('is held to it where an account begins, too', async () => {
+    const answer = await fetch(`${env.AUTH_URL}/signup`, {
+      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ data: { avatar: 'A'.repeat(900_000) } }),
+    })
+    assert.equal(answer.status, 413)
+    const { code, detail } = await answer.json()
+    assert.deepEqual({ code, detail }, refusal)
+  })
+
+  /** Signs the person in once more, from the device that has proved the number. */
+  async function signInAgain({ phone, device, session }) {
+    const count = (await messages(phone.bare)).length
+    const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed, device_token: session.device_token } }))
+    const { code } = await awaitSms(phone.bare, count + 1)
+    return ok(await api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: code, device_info: device } }))
+  }
 })

@@ -58,6 +58,18 @@ async function createDatabase() {
   const inside = new URL(admin)
   inside.pathname = `/${name}`
   await withClient(inside, client => client.query(`create schema auth authorization ${name}`))
+  // The token's hook: what it does to the claims is told by a table that tests write.
+  await withClient(inside, client => client.query(`
+    create schema hooks;
+    create table hooks.changes (dropped text[] not null, added jsonb not null, seen jsonb);
+    insert into hooks.changes values ('{}', '{}');
+    create function hooks.claims(event jsonb) returns jsonb language plpgsql security definer set search_path = '' as $$
+    declare change record;
+    begin
+      update hooks.changes set seen = event returning dropped, added into change;
+      return jsonb_build_object('claims', (event -> 'claims') - change.dropped || change.added);
+    end $$;
+    grant usage on schema hooks to ${name}`))
   const owner = new URL(inside)
   Object.assign(owner, { username: name, password })
   const drop = () => withClient(admin, async client => {
@@ -147,6 +159,8 @@ function settings(database, port, hookPort) {
     GOTRUE_SMS_TEST_OTP: `${TEST_NUMBER.phone}:${TEST_NUMBER.code}`,
     GOTRUE_HOOK_SEND_SMS_ENABLED: 'true',
     GOTRUE_HOOK_SEND_SMS_URI: `http://127.0.0.1:${hookPort}/`,
+    GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_ENABLED: 'true',
+    GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_URI: 'pg-functions://postgres/hooks/claims',
     GOTRUE_HOOK_SEND_SMS_SECRETS: `v1,whsec_${HOOK_KEY.toString('base64')}`,
     GOTRUE_SECURITY_REFRESH_TOKEN_REUSE_INTERVAL: String(REUSE_SECONDS),
     GOTRUE_SESSIONS_INACTIVITY_TIMEOUT: '168h',

@@ -236,6 +236,49 @@ describe('Auth', () => {
     })
   })
 
+  describe('the hook of tokens', () => {
+    const change = (dropped, added = {}) => lab.sql('update hooks.changes set dropped = $1, added = $2', [dropped, added])
+    after(() => change([]))
+
+    test('sees every token\'s claims before they are signed, and they are what it makes of them', async () => {
+      const session = await auth.signIn(auth.newNumber())
+      await change(['user_metadata'], { colour: 'green' })
+      for (const begin of [async () => ok(await auth.refresh(session.refresh_token)), () => auth.signIn(auth.newNumber()), async () => ok(await auth.call('POST', '/signup', { body: { data: { a: 1 } } }))]) {
+        const next = await begin()
+        const claims = claimsOf(next.access_token)
+        assert.deepEqual(['user_metadata' in claims, claims.colour, claims.sub], [false, 'green', next.user.id])
+        assert.ok(claims.amr[0].method && claims.amr[0].timestamp > 0 && claims.app_metadata && claims.session_id)
+        const [{ seen }] = await lab.sql('select seen from hooks.changes')
+        assert.deepEqual([seen.user_id, typeof seen.authentication_method, typeof seen.claims.user_metadata], [next.user.id, 'string', 'object'])
+        ok(await auth.call('GET', '/user', { token: next.access_token }))
+      }
+    })
+
+    test('that takes away what a token needs opens no session', async () => {
+      await change(['session_id'])
+      const answer = await auth.call('POST', '/signup', { body: {} })
+      assert.equal(answer.status, 500, answer.text)
+    })
+  })
+
+  describe('an error that the database raises with a status', () => {
+    before(() => lab.sql(`create function hooks.refuse() returns trigger language plpgsql as $$
+      begin
+        if new.raw_user_meta_data ? 'forbidden' then raise exception using errcode = 'PT413', message = 'too much', detail = 'carbon.token', hint = 'less'; end if;
+        return new;
+      end $$;
+      create trigger refuse before insert or update on auth.users for each row execute function hooks.refuse()`))
+    after(() => lab.sql('drop trigger refuse on auth.users'))
+
+    test('is answered as it stands', async () => {
+      const { access_token: token } = await auth.signIn(auth.newNumber())
+      const answer = await auth.call('PUT', '/user', { body: { data: { forbidden: 1 } }, token })
+      assert.equal(answer.status, 413, answer.text)
+      assert.deepEqual([answer.json.code, answer.json.message, answer.json.detail, answer.json.hint], ['PT413', 'too much', 'carbon.token', 'less'])
+      ok(await auth.call('PUT', '/user', { body: { data: { allowed: 1 } }, token }))
+    })
+  })
+
   describe('the own account', () => {
     let session
     before(async () => { session = await auth.signIn(auth.newNumber()) })

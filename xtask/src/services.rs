@@ -149,6 +149,12 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
             "GOTRUE_HOOK_PASSWORD_VERIFICATION_ATTEMPT_URI",
             "pg-functions://postgres/private/reject_password".to_owned(),
         ),
+        // What people write about themselves is no part of their tokens.
+        ("GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_ENABLED", "true".to_owned()),
+        (
+            "GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_URI",
+            "pg-functions://postgres/private/custom_access_token".to_owned(),
+        ),
         ("GOTRUE_SESSIONS_INACTIVITY_TIMEOUT", "168h".to_owned()),
         (
             "GOTRUE_SECURITY_REFRESH_TOKEN_ROTATION_ENABLED",
@@ -349,6 +355,7 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
         ("SMS_PROVIDER", "inbox".to_owned()),
         ("INBOX_URL", Environment::http(ports.inbox)),
         ("NO_LIMITS", environment.no_limits.to_string()),
+        ("OPERATOR_TOKENS", environment.operator_tokens()?),
     ]);
     // What a person or a test sets for the Worker alone.
     for name in EDGE_SETTINGS {
@@ -364,11 +371,12 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
         "ANON_KEY",
         "SERVICE_ROLE_KEY",
         "JWT_SECRET",
+        "NAMES_SECRET",
+        "CODE_SECRET",
         "EDGE_SECRET",
         "EDGE_ADDRESS_SECRET",
         "HOOK_SECRET",
         "METRICS_TOKEN",
-        "OPERATOR_TOKEN",
     ] {
         service
             .env

@@ -14,6 +14,15 @@ pub struct SmsHook {
     pub keys: Vec<Vec<u8>>,
 }
 
+/// A hook that is a function of the database.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DatabaseHook {
+    /// Its schema.
+    pub schema: String,
+    /// Its name; it takes and gives one jsonb.
+    pub function: String,
+}
+
 /// Everything the server was told.
 pub struct Config {
     /// Connection string; the role must own the schema auth.
@@ -56,6 +65,8 @@ pub struct Config {
     pub test_otp_until: Option<DateTime<Utc>>,
     /// The hook, when it is on.
     pub sms_hook: Option<SmsHook>,
+    /// Sees the claims of each access token before it is signed, when it is on.
+    pub token_hook: Option<DatabaseHook>,
     /// SMS an hour for the whole service.
     pub sms_per_hour: f64,
     /// How long a revoked token that is not the active one's parent may still be exchanged.
@@ -120,6 +131,7 @@ impl Config {
                 .map(instant)
                 .transpose()?,
             sms_hook: sms_hook(s)?,
+            token_hook: token_hook(s)?,
             sms_per_hour: s.parsed("GOTRUE_RATE_LIMIT_SMS_SENT", 30.0)?,
             reuse_interval: Duration::from_secs(
                 s.parsed("GOTRUE_SECURITY_REFRESH_TOKEN_REUSE_INTERVAL", 0)?,
@@ -189,6 +201,27 @@ fn sms_hook(s: &Settings) -> Result<Option<SmsHook>, String> {
     Ok(Some(SmsHook { uri, keys }))
 }
 
+fn token_hook(s: &Settings) -> Result<Option<DatabaseHook>, String> {
+    if !s.parsed("GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_ENABLED", false)? {
+        return Ok(None);
+    }
+    let uri = s.required("GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_URI")?;
+    let is_name = |name: &&str| {
+        let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+        !name.is_empty() && name.bytes().all(word)
+    };
+    let path = uri.strip_prefix("pg-functions://postgres/");
+    let names = path.and_then(|path| path.split_once('/'));
+    let names = names.filter(|(schema, function)| is_name(schema) && is_name(function));
+    let (schema, function) = names.ok_or(
+        "GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_URI must read pg-functions://postgres/<schema>/<function>",
+    )?;
+    Ok(Some(DatabaseHook {
+        schema: schema.to_owned(),
+        function: function.to_owned(),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +275,29 @@ mod tests {
             ])
             .is_err()
         );
+    }
+
+    #[test]
+    fn the_token_hook_is_a_function_of_the_database() {
+        let on = ("GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_ENABLED", "true");
+        let uri = |uri| [on, ("GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_URI", uri)];
+        let hook = with(&uri("pg-functions://postgres/private/claims"))
+            .unwrap()
+            .token_hook
+            .unwrap();
+        assert_eq!(
+            (hook.schema.as_str(), hook.function.as_str()),
+            ("private", "claims")
+        );
+        for bad in [
+            "https://hook.example/",
+            "pg-functions://postgres/claims",
+            "pg-functions://postgres/private/claims()",
+            "pg-functions://postgres/private/",
+        ] {
+            assert!(with(&uri(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(with(&[]).unwrap().token_hook, None);
     }
 
     #[test]

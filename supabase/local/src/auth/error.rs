@@ -20,6 +20,34 @@ pub struct ApiError {
     pub message: String,
     /// SQLSTATE and constraint when the database refused; for the log and for callers that retry.
     pub database: Option<String>,
+    /// What the database said, where its own code asks for an HTTP status (PTnnn): answered as it stands.
+    pub raised: Option<Box<Raised>>,
+}
+
+/// An error that a function of the database raised for the caller to see.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Raised {
+    pub code: String,
+    pub message: String,
+    pub detail: String,
+    pub hint: String,
+}
+
+impl Raised {
+    /// The error and the status that its code PTnnn asks for.
+    fn of(error: &tokio_postgres::error::DbError) -> Option<(u16, Box<Self>)> {
+        let code = error.code().code();
+        let status = code.strip_prefix("PT")?.parse().ok()?;
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let raised = Self {
+            code: code.to_owned(),
+            message: error.message().to_owned(),
+            detail: text(error.detail()),
+            hint: text(error.hint()),
+        };
+        Some((status, Box::new(raised)))
+    }
 }
 
 /// What every handler returns on failure.
@@ -33,6 +61,7 @@ impl ApiError {
             code,
             message: message.into(),
             database: None,
+            raised: None,
         }
     }
 
@@ -73,7 +102,15 @@ impl ApiError {
             ("", _) => "unknown",
             (code, _) => code,
         };
-        let body = if newer {
+        let body = if let Some(raised) = &self.raised {
+            let Raised {
+                code,
+                message,
+                detail,
+                hint,
+            } = &**raised;
+            json!({ "code": code, "message": message, "detail": detail, "hint": hint })
+        } else if newer {
             json!({ "code": code, "message": self.message })
         } else {
             json!({ "code": self.status, "error_code": code, "msg": self.message })
@@ -106,10 +143,14 @@ impl From<tokio_postgres::Error> for ApiError {
             ),
             None => "connection".to_owned(),
         };
-        Self {
+        let mut answer = Self {
             database: Some(database),
             ..Self::internal("Database error")
+        };
+        if let Some((status, raised)) = error.as_db_error().and_then(Raised::of) {
+            (answer.status, answer.raised) = (status, Some(raised));
         }
+        answer
     }
 }
 

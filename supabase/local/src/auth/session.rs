@@ -1,8 +1,9 @@
 //! Sessions: beginning one, and the answer that carries its tokens.
 
 use super::Server;
+use super::config::DatabaseHook;
 use super::db;
-use super::error::ApiResult;
+use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
 use super::tokens;
 use super::user::{self, User};
@@ -95,6 +96,9 @@ pub async fn answer(
     if !config.jwt_issuer.is_empty() {
         claims["iss"] = json!(config.jwt_issuer);
     }
+    if let Some(hook) = &config.token_hook {
+        claims = customised(db, hook, user.id, claims).await?;
+    }
     let prefix = refresh_token[..5].to_owned();
     let body = json!({
         "access_token": carbon_dev_jwt::sign(&config.jwt_secret, &claims),
@@ -108,6 +112,44 @@ pub async fn answer(
         .with("sb-auth-user-id", user.id.to_string())
         .with("sb-auth-session-id", session.to_string())
         .with("sb-auth-refresh-token-prefix", prefix))
+}
+
+/// What a token must say whatever the hook did to its claims.
+const REQUIRED_CLAIMS: [&str; 10] = [
+    "aud",
+    "exp",
+    "iat",
+    "sub",
+    "email",
+    "phone",
+    "role",
+    "aal",
+    "session_id",
+    "is_anonymous",
+];
+
+/// The claims as the custom access token hook wants them.
+async fn customised(
+    db: &impl GenericClient,
+    hook: &DatabaseHook,
+    user: Uuid,
+    claims: Value,
+) -> ApiResult<Value> {
+    let method = claims["amr"][0]["method"].as_str().unwrap_or("");
+    let event = json!({ "user_id": user, "claims": claims, "authentication_method": method });
+    let sql = format!("select {}.{}($1::jsonb)", hook.schema, hook.function);
+    let row = db::optional(db, &sql, &[&event]).await?;
+    let mut output: Value = row.map_or(Value::Null, |row| row.get(0));
+    let claims = output["claims"].take();
+    let missing = REQUIRED_CLAIMS
+        .iter()
+        .any(|name| claims.get(*name).is_none());
+    if missing {
+        return Err(ApiError::internal(
+            "output claims do not conform to the expected schema",
+        ));
+    }
+    Ok(claims)
 }
 
 /// How the session was proved: the assurance level and the methods, the newest first.
