@@ -1,6 +1,6 @@
 -- What operators do about boards: keep an account off them, and look for accounts to judge.
 
-create function private.exclude_from_boards(person uuid, why text)
+create function private.exclude_from_boards(person uuid, why text, who text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -15,26 +15,26 @@ begin
   end if;
   insert into private.board_exclusions (user_id, reason) values (person, why) on conflict (user_id) do nothing;
   is_new := found;
-  perform private.audit('excluded_from_boards', person, jsonb_build_object('reason', why, 'changed', is_new));
+  perform private.audit('excluded_from_boards', person, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', is_new)));
   return jsonb_build_object('user_id', person, 'excluded', true, 'changed', is_new);
 end;
 $$;
-comment on function private.exclude_from_boards(uuid, text) is
+comment on function private.exclude_from_boards(uuid, text, text) is
   'Body of public.exclude_from_boards.';
 
-create function public.exclude_from_boards(user_id uuid, reason text)
+create function public.exclude_from_boards(user_id uuid, reason text, operator_name text default null)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 begin
-  return private.exclude_from_boards(user_id, reason);
+  return private.exclude_from_boards(user_id, reason, operator_name);
 end;
 $$;
-comment on function public.exclude_from_boards(uuid, text) is
-  'For the service role: keeps an account off every board at once and for good, neither listed nor counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters). Answers {user_id, excluded, changed}; a second time changes nothing. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
+comment on function public.exclude_from_boards(uuid, text, text) is
+  'For the service role: keeps an account off every board at once and for good, neither listed nor counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters) and the operator''s name where one is given. Answers {user_id, excluded, changed}; a second time changes nothing. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
 
-create function private.include_in_boards(person uuid, why text)
+create function private.include_in_boards(person uuid, why text, who text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -49,24 +49,24 @@ begin
   end if;
   delete from private.board_exclusions as x where x.user_id = person;
   was_excluded := found;
-  perform private.audit('included_in_boards', person, jsonb_build_object('reason', why, 'changed', was_excluded));
+  perform private.audit('included_in_boards', person, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', was_excluded)));
   return jsonb_build_object('user_id', person, 'excluded', false, 'changed', was_excluded);
 end;
 $$;
-comment on function private.include_in_boards(uuid, text) is
+comment on function private.include_in_boards(uuid, text, text) is
   'Body of public.include_in_boards.';
 
-create function public.include_in_boards(user_id uuid, reason text)
+create function public.include_in_boards(user_id uuid, reason text, operator_name text default null)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 begin
-  return private.include_in_boards(user_id, reason);
+  return private.include_in_boards(user_id, reason, operator_name);
 end;
 $$;
-comment on function public.include_in_boards(uuid, text) is
-  'For the service role: takes an exclusion back. Audited with the reason. Answers {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
+comment on function public.include_in_boards(uuid, text, text) is
+  'For the service role: takes an exclusion back. Audited with the reason and the operator''s name where one is given. Answers {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
 
 -- Accounts to judge -------------------------------------------------------------------------
 create function private.farmed_accounts(timeframe text, max_users integer)
@@ -186,6 +186,6 @@ comment on column public.leaderboard_monthly.month_credits is 'Points of this mo
 grant select on public.leaderboard_monthly to anon, authenticated, service_role;
 
 grant execute on function private.monthly_board(integer) to anon, authenticated, service_role;
-grant execute on function private.exclude_from_boards(uuid, text), public.exclude_from_boards(uuid, text),
-  private.include_in_boards(uuid, text), public.include_in_boards(uuid, text),
+grant execute on function private.exclude_from_boards(uuid, text, text), public.exclude_from_boards(uuid, text, text),
+  private.include_in_boards(uuid, text, text), public.include_in_boards(uuid, text, text),
   private.farmed_accounts(text, integer), public.farmed_accounts(text, integer) to service_role;

@@ -3,7 +3,7 @@
 import { start } from './runtime.mjs';
 
 const rounds = Number(process.argv[2] ?? 10);
-const names = ['ENVIRONMENT', 'SUPABASE_URL', 'ANON_KEY', 'JWT_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN',
+const names = ['ENVIRONMENT', 'SUPABASE_URL', 'ANON_KEY', 'JWT_SECRET', 'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN',
   'SMS_PROVIDER', 'INBOX_URL', 'NO_LIMITS'];
 const bindings = Object.fromEntries(names.filter((name) => process.env[name]).map((name) => [name, process.env[name]]));
 const variants = {

@@ -4,7 +4,7 @@
 use carbon_domain::phone;
 
 use crate::clients::thaibulksms::{self, Account};
-use crate::storage::otp_id::OtpKeys;
+use crate::storage::otp_id::{OtpKeys, unhex};
 use crate::webhook;
 
 /// Secrets shorter than this (bytes) are refused everywhere.
@@ -57,7 +57,7 @@ pub struct Config {
     pub edge_address_secret: String,
     /// Keys of the SMS hook; two during a rotation.
     pub hook_keys: Vec<Vec<u8>>,
-    /// Keys for sign-in codes.
+    /// Keys of sign-in codes and of the names of objects.
     pub otp_keys: OtpKeys,
     /// Who delivers SMS.
     pub sms: SmsProvider,
@@ -71,8 +71,8 @@ pub struct Config {
     pub turnstile: Option<Turnstile>,
     /// The number that gets no messages and has a fixed code.
     pub test_number: Option<TestNumber>,
-    /// Proves an operator; without it there are no operator's commands.
-    pub operator: Option<Operator>,
+    /// Who may give operator's commands; without anybody there are none.
+    pub operators: Option<Operators>,
     /// Proves whoever reads the metrics.
     pub metrics_token: String,
 }
@@ -94,12 +94,27 @@ pub struct TestNumber {
 }
 
 /// What operator's commands need.
-pub struct Operator {
-    /// Sent by the operator.
-    pub token: String,
+pub struct Operators {
+    /// One token a person, two while theirs is being replaced.
+    pub tokens: Vec<OperatorToken>,
     /// For the line in the audit log.
     pub service_role_key: String,
 }
+
+/// What is known of an operator's token: whose it is and its SHA-256, so that settings open nothing.
+pub struct OperatorToken {
+    /// The person, as the audit log names them.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub digest: [u8; 32],
+}
+
+/// Tokens of one operator that are valid at once: the old one and the new one.
+const TOKENS_OF_ONE: usize = 2;
+/// Characters of an operator's name.
+const MAX_OPERATOR_NAME: usize = 40;
+/// Keys of codes that are valid at once: the new one and the old one.
+const CODE_KEYS: usize = 2;
 
 /// Where challenges are verified unless a local run says otherwise.
 const TURNSTILE_URL: &str = "https://challenges.cloudflare.com/turnstile/v0/siteverify";
@@ -121,10 +136,12 @@ impl Config {
         let supabase_url = reader.url("SUPABASE_URL", environment);
         let jwt_secret = reader.secret("JWT_SECRET", environment);
         let issuer = reader.optional("JWT_ISSUER");
+        let names_secret = reader.secret("NAMES_SECRET", environment);
+        let code_secrets = reader.secrets("CODE_SECRET", CODE_KEYS, environment);
         let config = Self {
             environment,
             jwt_issuer: issuer.unwrap_or_else(|| format!("{supabase_url}/auth/v1")),
-            otp_keys: OtpKeys::new(&jwt_secret),
+            otp_keys: OtpKeys::new(&names_secret, &code_secrets),
             anon_key: reader.required("ANON_KEY"),
             edge_secret: reader.secret("EDGE_SECRET", environment),
             edge_address_secret: reader.secret("EDGE_ADDRESS_SECRET", environment),
@@ -135,7 +152,7 @@ impl Config {
             sms_budget_per_day: reader.sms_budget(),
             turnstile: reader.turnstile(environment),
             test_number: reader.test_number(environment),
-            operator: reader.operator(environment),
+            operators: reader.operators(environment),
             metrics_token: reader.secret("METRICS_TOKEN", environment),
             supabase_url,
             jwt_secret,
@@ -173,13 +190,33 @@ impl Reader<'_> {
 
     fn secret(&mut self, name: &str, environment: Environment) -> String {
         let secret = self.required(name);
+        self.check_secret(name, &secret, environment);
+        secret
+    }
+
+    /// Secrets of which several are valid at once, "|" between them, the newest first.
+    fn secrets(&mut self, name: &str, most: usize, environment: Environment) -> Vec<String> {
+        let all = self.required(name);
+        let secrets: Vec<String> = all.split('|').map(|one| one.trim().to_owned()).collect();
+        if secrets.len() > most {
+            self.problem(name, "holds too many secrets");
+        }
+        for secret in &secrets {
+            if secret.is_empty() && secrets.len() > 1 {
+                self.problem(name, "holds an empty secret");
+            }
+            self.check_secret(name, secret, environment);
+        }
+        secrets
+    }
+
+    fn check_secret(&mut self, name: &str, secret: &str, environment: Environment) {
         if environment == Environment::Production && secret.starts_with(LOCAL_SECRET) {
             self.problem(name, "was made for local use");
         }
         if !secret.is_empty() && secret.len() < MIN_SECRET_BYTES {
             self.problem(name, "is too short for a secret (32 bytes at least)");
         }
-        secret
     }
 
     fn environment(&mut self) -> Environment {
@@ -225,7 +262,13 @@ impl Reader<'_> {
     }
 
     fn turnstile(&mut self, environment: Environment) -> Option<Turnstile> {
-        let secret = self.optional("TURNSTILE_SECRET")?;
+        let Some(secret) = self.optional("TURNSTILE_SECRET") else {
+            // Without it an owner on a carrier's shared address has no way past codes of strangers there.
+            if environment == Environment::Production {
+                self.problem("TURNSTILE_SECRET", "is missing");
+            }
+            return None;
+        };
         let url = match self.optional("TURNSTILE_URL") {
             Some(url) if environment == Environment::Local => url,
             Some(_) => {
@@ -259,10 +302,30 @@ impl Reader<'_> {
         }
     }
 
-    fn operator(&mut self, environment: Environment) -> Option<Operator> {
-        self.optional("OPERATOR_TOKEN")?;
-        Some(Operator {
-            token: self.secret("OPERATOR_TOKEN", environment),
+    /// `name:digest,name:digest`; the digest is the SHA-256 of the token in hexadecimal digits.
+    fn operators(&mut self, environment: Environment) -> Option<Operators> {
+        let list = self.optional("OPERATOR_TOKENS")?;
+        let mut tokens: Vec<OperatorToken> = Vec::new();
+        for entry in list.split(',') {
+            let Some(token) = operator_token(entry.trim()) else {
+                self.problem(
+                    "OPERATOR_TOKENS",
+                    "must list name:sha256 pairs (names of a-z, 0-9, . - _)",
+                );
+                continue;
+            };
+            if environment == Environment::Production && token.name.starts_with("local") {
+                self.problem("OPERATOR_TOKENS", "holds a token made for local use");
+            }
+            tokens.push(token);
+            let name = &tokens[tokens.len() - 1].name;
+            let of_one = tokens.iter().filter(|other| other.name == *name).count();
+            if of_one > TOKENS_OF_ONE {
+                self.problem("OPERATOR_TOKENS", "holds more than two tokens of one name");
+            }
+        }
+        Some(Operators {
+            tokens,
             service_role_key: self.required("SERVICE_ROLE_KEY"),
         })
     }
@@ -329,18 +392,13 @@ impl Reader<'_> {
             .split(',')
             .map(|origin| origin.trim().to_owned())
             .collect();
-        let scheme = if environment == Environment::Local {
-            "http"
-        } else {
-            "https://"
-        };
-        if origins
+        if !origins
             .iter()
-            .any(|origin| !origin.starts_with(scheme) || origin.ends_with('/'))
+            .all(|origin| is_listable(origin, environment))
         {
             self.problem(
                 "ALLOWED_ORIGINS",
-                "must list origins like https://app.example",
+                "must list origins like https://app.example or capacitor://localhost",
             );
         }
         Origins::List(origins)
@@ -360,6 +418,56 @@ impl Origins {
     }
 }
 
+/// Schemes that are not an app's own: pages from a disk, pages that name no host, and what is no page at all.
+const SCHEMES_OF_NO_APP: [&str; 8] = [
+    "ws",
+    "wss",
+    "ftp",
+    "file",
+    "data",
+    "blob",
+    "about",
+    "javascript",
+];
+
+/// Whether an origin may stand in the list: a scheme and a host, and nothing after it. Wrapped web apps have schemes
+/// of their own (`capacitor://localhost`, `ionic://localhost`, `tauri://localhost`); plain http is for local use.
+fn is_listable(origin: &str, environment: Environment) -> bool {
+    let Some((scheme, host)) = origin.split_once("://") else {
+        return false;
+    };
+    let named = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"+.-".contains(&c);
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(named)
+        && !SCHEMES_OF_NO_APP.contains(&scheme);
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let is_host = !name.is_empty()
+        && name
+            .bytes()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-_[]:".contains(&c));
+    is_scheme
+        && is_host
+        && port.is_none_or(|port| is_port(&format!(":{port}")))
+        && (scheme != "http" || environment == Environment::Local)
+}
+
+/// A name and the 64 hexadecimal digits of a SHA-256.
+fn operator_token(entry: &str) -> Option<OperatorToken> {
+    let (name, digest) = entry.split_once(':')?;
+    let is_name = (1..=MAX_OPERATOR_NAME).contains(&name.len())
+        && name
+            .bytes()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-_".contains(&c));
+    let digest = unhex(digest).filter(|_| is_name)?;
+    Some(OperatorToken {
+        name: name.to_owned(),
+        digest: digest.try_into().ok()?,
+    })
+}
+
 fn is_port(text: &str) -> bool {
     text.strip_prefix(':').is_some_and(|port| {
         (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
@@ -377,6 +485,8 @@ mod tests {
             ("SUPABASE_URL", "http://127.0.0.1:54321/".to_owned()),
             ("ANON_KEY", "anon".to_owned()),
             ("JWT_SECRET", "j".repeat(32)),
+            ("NAMES_SECRET", "n".repeat(32)),
+            ("CODE_SECRET", "c".repeat(32)),
             ("EDGE_SECRET", "e".repeat(32)),
             ("EDGE_ADDRESS_SECRET", "a".repeat(32)),
             ("METRICS_TOKEN", "m".repeat(32)),
@@ -412,6 +522,7 @@ mod tests {
             "SMS_PROVIDER",
             "ALLOWED_ORIGINS",
             "JWT_SECRET",
+            "TURNSTILE_SECRET",
         ] {
             assert!(problems.contains(name), "{name}: {problems}");
         }
@@ -425,6 +536,8 @@ mod tests {
             "EDGE_ADDRESS_SECRET",
             "HOOK_SECRET",
             "METRICS_TOKEN",
+            "NAMES_SECRET",
+            "CODE_SECRET",
         ] {
             let mut settings = local();
             settings.insert(name, "weak-secret".to_owned());
@@ -471,20 +584,22 @@ mod tests {
             ("TEST_CODE", "123456"),
             ("TURNSTILE_SECRET", "secret"),
             ("TURNSTILE_URL", "http://127.0.0.1:1"),
-            (
-                "OPERATOR_TOKEN",
-                "local-operator-operator-operator-operator",
-            ),
+            ("OPERATOR_TOKENS", &format!("local:{}", "0".repeat(64))),
             ("SERVICE_ROLE_KEY", "key"),
         ] {
             settings.insert(name, value.to_owned());
         }
         let config = read(&settings).unwrap_or_else(|problems| panic!("{problems}"));
-        assert!(config.no_limits && config.turnstile.is_some() && config.operator.is_some());
+        assert!(config.no_limits && config.turnstile.is_some() && config.operators.is_some());
         assert_eq!(config.test_number.unwrap().phone, "+66812345678");
         settings.insert("ENVIRONMENT", "production".to_owned());
         let problems = read(&settings).err().unwrap();
-        for name in ["NO_LIMITS", "TEST_PHONE", "TURNSTILE_URL", "OPERATOR_TOKEN"] {
+        for name in [
+            "NO_LIMITS",
+            "TEST_PHONE",
+            "TURNSTILE_URL",
+            "OPERATOR_TOKENS",
+        ] {
             assert!(problems.contains(name), "{name}: {problems}");
         }
         settings.insert("ALLOW_TEST_PHONE", "0812345678".to_owned());
@@ -506,6 +621,109 @@ mod tests {
             assert!(read(&settings).err().unwrap().contains(name), "{name}");
         }
         assert_eq!(read(&local()).ok().unwrap().sms_budget_per_day, 2_000);
+    }
+
+    #[test]
+    fn a_key_of_codes_may_be_followed_by_the_one_it_replaces() {
+        let with = |value: String| {
+            let mut settings = local();
+            settings.insert("CODE_SECRET", value);
+            read(&settings)
+        };
+        let (new, old) = ("n".repeat(32), "o".repeat(32));
+        assert!(with(format!("{new}|{old}")).is_ok());
+        for bad in [
+            format!("{new}|"),
+            format!("{new}|weak"),
+            format!("{new}|{old}|{old}"),
+        ] {
+            let problems = with(bad).err().unwrap();
+            assert!(problems.starts_with("CODE_SECRET") && !problems.contains("weak"));
+        }
+        let mut settings = local();
+        settings.insert("ENVIRONMENT", "production".to_owned());
+        settings.insert("CODE_SECRET", format!("{new}|local-{old}"));
+        settings.insert("NAMES_SECRET", format!("local-{old}"));
+        let problems = read(&settings).err().unwrap();
+        assert!(problems.contains("CODE_SECRET was made for local use"));
+        assert!(problems.contains("NAMES_SECRET was made for local use"));
+    }
+
+    #[test]
+    fn each_operator_has_a_name_and_two_tokens_at_most() {
+        let digest = |digit: &str| digit.repeat(64);
+        let with = |value: String| {
+            let mut settings = local();
+            settings.insert("OPERATOR_TOKENS", value);
+            settings.insert("SERVICE_ROLE_KEY", "key".to_owned());
+            read(&settings)
+        };
+        let two = format!(
+            "nok:{}, nok:{},dao.p:{}",
+            digest("a"),
+            digest("b"),
+            digest("c")
+        );
+        let operators = with(two).ok().unwrap().operators.unwrap();
+        let names: Vec<&str> = operators
+            .tokens
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
+        assert_eq!(names, ["nok", "nok", "dao.p"]);
+        assert_eq!(operators.tokens[0].digest, [0xAA; 32]);
+        for bad in [
+            "nok".to_owned(),
+            format!("nok:{}", "a".repeat(63)),
+            format!("nok:{}", "g".repeat(64)),
+            format!("Nok:{}", digest("a")),
+            format!(":{}", digest("a")),
+            format!("{}:{}", "n".repeat(41), digest("a")),
+            format!("nok:{},", digest("a")),
+            format!("nok:{0},nok:{0},nok:{0}", digest("a")),
+        ] {
+            let problems = with(bad.clone()).err().unwrap();
+            assert!(problems.starts_with("OPERATOR_TOKENS"), "{bad}: {problems}");
+        }
+    }
+
+    #[test]
+    fn an_app_s_own_scheme_may_be_listed() {
+        for origin in [
+            "https://app.example",
+            "https://app.example:8443",
+            "https://localhost",
+            "capacitor://localhost",
+            "ionic://localhost",
+            "tauri://localhost",
+            "com.example.carbon://app",
+        ] {
+            assert!(is_listable(origin, Environment::Production), "{origin}");
+        }
+        for origin in [
+            "",
+            "*",
+            "null",
+            "capacitor:",
+            "capacitor://",
+            "capacitor://localhost/",
+            "capacitor://local host",
+            "Capacitor://localhost",
+            "https://app.example/",
+            "https://app.example/a",
+            "https://a@app.example",
+            "https://*.example",
+            "https://app.example:port",
+            "http://app.example",
+            "file://disk",
+            "1app://localhost",
+        ] {
+            assert!(!is_listable(origin, Environment::Production), "{origin}");
+        }
+        assert!(is_listable("http://localhost:5173", Environment::Local));
+        assert!(is_listable("http://[::1]:5173", Environment::Local));
+        let list = Origins::List(vec!["capacitor://localhost".to_owned()]);
+        assert!(list.allow("capacitor://localhost") && !list.allow("ionic://localhost"));
     }
 
     #[test]

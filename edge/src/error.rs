@@ -165,6 +165,8 @@ pub struct ApiError {
     pub retry_after_secs: Option<i64>,
     /// The methods for `Allow`.
     pub allow: Option<String>,
+    /// Whether the body's content coding is what is not taken: `Accept-Encoding` then says so (RFC 9110, 12.5.3).
+    pub is_compressed: bool,
     /// What the log says; never shown.
     pub internal: Option<String>,
 }
@@ -177,6 +179,7 @@ impl ApiError {
             details: None,
             retry_after_secs: None,
             allow: None,
+            is_compressed: false,
             internal: None,
         }
     }
@@ -256,6 +259,14 @@ impl ApiError {
     /// The body is not said to be JSON.
     pub fn media_type() -> Self {
         Self::plain(Code::UnsupportedMediaType)
+    }
+
+    /// The body is compressed.
+    pub fn content_coding() -> Self {
+        Self {
+            is_compressed: true,
+            ..Self::worded(Code::UnsupportedMediaType, messages::CONTENT_CODING)
+        }
     }
 
     /// A feature of the contract that comes later.

@@ -66,8 +66,21 @@ const PER_USER: &[(&str, &str, &[Rule])] = &[
 ];
 
 /// What may come from one address, by the beginning of the path; the first that fits holds.
+/// An anonymous sign-up makes an account out of nothing, and a person needs one for each installation: a carrier's
+/// address with thousands of people behind it sees a few in an hour.
 /// Hooks come from one address and are signed; health checks cost nothing.
 const PER_ADDRESS: &[(&str, &[Rule])] = &[
+    (
+        "/auth/anonymous",
+        &[
+            rule("anonymous_minute", 10, MINUTE),
+            rule("anonymous_hour", 60, HOUR),
+            rule("anonymous_day", 300, DAY),
+            rule("authentication", 60, MINUTE),
+            rule("account_minute", 60, MINUTE),
+            rule("account_hour", 1_000, HOUR),
+        ],
+    ),
     (
         "/auth/",
         &[
@@ -304,6 +317,17 @@ mod tests {
     }
 
     #[test]
+    fn anonymous_sign_ups_are_counted_by_themselves_and_as_authentication() {
+        let names = |pattern| rules_of_address(pattern).iter().map(|rule| rule.name);
+        let anonymous: Vec<_> = names("/auth/anonymous").collect();
+        for name in ["anonymous_minute", "anonymous_hour", "anonymous_day"] {
+            assert!(anonymous.contains(&name), "{name}");
+            assert!(names("/auth/refresh").all(|other| other != name), "{name}");
+        }
+        assert!(names("/auth/refresh").all(|name| anonymous.contains(&name)));
+    }
+
+    #[test]
     fn what_users_do_is_counted_by_route_and_shared_by_aliases() {
         let names = |method, pattern| rules_of(method, pattern).0;
         assert_eq!(names("POST", "/waste/entries"), ["entry_creation"]);
@@ -377,7 +401,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_line_is_one_subject_and_an_ipv4_address_is_one() {
-        let keys = OtpKeys::new("secret");
+        let keys = OtpKeys::new("secret", &[]);
         let name = |address| subject_of_address(&keys, address);
         assert_eq!(name("2001:db8:1:2::1"), name("2001:db8:1:2:ffff::9"));
         assert_ne!(name("2001:db8:1:2::1"), name("2001:db8:1:3::1"));

@@ -55,6 +55,7 @@ words! {
     // Bodies and fields.
     REASON_LENGTH: "ระบุเหตุผลได้ไม่เกิน 200 ตัวอักษร", "A reason has 200 characters at most.";
     HEAD_TOO_LONG: "ที่อยู่หรือส่วนหัวของคำขอยาวเกินไป", "The address or a header is too long.";
+    CONTENT_CODING: "รับเฉพาะข้อมูลที่ไม่ได้บีบอัด", "Compressed bodies are not taken here; send it as it is.";
     NOT_UTF8: "ข้อมูลต้องเข้ารหัสแบบ UTF-8", "The body must be UTF-8.";
     NOT_JSON: "ข้อมูลไม่ใช่ JSON ที่ถูกต้อง", "The body is not valid JSON.";
     TOO_DEEP: "JSON ซ้อนกันลึกเกินไป", "The JSON is nested too deeply.";

@@ -5,6 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use worker::{ByteStream, Request};
 
+use crate::clients::within;
 use crate::error::ApiError;
 use crate::messages::{self, Words};
 
@@ -14,6 +15,10 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 pub const MAX_MIGRATION_BYTES: usize = 10 * 1024 * 1024;
 /// Bytes of a refused body that are read to let its sender see the refusal: 32 MiB.
 const MAX_DISCARDED_BYTES: usize = 32 * 1024 * 1024;
+/// Milliseconds for reading them.
+const DISCARD_DEADLINE_MS: u64 = 5_000;
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// JSON may be nested this deep; the deepest the contract knows is 4.
 pub const MAX_JSON_DEPTH: usize = 32;
 
@@ -57,6 +62,7 @@ pub async fn read_body(request: &mut Request, rule: BodyRule) -> Result<String, 
     let header = |name: &str| request.headers().get(name).ok().flatten();
     let declared = header("content-length").and_then(|length| length.parse::<usize>().ok());
     let content_type = header("content-type");
+    let content_encoding = header("content-encoding");
     if declared.is_some_and(|length| length > rule.max_bytes()) {
         return Err(ApiError::too_large(rule.too_large()));
     }
@@ -71,10 +77,29 @@ pub async fn read_body(request: &mut Request, rule: BodyRule) -> Result<String, 
     if bytes.is_empty() && rule == BodyRule::OptionalJson {
         return Ok(String::new());
     }
+    if !is_identity(content_encoding.as_deref()) {
+        return Err(ApiError::content_coding());
+    }
     if !is_json_type(content_type.as_deref()) {
         return Err(ApiError::media_type());
     }
+    text_of(bytes)
+}
+
+/// The body as text, without the one byte order mark that some clients put in front (RFC 8259, 8.1).
+fn text_of(mut bytes: Vec<u8>) -> Result<String, ApiError> {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
     String::from_utf8(bytes).map_err(|_| ApiError::body("not_utf8", messages::NOT_UTF8))
+}
+
+/// Whether a `Content-Encoding` leaves the body as it is.
+fn is_identity(content_encoding: Option<&str>) -> bool {
+    let codings = content_encoding.unwrap_or("").split(',').map(str::trim);
+    codings
+        .filter(|coding| !coding.is_empty())
+        .all(|coding| coding.eq_ignore_ascii_case("identity"))
 }
 
 fn broken_off(error: worker::Error) -> ApiError {
@@ -97,11 +122,12 @@ async fn read_stream(request: &mut Request, rule: BodyRule) -> Result<Vec<u8>, A
     Ok(bytes)
 }
 
-/// Reads an unread body and drops it: a client that is still sending when the answer comes and the
-/// connection ends would see a broken connection instead of the answer.
+/// Reads an unread body and drops it, whatever the answer will be: a client that is still sending when the
+/// answer comes would see a broken connection instead, and so would its next request on that connection.
 pub async fn discard(request: &mut Request) {
     if let Ok(mut stream) = request.stream() {
-        drain(&mut stream).await;
+        // Who sends it more slowly than that gets the answer, and loses the connection.
+        let _ = within(DISCARD_DEADLINE_MS, drain(&mut stream)).await;
     }
 }
 
@@ -123,9 +149,15 @@ fn is_json_type(content_type: Option<&str>) -> bool {
         .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
     json && parts.all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        !name.trim().eq_ignore_ascii_case("charset")
-            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        !name.trim().eq_ignore_ascii_case("charset") || is_utf8(value.trim().trim_matches('"'))
     })
+}
+
+/// Whether a charset is UTF-8, by its name or as many clients spell it.
+fn is_utf8(charset: &str) -> bool {
+    ["utf-8", "utf8"]
+        .iter()
+        .any(|name| charset.eq_ignore_ascii_case(name))
 }
 
 /// Parses a body; numbers keep their decimal text.
@@ -180,6 +212,8 @@ mod tests {
             "application/json",
             "Application/JSON; charset=UTF-8",
             "application/json; charset=\"utf-8\"; profile=x",
+            "application/json; charset=utf8",
+            "application/json;charset=UTF8",
         ] {
             assert!(is_json_type(Some(good)), "{good}");
         }
@@ -190,6 +224,34 @@ mod tests {
             Some("application/json; charset=latin1"),
         ] {
             assert!(!is_json_type(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn one_byte_order_mark_in_front_is_ignored() {
+        assert_eq!(text_of(b"\xEF\xBB\xBF{}".to_vec()).unwrap(), "{}");
+        assert_eq!(
+            text_of(b"\xEF\xBB\xBF\xEF\xBB\xBF{}".to_vec()).unwrap(),
+            "\u{FEFF}{}"
+        );
+        assert_eq!(text_of(b"{}".to_vec()).unwrap(), "{}");
+        assert!(text_of(b"\xEF\xBB{}".to_vec()).is_err());
+    }
+
+    #[test]
+    fn only_a_body_as_it_is_is_taken() {
+        for good in [None, Some(""), Some("identity"), Some("Identity, identity")] {
+            assert!(is_identity(good), "{good:?}");
+        }
+        for bad in [
+            "gzip",
+            "deflate",
+            "br",
+            "zstd",
+            "identity, gzip",
+            "aws-chunked",
+        ] {
+            assert!(!is_identity(Some(bad)), "{bad}");
         }
     }
 

@@ -108,6 +108,9 @@ fn headers_of(head: &Head, outcome: &Outcome) -> worker::Result<Headers> {
         if let Some(allow) = &error.allow {
             headers.set("allow", allow)?;
         }
+        if error.is_compressed {
+            headers.set("accept-encoding", "identity")?;
+        }
         if error.code.status() == 401 {
             headers.set("www-authenticate", "Bearer")?;
         }
@@ -145,10 +148,18 @@ fn reply_headers(headers: &Headers, reply: &Reply, head: &Head) -> worker::Resul
 
 fn preflight_headers(headers: &Headers, allow: &str) -> worker::Result<()> {
     headers.set("access-control-allow-methods", allow)?;
-    let names = "Authorization, Content-Type, Accept-Language, Idempotency-Key, If-None-Match";
-    headers.set("access-control-allow-headers", names)?;
+    headers.set("access-control-allow-headers", ALLOWED_HEADERS)?;
     headers.set("access-control-max-age", "86400")
 }
+
+/// What pages may send: the headers that are looked at, and those that tracing libraries add to every request
+/// (W3C Trace Context and Baggage, Sentry, Datadog, B3, New Relic, Elastic, Application Insights). A browser
+/// gives up a whole request for one header that is not named here. None of the latter is read.
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept-Language, Idempotency-Key, If-None-Match, \
+    X-Requested-With, X-Request-Id, X-Correlation-Id, Request-Id, Request-Context, traceparent, tracestate, baggage, \
+    sentry-trace, x-datadog-trace-id, x-datadog-parent-id, x-datadog-origin, x-datadog-sampling-priority, \
+    x-datadog-tags, b3, x-b3-traceid, x-b3-spanid, x-b3-parentspanid, x-b3-sampled, x-b3-flags, newrelic, \
+    elastic-apm-traceparent, uber-trace-id";
 
 /// What every answer has: nothing here is a page, and nothing may be guessed to be one.
 const BASE_HEADERS: [(&str, &str); 5] = [

@@ -184,9 +184,7 @@ pub async fn handle(mut request: Request, env: Env, context: Context) -> Respons
     let head = call::Head::read(&request);
     crate::rescue::introduce(&head.request_id, head.lang);
     let (route, outcome) = answer(&mut request, &head, env, context).await;
-    if outcome.result.is_err() {
-        discard(&mut request).await;
-    }
+    discard(&mut request).await;
     respond::finish(&head, route, outcome, call::now_ms() - started_ms)
 }
 

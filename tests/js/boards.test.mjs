@@ -134,8 +134,9 @@ describe('boards', () => {
     assert.deepEqual(ok(await judge('exclude-from-boards', body)), { user_id: someone.id, excluded: true, changed: false })
     assert.deepEqual(ok(await judge('include-in-boards', body)), { user_id: someone.id, excluded: false, changed: true })
     assert.equal(await shown(), true)
-    const lines = await sql(`select action from private.audit_log where subject = $1 and details ->> 'reason' = $2 order by id`, [someone.id, body.reason])
+    const lines = await sql(`select action, details ->> 'operator' as operator from private.audit_log where subject = $1 and details ->> 'reason' = $2 order by id`, [someone.id, body.reason])
     assert.deepEqual(lines.map(line => line.action), ['included_in_boards', 'excluded_from_boards', 'excluded_from_boards', 'included_in_boards'])
+    assert.deepEqual([...new Set(lines.map(line => line.operator))], ['local'])
     refused(await judge('exclude-from-boards', body, null), 401, 'AUTH_REQUIRED')
     refused(await judge('exclude-from-boards', body, someone.token), 401, 'AUTH_INVALID')
     for (const bad of [{ ...body, user_id: 'x' }, { user_id: someone.id }, { ...body, reason: 'x'.repeat(201) }]) {

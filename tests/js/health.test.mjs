@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import { api, env, ok } from './lib.mjs'
 
-const secrets = ['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN'].map(name => env[name]).filter(Boolean)
+const secrets = ['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN'].map(name => env[name]).filter(Boolean)
 
 test('live, ready and each area answer anybody', async () => {
   assert.deepEqual(ok(await api('GET', '/health')), { status: 'ok' })

@@ -24,7 +24,7 @@ function loadEnv() {
     }
   }
   const names = ['API_URL', 'SUPABASE_URL', 'ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'DB_URL', 'INBOX_URL', 'METRICS_TOKEN',
-    'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'OPERATOR_TOKEN', 'AUTH_URL', 'REST_URL', 'REALTIME_URL', 'PUBLISHABLE_KEY', 'SECRET_KEY']
+    'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'OPERATOR_TOKEN', 'AUTH_URL', 'REST_URL', 'REALTIME_URL', 'PUBLISHABLE_KEY', 'SECRET_KEY']
   for (const name of names) if (process.env[name]) env[name] = process.env[name]
   for (const name of ['API_URL', 'SUPABASE_URL', 'ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'DB_URL', 'INBOX_URL']) {
     assert.ok(env[name], `${name} is unknown: start the system with "cargo xtask up" first`)

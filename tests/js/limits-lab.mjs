@@ -99,7 +99,7 @@ export const agreeableOrigin = () => server((_, { url }) => {
 /** Starts a Worker with settings of its own, beside the one that runs. */
 export async function startWorker(settings = {}, persist = fs.mkdtempSync(path.join(os.tmpdir(), 'carbon-limits-'))) {
   const port = await freePort()
-  const shared = Object.fromEntries(['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN', 'SUPABASE_URL', 'INBOX_URL']
+  const shared = Object.fromEntries(['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN', 'SUPABASE_URL', 'INBOX_URL']
     .map(name => [name, env[name]]))
   const child = spawn(process.execPath, [path.join(ROOT, 'edge/serve.mjs')], {
     env: {

@@ -65,6 +65,13 @@ describe('a connecting address', () => {
     assert.equal((await call('POST', '/hooks/send-sms', { from, body: {} })).status, 401)
   })
 
+  test('makes ten anonymous accounts a minute and goes on signing in', async () => {
+    const from = freshAddress()
+    assert.equal(await letIn(25, 10, () => call('POST', '/auth/anonymous', { from })), 10)
+    assert.equal((await call('POST', '/auth/refresh', { from, body: { refresh_token: 'x' } })).status, 401)
+    assert.equal((await call('POST', '/auth/anonymous')).status, 200, 'others are let in')
+  })
+
   test('is what the network sees, whatever headers say', async () => {
     const from = freshAddress()
     const forged = () => {
@@ -138,6 +145,7 @@ describe('a Worker', () => {
     try {
       refused(await call('GET', '/health', { base: production.base }), 500, 'INTERNAL_ERROR')
       assert.match(production.log(), /NO_LIMITS is for local use only/)
+      assert.match(production.log(), /TURNSTILE_SECRET is missing/)
     } finally { await production.stop() }
   })
 })

@@ -12,7 +12,7 @@ import { ROOT, awaitSms, env, freshPhone, messages, sleep, uuid } from './lib.mj
 
 const DOUBLE = `${env.INBOX_URL}/thaibulksms`
 const ACCOUNT = { SMS_PROVIDER: 'thaibulksms', SMS_URL: DOUBLE, SMS_SENDER: 'CarbonPix', THAIBULKSMS_KEY: 'local-sms-key', THAIBULKSMS_SECRET: 'local-sms-secret' }
-const NAMES = ['SUPABASE_URL', 'ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN']
+const NAMES = ['SUPABASE_URL', 'ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN']
 
 const freePort = () => new Promise(done => {
   const server = net.createServer().listen(0, '127.0.0.1', () => {

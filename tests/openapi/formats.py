@@ -36,6 +36,8 @@ def visible_names():
 schemathesis.openapi.format("date-time", instants())
 schemathesis.openapi.format("thai-mobile-number", mobile_numbers())
 schemathesis.openapi.format("visible-name", visible_names())
+schemathesis.openapi.format("country-calling-code", st.sampled_from(["66", "+66", "0066", "TH"]))
+schemathesis.openapi.format("sign-in-code", st.from_regex(r"[0-9]{3}[ -]?[0-9]{3}", fullmatch=True))
 schemathesis.openapi.format("iana-time-zone", st.sampled_from(ZONES))
 # A key that stood in another call would make this one a conflict or a replay.
 schemathesis.openapi.format("idempotency-key", st.builds(lambda: str(uuid4())))

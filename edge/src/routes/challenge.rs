@@ -1,5 +1,6 @@
 //! When a code may be asked for without a challenge: codes that were begun and never verified weigh on
-//! the address they were asked from and on the block of 10,000 numbers they went to (contract §4).
+//! the address they were asked from and on the block of 10,000 numbers they went to (contract §4). Devices that have
+//! proved the number never come here: what strangers do, behind the same carrier's address too, stops no owner.
 
 use std::rc::Rc;
 
@@ -20,6 +21,15 @@ const FROM_ADDRESS: u32 = 3;
 /// Unverified codes of the last hour to one block of numbers: the number without its last 4 digits.
 const TO_BLOCK: u32 = 20;
 const BLOCK_DIGITS: usize = 4;
+
+/// A limit that was reached.
+#[derive(Clone, Copy)]
+pub struct Limit {
+    /// How much it lets through.
+    pub size: u32,
+    /// When it is free again (milliseconds since 1970).
+    pub reset_at_ms: i64,
+}
 
 /// Who is answerable for a code: the subjects of its address and of its block.
 pub struct Origin {
@@ -45,7 +55,8 @@ impl Origin {
         vec![self.address.clone(), self.block.clone()]
     }
 
-    /// Notes the attempt with both, or refuses it unless a challenge was passed.
+    /// Notes a stranger's attempt with both; answers whether a challenge was passed for it. One must be passed where
+    /// too many codes of strangers weigh on either, and where the number's messages are spent.
     ///
     /// # Errors
     /// `RATE_LIMITED`, `SERVICE_UNAVAILABLE`
@@ -54,12 +65,20 @@ impl Origin {
         call: &Call,
         attempt: &str,
         token: Option<&str>,
-    ) -> Result<(), ApiError> {
+        spent: Option<Limit>,
+    ) -> Result<bool, ApiError> {
         if call.app.config.no_limits {
-            return Ok(());
+            return Ok(false);
         }
-        let Some((limit, reset_at_ms)) = self.note(call, attempt, false).await? else {
-            return Ok(());
+        let in_the_way = match spent {
+            Some(limit) => Some((messages::SMS_SPENT, limit)),
+            None => {
+                let noted = self.note(call, attempt, false).await?;
+                noted.map(|limit| (messages::CHALLENGE, limit))
+            }
+        };
+        let Some((words, limit)) = in_the_way else {
+            return Ok(false);
         };
         let turnstile = call.app.config.turnstile.as_ref();
         let passed = match (turnstile, token) {
@@ -70,18 +89,21 @@ impl Origin {
             _ => false,
         };
         if passed {
-            return self.note(call, attempt, true).await.map(drop);
+            self.note(call, attempt, true).await?;
+            return Ok(true);
         }
-        credit(&call.app, self.names(), attempt.to_owned());
+        if spent.is_none() {
+            credit(&call.app, self.names(), attempt.to_owned());
+        }
         metrics::add("carbon_otp_refused_total", r#"reason="challenge""#, 1);
-        let error = refusal(messages::CHALLENGE, limit, reset_at_ms);
+        let error = refusal(words, limit.size, limit.reset_at_ms);
         Err(match turnstile {
             None => error,
             // This tells the client what lets it go on at once.
             Some(_) => error.with_details(json!({
-                "limit": limit,
+                "limit": limit.size,
                 "remaining": 0,
-                "reset_at": time(reset_at_ms),
+                "reset_at": time(limit.reset_at_ms),
                 "challenge": "turnstile",
             })),
         })
@@ -93,7 +115,7 @@ impl Origin {
         call: &Call,
         attempt: &str,
         passed: bool,
-    ) -> Result<Option<(u32, i64)>, ApiError> {
+    ) -> Result<Option<Limit>, ApiError> {
         let command = |limit| Command::Begin {
             attempt: attempt.to_owned(),
             limit,
@@ -110,10 +132,13 @@ impl Origin {
             .filter_map(|answer| match answer {
                 Answer::Refused {
                     limit, reset_at_ms, ..
-                } => Some((limit, reset_at_ms)),
+                } => Some(Limit {
+                    size: limit,
+                    reset_at_ms,
+                }),
                 Answer::Counted | Answer::Seen(_) => None,
             });
-        Ok(refusals.max_by_key(|(_, reset_at_ms)| *reset_at_ms))
+        Ok(refusals.max_by_key(|limit| limit.reset_at_ms))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Fields of a JSON body: read one by one, all problems gathered.
 
 use carbon_domain::DomainError;
+use carbon_domain::device::check_app_version;
 use carbon_domain::entry::check_device_id;
 use serde_json::{Map, Value};
 
@@ -21,7 +22,7 @@ pub struct DeviceInfo {
     pub device_id: String,
     /// `web`, `ios` or `android`.
     pub platform: String,
-    /// At most 50 characters.
+    /// At most 50 characters without U+0000.
     pub app_version: Option<String>,
 }
 
@@ -134,7 +135,7 @@ impl<'a> Fields<'a> {
         let app_version = fields.optional_text("app_version");
         if app_version
             .as_ref()
-            .is_some_and(|version| version.chars().count() > 50)
+            .is_some_and(|version| check_app_version(version).is_err())
         {
             fields.refuse("app_version", DomainError::AppVersionInvalid);
         }
@@ -211,6 +212,16 @@ mod tests {
             bad(&wrong, |fields| drop(fields.device_info(true))),
             [
                 "device_info.device_id required",
+                "device_info.platform platform_invalid",
+                "device_info.app_version app_version_invalid"
+            ]
+        );
+        let unstorable =
+            json!({"device_info": {"device_id": "a\0", "platform": "web\0", "app_version": "1\0"}});
+        assert_eq!(
+            bad(&unstorable, |fields| drop(fields.device_info(true))),
+            [
+                "device_info.device_id device_id_invalid",
                 "device_info.platform platform_invalid",
                 "device_info.app_version app_version_invalid"
             ]

@@ -12,10 +12,7 @@ use crate::error::ApiError;
 use crate::reply::Reply;
 
 /// A dependency that takes longer than this (milliseconds) is not ready.
-const READY_DEADLINE_MS: u64 = 2_000;
-
-/// Anybody may ask, so what was found out counts for a moment (milliseconds).
-const DETAILS_FOR_MS: i64 = 1_000;
+const READY_DEADLINE_MS: i64 = 2_000;
 
 /// Something the service cannot do without.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +22,7 @@ enum Dependency {
 }
 
 /// How a dependency answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Found {
     up: bool,
     milliseconds: i64,
@@ -37,7 +34,64 @@ impl Found {
     }
 }
 
+/// What an isolate knows of a dependency. Anybody may ask how the service is, as often as they like and without being
+/// counted: so one question a second goes out, whatever comes in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The last answer and when it came (milliseconds since 1970).
+    last: Option<(i64, Found)>,
+    /// When the question went out that is not answered yet.
+    asked_at_ms: Option<i64>,
+}
+
+/// An answer counts for so long (milliseconds).
+const FRESH_MS: i64 = 1_000;
+/// While the next question is out the last answer goes on counting, until this age.
+const STALE_MS: i64 = FRESH_MS + READY_DEADLINE_MS;
+
+impl Known {
+    /// The answer to give; `None` for the caller that has to go and ask, which is then noted to be on the way.
+    fn answer(&mut self, now_ms: i64) -> Option<Found> {
+        let (at_ms, found) = self.last.unzip();
+        let age_ms = at_ms.map_or(i64::MAX, |at_ms| now_ms - at_ms);
+        let on_the_way = |asked_at_ms| (0..READY_DEADLINE_MS).contains(&(now_ms - asked_at_ms));
+        let counts_for_ms = match self.asked_at_ms {
+            Some(asked_at_ms) if on_the_way(asked_at_ms) => STALE_MS,
+            _ => FRESH_MS,
+        };
+        if (0..counts_for_ms).contains(&age_ms) {
+            return found;
+        }
+        self.asked_at_ms = Some(now_ms);
+        None
+    }
+
+    fn learn(&mut self, found: Found, now_ms: i64) {
+        *self = Self {
+            last: Some((now_ms, found)),
+            asked_at_ms: None,
+        };
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<[Known; 2]> = const {
+        RefCell::new([Known { last: None, asked_at_ms: None }; 2])
+    };
+}
+
 impl Dependency {
+    /// How it is, asked at most once a second.
+    async fn state(self, call: &Call) -> Found {
+        let known = KNOWN.with_borrow_mut(|all| all[self as usize].answer(now_ms()));
+        if let Some(found) = known {
+            return found;
+        }
+        let found = self.ask(call).await;
+        KNOWN.with_borrow_mut(|all| all[self as usize].learn(found, now_ms()));
+        found
+    }
+
     async fn ask(self, call: &Call) -> Found {
         let path = match self {
             Self::Database => "/rest/v1/waste_categories?select=id&limit=1",
@@ -55,7 +109,7 @@ impl Dependency {
             url: &format!("{}{path}", config.supabase_url),
             headers: &headers,
             body: None,
-            deadline_ms: READY_DEADLINE_MS,
+            deadline_ms: READY_DEADLINE_MS.unsigned_abs(),
         })
         .await;
         Found {
@@ -79,33 +133,26 @@ pub async fn ready(call: &Call) -> Result<Reply, ApiError> {
 
 /// `GET /{waste,gamification,social,analytics}/health`: what these areas need is the database.
 pub async fn area(call: &Call) -> Result<Reply, ApiError> {
-    let database = Dependency::Database.ask(call).await;
+    let database = Dependency::Database.state(call).await;
     judged(database.up, json!({"database": database.word()}))
 }
 
 /// `GET /health/detailed`: each dependency with its state and how long it took, in milliseconds.
 pub async fn detailed(call: &Call) -> Result<Reply, ApiError> {
-    thread_local! { static LAST: RefCell<Option<(i64, bool, Value)>> = const { RefCell::new(None) }; }
-    let recent = LAST.with_borrow(|last| {
-        let last = last.as_ref();
-        last.filter(|(at_ms, ..)| now_ms() - at_ms < DETAILS_FOR_MS)
-            .cloned()
-    });
-    if let Some((_, up, checks)) = recent {
-        return judged(up, checks);
-    }
     let (database, auth) = both(call).await;
     let shown = [("database", database), ("auth", auth)].map(|(name, found)| {
         let facts = json!({"status": found.word(), "latency_ms": found.milliseconds});
         (name.to_owned(), facts)
     });
-    let (up, checks) = (database.up && auth.up, Value::Object(Map::from_iter(shown)));
-    LAST.replace(Some((now_ms(), up, checks.clone())));
-    judged(up, checks)
+    judged(database.up && auth.up, Value::Object(Map::from_iter(shown)))
 }
 
 async fn both(call: &Call) -> (Found, Found) {
-    join(Dependency::Database.ask(call), Dependency::Auth.ask(call)).await
+    join(
+        Dependency::Database.state(call),
+        Dependency::Auth.state(call),
+    )
+    .await
 }
 
 fn judged(up: bool, checks: Value) -> Result<Reply, ApiError> {
@@ -114,5 +161,48 @@ fn judged(up: bool, checks: Value) -> Result<Reply, ApiError> {
     } else {
         Err(ApiError::unavailable(format!("not ready: {checks}"))
             .with_details(json!({ "checks": checks })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: i64 = 1_800_000_000_000;
+    const UP: Found = Found {
+        up: true,
+        milliseconds: 3,
+    };
+
+    #[test]
+    fn an_answer_is_kept_for_a_second() {
+        let mut known = Known::default();
+        assert_eq!(known.answer(T0), None);
+        known.learn(UP, T0 + 3);
+        assert_eq!(known.answer(T0 + 3), Some(UP));
+        assert_eq!(known.answer(T0 + 3 + FRESH_MS - 1), Some(UP));
+        assert_eq!(known.answer(T0 + 3 + FRESH_MS), None);
+    }
+
+    #[test]
+    fn while_one_asks_all_others_get_the_last_answer() {
+        let mut known = Known::default();
+        known.learn(UP, T0);
+        let next = T0 + FRESH_MS;
+        assert_eq!(known.answer(next), None);
+        for at in [next, next + READY_DEADLINE_MS - 1] {
+            assert_eq!(known.answer(at), Some(UP));
+        }
+        // Who asked never came back: somebody else goes.
+        assert_eq!(known.answer(next + READY_DEADLINE_MS), None);
+    }
+
+    #[test]
+    fn an_answer_beyond_its_age_is_given_to_nobody() {
+        let mut known = Known::default();
+        known.learn(UP, T0);
+        assert_eq!(known.answer(T0 + STALE_MS - 1), None);
+        assert_eq!(known.answer(T0 + STALE_MS), None);
+        assert_eq!(known.answer(T0 - 1), None, "a clock that went back");
     }
 }

@@ -1,5 +1,5 @@
-//! `/operator`: what operators do by hand. Each command is written to the audit log before it is
-//! carried out.
+//! `/operator`: what operators do by hand. Each command is written to the audit log, with the name of who gave it,
+//! before it is carried out.
 
 use serde_json::json;
 
@@ -8,11 +8,10 @@ use super::sign_in::read_phone;
 use crate::cache;
 use crate::call::Call;
 use crate::clients::rest::Rest;
-use crate::config::Operator;
 use crate::error::{ApiError, FieldProblem};
 use crate::messages;
 use crate::reply::Reply;
-use crate::session::{is_uuid, prove_secret};
+use crate::session::{is_uuid, prove_operator};
 use crate::storage::number_state::Command;
 use crate::storage::phone_number::ask;
 
@@ -30,8 +29,14 @@ pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
     let phone = read_phone(typed.as_deref(), None)?;
     let number = call.app.config.otp_keys.number_name(phone.e164());
     // The log holds no phone numbers: the hash that names the number's object, and the last digits.
-    let details = json!({"number": number, "ends_in": last_digits(phone.e164()), "reason": reason});
-    rest(call, operator)
+    let details = json!({
+        "operator": operator.name,
+        "number": number,
+        "ends_in": last_digits(phone.e164()),
+        "reason": reason,
+    });
+    operator
+        .rest
         .rpc_text(
             "audit_operator",
             json!({"action": "unlock_number", "details": details}).to_string(),
@@ -57,19 +62,29 @@ pub async fn judge_for_boards(call: &Call, function: &str) -> Result<Reply, ApiE
     }
     let reason = reason(&mut fields);
     fields.end()?;
-    let arguments = json!({"user_id": user_id, "reason": reason});
-    let answer = rest(call, operator).rpc(function, &arguments).await?;
+    let arguments = json!({"user_id": user_id, "reason": reason, "operator_name": operator.name});
+    let answer = operator.rest.rpc(function, &arguments).await?;
     cache::forget_boards().await;
     Ok(Reply::ok(&answer))
 }
 
-fn proven_operator(call: &Call) -> Result<&Operator, ApiError> {
-    let Some(operator) = &call.app.config.operator else {
+/// Who gives a command, and the database as they see it.
+struct Operator<'a> {
+    name: &'a str,
+    rest: Rest<'a>,
+}
+
+fn proven_operator(call: &Call) -> Result<Operator<'_>, ApiError> {
+    let Some(operators) = &call.app.config.operators else {
         return Err(ApiError::feature_unavailable());
     };
     let authorization = call.header("authorization");
-    prove_secret(authorization.as_deref(), &operator.token)?;
-    Ok(operator)
+    let name = prove_operator(authorization.as_deref(), &operators.tokens)?;
+    let key = Some(operators.service_role_key.as_str());
+    Ok(Operator {
+        name,
+        rest: Rest::new(&call.app.config, key, &call.request_id),
+    })
 }
 
 fn reason(fields: &mut Fields) -> String {
@@ -82,14 +97,6 @@ fn reason(fields: &mut Fields) -> String {
         ));
     }
     reason
-}
-
-fn rest<'a>(call: &'a Call, operator: &'a Operator) -> Rest<'a> {
-    Rest::new(
-        &call.app.config,
-        Some(&operator.service_role_key),
-        &call.request_id,
-    )
 }
 
 fn last_digits(phone: &str) -> &str {

@@ -5,14 +5,14 @@
 //! right. No step holds the object while Auth is called, because Auth calls the hook, which needs it.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use carbon_domain::Lang;
 use carbon_domain::phone::{self, Phone};
+use carbon_domain::{Lang, digits};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use worker::Delay;
 
 use super::auth::{register_device, tokens};
-use super::challenge::{Origin, credit};
+use super::challenge::{Limit, Origin, credit};
 use super::fields::{DeviceInfo, Fields};
 use crate::call::{Call, now_ms, random};
 use crate::clients::auth::{AuthFailure, AuthSession};
@@ -33,8 +33,9 @@ const CODE_DEADLINE_MS: u64 = 3_900;
 const EXCHANGE_DEADLINE_MS: u64 = 3_500;
 /// Auth refuses a second code for a number within a second; so long is waited before trying again.
 const AUTH_PAUSE_MS: u64 = 1_100;
-/// Answers to requests for a code leave after a multiple of this (milliseconds).
-const ANSWER_STEP_MS: i64 = 100;
+/// Answers to requests for a code leave after a multiple of this (milliseconds): longer than Auth takes for any number
+/// unless it is in trouble, so that nearly all of them leave after the first step.
+const ANSWER_STEP_MS: i64 = 500;
 /// Codes of Auth's that are tried before it counts as broken: another device may use one up between
 /// two steps, but hardly twice.
 const AUTH_CODES: usize = 3;
@@ -100,34 +101,81 @@ async fn even_out(since_ms: i64) {
     Delay::from(Duration::from_millis(rest_ms.unsigned_abs())).await;
 }
 
+/// What lets a code be begun.
+struct Proof {
+    /// The subjects that answer for it: none for a device that has proved the number.
+    begun_by: Vec<String>,
+    /// Whether a challenge was passed for it.
+    passed: bool,
+}
+
+/// Asks the number first: a known device needs nothing else, and where no code can be begun anyway nobody is sent
+/// through a challenge.
+async fn prove(
+    call: &Call,
+    request: &CodeRequest,
+    number: &str,
+    otp_id: &OtpId,
+    limited: bool,
+) -> Result<Proof, ApiError> {
+    let look = Command::Look {
+        device_hash: request.device_token.as_deref().map(device_hash),
+        limited,
+    };
+    let spent = match ask(&call.app, number, &look).await? {
+        Answer::Free { known: true } => {
+            return Ok(Proof {
+                begun_by: Vec::new(),
+                passed: false,
+            });
+        }
+        Answer::Free { known: false } => None,
+        Answer::Refused {
+            why: Refusal::SmsUnlessPassed,
+            limit,
+            reset_at_ms,
+        } => Some(Limit {
+            size: limit,
+            reset_at_ms,
+        }),
+        other => return Err(refused(other)),
+    };
+    let origin = Origin::of(call, request.phone.e164())?;
+    let token = request.challenge_token.as_deref();
+    let passed = origin.begin(call, &otp_id.attempt, token, spent).await?;
+    Ok(Proof {
+        begun_by: origin.names(),
+        passed,
+    })
+}
+
 async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
     let since_ms = now_ms();
     let config = &call.app.config;
     let (keys, phone) = (&config.otp_keys, request.phone.e164());
     let number = keys.number_name(phone);
     let (otp_id, parts) = keys.seal(&number, random::<16>()?);
-    let origin = Origin::of(call, phone)?;
-    origin
-        .begin(call, &parts.attempt, request.challenge_token.as_deref())
-        .await?;
     let test_number = config.test_number.as_ref();
     let test_code = test_number.filter(|test| test.phone == phone);
     let code = match test_code {
         Some(test) => test.code.clone(),
         None => new_code()?,
     };
+    // The test number gets no messages, so there are none to limit.
+    let limited = !config.no_limits && test_code.is_none();
+    let Proof { begun_by, passed } = prove(call, request, &number, &parts, limited).await?;
     let command = Command::Begin {
         phone: phone.to_owned(),
         attempt: parts.attempt.clone(),
-        code_hash: keys.code_hash(&parts.attempt, &code),
+        code_hash: keys.code_hash(&parts, &code),
         message: Message {
             code,
             english: call.lang == Lang::En,
         },
         device_hash: request.device_token.as_deref().map(device_hash),
-        begun_by: origin.names(),
-        // The test number gets no messages, so there are none to limit.
-        limited: !config.no_limits && test_code.is_none(),
+        begun_by: begun_by.clone(),
+        limited,
+        passed,
     };
     let (expires_at_ms, resend_at_ms) = match ask(&call.app, &number, &command).await {
         Ok(Answer::Begun {
@@ -135,7 +183,7 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
             resend_at_ms,
         }) => (expires_at_ms, resend_at_ms),
         other => {
-            credit(&call.app, origin.names(), parts.attempt);
+            credit(&call.app, begun_by, parts.attempt);
             return Err(other.map_or_else(|outage| outage, refused));
         }
     };
@@ -147,7 +195,7 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
         let cancel = Command::Cancel(parts.attempt.clone());
         // The hook may have taken the code before Auth failed: then the SMS is on its way.
         if ask(&call.app, &number, &cancel).await? != Answer::AlreadySent {
-            credit(&call.app, origin.names(), parts.attempt);
+            credit(&call.app, begun_by, parts.attempt);
             return Err(ApiError::from_auth(failure));
         }
     }
@@ -189,7 +237,7 @@ fn refused(answer: Answer) -> ApiError {
             let words = match why {
                 Refusal::Resend => messages::RESEND_LATER,
                 Refusal::Codes => messages::RATE_LIMITED,
-                Refusal::Sms => messages::SMS_SPENT,
+                Refusal::Sms | Refusal::SmsUnlessPassed => messages::SMS_SPENT,
                 Refusal::Tries => messages::CODE_SPENT,
                 Refusal::TriesOfDay => messages::TRIES_SPENT,
                 Refusal::Locked => messages::NUMBER_LOCKED,
@@ -222,9 +270,9 @@ pub async fn verify_otp(call: &Call) -> Result<Reply, ApiError> {
     let body = call.object()?;
     let mut fields = Fields::of(&body);
     let otp_id = fields.text("otp_id");
-    let otp_code = fields.text("otp_code").trim().to_owned();
-    let six = otp_code.len() == 6 && otp_code.bytes().all(|byte| byte.is_ascii_digit());
-    if !six && !otp_code.is_empty() {
+    let typed = fields.text("otp_code");
+    let otp_code = digits::code(&typed);
+    if otp_code.is_none() && !typed.is_empty() {
         fields.note(FieldProblem::new(
             "otp_code",
             "otp_code_invalid",
@@ -237,7 +285,7 @@ pub async fn verify_otp(call: &Call) -> Result<Reply, ApiError> {
 
     let keys = &call.app.config.otp_keys;
     let otp_id = keys.open(&otp_id).ok_or_else(wrong_code)?;
-    let code_hash = keys.code_hash(&otp_id.attempt, &otp_code);
+    let code_hash = keys.code_hash(&otp_id, &otp_code.unwrap_or_default());
     let check = Command::Check {
         attempt: otp_id.attempt.clone(),
         code_hash,

@@ -23,6 +23,8 @@ pub const MAX_WRONG_TRIES: u8 = 5;
 pub const WRONG_TRIES_A_DAY: usize = 10;
 /// So many messages a share in any 24 hours.
 pub const SMS_A_DAY: usize = 5;
+/// Messages beyond those for strangers who passed a challenge, where others have used them up.
+pub const SMS_AFTER_CHALLENGE: usize = 1;
 /// So many codes in any minute, whoever asks.
 pub const CODES_A_MINUTE: usize = 5;
 /// After so many failures of strangers in a row strangers are refused.
@@ -109,6 +111,13 @@ enum Stage {
 /// What the Worker asks of a number.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Command {
+    /// Whether a code could be begun now, and whether the device has proved the number; changes nothing.
+    Look {
+        /// Hash of the device token that came with the request.
+        device_hash: Option<String>,
+        /// Whether messages a day and codes a minute are limited.
+        limited: bool,
+    },
     /// A person wants to sign in.
     Begin {
         /// E.164.
@@ -125,6 +134,8 @@ pub enum Command {
         begun_by: Vec<String>,
         /// Whether messages a day and codes a minute are limited.
         limited: bool,
+        /// Whether a challenge was passed for this code.
+        passed: bool,
     },
     /// Auth did not take the request: forget this attempt unless its SMS is on the way.
     Cancel(String),
@@ -162,6 +173,11 @@ pub enum Command {
 /// What a number answers.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
+    /// A code can be begun.
+    Free {
+        /// Whether the device has proved the number.
+        known: bool,
+    },
     /// The attempt exists; times in milliseconds since 1970.
     Begun {
         /// End of the code.
@@ -212,6 +228,8 @@ pub enum Refusal {
     Codes,
     /// Messages a day.
     Sms,
+    /// Messages a day, but who passes a challenge gets one more.
+    SmsUnlessPassed,
     /// Wrong tries of one code.
     Tries,
     /// Wrong tries a day.
@@ -226,7 +244,7 @@ impl Refusal {
         match self {
             Self::Resend => "resend",
             Self::Codes => "codes_a_minute",
-            Self::Sms => "sms_a_day",
+            Self::Sms | Self::SmsUnlessPassed => "sms_a_day",
             Self::Tries => "tries",
             Self::TriesOfDay => "tries_a_day",
             Self::Locked => "locked",
@@ -253,6 +271,20 @@ impl Share {
         Some(Refusal::TriesOfDay.at(WRONG_TRIES_A_DAY, free_at_ms))
     }
 
+    /// Strangers may pass a challenge for more than what is left.
+    fn sms_refusal(&self, stranger: bool, passed: bool) -> Option<Answer> {
+        let most = SMS_A_DAY + SMS_AFTER_CHALLENGE;
+        let limit = if stranger && passed { most } else { SMS_A_DAY };
+        let free_at_ms = full(&self.sms_at_ms, limit)? + DAY_MS;
+        let could_pass = stranger && !passed && full(&self.sms_at_ms, most).is_none();
+        let why = if could_pass {
+            Refusal::SmsUnlessPassed
+        } else {
+            Refusal::Sms
+        };
+        Some(why.at(limit, free_at_ms))
+    }
+
     /// The last instant that is kept here.
     fn newest_ms(&self) -> Option<i64> {
         self.wrong_at_ms
@@ -274,6 +306,10 @@ impl NumberState {
     pub fn apply(&mut self, command: Command, now_ms: i64) -> Answer {
         self.forget_old(now_ms);
         match command {
+            Command::Look {
+                device_hash,
+                limited,
+            } => self.look(device_hash.as_deref(), limited, now_ms),
             Command::Begin {
                 phone,
                 attempt,
@@ -282,6 +318,7 @@ impl NumberState {
                 device_hash,
                 begun_by,
                 limited,
+                passed,
             } => {
                 let attempt = Attempt {
                     id: attempt,
@@ -293,7 +330,11 @@ impl NumberState {
                     wrong_tries: 0,
                     stage: Stage::Open,
                 };
-                self.begin(phone, attempt, limited, now_ms)
+                let device = attempt.device.clone();
+                match self.refusal(device.as_deref(), limited, passed, now_ms) {
+                    Some(refusal) => refusal,
+                    None => self.begin(phone, attempt, now_ms),
+                }
             }
             Command::Cancel(attempt) => self.cancel(&attempt),
             Command::Take {
@@ -380,24 +421,37 @@ impl NumberState {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
     }
 
-    fn begin(&mut self, phone: String, attempt: Attempt, limited: bool, now_ms: i64) -> Answer {
+    fn look(&mut self, device: Option<&str>, limited: bool, now_ms: i64) -> Answer {
+        let known = device.is_some_and(|hash| self.device(hash).is_some());
+        let refusal = self.refusal(device, limited, false, now_ms);
+        refusal.unwrap_or(Answer::Free { known })
+    }
+
+    /// Why no code can be begun, if none can.
+    fn refusal(
+        &mut self,
+        device: Option<&str>,
+        limited: bool,
+        passed: bool,
+        now_ms: i64,
+    ) -> Option<Answer> {
         let lock = self.lock_refusal(now_ms);
         let minute = full(&self.begun_at_ms, CODES_A_MINUTE).filter(|_| limited);
-        let (share, stranger) = self.share(attempt.device.as_deref());
-        let day = full(&share.sms_at_ms, SMS_A_DAY).filter(|_| limited);
-        let refusal = lock
-            .filter(|_| stranger)
+        let (share, stranger) = self.share(device);
+        let sms = share.sms_refusal(stranger, passed).filter(|_| limited);
+        lock.filter(|_| stranger)
             // A code that nobody may try would be a message for nothing.
             .or_else(|| share.tries_refusal())
-            .or_else(|| day.map(|first| Refusal::Sms.at(SMS_A_DAY, first + DAY_MS)))
+            .or(sms)
             .or_else(|| {
                 let wait = now_ms < share.resend_at_ms;
                 wait.then(|| Refusal::Resend.at(1, share.resend_at_ms))
             })
-            .or_else(|| minute.map(|first| Refusal::Codes.at(CODES_A_MINUTE, first + MINUTE_MS)));
-        if let Some(refusal) = refusal {
-            return refusal;
-        }
+            .or_else(|| minute.map(|first| Refusal::Codes.at(CODES_A_MINUTE, first + MINUTE_MS)))
+    }
+
+    fn begin(&mut self, phone: String, attempt: Attempt, now_ms: i64) -> Answer {
+        let (share, _) = self.share(attempt.device.as_deref());
         let resend_at_ms = now_ms + RESEND_AFTER_MS;
         share.resend_at_ms = resend_at_ms;
         share.sms_at_ms.push(now_ms);

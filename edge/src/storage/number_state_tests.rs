@@ -14,6 +14,16 @@ fn begin(state: &mut NumberState, attempt: &str, at_ms: i64) -> Answer {
 }
 
 fn begin_from(state: &mut NumberState, attempt: &str, device: Option<&str>, at_ms: i64) -> Answer {
+    begin_passed(state, attempt, device, false, at_ms)
+}
+
+fn begin_passed(
+    state: &mut NumberState,
+    attempt: &str,
+    device: Option<&str>,
+    passed: bool,
+    at_ms: i64,
+) -> Answer {
     let command = Command::Begin {
         phone: "+66812345678".into(),
         attempt: attempt.into(),
@@ -22,6 +32,7 @@ fn begin_from(state: &mut NumberState, attempt: &str, device: Option<&str>, at_m
         device_hash: device.map(str::to_owned),
         begun_by: vec!["address".into(), "block".into()],
         limited: true,
+        passed,
     };
     state.apply(command, at_ms)
 }
@@ -280,7 +291,7 @@ fn strangers_who_used_up_the_day_s_messages_do_not_touch_a_known_device() {
         begins(&mut state, &format!("s{n}"), None, at);
     }
     at += RESEND_AFTER_MS;
-    let spent = Some((Refusal::Sms, 5, T0 + DAY_MS));
+    let spent = Some((Refusal::SmsUnlessPassed, 5, T0 + DAY_MS));
     assert_eq!(why(begin(&mut state, "s", at)), spent);
     assert_eq!(why(begin_from(&mut state, "s", Some("forged"), at)), spent);
     for n in 0..SMS_A_DAY {
@@ -291,6 +302,79 @@ fn strangers_who_used_up_the_day_s_messages_do_not_touch_a_known_device() {
     assert_eq!(own.map(|(why, ..)| why), Some(Refusal::Sms));
     // The oldest message leaves the day first.
     begins(&mut state, "next", None, T0 + DAY_MS);
+}
+
+fn look(state: &mut NumberState, device: Option<&str>, at_ms: i64) -> Answer {
+    let command = Command::Look {
+        device_hash: device.map(str::to_owned),
+        limited: true,
+    };
+    state.apply(command, at_ms)
+}
+
+#[test]
+fn a_passed_challenge_opens_one_more_message_a_day_where_strangers_used_up_theirs() {
+    let mut state = NumberState::default();
+    let mut at = T0;
+    for n in 0..SMS_A_DAY {
+        begins(&mut state, &format!("s{n}"), None, at);
+        at += RESEND_AFTER_MS;
+    }
+    let spent = Some((Refusal::SmsUnlessPassed, 5, T0 + DAY_MS));
+    assert_eq!(why(look(&mut state, None, at)), spent);
+    assert_eq!(why(begin(&mut state, "s", at)), spent);
+    let more = begin_passed(&mut state, "more", None, true, at);
+    assert!(matches!(more, Answer::Begun { .. }), "{more:?}");
+    at += RESEND_AFTER_MS;
+    // That was the one: from now on nobody is sent through a challenge for nothing.
+    let spent = Some((Refusal::Sms, 5, T0 + RESEND_AFTER_MS + DAY_MS));
+    assert_eq!(why(begin(&mut state, "s", at)), spent);
+    let spent = Some((Refusal::Sms, 6, T0 + DAY_MS));
+    assert_eq!(why(begin_passed(&mut state, "s", None, true, at)), spent);
+    // A challenge opens a message and nothing else.
+    let mut state = sent();
+    let waits = Some((Refusal::Resend, 1, T0 + RESEND_AFTER_MS));
+    assert_eq!(
+        why(begin_passed(&mut state, "b", None, true, T0 + 1)),
+        waits
+    );
+}
+
+#[test]
+fn a_challenge_opens_nothing_for_a_known_device_that_used_up_its_own_messages() {
+    let mut state = signed_in();
+    let mut at = T0;
+    for n in 0..SMS_A_DAY {
+        begins(&mut state, &format!("d{n}"), Some("device"), at);
+        at += RESEND_AFTER_MS;
+    }
+    let spent = Some((Refusal::Sms, 5, T0 + DAY_MS));
+    assert_eq!(why(look(&mut state, Some("device"), at)), spent);
+    let passed = begin_passed(&mut state, "d", Some("device"), true, at);
+    assert_eq!(why(passed), spent);
+}
+
+#[test]
+fn looking_tells_whether_the_device_is_known_and_changes_nothing() {
+    let mut state = signed_in();
+    let at = T0 + 1;
+    // What would be refused is refused by looking too, in the same words.
+    for device in [Some("forged"), None] {
+        let looked = why(look(&mut state, device, at));
+        assert!(looked.is_some());
+        assert_eq!(looked, why(begin_from(&mut state, "b", device, at)));
+    }
+    state.forget_old(at + RESEND_AFTER_MS);
+    let before = serde_json::to_string(&state).unwrap();
+    for (device, known) in [
+        (Some("device"), true),
+        (Some("forged"), false),
+        (None, false),
+    ] {
+        let answer = look(&mut state, device, at + RESEND_AFTER_MS);
+        assert_eq!(answer, Answer::Free { known }, "{device:?}");
+    }
+    assert_eq!(serde_json::to_string(&state).unwrap(), before);
 }
 
 #[test]

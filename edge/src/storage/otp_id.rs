@@ -11,9 +11,13 @@ use sha2::{Digest, Sha256};
 /// Each of the three parts has 128 bits.
 const PART: usize = 16;
 
-/// Keys for the sign-in codes, derived from the service's secret.
+/// The keys of sign-in. Access tokens are signed with another one, so that a new one there resets no
+/// counter and forgets no device.
 pub struct OtpKeys {
-    secret: Vec<u8>,
+    /// Of the names of Durable Objects. A new one begins all counters again and forgets all known devices.
+    names: Vec<u8>,
+    /// Of codes and handles, the newest first. Codes live for minutes: during a rotation the old one stands second.
+    codes: Vec<Vec<u8>>,
 }
 
 /// A genuine `otp_id`, taken apart.
@@ -23,36 +27,36 @@ pub struct OtpId {
     pub number: String,
     /// The attempt's own random name within the number.
     pub attempt: String,
+    /// Which of the keys of codes it was made with.
+    key: usize,
 }
 
 impl OtpKeys {
-    /// Keys derived from a secret of the service; a changed secret ends all pending attempts.
-    pub fn new(secret: &str) -> Self {
+    /// The secret of names, and those of codes, the newest first.
+    pub fn new(names: &str, codes: &[String]) -> Self {
         Self {
-            secret: secret.as_bytes().to_vec(),
+            names: names.as_bytes().to_vec(),
+            codes: codes.iter().map(|key| key.as_bytes().to_vec()).collect(),
         }
     }
 
-    fn keyed(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
-        // An HMAC key may have any length, so this cannot fail.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length is a key");
-        mac.update(b"carbon-pixels otp/");
-        mac.update(purpose.as_bytes());
-        for part in parts {
-            mac.update(&(part.len() as u32).to_be_bytes());
-            mac.update(part);
-        }
-        mac.finalize().into_bytes().into()
+    fn named(&self, purpose: &str, value: &[u8]) -> String {
+        hex(&keyed(&self.names, purpose, &[value])[..PART])
+    }
+
+    fn of_code(&self, key: usize, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let key = self.codes.get(key).map_or(&[][..], Vec::as_slice);
+        keyed(key, purpose, parts)
     }
 
     /// The name of the Durable Object of a number (E.164): a keyed hash, as lower-case hex.
     pub fn number_name(&self, phone: &str) -> String {
-        hex(&self.keyed("number", &[phone.as_bytes()])[..PART])
+        self.named("number", phone.as_bytes())
     }
 
     /// The name under which something of this kind is counted: a keyed hash, so that it cannot be read.
     pub fn subject(&self, kind: &str, value: &[u8]) -> String {
-        format!("{kind}/{}", hex(&self.keyed(kind, &[value])[..PART]))
+        format!("{kind}/{}", self.named(kind, value))
     }
 
     /// A new `otp_id` for a number's object from 128 random bits, and its parts.
@@ -61,11 +65,12 @@ impl OtpKeys {
         let mut bytes = Vec::with_capacity(3 * PART);
         bytes.extend_from_slice(&unhex(number).unwrap_or_default());
         bytes.extend_from_slice(&random);
-        let tag = self.keyed("handle", &[&bytes]);
+        let tag = self.of_code(0, "handle", &[&bytes]);
         bytes.extend_from_slice(&tag[..PART]);
         let parts = OtpId {
             number: number.to_owned(),
             attempt,
+            key: 0,
         };
         (URL_SAFE_NO_PAD.encode(bytes), parts)
     }
@@ -77,22 +82,34 @@ impl OtpKeys {
         }
         let bytes = URL_SAFE_NO_PAD.decode(otp_id).ok()?;
         let (handle, tag) = bytes.split_at_checked(2 * PART)?;
-        let expected = self.keyed("handle", &[handle]);
-        if !same(&expected[..PART], tag) {
-            return None;
-        }
+        let made_it = |key: &usize| same(&self.of_code(*key, "handle", &[handle])[..PART], tag);
+        let key = (0..self.codes.len()).find(made_it)?;
         let (number, attempt) = handle.split_at(PART);
         Some(OtpId {
             number: hex(number),
             attempt: hex(attempt),
+            key,
         })
     }
 
     /// The hash under which a person's code is kept: useless without the service's secret, although
     /// there are only a million codes.
-    pub fn code_hash(&self, attempt: &str, code: &str) -> String {
-        hex(&self.keyed("code", &[attempt.as_bytes(), code.as_bytes()]))
+    pub fn code_hash(&self, otp_id: &OtpId, code: &str) -> String {
+        let parts = [otp_id.attempt.as_bytes(), code.as_bytes()];
+        hex(&self.of_code(otp_id.key, "code", &parts))
     }
+}
+
+fn keyed(key: &[u8], purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+    // An HMAC key may have any length, so this cannot fail.
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
+    mac.update(b"carbon-pixels otp/");
+    mac.update(purpose.as_bytes());
+    for part in parts {
+        mac.update(&(part.len() as u32).to_be_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 /// The hash under which a device token is kept. The token has 256 random bits, so no key is needed.
@@ -124,23 +141,69 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
-    Some(
-        digits?
-            .chunks(2)
-            .map(|pair| pair.iter().fold(0, |acc, d| acc * 16 + *d as u8))
-            .collect(),
-    )
+/// The bytes of an even number of hexadecimal digits.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|c| c.to_digit(16).map(|digit| digit as u8))
+        .collect();
+    let pairs = digits.filter(|digits| digits.len() % 2 == 0)?;
+    Some(pairs.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn keys_of(names: &str, codes: &[&str]) -> OtpKeys {
+        let codes: Vec<String> = codes.iter().map(|key| (*key).to_owned()).collect();
+        OtpKeys::new(names, &codes)
+    }
+
+    #[test]
+    fn a_code_asked_for_before_a_rotation_is_good_after_it_and_no_name_changes() {
+        let (old, new) = (
+            keys_of("names", &["old"]),
+            keys_of("names", &["new", "old"]),
+        );
+        let number = old.number_name("+66812345678");
+        assert_eq!(new.number_name("+66812345678"), number);
+        assert_eq!(new.subject("address", b"a"), old.subject("address", b"a"));
+        let (otp_id, parts) = old.seal(&number, [7; 16]);
+        let opened = new.open(&otp_id).unwrap();
+        assert_eq!(
+            new.code_hash(&opened, "123456"),
+            old.code_hash(&parts, "123456")
+        );
+        let (otp_id, parts) = new.seal(&number, [8; 16]);
+        assert_eq!(old.open(&otp_id), None);
+        assert_ne!(
+            new.code_hash(&parts, "123456"),
+            old.code_hash(&parts, "123456")
+        );
+        assert_eq!(
+            keys_of("names", &["new"]).open(&old.seal(&number, [7; 16]).0),
+            None
+        );
+    }
+
+    #[test]
+    fn names_hang_on_their_own_secret_alone() {
+        let own = keys_of("names", &["code"]);
+        let name = own.number_name("+66812345678");
+        assert_eq!(
+            keys_of("names", &["other"]).number_name("+66812345678"),
+            name
+        );
+        assert_ne!(
+            keys_of("other", &["code"]).number_name("+66812345678"),
+            name
+        );
+    }
+
     #[test]
     fn what_was_sealed_can_be_opened_and_hides_the_phone() {
-        let keys = OtpKeys::new("secret");
+        let keys = keys_of("names", &["secret"]);
         let number = keys.number_name("+66812345678");
         let (otp_id, parts) = keys.seal(&number, [7; 16]);
         assert_eq!(keys.open(&otp_id), Some(parts));
@@ -150,14 +213,14 @@ mod tests {
 
     #[test]
     fn changed_foreign_and_short_handles_are_refused() {
-        let keys = OtpKeys::new("secret");
+        let keys = keys_of("names", &["secret"]);
         let (otp_id, _) = keys.seal(&keys.number_name("+66812345678"), [7; 16]);
         for at in 0..otp_id.len() {
             let mut changed = otp_id.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             assert_eq!(keys.open(std::str::from_utf8(&changed).unwrap()), None);
         }
-        assert_eq!(OtpKeys::new("other").open(&otp_id), None);
+        assert_eq!(keys_of("names", &["other"]).open(&otp_id), None);
         assert_eq!(keys.open(&otp_id[..60]), None);
         assert_eq!(keys.open(""), None);
         assert_eq!(keys.open(&"ก".repeat(22)), None);
@@ -165,12 +228,18 @@ mod tests {
 
     #[test]
     fn a_code_s_hash_depends_on_attempt_code_and_secret() {
-        let keys = OtpKeys::new("secret");
-        let hash = keys.code_hash("a", "123456");
-        assert_eq!(hash, keys.code_hash("a", "123456"));
-        assert_ne!(hash, keys.code_hash("b", "123456"));
-        assert_ne!(hash, keys.code_hash("a", "123457"));
-        assert_ne!(hash, OtpKeys::new("other").code_hash("a", "123456"));
+        let keys = keys_of("names", &["secret"]);
+        let attempt = |attempt: &str| OtpId {
+            number: String::new(),
+            attempt: attempt.to_owned(),
+            key: 0,
+        };
+        let hash = keys.code_hash(&attempt("a"), "123456");
+        assert_eq!(hash, keys.code_hash(&attempt("a"), "123456"));
+        assert_ne!(hash, keys.code_hash(&attempt("b"), "123456"));
+        assert_ne!(hash, keys.code_hash(&attempt("a"), "123457"));
+        let other = keys_of("names", &["other"]);
+        assert_ne!(hash, other.code_hash(&attempt("a"), "123456"));
     }
 
     #[test]

@@ -32,9 +32,13 @@ impl DurableObject for PhoneNumber {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let command: Command = serde_json::from_str(&request.text().await?)?;
+        let looks_only = matches!(command, Command::Look { .. });
         let mut number: NumberState = object::load(&self.state)?;
         let answer = number.apply(command, now_ms());
-        self.save(&number).await?;
+        // Of a number that nothing is known of, nothing is kept either.
+        if !looks_only || number.is_empty() {
+            self.save(&number).await?;
+        }
         Response::from_json(&answer)
     }
 
