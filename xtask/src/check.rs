@@ -44,7 +44,7 @@ const SQUAWK: &str = "squawk-cli==2.70.0";
 /// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
 type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     ("format", format),
     ("lints of the workspace", clippy_workspace),
     ("lints of the extension's tests", clippy_extension_tests),
@@ -53,6 +53,7 @@ const CHECKS: [Check; 10] = [
     ("lints of the SQL", sql),
     ("lengths of files", lengths),
     ("words left behind", words),
+    ("subjects of commits", subjects),
     ("licences", licences),
     ("advisories", advisories),
 ];
@@ -305,6 +306,34 @@ fn words(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// Of the commits that are about to be pushed; where nothing is pushed to, there are none.
+fn subjects(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    let mut log = command("git");
+    log.args(["log", "--no-merges", "--format=%s", "@{upstream}..HEAD"])
+        .current_dir(&checkout.root);
+    let Ok(subjects) = text(&mut log) else {
+        return Ok(Some("this branch has no upstream".to_owned()));
+    };
+    let bad: Vec<&str> = subjects.lines().filter(|line| !has_scope(line)).collect();
+    if !bad.is_empty() {
+        bail!(
+            "a subject begins with the part it is about (`edge: …`):\n    {}",
+            bad.join("\n    ")
+        );
+    }
+    Ok(None)
+}
+
+/// Whether a commit's subject begins with one or more parts of the project: `db: …`, `edge, domain: …`.
+fn has_scope(subject: &str) -> bool {
+    let sign = |sign: char| sign.is_ascii_lowercase() || "_-/, ".contains(sign);
+    subject.split_once(": ").is_some_and(|(scope, rest)| {
+        scope.starts_with(|first: char| first.is_ascii_lowercase())
+            && scope.chars().all(sign)
+            && !rest.trim().is_empty()
+    })
+}
+
 fn licences(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     let mut refused = BTreeMap::new();
     for folder in [checkout.root.clone(), checkout.path("edge")] {
@@ -413,6 +442,23 @@ mod tests {
         ]);
         assert_eq!(lint_tables(workspace, "[workspace.lints."), expected);
         assert_eq!(lint_tables(member, "[lints."), expected);
+    }
+
+    #[test]
+    fn the_subject_of_a_commit_begins_with_its_part() {
+        for good in ["edge: a", "domain, edge: a b", "pg_carbon: a: b"] {
+            assert!(has_scope(good), "{good}");
+        }
+        for bad in [
+            "a b",
+            "Edge: a",
+            "edge:a",
+            ": a",
+            "edge: ",
+            "the edge answers",
+        ] {
+            assert!(!has_scope(bad), "{bad}");
+        }
     }
 
     #[test]

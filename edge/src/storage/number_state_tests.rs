@@ -531,8 +531,10 @@ fn whatever_is_left_keeps_the_object() {
     let mut attempt = sent();
     attempt.strangers = Share::default();
     assert!(!attempt.is_empty());
-    let mut failures = NumberState::default();
-    failures.stranger_failures = 1;
+    let failures = NumberState {
+        stranger_failures: 1,
+        ..NumberState::default()
+    };
     assert!(!failures.is_empty());
 }
 
