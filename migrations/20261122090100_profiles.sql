@@ -190,7 +190,7 @@ as $$
 begin
   return coalesce(
     (select p.time_zone from public.user_preferences as p where p.user_id = auth.uid()),
-    'Asia/Bangkok');
+    carbon.default_time_zone());
 end;
 $$;
 comment on function private.caller_time_zone() is

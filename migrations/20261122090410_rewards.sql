@@ -69,7 +69,7 @@ create table public.challenge_types (
   icon text not null,
   credits_reward integer not null,
   criteria jsonb not null,
-  starts_on date not null default carbon.local_date(now(), 'Asia/Bangkok'),
+  starts_on date not null default carbon.local_date(now(), carbon.default_time_zone()),
   ends_on date not null default 'infinity',
   rule text not null generated always as (carbon.challenge_rule(criteria)) stored,
   constraint id_is_a_short_name check (id ~ '^[a-z0-9_]{1,50}$'),
@@ -152,7 +152,7 @@ begin
   select d.day, t.id, t.title_th, t.title_en, t.description_th, t.description_en, t.icon, t.credits_reward, t.criteria
   from public.challenge_types as t
   cross join lateral (
-    select carbon.local_date(now(), 'Asia/Bangkok') + n as day from generate_series(0, days_ahead) as n) as d
+    select carbon.local_date(now(), carbon.default_time_zone()) + n as day from generate_series(0, days_ahead) as n) as d
   where d.day between t.starts_on and t.ends_on
   on conflict (date, challenge_type) do nothing;
   get diagnostics made = row_count;
@@ -170,7 +170,7 @@ as $$
 begin
   -- On the day after tomorrow nobody on earth has an entry yet; a day that has begun keeps its challenges.
   delete from public.daily_challenges as c
-  where c.challenge_type = new.id and c.date > carbon.local_date(now(), 'Asia/Bangkok') + 1;
+  where c.challenge_type = new.id and c.date > carbon.local_date(now(), carbon.default_time_zone()) + 1;
   perform private.make_challenges(14);
   return null;
 end;

@@ -33,7 +33,7 @@ begin
     'privacy_level', p.privacy_level,
     'visible_in_leaderboard', p.visible_in_leaderboard,
     'language', coalesce(c.language, 'th'),
-    'time_zone', coalesce(c.time_zone, 'Asia/Bangkok'),
+    'time_zone', coalesce(c.time_zone, carbon.default_time_zone()),
     'daily_goal', coalesce(c.daily_goal, 100),
     'measurement_unit', coalesce(c.measurement_unit, 'kg'),
     'theme', coalesce(c.theme, 'notebook'),

@@ -7,7 +7,7 @@ set search_path = ''
 as $$
 begin
   return carbon.local_date(now(), coalesce(
-    (select p.time_zone from public.user_preferences as p where p.user_id = owner), 'Asia/Bangkok'));
+    (select p.time_zone from public.user_preferences as p where p.user_id = owner), carbon.default_time_zone()));
 end;
 $$;
 comment on function private.own_today(uuid) is

@@ -243,7 +243,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  today date := carbon.local_date(now(), carbon.default_time_zone());
   state record;
   last_id bigint;
   ceiling bigint;

@@ -170,7 +170,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  today date := carbon.local_date(now(), carbon.default_time_zone());
   wanted integer := carbon.board_id(timeframe, today, board_province);
   queue private.board_change[] := private.board_queue(wanted);
   page_rows private.board_row[];
@@ -213,7 +213,7 @@ declare
   period record;
 begin
   select p.* into period
-  from carbon.board_period(timeframe, carbon.local_date(now(), 'Asia/Bangkok'), periods_back) as p;
+  from carbon.board_period(timeframe, carbon.local_date(now(), carbon.default_time_zone()), periods_back) as p;
   if period.first_day is null then
     return query
     select t.user_id, t.credits + t.rewards, b.is_listed

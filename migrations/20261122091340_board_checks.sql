@@ -87,7 +87,7 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
       'what', concat_ws(' ', 'board', s.timeframe, s.first_day, s.province), 'expected', d.expected, 'found', d.found)), '[]')
-    from private.board_differences(array[owner], carbon.local_date(now(), 'Asia/Bangkok')) as d
+    from private.board_differences(array[owner], carbon.local_date(now(), carbon.default_time_zone())) as d
     cross join lateral carbon.board_scope(d.board) as s);
 end;
 $$;
@@ -104,7 +104,7 @@ declare
 begin
   perform private.lock_boards(true);
   select array_agg(d.mended) into changes
-  from private.board_differences(people, carbon.local_date(now(), 'Asia/Bangkok')) as d;
+  from private.board_differences(people, carbon.local_date(now(), carbon.default_time_zone())) as d;
   if changes is not null then
     perform private.apply_board_changes(changes);
   end if;
@@ -202,7 +202,7 @@ begin
     from (
       select to_jsonb(b) - 'mended' as difference
       from private.board_differences((select array_agg(p.user_id) from people as p),
-                                     carbon.local_date(now(), 'Asia/Bangkok')) as b
+                                     carbon.local_date(now(), carbon.default_time_zone())) as b
       union all
       select to_jsonb(n) from nodes as n where private.node_differs(n.board, n.level, n.node)) as d);
 end;
@@ -219,7 +219,7 @@ set work_mem = '256MB'
 set maintenance_work_mem = '1GB'
 as $$
 declare
-  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  today date := carbon.local_date(now(), carbon.default_time_zone());
   ceiling bigint;
   people_written bigint;
 begin
@@ -354,7 +354,7 @@ begin
      where state.last_user is null or s.user_id > state.last_user order by s.user_id limit size)
     order by user_id limit size);
   differing := array(
-    select distinct d.user_id from private.board_differences(people, carbon.local_date(now(), 'Asia/Bangkok')) as d);
+    select distinct d.user_id from private.board_differences(people, carbon.local_date(now(), carbon.default_time_zone())) as d);
   result := jsonb_build_object(
     'busy', false, 'merged', merged, 'checked', cardinality(people),
     'mended', case when differing <> '{}' then private.mend_boards(differing) else 0 end,

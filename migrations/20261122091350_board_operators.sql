@@ -77,7 +77,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  today date := carbon.local_date(now(), carbon.default_time_zone());
   wanted integer := carbon.board_id(timeframe, today, null);
   first_day date := coalesce((select p.first_day from carbon.board_period(timeframe, today, 0) as p), today - 89);
 begin
@@ -151,7 +151,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  today date := carbon.local_date(now(), carbon.default_time_zone());
   wanted integer := carbon.board_id('monthly', today, null);
   queue private.board_change[] := private.board_queue(wanted);
   asked private.board_page := (null, most, null, null);

@@ -18,7 +18,7 @@ join public.profiles as p on p.id = t.user_id
 left join public.user_preferences as c on c.user_id = t.user_id
 cross join lateral carbon.streak(
   array(select d.local_date from public.user_days as d where d.user_id = t.user_id),
-  carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok'))) as s;
+  carbon.local_date(now(), coalesce(c.time_zone, carbon.default_time_zone()))) as s;
 comment on view public.user_gamification is
   'Points, level, streaks and trees of a person; own row only. A view, so that no job can lose a streak: it counts the days that have entries.';
 comment on column public.user_gamification.total_credits is 'Points of the entries and the net of the rewards; may be negative.';
@@ -35,7 +35,7 @@ as $$
 declare
   person uuid := private.caller_id();
   totals record;
-  today date := carbon.local_date(now(), 'Asia/Bangkok');
+  today date := carbon.local_date(now(), carbon.default_time_zone());
   everybody integer := carbon.board_id('all_time', today, null);
   standing private.board_standing := private.board_standing(person, everybody, private.board_queue(everybody));
   province text;

@@ -207,7 +207,7 @@ begin
     where r.user_id = owner and r.source = 'challenge' and r.source_id = c.id::text
     order by r.sequence desc limit 1) as h on true
   where (c.active or h.is_held)
-    and day >= (select carbon.local_date(p.created_at, 'Asia/Bangkok') from public.profiles as p where p.id = owner);
+    and day >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p where p.id = owner);
 end;
 $$;
 comment on function private.challenge_progress(uuid, date) is
@@ -222,7 +222,7 @@ begin
   return query
   select distinct d.user_id, d.local_date from public.user_days as d
   where d.user_id = auth.uid() and not d.imported
-    and d.local_date >= (select carbon.local_date(p.created_at, 'Asia/Bangkok') from public.profiles as p where p.id = auth.uid());
+    and d.local_date >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p where p.id = auth.uid());
 end;
 $$;
 comment on function private.own_challenge_days() is
@@ -257,7 +257,7 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  wanted date := coalesce(day, carbon.local_date(now(), 'Asia/Bangkok'));
+  wanted date := coalesce(day, carbon.local_date(now(), carbon.default_time_zone()));
 begin
   return jsonb_build_object('date', wanted, 'challenges', coalesce((
     select jsonb_agg(private.challenge_json(c) order by c.credits_reward, c.challenge_type)
@@ -361,7 +361,7 @@ begin
     with days as materialized (
       select distinct d.local_date from public.user_days as d
       where d.user_id = owner and not d.imported and d.local_date < coalesce(before, 'infinity')
-        and d.local_date >= (select carbon.local_date(p.created_at, 'Asia/Bangkok') from public.profiles as p where p.id = owner)
+        and d.local_date >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p where p.id = owner)
       order by d.local_date desc
       limit size + 1
     ), shown as (

@@ -171,7 +171,7 @@ begin
   -- the release tell databases apart that were restored or migrated.
   return (
     select md5(concat_ws('|', owner, question, t.revision, t.xmin, p.updated_at, p.xmin, c.updated_at, c.xmin,
-                         carbon.local_date(at, coalesce(c.time_zone, 'Asia/Bangkok')),
+                         carbon.local_date(at, coalesce(c.time_zone, carbon.default_time_zone())),
                          (select max(m.version) from private.schema_migrations as m)))
     from public.user_totals as t
     join public.profiles as p on p.id = t.user_id

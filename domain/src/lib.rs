@@ -18,6 +18,7 @@ pub mod identity;
 pub mod lang;
 pub mod legacy;
 pub mod level;
+pub mod limits;
 pub mod outage;
 pub mod phone;
 pub mod profile;

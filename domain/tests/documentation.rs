@@ -1,5 +1,6 @@
 //! docs/error-codes.md lists the errors there are, and SQL raises no error that is not among them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,14 @@ use carbon_domain::{DomainError, Lang};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn migrations() -> Vec<(PathBuf, String)> {
+    fs::read_dir(repository().join("migrations"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 fn table() -> String {
@@ -42,9 +51,7 @@ fn the_documentation_lists_every_error() {
 #[test]
 fn every_error_that_sql_raises_is_known() {
     let mut raised = 0;
-    for file in fs::read_dir(repository().join("migrations")).unwrap() {
-        let path = file.unwrap().path();
-        let sql = fs::read_to_string(&path).unwrap();
+    for (path, sql) in migrations() {
         for rest in sql.split("raise_error('").skip(1) {
             let token = rest.split('\'').next().unwrap();
             let known = DomainError::from_token(token);
@@ -53,4 +60,21 @@ fn every_error_that_sql_raises_is_known() {
         }
     }
     assert!(raised > 10, "only {raised} errors found in migrations/");
+}
+
+#[test]
+fn every_sqlstate_of_our_own_is_listed() {
+    let page = fs::read_to_string(repository().join("docs/error-codes.md")).unwrap();
+    let listed: BTreeSet<&str> = page
+        .split("| `CP")
+        .skip(1)
+        .map(|rest| rest.split('`').next().unwrap())
+        .collect();
+    let migrations: Vec<String> = migrations().into_iter().map(|(_, sql)| sql).collect();
+    let used: BTreeSet<&str> = migrations
+        .iter()
+        .flat_map(|sql| sql.split("'CP").skip(1))
+        .map(|rest| rest.split('\'').next().unwrap())
+        .collect();
+    assert_eq!(listed, used, "docs/error-codes.md and migrations/");
 }

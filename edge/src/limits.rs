@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
+use carbon_domain::limits;
 use chrono::DateTime;
 use futures_util::future::join;
 
@@ -46,8 +47,8 @@ const fn rule(name: &'static str, limit: u32, window_secs: u32) -> Rule {
     }
 }
 
-const ENTRIES: &[Rule] = &[rule("entry_creation", 60, HOUR)];
-const BATCHES: &[Rule] = &[rule("batch", 10, HOUR)];
+const ENTRIES: &[Rule] = &[rule("entry_creation", limits::CREATES_PER_HOUR, HOUR)];
+const BATCHES: &[Rule] = &[rule("batch", limits::BATCHES_PER_HOUR, HOUR)];
 const BOARDS: &[Rule] = &[rule("leaderboard", 120, HOUR)];
 /// Dry runs and roll-backs count like imports.
 const MIGRATIONS: &[Rule] = &[

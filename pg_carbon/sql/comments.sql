@@ -30,6 +30,12 @@ comment on function longest_run(date[]) is
     'The longest run of consecutive days. What carbon.max_streak ends with.';
 comment on aggregate max_streak(date) is
     'The longest run of consecutive days, 0 without days. Order, repetitions and NULL days do not matter.';
+comment on function default_time_zone() is
+    'The time zone (IANA name) of people who chose none.';
+comment on function limit_of(text) is
+    'The limit of a name in carbon.limits(). NULL for NULL, XX000 for another name.';
+comment on function limits() is
+    'How many entries one person may write, by name.';
 comment on function normalize_phone(text, text) is
     'A Thai mobile number as +66…, however it was typed; country_code is meant where the number has none. 22023 carbon.phone_… for anything else.';
 comment on function entry_identity(text, text, text, integer, timestamptz) is

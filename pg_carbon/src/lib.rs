@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 
 mod achievement;
 mod catalog;
+mod constants;
 mod convert;
 mod credit;
 mod emission;

@@ -1,0 +1,67 @@
+//! How much one person may write, in one place: the database counts by these figures, the Worker by those they are made
+//! of, and messages name them.
+
+use crate::entry::MAX_BATCH_ENTRIES;
+use crate::legacy::MAX_MIGRATED_ENTRIES;
+
+/// Single creates that the Worker lets through in an hour.
+pub const CREATES_PER_HOUR: u32 = 60;
+/// Batches that the Worker lets through in an hour.
+pub const BATCHES_PER_HOUR: u32 = 10;
+
+/// Entries that one statement may write, by any way in: a whole batch.
+pub const ROWS_PER_STATEMENT: u32 = MAX_BATCH_ENTRIES as u32;
+/// Entries that may be written in an hour, by any way in: 60 creates + 10 batches of 500 = 5,060, what the Worker lets
+/// through.
+pub const ROWS_PER_HOUR: u32 = CREATES_PER_HOUR + BATCHES_PER_HOUR * ROWS_PER_STATEMENT;
+/// Entries that one migration may write.
+pub const MIGRATED_ENTRIES: u32 = MAX_MIGRATED_ENTRIES as u32;
+
+/// The limits that SQL asks for, by name.
+pub const ALL: &[(&str, u32)] = &[
+    ("rows_per_statement", ROWS_PER_STATEMENT),
+    ("rows_per_hour", ROWS_PER_HOUR),
+    ("migrated_entries", MIGRATED_ENTRIES),
+];
+
+/// The limit of a name of [`ALL`].
+#[must_use]
+pub fn of(name: &str) -> Option<u32> {
+    ALL.iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, limit)| *limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DomainError, Lang};
+
+    /// As messages write it: `20,000`.
+    fn grouped(number: u32) -> String {
+        match number / 1000 {
+            0 => number.to_string(),
+            thousands => format!("{thousands},{:03}", number % 1000),
+        }
+    }
+
+    #[test]
+    fn messages_name_the_limits_that_hold() {
+        for (error, limit) in [
+            (DomainError::BatchTooLarge, ROWS_PER_STATEMENT),
+            (DomainError::RowsPerStatement, ROWS_PER_STATEMENT),
+            (DomainError::MigrationTooManyEntries, MIGRATED_ENTRIES),
+        ] {
+            for lang in [Lang::En, Lang::Th] {
+                let message = error.message(lang);
+                assert!(message.contains(&grouped(limit)), "{message}: {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_is_known_by_its_name_alone() {
+        assert_eq!(of("rows_per_hour"), Some(5_060));
+        assert_eq!(of("rows_per_day"), None);
+    }
+}
