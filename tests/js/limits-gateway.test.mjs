@@ -3,7 +3,7 @@ import { after, afterEach, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { closeSql, env, signInAnonymously } from './lib.mjs'
-import { call, freshAddress } from './limits-lab.mjs'
+import { call, freshAddress, server, startWorker } from './limits-lab.mjs'
 import { SHARED, hangUp, join, listener, refusedJoin } from './realtime-lab.mjs'
 
 /** A request to the gateway from an address of 127.0.0.0/8. */
@@ -49,6 +49,25 @@ describe('limits of the gateway', () => {
     // Through the Worker and with the keys the same address goes on: those are counted elsewhere.
     assert.equal((await call('GET', '/user/profile', { from, token: person.token })).status, 200)
     assert.equal((await ask('GET', '/rest/v1/waste_categories', { from, token: env.SERVICE_ROLE_KEY, headers: { apikey: env.SERVICE_ROLE_KEY } })).status, 200)
+  })
+
+  test('the Worker says for which address it asks, with a secret that is for nothing else', { timeout: 60_000 }, async () => {
+    const seen = []
+    const origin = await server((_, { headers }) => { seen.push(headers); return [200, {}] })
+    const worker = await startWorker({ SUPABASE_URL: origin.url, JWT_ISSUER: person.claims.iss })
+    try {
+      const from = freshAddress()
+      await call('GET', '/user/profile', { base: worker.base, from, token: person.token })
+      const asked = seen.find(one => one.authorization === `Bearer ${person.token}`)
+      assert.ok(asked, 'the origin is asked as the person')
+      assert.equal(asked['x-edge-client'], from)
+      assert.equal(asked['x-edge-client-proof'], env.EDGE_ADDRESS_SECRET)
+      assert.notEqual(env.EDGE_ADDRESS_SECRET, env.EDGE_SECRET)
+      assert.equal(asked['x-edge-secret'], undefined)
+    } finally {
+      await worker.stop()
+      await origin.stop()
+    }
   })
 
   test('the gateway counts the changes that a person makes to themself in Auth', async () => {
