@@ -60,8 +60,9 @@ $$;
 select cron.schedule('carbon_partitions', '7 18 * * *',
   $$set lock_timeout = '5s'; select private.ensure_partitions()$$);
 select cron.schedule('carbon_challenges', '47 16 * * *', $$select private.make_challenges(14)$$);
--- Slices of a second, because whoever is in one waits with their own writes: close to three million people a day.
-select cron.schedule('carbon_settle_days', '* * * * *', $$select private.settle_days(2000)$$);
+-- Half a second of processor (docs/benchmarks.md), because people in a slice wait for it with their own writes: seven
+-- million people a day.
+select cron.schedule('carbon_settle_days', '* * * * *', $$select private.settle_days(5000)$$);
 select cron.schedule('carbon_unconfirmed_users', '17 * * * *', $$select private.drop_unconfirmed_users()$$);
 select cron.schedule('carbon_old_records', '27 18 * * *', $$select private.drop_old_records()$$);
 select cron.schedule('carbon_daily_streaks', '*/5 18-22 * * *', $$select public.update_daily_streaks()$$);

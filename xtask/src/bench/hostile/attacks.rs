@@ -134,7 +134,7 @@ pub const ATTACKS: &[Attack] = &[
             door: Door::Edge,
             path: [
                 "/api/v1/health/ready",
-                "/api/v1/auth/health",
+                "/api/v1/user/health",
                 "/api/v1/waste/health",
             ][number % 3]
                 .to_owned(),
@@ -288,13 +288,10 @@ fn edge_import(number: usize) -> Request {
     }
 }
 
-/// Patterns that walk through every note and match none.
+/// Patterns that walk through every note, begin anew at each of its signs, and match none.
 fn patterns(number: usize, count: usize, length: usize) -> Request {
     let terms: Vec<String> = (0..count)
-        .map(|one| {
-            let pattern = format!("(a*)*{}{number}x{one}", "b*".repeat(length / 4));
-            format!("notes.match.{pattern}").replace(['(', ')'], "")
-        })
+        .map(|one| format!("notes.match.{}{number}x{one}", "a*".repeat(length / 2)))
         .collect();
     rest(
         "GET",
