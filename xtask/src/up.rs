@@ -530,7 +530,10 @@ pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
         }
         let _lock = lock(checkout)?;
         let environment = asked_for(checkout, runs_without_limits(checkout))?;
-        stop_all(checkout)?;
+        // The others keep nothing of the database and hold no connection to it: they go on running.
+        for name in ["realtime", "postgrest", "auth", "postgres"] {
+            stop_one(checkout, name)?;
+        }
         Postgres::of(checkout)?.delete_cluster()?;
         return start(checkout, &environment).map(drop);
     }
