@@ -27,7 +27,7 @@ begin
       rules_version = coalesce(by_version, t.rules_version)
   from unnest(people) as p (user_id)
   join public.user_preferences as c on c.user_id = p.user_id
-  cross join lateral (select carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok')) - 1 as yesterday) as d
+  cross join lateral (select carbon.local_date(now(), coalesce(c.time_zone, carbon.default_time_zone())) - 1 as yesterday) as d
   where t.user_id = p.user_id and (t.settled_until < d.yesterday or t.rules_version <> by_version);
 end;
 $$;
@@ -79,7 +79,7 @@ begin
         where x.user_id = w.person and x.local_date = w.day and not x.imported) as tally
       from unnest(people, judge_challenges.days) as w (person, day)
       join public.profiles as p on p.id = w.person
-      where w.day >= carbon.local_date(p.created_at, 'Asia/Bangkok')
+      where w.day >= carbon.local_date(p.created_at, carbon.default_time_zone())
     ), challenges as materialized (
       select d.day, c.*
       from (select distinct n.day from days as n) as d
@@ -343,12 +343,12 @@ begin
   select r.rules, r.version into rules from private.achievement_rules as r;
   with waiting as materialized (
     select t.user_id, t.credits + t.rewards as total, t.achievements, t.settled_until, t.rules_version,
-           carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok')) - 1 as yesterday
+           carbon.local_date(now(), coalesce(c.time_zone, carbon.default_time_zone())) - 1 as yesterday
     from public.user_totals as t
     join public.user_preferences as c on c.user_id = t.user_id
     -- By the calendar of most, so that the index ends where their today begins; by one's own for the few further west.
-    where t.awaiting_day < carbon.local_date(now(), 'Asia/Bangkok')
-      and t.awaiting_day < carbon.local_date(now(), coalesce(c.time_zone, 'Asia/Bangkok'))
+    where t.awaiting_day < carbon.local_date(now(), carbon.default_time_zone())
+      and t.awaiting_day < carbon.local_date(now(), coalesce(c.time_zone, carbon.default_time_zone()))
     order by t.awaiting_day
     limit most
     for no key update of t skip locked
