@@ -75,6 +75,9 @@ fn refused_tokens_are_told_apart() {
     assert_eq!(postgrest(401, "PGRST302", "", "").code, Code::AuthRequired);
     let gone = postgrest(409, "23503", "carbon.unknown_user", "");
     assert_eq!(gone.code, Code::AuthInvalid);
+    // The token is genuine, but its session has ended: there is nothing to refresh.
+    let ended = postgrest(401, "PT401", "carbon.session_ended", "");
+    assert_eq!(ended.code, Code::AuthInvalid);
     let stranger = postgrest(403, "42501", "carbon.not_signed_in", "");
     assert_eq!(stranger.code, Code::AuthRequired);
 }
