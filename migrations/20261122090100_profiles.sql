@@ -16,12 +16,14 @@ create table public.profiles (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   last_active_at timestamptz not null default now(),
+  closed_until timestamptz,
   constraint avatar_url_has_at_most_500_characters check (length(avatar_url) <= 500)
 );
 comment on table public.profiles is
   'One row per person, from the moment Auth shows them confirmed or anonymous until they are deleted. A person sees only their own row; what others may see of them comes through functions that name their columns.';
 comment on column public.profiles.is_anonymous is 'Signed in without phone or identity; kept in step with Auth.';
 comment on column public.profiles.phone_number is 'E.164 (+66…), kept in step with Auth; nobody but its owner can read it.';
+comment on column public.profiles.closed_until is 'Auth deleted the person softly (infinity) or banned them (until then): on no board, and nothing is written in their name; null = open. Kept in step with Auth.';
 comment on column public.profiles.username is 'Unique whatever its case.';
 comment on column public.profiles.province is 'ISO 3166-2 (TH-10). New entries carry it; entries already there keep theirs.';
 comment on column public.profiles.privacy_level is '1 listed on boards, 2 listed without name except to friends, 3 neither listed nor counted.';
@@ -122,7 +124,9 @@ create table public.user_totals (
   revision bigint not null default 0,
   last_change_at timestamptz,
   window_started_at timestamptz not null default '-infinity',
-  window_rows integer not null default 0
+  window_rows integer not null default 0,
+  day_started_at timestamptz not null default '-infinity',
+  day_rows integer not null default 0
 ) with (fillfactor = 70);
 comment on table public.user_totals is
   'Sums over all entries of a person, kept by triggers in the transaction of the entry; equal to recomputing them. The row is also the person''s lock: whoever writes entries holds it first.';
@@ -140,6 +144,7 @@ comment on column public.user_totals.weight_kg is 'Kilograms, exact.';
 comment on column public.user_totals.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
 comment on column public.user_totals.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e against disposal.';
 comment on column public.user_totals.revision is 'How many changes of entries there have been: gapless, the newest one''s number.';
+comment on column public.user_totals.day_rows is 'Rows a client has added since day_started_at, imports included; after 24 hours it starts again.';
 comment on column public.user_totals.window_rows is 'Rows a client has written since window_started_at; after an hour it starts anew.';
 
 alter table public.user_totals enable row level security;
@@ -155,31 +160,57 @@ set search_path = ''
 as $$
 declare
   proven_phone text := case when new.phone_confirmed_at is not null then '+' || nullif(ltrim(new.phone, '+'), '') end;
+  closing timestamptz := case when new.deleted_at is not null then 'infinity' else nullif(greatest(new.banned_until, now()), now()) end;
 begin
+  if new.deleted_at is not null then
+    -- Auth puts a hash where the number was, and nobody has the number any more.
+    update public.profiles as p set closed_until = closing, phone_number = null
+    where p.id = new.id and (p.closed_until, p.phone_number) is distinct from (closing, null);
+    return null;
+  end if;
   -- Auth writes a user for every number typed; a person begins when one is proven.
   if not coalesce(new.is_anonymous, false)
      and new.phone_confirmed_at is null and new.email_confirmed_at is null then
     return null;
   end if;
 
-  insert into public.profiles as p (id, is_anonymous, phone_number)
-  values (new.id, coalesce(new.is_anonymous, false), proven_phone)
+  insert into public.profiles as p (id, is_anonymous, phone_number, closed_until)
+  values (new.id, coalesce(new.is_anonymous, false), proven_phone, closing)
   on conflict (id) do update
-    set is_anonymous = excluded.is_anonymous, phone_number = excluded.phone_number
-    where (p.is_anonymous, p.phone_number) is distinct from (excluded.is_anonymous, excluded.phone_number);
+    set is_anonymous = excluded.is_anonymous, phone_number = excluded.phone_number, closed_until = excluded.closed_until
+    where (p.is_anonymous, p.phone_number, p.closed_until)
+          is distinct from (excluded.is_anonymous, excluded.phone_number, excluded.closed_until);
   insert into public.user_preferences (user_id) values (new.id) on conflict do nothing;
   insert into public.user_totals (user_id) values (new.id) on conflict do nothing;
   return null;
 end;
 $$;
 comment on function private.tg_users__keep_profile() is
-  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and totals, and keeps phone number and is_anonymous in step afterwards.';
+  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and totals, and keeps phone number, is_anonymous and closed_until in step afterwards. Somebody deleted softly loses the number and is closed for good.';
 create trigger tg_users__keep_profile
-  after insert or update of phone, phone_confirmed_at, email_confirmed_at, is_anonymous on auth.users
+  after insert or update of phone, phone_confirmed_at, email_confirmed_at, is_anonymous, deleted_at, banned_until on auth.users
   for each row execute function private.tg_users__keep_profile();
 -- Whoever signed in before this migration gets a profile now.
 update auth.users set is_anonymous = is_anonymous
 where is_anonymous or phone_confirmed_at is not null or email_confirmed_at is not null;
+
+create function private.reopen_profiles(most integer)
+returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+  opened integer;
+begin
+  update public.profiles as p set closed_until = null
+  where p.id = any (array(select o.id from public.profiles as o where o.closed_until <= now() limit most for update skip locked));
+  get diagnostics opened = row_count;
+  return opened;
+end;
+$$;
+comment on function private.reopen_profiles(integer) is
+  'Opens at most that number of profiles whose ban is over, so that boards list them again; returns how many.';
+create index profiles_closed_until on public.profiles (closed_until) where closed_until is not null;
 
 -- What a new entry takes over from its owner --------------------------------------------------
 create function private.caller_time_zone()

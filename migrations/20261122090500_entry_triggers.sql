@@ -5,7 +5,8 @@
 -- makes revisions gapless, twins of one offline_id meet one after the other, and a deletion of
 -- the person wait.
 
-create function private.refused_write(earliest timestamptz, latest timestamptz, in_statement bigint, in_window bigint)
+create function private.refused_write(earliest timestamptz, latest timestamptz, in_statement bigint, in_window bigint,
+                                      in_day bigint, in_all bigint)
 returns text
 language plpgsql stable
 set search_path = ''
@@ -16,11 +17,14 @@ begin
     when latest > now() + interval '5 minutes' then 'carbon.logged_at_in_future'
     when earliest < now() - interval '7 years' then 'carbon.logged_at_too_old'
     when in_statement > 500 then 'carbon.rows_per_statement'
-    when in_window > 5060 then 'carbon.rows_per_hour' end;
+    when in_window > 5060 then 'carbon.rows_per_hour'
+    -- A diary of seven years with 20 entries a day has 51,000.
+    when in_day > 40000 then 'carbon.entries_per_day'
+    when in_all > 400000 then 'carbon.entries_in_all' end;
 end;
 $$;
-comment on function private.refused_write(timestamptz, timestamptz, bigint, bigint) is
-  'The token of why entries are refused, null if they are not: times more than 5 minutes ahead or 7 years back (carbon.logged_at_in_future, carbon.logged_at_too_old), and from one person on any way in more than 500 rows a statement or 5,060 an hour (carbon.rows_per_statement, carbon.rows_per_hour; null = not counted). An answer, not an error, because PL/pgSQL evaluates it without a query of its own.';
+comment on function private.refused_write(timestamptz, timestamptz, bigint, bigint, bigint, bigint) is
+  'The token of why entries are refused, null if they are not: times more than 5 minutes ahead or 7 years back (carbon.logged_at_in_future, carbon.logged_at_too_old), and from one person on any way in more than 500 rows a statement or 5,060 an hour (carbon.rows_per_statement, carbon.rows_per_hour), imports aside, and with imports more than 40,000 a day or 400,000 in all (carbon.entries_per_day, carbon.entries_in_all); null = not counted. An answer, not an error, because PL/pgSQL evaluates it without a query of its own.';
 
 create function private.raise_refused_write(token text)
 returns void
@@ -28,7 +32,11 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  perform private.raise_error(token, case when token like 'carbon.rows%' then 'PT429' else '22023' end);
+  if token like 'carbon.logged_at%' then
+    perform private.raise_error(token, '22023');
+  end if;
+  perform private.raise_limit(token, case token when 'carbon.rows_per_statement' then 1 when 'carbon.rows_per_hour' then 3600
+                                     else 86400 end);
 end;
 $$;
 comment on function private.raise_refused_write(text) is
@@ -83,9 +91,14 @@ begin
                                  then now() else t.window_started_at end,
         window_rows = case when not by_client or entry.batch_id is not null then t.window_rows
                            when t.window_started_at <= now() - interval '1 hour' then 1
-                           else t.window_rows + 1 end
+                           else t.window_rows + 1 end,
+        day_started_at = case when by_client and t.day_started_at <= now() - interval '24 hours'
+                              then now() else t.day_started_at end,
+        day_rows = case when not by_client then t.day_rows
+                        when t.day_started_at <= now() - interval '24 hours' then 1
+                        else t.day_rows + 1 end
     where t.user_id = entry.user_id
-    returning t.revision, t.window_rows, t.credits, t.tally, t.rewards, t.level, t.achievements, t.settled_until,
+    returning t.revision, t.window_rows, t.day_rows, t.entries, t.credits, t.tally, t.rewards, t.level, t.achievements, t.settled_until,
               t.awaiting_day, t.rules_version into totals;
     if not found then
       perform private.raise_error('carbon.unknown_user', '23503');
@@ -119,9 +132,12 @@ begin
     values (entry.user_id, entry.local_date, entry.province, 1, entry.carbon_credits);
 
     -- What is far from every limit need not be asked about.
-    if entry.logged_at not between now() - interval '1 year' and now() or totals.window_rows > 500 then
+    if entry.logged_at not between now() - interval '1 year' and now() or totals.window_rows > 500
+       or totals.day_rows > 5060 or totals.entries > 100000 then
       refused := private.refused_write(entry.logged_at, entry.logged_at, null,
-                                       case when by_client then totals.window_rows end);
+                                       case when by_client then totals.window_rows end,
+                                       case when by_client then totals.day_rows end,
+                                       case when by_client then totals.entries end);
       if refused is not null then
         perform private.raise_refused_write(refused);
       end if;
@@ -172,7 +188,9 @@ begin
     return null;
   end if;
 
-  if not by_client then
+  if by_client then
+    perform private.hold_heavy_slot();
+  else
     -- Statements over many people take their locks in one order and so never deadlock.
     perform from public.user_totals as t
     where t.user_id in (select n.user_id from new_rows as n)
@@ -234,11 +252,17 @@ begin
                                  then now() else t.window_started_at end,
         window_rows = case when not by_client then t.window_rows
                            when t.window_started_at <= now() - interval '1 hour' then b.stated
-                           else t.window_rows + b.stated end
+                           else t.window_rows + b.stated end,
+        day_started_at = case when by_client and t.day_started_at <= now() - interval '24 hours'
+                              then now() else t.day_started_at end,
+        day_rows = case when not by_client then t.day_rows
+                        when t.day_started_at <= now() - interval '24 hours' then b.entries
+                        else t.day_rows + b.entries end
     from by_user as b
     join tallies as s on s.user_id = b.user_id
     where t.user_id = b.user_id
-    returning t.user_id, t.revision, t.window_rows, t.credits + t.rewards - b.credits as total_before, b.entries, b.ids,
+    returning t.user_id, t.revision, t.window_rows, t.day_rows, t.entries as in_all,
+              t.credits + t.rewards - b.credits as total_before, b.entries, b.ids,
               b.times, b.offline_ids, b.batch_ids, b.identities
   ), boards as (
     insert into private.board_changes (user_id, local_date, province, entries, credits)
@@ -280,6 +304,8 @@ begin
     (select max(b.latest) from by_user as b) as latest,
     (select sum(b.stated)::bigint from by_user as b) as stated,
     (select max(t.window_rows) from totals as t) as in_window,
+    (select max(t.day_rows) from totals as t) as in_day,
+    (select max(t.in_all) from totals as t) as in_all,
     (select array_agg(t.user_id) from totals as t) as people,
     (select array_agg(t.total_before) from totals as t) as totals_before,
     (select array_agg(d.user_id) from touched as d) as touched_people,
@@ -290,7 +316,9 @@ begin
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
   refused := private.refused_write(written.earliest, written.latest, case when by_client then written.stated end,
-                                   case when by_client then written.in_window end);
+                                   case when by_client then written.in_window end,
+                                   case when by_client then written.in_day end,
+                                   case when by_client then written.in_all end);
   if refused is not null then
     perform private.raise_refused_write(refused);
   end if;
@@ -311,6 +339,7 @@ begin
   -- Before the rows themselves, as the rpc do: the other order would deadlock with them.
   if private.is_client() then
     perform from public.user_totals as t where t.user_id = auth.uid() for no key update;
+    perform private.refuse_closed(auth.uid());
   end if;
   return null;
 end;
@@ -541,7 +570,7 @@ begin
   if written.has_strangers then
     raise exception using errcode = '23514', message = 'An entry keeps its id and its owner for ever.';
   end if;
-  refused := private.refused_write(written.earliest, written.latest, null, null);
+  refused := private.refused_write(written.earliest, written.latest, null, null, null, null);
   if refused is not null then
     perform private.raise_refused_write(refused);
   end if;
@@ -561,6 +590,15 @@ comment on function private.tg_waste_entries__count_updated() is
 create trigger tg_waste_entries__count_inserted after insert on public.waste_entries
   referencing new table as new_rows
   for each statement execute function private.tg_waste_entries__count_inserted();
+create trigger tg_waste_entries__refuse_closed before insert on public.waste_entries
+  for each statement when (current_user in ('anon', 'authenticated')) execute function private.tg_any__refuse_closed();
+-- Before the sums are moved, by the names' order.
+create trigger tg_waste_entries__cap_deleted after delete on public.waste_entries
+  referencing old table as old_rows
+  for each statement when (current_user in ('anon', 'authenticated')) execute function private.tg_any__cap_rows();
+create trigger tg_waste_entries__cap_updated after update on public.waste_entries
+  referencing old table as old_rows
+  for each statement when (current_user in ('anon', 'authenticated')) execute function private.tg_any__cap_rows();
 create trigger tg_waste_entries__lock_owner before update or delete on public.waste_entries
   for each statement execute function private.tg_waste_entries__lock_owner();
 create trigger tg_waste_entries__count_deleted after delete on public.waste_entries

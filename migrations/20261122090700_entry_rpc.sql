@@ -75,10 +75,27 @@ begin
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
+  perform private.refuse_closed(user_id);
 end;
 $$;
 comment on function private.lock_writer() is
-  'Holds the caller''s own lock until the end of the transaction and tells what new entries take over from them. Raises 42501 carbon.not_signed_in, 23503 carbon.unknown_user.';
+  'Holds the caller''s own lock until the end of the transaction and tells what new entries take over from them. Raises 42501 carbon.not_signed_in, 23503 carbon.unknown_user, PT401 carbon.session_ended for somebody deleted or banned.';
+
+create function private.try_lock_writer(out user_id uuid, out time_zone text, out province text,
+                                        out revision bigint, out ledger_rows bigint)
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  perform from public.user_totals as t where t.user_id = auth.uid() for no key update skip locked;
+  if not found and exists (select from public.user_totals as t where t.user_id = auth.uid()) then
+    perform private.raise_limit('carbon.already_running', 2);
+  end if;
+  select w.* into user_id, time_zone, province, revision, ledger_rows from private.lock_writer() as w;
+end;
+$$;
+comment on function private.try_lock_writer() is
+  'As private.lock_writer(), for what takes long: does not wait when the caller''s lock is held, and raises PT429 carbon.already_running.';
 
 create function private.streak_json(user_id uuid, time_zone text)
 returns jsonb

@@ -209,6 +209,9 @@ begin
   elsif wanted.date_to < wanted.date_from then
     perform private.raise_error('carbon.date_range_invalid', '22023');
   end if;
+  if wanted.search_key is not null then
+    perform private.hold_heavy_slot();
+  end if;
   if page_cursor is not null then
     begin
       position_of_cursor := string_to_array(convert_from(decode(translate(page_cursor, '-_', '+/'), 'base64'), 'UTF8'), ',');

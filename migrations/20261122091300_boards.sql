@@ -18,11 +18,11 @@ grant select on private.board_exclusions to service_role;
 create view private.board_people with (security_invoker = true) as
 select
   p.id as user_id,
-  p.privacy_level < 3 and p.visible_in_leaderboard and not p.is_anonymous
+  p.privacy_level < 3 and p.visible_in_leaderboard and not p.is_anonymous and p.closed_until is null
     and not exists (select from private.board_exclusions as x where x.user_id = p.id) as is_listed
 from public.profiles as p;
 comment on view private.board_people is
-  'Whom boards list once they have an entry: privacy 1 and 2, visible, not anonymous, not excluded. The one place that says so.';
+  'Whom boards list once they have an entry: privacy 1 and 2, visible, not anonymous, not excluded, neither deleted nor banned. The one place that says so.';
 
 -- What is folded in -------------------------------------------------------------------------
 create table private.board_scores (
@@ -97,8 +97,8 @@ comment on function private.tg_profiles__look_again() is
   'Row trigger: boards look at this person again, in the same transaction for readers.';
 create trigger tg_profiles__look_again after update on public.profiles
   for each row
-  when ((old.privacy_level, old.visible_in_leaderboard, old.is_anonymous)
-        is distinct from (new.privacy_level, new.visible_in_leaderboard, new.is_anonymous))
+  when ((old.privacy_level, old.visible_in_leaderboard, old.is_anonymous, old.closed_until)
+        is distinct from (new.privacy_level, new.visible_in_leaderboard, new.is_anonymous, new.closed_until))
   execute function private.tg_profiles__look_again();
 create trigger tg_profiles__leave_boards after delete on public.profiles
   for each row execute function private.tg_profiles__look_again();

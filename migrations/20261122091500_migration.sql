@@ -21,12 +21,15 @@ grant select on private.migration_batches to service_role;
 create table private.migration_payloads (
   user_id uuid not null references public.profiles (id) on delete cascade,
   sha256 bytea not null,
-  payload text not null,
+  payload jsonb compression lz4 not null,
   created_at timestamptz not null default now(),
-  primary key (user_id, sha256)
+  primary key (user_id, sha256),
+  constraint payload_has_at_most_4_mib check (octet_length(payload::text) <= 4194304)
 );
 comment on table private.migration_payloads is
-  'The raw text of imports that created something, once per content, 30 days, for the service role alone: to answer what became of an entry.';
+  'What was recognised in imports that created something, once per content, 30 days, for the service role alone: to answer what became of an entry.';
+comment on column private.migration_payloads.sha256 is 'Of the text that was sent.';
+comment on column private.migration_payloads.payload is 'As carbon.parse_migration() reads it: pictures, unknown keys and whatever else it does not know are not kept. Of more than 4 MiB the entries are left out.';
 create index migration_payloads_created_at on private.migration_payloads (created_at);
 alter table private.migration_payloads enable row level security;
 grant select on private.migration_payloads to service_role;
@@ -121,13 +124,28 @@ $$;
 comment on function private.new_migrated_entries(uuid, jsonb) is
   'Of the parsed entries of an import those that this person does not have and never had: by identity, and by offline_id where they carry one. The first of equals inside the import wins.';
 
-create function private.write_migration(writer record, batch_id uuid, payload text, parsed jsonb, preferences jsonb,
-                                        completes_onboarding boolean, out written bigint, out credits bigint)
+create function private.kept_payload(parsed jsonb)
+returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return case
+    when octet_length(parsed::text) <= 4194304 then parsed
+    when octet_length((parsed - 'entries')::text) <= 4194304 then parsed - 'entries'
+    else parsed - array['entries', 'rejected', 'adjusted', 'unreadable_keys', 'preferences'] end;
+end;
+$$;
+comment on function private.kept_payload(jsonb) is
+  'What is kept of a parsed import: all that was recognised, or of more than 4 MiB what fits.';
+
+create function private.write_migration(writer record, batch_id uuid, hash bytea, parsed jsonb, preferences jsonb,
+                                        completes_onboarding boolean, dry_run boolean,
+                                        out written bigint, out credits bigint)
 language plpgsql
 set search_path = ''
 as $$
 declare
-  hash bytea := sha256(convert_to(payload, 'UTF8'));
   zone text := coalesce(preferences ->> 'time_zone', writer.time_zone);
 begin
   with created as (
@@ -135,12 +153,17 @@ begin
       (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
        notes, place, image_id, device_id, offline_id, legacy_id, batch_id)
     select writer.user_id, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, zone, writer.province,
-           e.location_lat, e.location_lng, e.notes, e.place, e.image_id,
+           -- A dry run leaves its rows behind, dead: without what decides nothing.
+           e.location_lat, e.location_lng, case when not dry_run then e.notes end, case when not dry_run then e.place end,
+           e.image_id,
            coalesce(e.device_id, parsed ->> 'device_id'), e.offline_id, e.legacy_id, write_migration.batch_id
     from private.new_migrated_entries(writer.user_id, parsed -> 'entries') as e
     returning w.carbon_credits
   )
   select count(*), coalesce(sum(c.carbon_credits), 0) into written, credits from created as c;
+  if dry_run then
+    return;
+  end if;
 
   perform private.write_preferences(writer.user_id, preferences);
   if completes_onboarding then
@@ -152,14 +175,14 @@ begin
   values (batch_id, writer.user_id, hash, written, credits, preferences, completes_onboarding);
   if written > 0 or preferences <> '{}' or completes_onboarding then
     insert into private.migration_payloads (user_id, sha256, payload)
-    values (writer.user_id, hash, write_migration.payload)
+    values (writer.user_id, hash, private.kept_payload(parsed))
     on conflict (user_id, sha256) do nothing;
   end if;
   perform private.audit('migrated', writer.user_id, jsonb_build_object('batch_id', batch_id, 'entries', written));
 end;
 $$;
-comment on function private.write_migration(record, uuid, text, jsonb, jsonb, boolean) is
-  'Writes a parsed import in the caller''s transaction: entries, preferences not set yet, the batch, and the raw payload if anything came of it.';
+comment on function private.write_migration(record, uuid, bytea, jsonb, jsonb, boolean, boolean) is
+  'Writes a parsed import in the caller''s transaction: entries, preferences not set yet, the batch, and what was recognised if anything came of it. Of a dry run the entries alone, without their texts.';
 
 create function private.migrate_local(payload text, dry_run boolean)
 returns jsonb
@@ -168,7 +191,7 @@ set search_path = ''
 as $$
 declare
   writer record;
-  parsed jsonb := carbon.parse_migration(payload, now());
+  parsed jsonb;
   batch_id uuid;
   preferences jsonb;
   completes_onboarding boolean;
@@ -177,12 +200,15 @@ declare
   earned jsonb;
   level integer;
 begin
+  perform private.hold_heavy_slot();
+  writer := private.try_lock_writer();
+  perform private.count_import(writer.user_id);
+  parsed := carbon.parse_migration(payload, now());
   if parsed is null then
     perform private.raise_error('carbon.migration_unreadable', '22023');
   elsif jsonb_array_length(parsed -> 'entries') > 20000 then
-    perform private.raise_error('carbon.migration_too_many_entries', 'PT429');
+    perform private.raise_limit('carbon.migration_too_many_entries', 1);
   end if;
-  writer := private.lock_writer();
   preferences := private.unset_preferences(writer.user_id, coalesce(nullif(parsed -> 'preferences', 'null'), '{}'));
   completes_onboarding := coalesce((parsed ->> 'onboarding_completed')::boolean, false)
     and not exists (select from public.profiles as p where p.id = writer.user_id and p.onboarding_completed);
@@ -191,7 +217,8 @@ begin
   begin
     batch_id := gen_random_uuid();
     select m.written, m.credits into written, credits
-    from private.write_migration(writer, batch_id, payload, parsed, preferences, completes_onboarding) as m;
+    from private.write_migration(writer, batch_id, sha256(convert_to(payload, 'UTF8')), parsed, preferences,
+                                 completes_onboarding, dry_run) as m;
     earned := private.answer_rewards(writer.user_id, writer.ledger_rows);
     level := (select t.level from public.user_totals as t where t.user_id = writer.user_id);
     if dry_run then
@@ -231,7 +258,7 @@ begin
 end;
 $$;
 comment on function public.migrate_local(text, boolean) is
-  'Moves an old diary in: payload is the JSON text of the normalised form or of a raw dump of the app''s localStorage. All in one transaction; received = migrated + duplicate + rejected. Each call that is not a dry run gets a batch_id of its own, also when it found nothing new (its roll-back then removes nothing); dry_run answers the same with batch_id null and writes nothing. Errors: 22023 carbon.migration_unreadable, PT429 carbon.migration_too_many_entries (20,000), 23503 carbon.unknown_user.';
+  'Moves an old diary in: payload is the JSON text of the normalised form or of a raw dump of the app''s localStorage. All in one transaction; received = migrated + duplicate + rejected. Each call that is not a dry run gets a batch_id of its own, also when it found nothing new (its roll-back then removes nothing); dry_run answers the same with batch_id null and writes nothing. Errors: 22023 carbon.migration_unreadable, PT429 carbon.migration_too_many_entries (20,000), carbon.imports_per_hour (10, dry runs and roll-backs included), carbon.imports_per_day (30), carbon.already_running (the caller''s entries are being written), 23503 carbon.unknown_user.';
 
 -- Roll-back ---------------------------------------------------------------------------------
 create function private.rollback_migration(wanted_batch uuid)
@@ -247,7 +274,9 @@ declare
   removed bigint;
   credits_removed bigint;
 begin
-  writer := private.lock_writer();
+  perform private.hold_heavy_slot();
+  writer := private.try_lock_writer();
+  perform private.count_import(writer.user_id);
   update private.migration_batches as b set rolled_back_at = now()
   where b.id = wanted_batch and b.user_id = writer.user_id and b.rolled_back_at is null
     and b.created_at > now() - interval '30 days'

@@ -26,7 +26,7 @@ $$;
 comment on function private.drop_unconfirmed_users() is
   'Deletes users of Auth who proved nothing within 24 hours, at most 10,000 a call; returns how many.';
 
-create function private.drop_old_records()
+create function private.drop_old_records(most integer)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -34,16 +34,86 @@ as $$
 declare
   payloads integer;
   lines integer;
+  auth_lines integer;
+  sessions integer;
 begin
-  delete from private.migration_payloads as p where p.created_at < now() - interval '30 days';
+  -- By place, so that each takes its slice whatever index there is.
+  delete from private.migration_payloads as p
+  where p.ctid = any (array(
+    select o.ctid from private.migration_payloads as o where o.created_at < now() - interval '30 days' limit greatest(most / 100, 1)));
   get diagnostics payloads = row_count;
-  delete from private.audit_log as a where a.at < now() - interval '90 days';
+  delete from private.audit_log as a
+  where a.ctid = any (array(select o.ctid from private.audit_log as o where o.at < now() - interval '90 days' limit most));
   get diagnostics lines = row_count;
-  return jsonb_build_object('migration_payloads', payloads, 'audit_log', lines);
+  -- Auth keeps both for ever, with phone numbers and addresses in them.
+  delete from auth.audit_log_entries as a
+  where a.ctid = any (array(
+    select o.ctid from auth.audit_log_entries as o where o.created_at < now() - interval '90 days' limit most));
+  get diagnostics auth_lines = row_count;
+  -- A session ends after 7 days without use; until then its row is what its tokens hang on.
+  delete from auth.sessions as s
+  where s.ctid = any (array(
+    select o.ctid from auth.sessions as o
+    where greatest(o.created_at, o.updated_at, o.refreshed_at at time zone 'UTC') < now() - interval '90 days' limit most));
+  get diagnostics sessions = row_count;
+  return jsonb_build_object('migration_payloads', payloads, 'audit_log', lines, 'auth_audit_log', auth_lines,
+                            'auth_sessions', sessions);
 end;
 $$;
-comment on function private.drop_old_records() is
-  'Deletes raw import payloads after 30 days and audit lines after 90; returns how many of each.';
+comment on function private.drop_old_records(integer) is
+  'Deletes what was kept of imports after 30 days, and after 90 days audit lines, Auth''s own audit lines, and sessions not used since, with the addresses and agents they hold; at most that number of each (a hundredth of the imports) a call. Returns how many of each.';
+
+-- Anonymous people ----------------------------------------------------------------------------
+-- The round goes by id and looks at each once, so that its cost does not grow with those who stay.
+create index profiles_anonymous on public.profiles (id) where is_anonymous;
+insert into private.job_state (job) values ('drop_idle_anonymous_users');
+
+create function private.drop_idle_anonymous_users(most integer, most_entries bigint)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+  came_to uuid;
+  person record;
+  looked_at integer := 0;
+  dropped integer := 0;
+  entries bigint := 0;
+  result jsonb;
+begin
+  select s.last_user into came_to from private.job_state as s
+  where s.job = 'drop_idle_anonymous_users' for update skip locked;
+  if not found then
+    return '{"busy": true, "looked_at": 0, "dropped": 0, "finished": false}';
+  end if;
+  for person in
+    select p.id, t.entries,
+           greatest(p.created_at, t.last_change_at)
+             < now() - case when t.entries = 0 then interval '30 days' else interval '12 months' end as is_idle
+    from public.profiles as p
+    join public.user_totals as t on t.user_id = p.id
+    where p.is_anonymous and p.id > coalesce(came_to, '00000000-0000-0000-0000-000000000000')
+    order by p.id limit most
+  loop
+    came_to := person.id;
+    looked_at := looked_at + 1;
+    if person.is_idle then
+      delete from auth.users as u where u.id = person.id and u.is_anonymous;
+      dropped := dropped + 1;
+      entries := entries + person.entries;
+      exit when entries >= most_entries;
+    end if;
+  end loop;
+  result := jsonb_build_object('busy', false, 'looked_at', looked_at, 'dropped', dropped,
+                               'finished', looked_at < most and entries < most_entries);
+  update private.job_state as s
+  set last_user = case when not (result ->> 'finished')::boolean then came_to end, last_run_at = now(), last_result = result
+  where s.job = 'drop_idle_anonymous_users';
+  return result;
+end;
+$$;
+comment on function private.drop_idle_anonymous_users(integer, bigint) is
+  'Deletes anonymous people without entries 30 days, and with entries 12 months, after they last wrote or came: goes on through all of them by id, at most that number of people a call, and no further once it has deleted most_entries entries. Answers {busy, looked_at, dropped, finished}.';
 
 do $$
 begin
@@ -64,7 +134,12 @@ select cron.schedule('carbon_challenges', '47 16 * * *', $$select private.make_c
 -- million people a day.
 select cron.schedule('carbon_settle_days', '* * * * *', $$select private.settle_days(5000)$$);
 select cron.schedule('carbon_unconfirmed_users', '17 * * * *', $$select private.drop_unconfirmed_users()$$);
-select cron.schedule('carbon_old_records', '27 18 * * *', $$select private.drop_old_records()$$);
+-- 144 times a day: 1.4 million lines of each kind, 14,400 imports.
+select cron.schedule('carbon_old_records', '*/10 * * * *', $$select private.drop_old_records(10000)$$);
+-- A million anonymous people are looked at in a day.
+select cron.schedule('carbon_idle_anonymous_users', '3-59/10 * * * *', $$select private.drop_idle_anonymous_users(10000, 20000)$$);
+select cron.schedule('carbon_reopen_profiles', '* * * * *', $$select private.reopen_profiles(1000)$$);
+select cron.schedule('carbon_limits_are_on', '41 * * * *', $$select private.warn_of_lifted_limits()$$);
 select cron.schedule('carbon_daily_streaks', '*/5 18-22 * * *', $$select public.update_daily_streaks()$$);
 select cron.schedule('carbon_job_history', '37 18 * * *',
   $$delete from cron.job_run_details where end_time < now() - interval '7 days'$$);

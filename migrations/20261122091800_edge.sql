@@ -1,5 +1,5 @@
--- What the public door needs of the database: answers that are given once, reads that are skipped when
--- nothing changed, and the request's id in the server's log.
+-- What the public door needs of the database: answers that are given once, and reads that are skipped when
+-- nothing changed.
 
 -- Idempotency -------------------------------------------------------------------------------
 create table private.idempotency_keys (
@@ -9,13 +9,14 @@ create table private.idempotency_keys (
   fingerprint bytea not null,
   answer jsonb not null,
   created_at timestamptz not null default now(),
-  primary key (user_id, key, scope)
+  primary key (user_id, key, scope),
+  constraint answer_has_at_most_128_kib check (octet_length(answer::text) <= 131072)
 );
 comment on table private.idempotency_keys is
-  'Answers of writes that came with an Idempotency-Key, written in the write''s own transaction; 24 hours, and at most about 5,000 a person. Read and written by run_once only.';
+  'Answers of writes that came with an Idempotency-Key, written in the write''s own transaction; 24 hours, and at most 8 MiB a person. Read and written by run_once only.';
 comment on column private.idempotency_keys.scope is 'Method and path the key was used with.';
 comment on column private.idempotency_keys.fingerprint is 'SHA-256 of the request''s query and body.';
-comment on column private.idempotency_keys.answer is 'What the operation answered, without anything that depends on language.';
+comment on column private.idempotency_keys.answer is 'What private.kept_answer() keeps of what the operation answered; private.whole_answer() makes it whole.';
 -- Rows come in the order of time, so that a summary for each range of pages finds the old ones.
 create index idempotency_keys_created_at on private.idempotency_keys using brin (created_at);
 alter table private.idempotency_keys enable row level security;
@@ -57,23 +58,84 @@ $$;
 comment on function private.run_operation(text, jsonb) is
   'Runs one of the writes that may be asked for with an Idempotency-Key, by its name; PT404 carbon.not_found for any other.';
 
-create function private.forget_oldest_keys(owner uuid)
+create function private.kept_answer(operation text, answer jsonb)
+returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return case operation
+    -- A page is read again.
+    when 'sync_changes' then answer - 'changes'
+    -- Up to 500 lines: about 100 bytes each without what the request itself says, and messages.
+    when 'create_waste_entries' then jsonb_set(answer, '{entries}', coalesce((
+      select jsonb_agg((l.line - 'offline_id')
+                       || case when l.line -> 'error' is null then '{}'
+                          else jsonb_build_object('error', (l.line -> 'error') - array['message_th', 'message_en']) end
+                       order by l.place)
+      from jsonb_array_elements(answer -> 'entries') with ordinality as l (line, place)), '[]'))
+    -- Up to 3,000 lines, which the request's bytes give again.
+    when 'migrate_local' then answer - array['rejected', 'adjusted', 'unreadable_keys']
+    else answer end;
+end;
+$$;
+comment on function private.kept_answer(text, jsonb) is
+  'What is kept of an answer: ids, statuses and counts. What the rows or the same request can tell again is left out.';
+
+create function private.whole_answer(owner uuid, operation text, arguments jsonb, kept jsonb)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return case operation
+    when 'sync_changes' then kept || jsonb_build_object('changes', private.changes_between(
+      owner, (arguments ->> 'since_revision')::bigint, (kept ->> 'revision')::bigint))
+    when 'create_waste_entries' then jsonb_set(kept, '{entries}', coalesce((
+      select jsonb_agg(l.line || jsonb_build_object('offline_id', arguments -> 'entries' -> (l.place - 1)::integer -> 'offline_id')
+                       || case when m.token is null then '{}'
+                          else jsonb_build_object('error', (l.line -> 'error')
+                            || jsonb_build_object('message_th', m.message_th, 'message_en', m.message_en)) end
+                       order by l.place)
+      from jsonb_array_elements(kept -> 'entries') with ordinality as l (line, place)
+      left join carbon.error_messages() as m on m.token = l.line #>> '{error,token}'), '[]'))
+    when 'migrate_local' then kept || (
+      select jsonb_build_object('rejected', p.parsed -> 'rejected', 'adjusted', p.parsed -> 'adjusted',
+                                'unreadable_keys', p.parsed -> 'unreadable_keys')
+      from (select carbon.parse_migration(arguments ->> 'payload', now()) as parsed) as p)
+    else kept end;
+end;
+$$;
+comment on function private.whole_answer(uuid, text, jsonb, jsonb) is
+  'The first answer, from what private.kept_answer() kept of it, the arguments of the same request, and the rows: of a sync page what changed again since then comes with a later page.';
+
+create function private.count_kept_bytes(owner uuid, bytes bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
+declare
+  most constant bigint := 8 * 1024 * 1024;
+  held bigint;
 begin
-  -- Half a day of one write every nine seconds: nobody who uses the app comes near it.
-  if (select count(*) from private.idempotency_keys as k where k.user_id = owner) > 5000 then
-    delete from private.idempotency_keys as k
-    where k.user_id = owner
-      and k.created_at <= (select o.created_at from private.idempotency_keys as o where o.user_id = owner
-                           order by o.created_at desc offset 4000 limit 1);
+  insert into private.person_counters as c (user_id, kept_bytes) values (owner, bytes)
+  on conflict (user_id) do update set kept_bytes = c.kept_bytes + excluded.kept_bytes
+  returning c.kept_bytes into held;
+  if held <= most then
+    return;
   end if;
+  -- Those of a day ago are gone meanwhile.
+  select coalesce(sum(octet_length(k.answer::text) + octet_length(k.key) + octet_length(k.scope) + 100), 0) into held
+  from private.idempotency_keys as k
+  where k.user_id = owner and k.created_at > now() - interval '24 hours';
+  if held > most then
+    perform private.raise_limit('carbon.kept_answers', 3600);
+  end if;
+  update private.person_counters as c set kept_bytes = held where c.user_id = owner;
 end;
 $$;
-comment on function private.forget_oldest_keys(uuid) is
-  'Of more than 5,000 keys of a person keeps the newest 4,000, so that made-up keys cannot fill the table.';
+comment on function private.count_kept_bytes(uuid, bigint) is
+  'Counts the bytes of an answer that was just kept; PT429 carbon.kept_answers beyond 8 MiB in 24 hours. Refused rather than forgotten: a write whose answer is forgotten would run a second time.';
 
 create function private.run_once(idempotency_key text, request_scope text, request_fingerprint text, operation text,
                                  arguments jsonb)
@@ -86,6 +148,7 @@ declare
   digest bytea;
   known record;
   answer jsonb;
+  kept jsonb;
 begin
   if coalesce(idempotency_key, '') !~ '^[\x21-\x7e]{1,255}$' then
     perform private.raise_error('carbon.idempotency_key_invalid', '22023');
@@ -95,8 +158,10 @@ begin
   end if;
   digest := decode(request_fingerprint, 'hex');
 
-  -- A twin under way holds this lock to the end of its transaction; the next statement sees its answer.
-  perform pg_advisory_xact_lock(hashtextextended(concat_ws(' ', owner, request_scope, idempotency_key), 0));
+  -- A twin under way holds this to the end of its transaction; the next statement sees its answer.
+  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', owner, request_scope, idempotency_key), 0)) then
+    perform private.raise_limit('carbon.already_running', 1);
+  end if;
   select k.fingerprint, k.answer into known
   from private.idempotency_keys as k
   where k.user_id = owner and k.key = idempotency_key and k.scope = request_scope
@@ -105,21 +170,20 @@ begin
     if known.fingerprint <> digest then
       perform private.raise_error('carbon.idempotency_key_reused', 'PT409');
     end if;
-    return jsonb_build_object('replayed', true, 'answer', known.answer);
+    return jsonb_build_object('replayed', true, 'answer', private.whole_answer(owner, operation, arguments, known.answer));
   end if;
 
   answer := private.run_operation(operation, arguments);
-  -- A refusal that answers by a status of its own wrote nothing and is judged anew, as those that raise.
+  -- A refusal that answers by a status of its own wrote nothing and is looked at again, as those that raise.
   if coalesce(current_setting('response.status', true), '') <> '' then
     return answer;
   end if;
+  kept := private.kept_answer(operation, answer);
   insert into private.idempotency_keys as k (user_id, key, scope, fingerprint, answer)
-  values (owner, idempotency_key, request_scope, digest, answer)
+  values (owner, idempotency_key, request_scope, digest, kept)
   on conflict (user_id, key, scope) do update
     set fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at;
-  if random() < 0.01 then
-    perform private.forget_oldest_keys(owner);
-  end if;
+  perform private.count_kept_bytes(owner, octet_length(kept::text) + octet_length(idempotency_key) + octet_length(request_scope) + 100);
   return jsonb_build_object('replayed', false, 'answer', answer);
 end;
 $$;
@@ -137,7 +201,7 @@ begin
 end;
 $$;
 comment on function public.run_once(text, text, text, text, jsonb) is
-  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path): {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; a twin under way is waited for. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid.';
+  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path): {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; while a twin is under way PT429 carbon.already_running: ask again for its answer. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, PT429 carbon.kept_answers beyond 8 MiB of answers in 24 hours.';
 
 create function private.drop_old_keys(most integer)
 returns integer
@@ -275,23 +339,5 @@ $$;
 comment on function public.read_if_changed(text, jsonb, text[]) is
   'Reads something of the caller''s together with a tag for it: {tag, answer}; without answer when the tag is one of known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, with its arguments by name. What depends on the caller''s own data alone is not even read when the tag is known. Errors: those of the operation.';
 
--- The request's id in the server's log ----------------------------------------------------------
-create function private.note_request()
-returns void
-language plpgsql
-set search_path = ''
-as $$
-declare
-  request_id text := current_setting('request.headers', true)::json ->> 'x-request-id';
-begin
-  if request_id ~ '^[0-9a-f]{32}$' then
-    perform set_config('application_name', 'carbon ' || request_id, true);
-  end if;
-end;
-$$;
-comment on function private.note_request() is
-  'Called by PostgREST before each request (db-pre-request): puts the request''s id into application_name until the transaction ends, so that the server''s log and pg_stat_activity name it.';
-
-grant execute on function private.note_request() to anon, authenticated, service_role;
 grant execute on function private.run_once(text, text, text, text, jsonb), public.run_once(text, text, text, text, jsonb),
   private.read_if_changed(text, jsonb, text[]), public.read_if_changed(text, jsonb, text[]) to authenticated;

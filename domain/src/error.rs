@@ -148,6 +148,15 @@ errors! {
     RowsPerStatement, "rows_per_statement", None, "At most 500 entries can be written at once.", "เขียนได้ไม่เกิน 500 รายการต่อครั้ง";
     RowsPerHour, "rows_per_hour", None, "Too many entries within an hour; try again later.", "บันทึกมากเกินไปในหนึ่งชั่วโมง กรุณาลองใหม่ภายหลัง";
     UserMetadataTooLarge, "user_metadata_too_large", Some("data"), "The data kept with an account may have at most 4 KiB.", "ข้อมูลที่เก็บไว้กับบัญชีมีขนาดได้ไม่เกิน 4 KiB";
+    EntriesPerDay, "entries_per_day", None, "At most 40,000 entries can be added in a day; try again tomorrow.", "เพิ่มได้ไม่เกิน 40,000 รายการต่อวัน กรุณาลองใหม่พรุ่งนี้";
+    EntriesInAll, "entries_in_all", None, "A diary holds at most 400,000 entries.", "บันทึกทั้งหมดมีได้ไม่เกิน 400,000 รายการ";
+    ImportsPerHour, "imports_per_hour", None, "At most 10 imports an hour, dry runs and roll-backs included; try again later.", "ย้ายข้อมูลได้ไม่เกิน 10 ครั้งต่อชั่วโมง รวมการทดลองและการย้อนกลับ กรุณาลองใหม่ภายหลัง";
+    ImportsPerDay, "imports_per_day", None, "At most 30 imports a day, dry runs and roll-backs included; try again tomorrow.", "ย้ายข้อมูลได้ไม่เกิน 30 ครั้งต่อวัน รวมการทดลองและการย้อนกลับ กรุณาลองใหม่พรุ่งนี้";
+    TooManyAtOnce, "too_many_at_once", None, "Too many requests at the same time; try again in a moment.", "มีคำขอพร้อมกันมากเกินไป กรุณาลองใหม่อีกครั้ง";
+    AlreadyRunning, "already_running", None, "The same is being done already; ask again in a moment for what came of it.", "กำลังดำเนินการคำขอเดียวกันอยู่ กรุณาลองใหม่อีกครั้งเพื่อดูผล";
+    SessionEnded, "session_ended", None, "This session has ended; sign in again.", "เซสชันนี้สิ้นสุดแล้ว กรุณาเข้าสู่ระบบใหม่";
+    KeptAnswers, "kept_answers", Some("Idempotency-Key"), "Too many writes with an Idempotency-Key within a day; try again later.", "มีคำขอที่ใช้ Idempotency-Key มากเกินไปในหนึ่งวัน กรุณาลองใหม่ภายหลัง";
+    FilterRequired, "filter_required", None, "Say which rows: a change or deletion without a filter is refused.", "กรุณาระบุเงื่อนไข ไม่สามารถแก้ไขหรือลบโดยไม่มีตัวกรอง";
     PasswordsNotUsed, "passwords_not_used", None, "Nobody here has a password; sign in with a code.", "ระบบนี้ไม่ใช้รหัสผ่าน กรุณาเข้าสู่ระบบด้วยรหัสยืนยัน";
 }
 

@@ -52,7 +52,8 @@ fn the_documentation_lists_every_error() {
 fn every_error_that_sql_raises_is_known() {
     let mut raised = 0;
     for (path, sql) in migrations() {
-        for rest in sql.split("raise_error('").skip(1) {
+        let calls = sql.split("raise_error('").skip(1);
+        for rest in calls.chain(sql.split("raise_limit('").skip(1)) {
             let token = rest.split('\'').next().unwrap();
             let known = DomainError::from_token(token);
             assert!(known.is_some(), "{token} in {}", path.display());

@@ -330,9 +330,21 @@ impl ApiError {
                 let (limit, secs) = match error {
                     DomainError::RowsPerHour => (5_060, 3_600),
                     DomainError::RowsPerStatement => (500, 1),
+                    DomainError::EntriesPerDay => (40_000, 86_400),
+                    DomainError::EntriesInAll => (400_000, 86_400),
+                    DomainError::ImportsPerHour => (10, 3_600),
+                    DomainError::ImportsPerDay => (30, 86_400),
+                    DomainError::TooManyAtOnce => (8, 1),
+                    DomainError::AlreadyRunning => (1, 2),
+                    // Mebibytes of answers.
+                    DomainError::KeptAnswers => (8, 3_600),
                     _ => (20_000, 1),
                 };
-                let details = json!({"limit": limit, "remaining": 0});
+                let mut details = json!({"limit": limit, "remaining": 0});
+                if error == DomainError::AlreadyRunning {
+                    // The one 429 that leaves open whether something was written.
+                    details["reason"] = json!(error.code());
+                }
                 api_error.details = Some(Box::new(Details::Value(details)));
                 api_error.retry_after_secs = Some(secs);
             }

@@ -90,6 +90,28 @@ fn an_outage_and_a_limit_say_when_to_come_back() {
     let limited = postgrest(429, "PT429", "carbon.rows_per_hour", "");
     assert_eq!(limited.retry_after_secs, Some(3600));
     assert_eq!(shown(&limited, Lang::En)["error"]["details"]["limit"], 5060);
+    assert!(shown(&limited, Lang::En)["error"]["details"]["reason"].is_null());
+}
+
+#[test]
+fn of_all_limits_only_a_twin_at_work_leaves_open_whether_something_was_written() {
+    for error in DomainError::ALL {
+        let limited = postgrest(429, "PT429", error.token(), "");
+        let reason = &shown(&limited, Lang::En)["error"]["details"]["reason"];
+        assert_eq!(
+            *reason == "already_running",
+            *error == DomainError::AlreadyRunning,
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn an_ended_session_is_no_longer_signed_in() {
+    assert_eq!(
+        postgrest(401, "PT401", "carbon.session_ended", "").code,
+        Code::AuthInvalid
+    );
 }
 
 #[test]

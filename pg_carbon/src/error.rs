@@ -13,6 +13,8 @@ fn sqlstate(error: DomainError) -> PgSqlErrorCode {
     match error {
         DomainError::UsernameTaken => PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
         DomainError::UnknownUser => PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION,
+        // As the extension safeupdate, which Supabase's images load for the API's role.
+        DomainError::FilterRequired => PgSqlErrorCode::ERRCODE_CARDINALITY_VIOLATION,
         DomainError::NotSignedIn | DomainError::PermissionDenied => {
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
         }

@@ -16,6 +16,7 @@ mod credit;
 mod emission;
 mod entry;
 mod error;
+mod guard;
 mod identity;
 mod level;
 mod log_hook;
@@ -42,6 +43,7 @@ pub extern "C-unwind" fn _PG_init() {
         merger::register();
         log_hook::register();
     }
+    guard::register();
 }
 
 // PostgreSQL knows the time zones: the local day needs no code of ours.

@@ -1,7 +1,7 @@
 -- What must hold of every object, whatever its topic.
 begin;
 \ir helpers.psql
-select plan(17);
+select plan(18);
 
 create view tests.relations as
 select c.oid, c.oid::regclass::text as name, c.relkind, c.relrowsecurity, c.reloptions, c.relnamespace
@@ -82,10 +82,20 @@ select is((select array_agg(c.conname) from pg_constraint as c
            where c.contype = 'c' and c.connamespace = 'public'::regnamespace and c.conname ~ '_check[0-9]*$'),
   null, 'the name of every check says its rule');
 
+select is((select array_agg(r.name || ' ' || change) from tests.relations as r, unnest(array['update', 'delete']) as change
+           where r.relnamespace = 'public'::regnamespace
+             and (has_table_privilege('authenticated', r.oid, change)
+                  or change = 'update' and has_any_column_privilege('authenticated', r.oid, change))
+             and not exists (
+               select from pg_trigger as t
+               where t.tgrelid = r.oid and t.tgfoid = 'private.tg_any__cap_rows'::regproc
+                 and t.tgtype & case change when 'update' then 16 else 8 end > 0)),
+  null, 'what clients may change or delete has a cap on the rows of a statement');
+
 select results_eq(
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from public.waste_factors order by 1, 2, 3',
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from carbon.factors() order by 1, 2, 3',
   'waste_factors shows what the extension computes with');
-select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 10, 'the jobs are scheduled');
+select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 13, 'the jobs are scheduled');
 select * from finish();
 rollback;

@@ -1,7 +1,7 @@
 -- Where a person begins and ends: Auth's users, profiles, deletion.
 begin;
 \ir helpers.psql
-select plan(40);
+select plan(55);
 grant usage on schema tests, extensions to supabase_auth_admin;
 grant all on tests.people to supabase_auth_admin;
 
@@ -52,9 +52,9 @@ select is(tests.token('own', 'select public.update_profile(''{"province": "TH-99
 select is(tests.token('own', 'select public.update_profile(''{"username": "Adm1n"}'')'), '22023 carbon.username_reserved', 'nobody passes for the service');
 select is(tests.token('own', 'select public.update_profile(''{"display_name": "\u3164"}'')'), '22023 carbon.display_name_invalid', 'a name has something visible');
 select is(public.update_profile('{"display_name": " สม\u200bชาย "}') ->> 'display_name', 'สมชาย', 'and is kept without what shows nothing');
-select is(tests.token('own', 'update public.profiles set display_name = U&''\202Ea'''), '22023 carbon.display_name_invalid', 'a column takes no other name than the rpc');
-select is(tests.outcome('own', 'update public.profiles set display_name = '' a '''), '23514', 'and only in its normal form');
-select is(tests.token('own', 'update public.user_preferences set daily_goal = 0'), '22023 carbon.daily_goal_invalid', 'preferences likewise');
+select is(tests.token('own', 'update public.profiles set display_name = U&''\202Ea'' where id is not null'), '22023 carbon.display_name_invalid', 'a column takes no other name than the rpc');
+select is(tests.outcome('own', 'update public.profiles set display_name = '' a '' where id is not null'), '23514', 'and only in its normal form');
+select is(tests.token('own', 'update public.user_preferences set daily_goal = 0 where user_id is not null'), '22023 carbon.daily_goal_invalid', 'preferences likewise');
 select is((json '" e\u0301 "')::public.profile_display_name::text, '" e\u0301 "', 'SQL itself does not use the cast for PostgREST');
 select is(private.profile_display_name('" e\u0301 "')::text, 'é', 'which gives the normal form');
 select is(tests.token('own', 'select public.register_device(''d'', ''fridge'')'), '22023 carbon.platform_invalid', 'platforms are known');
@@ -94,6 +94,41 @@ select is((select count(*)::integer from private.audit_log as a where a.subject 
 select is(tests.token('own', format('select public.create_waste_entry(%L)', tests.entry())), '23503 carbon.unknown_user', 'a token that outlives its user writes nothing');
 select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg) values (''food_waste'', ''composted'', 1)'),
   '23503', 'by REST neither');
+
+-- Auth's soft delete, and bans ------------------------------------------------------------------
+select tests.act_as_operator() \g /dev/null
+select tests.sign_up('soft', 'a0000000-0000-4000-8000-00000000000a'), tests.sign_up('banned', 'a0000000-0000-4000-8000-00000000000b') \g /dev/null
+update public.profiles set display_name = 'Probe Person', province = 'TH-58' where id in (tests.id('soft'), tests.id('banned'));
+select tests.act_as('soft') \g /dev/null
+select public.create_waste_entry(tests.entry()) \g /dev/null
+select tests.act_as('banned') \g /dev/null
+select public.create_waste_entry(tests.entry()) \g /dev/null
+select tests.act_as_operator() \g /dev/null
+create function tests.listed(name text) returns boolean language sql
+as $$ select coalesce((select b.is_listed from private.board_people as b where b.user_id = tests.id(listed.name)), false) $$;
+create function tests.shown() returns text[] language sql
+as $$ select array_agg(l ->> 'display_name') from json_array_elements((public.get_leaderboard()::json) -> 'leaderboard') as l where l ->> 'user_id' in (tests.id('soft')::text, tests.id('banned')::text) $$;
+select is(tests.shown(), array['Probe Person', 'Probe Person'], 'both stand on a board');
+set local role supabase_auth_admin;
+update auth.users set phone = 'b1a7a0f5e34bb77', deleted_at = now() where id = tests.id('soft');
+update auth.users set banned_until = now() + interval '1 hour' where id = tests.id('banned');
+reset role;
+select is(tests.shown(), null, 'somebody deleted softly or banned is on no board, at once');
+select is((select private.merge_boards(10000) is not null and tests.shown() is null), true, 'nor when the boards have been merged');
+select is(array[tests.listed('soft'), tests.listed('banned')], array[false, false], 'and is not listed');
+select is((select p.phone_number from public.profiles as p where p.id = tests.id('soft')), null, 'Auth''s hash is not taken for a number');
+select is(tests.token(p.name, s.statement), 'PT401 carbon.session_ended', p.name || ': ' || s.what)
+from (values ('soft'), ('banned')) as p (name), (values
+  ('create by rpc is refused', format('select public.create_waste_entry(%L)', tests.entry())),
+  ('create by REST', 'insert into public.waste_entries (category_id, disposal_method, weight_kg) values (''food_waste'', ''composted'', 1)'),
+  ('change by REST', 'update public.waste_entries set notes = ''x'' where weight_kg > 0'),
+  ('change of the profile by REST', 'update public.profiles set display_name = ''x'' where id is not null')) as s (what, statement);
+select tests.act_as_operator() \g /dev/null
+update auth.users set banned_until = now() where id = tests.id('banned');
+select is(tests.listed('banned'), true, 'a ban that Auth lifts is over at once');
+update public.profiles set closed_until = now() where id = tests.id('banned');
+select private.reopen_profiles(10) \g /dev/null
+select is(array[tests.listed('soft'), tests.listed('banned')], array[false, true], 'and one that runs out, when the job comes by');
 
 -- Who never proved anything ----------------------------------------------------------------------
 select tests.act_as_operator() \g /dev/null

@@ -1,7 +1,7 @@
 -- Moving an old diary in and out: nothing lost, nothing twice, nothing else touched.
 begin;
 \ir helpers.psql
-select plan(36);
+select plan(39);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 
 create function tests.old_entry(id text, weight text default '1.5', more text default '') returns text language sql
@@ -15,7 +15,7 @@ insert into tests.dump values (jsonb_build_object('device_id', 'old phone', 'loc
   'waste_entries_v2', '[{"broken',
   'carbonCredits', '2.5e+22',
   'userPreferences', '{"theme":"dark","language":"en"}',
-  'onboarding_completed', 'true'))::text);
+  'onboarding_completed', 'true', 'cat pictures', 'data:image/png;base64,AAAA'))::text);
 
 select tests.act_as('own') \g /dev/null
 select public.update_profile('{"language": "th"}'), public.create_waste_entry(tests.entry(1, '{"offline_id": "mine"}')) \g /dev/null
@@ -38,7 +38,13 @@ select is(public.get_profile() -> 'theme' || (public.get_profile() -> 'language'
   '["dark", "th", true]', 'preferences are taken where none was set');
 select tests.act_as_operator() \g /dev/null
 select tests.all_right();
-select is((select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 1, 'the raw payload is kept');
+select is((select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 1, 'what was recognised is kept');
+select is((select array[m.payload::text like '%cat pictures%', m.payload ? 'entries', m.sha256 = sha256(convert_to(d.payload, 'UTF8'))]
+           from private.migration_payloads as m, tests.dump as d where m.user_id = tests.id('own')), array[false, true, true], 'and nothing else of it');
+select is((select octet_length(private.kept_payload(jsonb_build_object('entries', jsonb_agg(repeat('x', 100000)), 'received', 50))::text) < 100
+           from generate_series(1, 50)), true, 'of more than 4 MiB the entries are left out');
+select is((select array[k ? 'rejected', k ? 'received'] from (select private.kept_payload(jsonb_build_object('rejected', jsonb_agg(repeat('x', 100000)), 'received', 50)) as k
+           from generate_series(1, 50)) as p), array[false, true], 'and the lists, if they alone are more');
 
 select tests.act_as('own') \g /dev/null
 select public.migrate_local(payload) as again from tests.dump \gset
@@ -97,8 +103,8 @@ select is((select tests.token('own', format('select public.rollback_migration(%L
   'PT404 carbon.batch_not_found', 'after 30 days it is too late');
 select tests.act_as_operator() \g /dev/null
 update private.migration_payloads set created_at = now() - interval '31 days' where user_id = tests.id('own');
-select private.drop_old_records() \g /dev/null
-select is((select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 0, 'and the raw payloads go');
+select private.drop_old_records(10000) \g /dev/null
+select is((select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 0, 'and what was kept of imports goes');
 select is(tests.token('own', 'select public.migrate_local(''{}'')'), '22023 carbon.migration_unreadable', 'neither form is unreadable');
 select is(tests.token('own', 'select public.migrate_local((select jsonb_build_object(''waste_entries'', jsonb_agg(tests.entry(1, jsonb_build_object(''offline_id'', ''x'' || g, ''logged_at'', ''2024-01-01T00:00:00Z'')))) from generate_series(1, 20001) as g)::text)'),
   'PT429 carbon.migration_too_many_entries', 'at most 20,000 entries a call');

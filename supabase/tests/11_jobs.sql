@@ -1,7 +1,7 @@
 -- Partitions and the jobs that run by the clock.
 begin;
 \ir helpers.psql
-select plan(11);
+select plan(19);
 select tests.sign_up('own', tests.id('own')) \g /dev/null
 select is((select count(*)::integer from pg_inherits where inhparent = 'public.waste_entries'::regclass) >= 89, true, 'a partition for each month of 7 years, 3 ahead, and the default');
 select is((select count(*)::integer from private.waste_entries_default), 0, 'the default partition is empty');
@@ -35,5 +35,57 @@ delete from auth.users where id not in (select p.id from tests.people as p);
 do $$ begin for i in 1..(select count(*) from public.user_totals) loop perform public.update_daily_streaks(1); end loop; end; $$;
 select isnt((select s.last_user from private.job_state as s where s.job = 'update_daily_streaks'), null, 'after as many slices as people it stands at the last');
 select is(public.update_daily_streaks(1) -> 'finished', 'true', 'and begins anew after it');
+
+-- Anonymous people who do not come back ------------------------------------------------------------
+delete from auth.users;
+create function tests.anonymous(name text, came interval, wrote interval default null, entries integer default 0) returns void language plpgsql
+as $$
+declare
+  person uuid := gen_random_uuid();
+begin
+  perform tests.sign_up(anonymous.name, person, true);
+  update public.profiles set created_at = now() - came where id = person;
+  for n in 1..entries loop
+    insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone) values (person, 'food_waste', 'composted', 1, 'Asia/Bangkok');
+  end loop;
+  update public.user_totals set last_change_at = now() - wrote where user_id = person;
+end;
+$$;
+select tests.anonymous('new', interval '29 days'), tests.anonymous('empty', interval '31 days'),
+       tests.anonymous('emptied lately', interval '400 days', interval '29 days'), tests.anonymous('emptied', interval '400 days', interval '31 days'),
+       tests.anonymous('keeps a diary', interval '400 days', interval '11 months', 2), tests.anonymous('kept a diary', interval '500 days', interval '13 months', 2),
+       tests.sign_up('known', gen_random_uuid()) \g /dev/null
+update public.profiles set created_at = now() - interval '3 years' where id = tests.id('known');
+set local role postgres;
+select is(private.drop_idle_anonymous_users(100, 1000) - 'looked_at', '{"busy": false, "dropped": 3, "finished": true}', 'who is anonymous and does not come back ends');
+reset role;
+select is((select array_agg(t.name order by t.name) from tests.people as t join public.profiles as p on p.id = t.id),
+          array['emptied lately', 'keeps a diary', 'known', 'new'], 'without entries after 30 days, with entries after 12 months without a write; others stay');
+select tests.anonymous('empty ' || n, interval '31 days') from generate_series(1, 5) as n \g /dev/null
+set local role postgres;
+select is((select sum((private.drop_idle_anonymous_users(2, 1000) ->> 'dropped')::integer)::integer from generate_series(1, 6)), 5, 'a call looks at a slice and the next goes on after it');
+reset role;
+update private.job_state set last_user = null where job = 'drop_idle_anonymous_users';
+select tests.anonymous('full ' || n, interval '500 days', interval '13 months', 3) from generate_series(1, 3) as n \g /dev/null
+set local role postgres;
+select is(private.drop_idle_anonymous_users(100, 4) -> 'dropped', '2', 'and ends where it has deleted enough entries');
+reset role;
+
+-- What is kept for 90 days --------------------------------------------------------------------------
+delete from auth.users;
+select tests.sign_up('own', tests.id('own')) \g /dev/null
+delete from auth.audit_log_entries;
+insert into auth.audit_log_entries (id, payload, created_at)
+select gen_random_uuid(), '{"traits": {"user_phone": "66600000001"}}', now() - d from unnest(array[interval '89 days', '91 days', '92 days']) as d;
+insert into auth.sessions (id, user_id, created_at, updated_at, refreshed_at, ip, user_agent) values
+  (gen_random_uuid(), tests.id('own'), now() - interval '91 days', now() - interval '91 days', null, '192.0.2.1', 'gone'),
+  (gen_random_uuid(), tests.id('own'), now() - interval '200 days', now() - interval '200 days', now() - interval '1 day', '192.0.2.1', 'refreshed'),
+  (gen_random_uuid(), tests.id('own'), now() - interval '89 days', now() - interval '89 days', null, '192.0.2.1', 'younger');
+set local role postgres;
+select is(private.drop_old_records(1) - '{migration_payloads,audit_log}'::text[], '{"auth_audit_log": 1, "auth_sessions": 1}', 'lines of Auth and its sessions go in slices');
+select is(private.drop_old_records(10) - '{migration_payloads,audit_log}'::text[], '{"auth_audit_log": 1, "auth_sessions": 0}', 'until none is older than 90 days');
+reset role;
+select is((select array_agg(s.user_agent order by s.user_agent) from auth.sessions as s), array['refreshed', 'younger'], 'a session in use stays');
+select is((select count(*)::integer from auth.audit_log_entries), 1, 'and lines younger than that');
 select * from finish();
 rollback;

@@ -1,7 +1,7 @@
 -- Answers given once, and tags that follow what answers are made of.
 begin;
 \ir helpers.psql
-select plan(27);
+select plan(36);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 
 create function tests.once(key text, weight numeric, fingerprint text default 'a', scope text default 'POST /x') returns jsonb language plpgsql
@@ -46,6 +46,34 @@ select is(private.drop_old_keys(2), 2, 'the job takes a bounded slice');
 select is(private.drop_old_keys(100), 2, 'and then the rest');
 select is((select count(*)::integer from private.idempotency_keys as k where k.user_id in (select p.id from tests.people as p)), 1, 'but nothing younger than a day');
 reset role;
+
+-- What is kept of an answer ---------------------------------------------------------------------
+create function tests.once_with(operation text, arguments jsonb, key text default 'big') returns jsonb language plpgsql
+as $$ begin return public.run_once(key, 'POST /' || operation, repeat('f', 64), operation, arguments); end; $$;
+grant execute on function tests.once_with(text, jsonb, text) to public;
+create table tests.requests as values ('create_waste_entries', jsonb_build_object('entries',
+  (select jsonb_agg(tests.entry(1, jsonb_build_object('offline_id', repeat('ก', 190) || g, 'notes', repeat('ข', 500)))) from generate_series(1, 400) as g)
+  || (select jsonb_agg(tests.entry(-1, jsonb_build_object('offline_id', jsonb_build_array(repeat('x', 5000), g)))) from generate_series(401, 500) as g))),
+  ('migrate_local', jsonb_build_object('payload', (select jsonb_build_object('waste_entries', jsonb_agg(tests.entry(-1, jsonb_build_object('offline_id', repeat('x', 190) || g)))) from generate_series(1, 1000) as g)::text)),
+  ('sync_changes', '{"since_revision": 0, "max_changes": 500}');
+grant select on tests.requests to public;
+select tests.act_as('other') \g /dev/null
+create temporary table first_time as select r.column1 as operation, tests.once_with(r.column1, r.column2) as answer from tests.requests as r;
+create temporary table second_time as select r.column1 as operation, tests.once_with(r.column1, r.column2) as answer from tests.requests as r;
+select is(s.answer, jsonb_set(f.answer, '{replayed}', 'true'), f.operation || ': a large answer comes back whole') from first_time as f join second_time as s using (operation);
+select is((select jsonb_array_length(f.answer #> '{answer,changes}') > 300 from first_time as f where f.operation = 'sync_changes'), true, 'a page of hundreds of changes too');
+select tests.act_as_operator() \g /dev/null
+select is((select max(octet_length(k.answer::text)) < 131072 from private.idempotency_keys as k where k.key = 'big'), true, 'though at most 128 KiB are kept of it');
+select is((select octet_length(k.answer::text) < 200 from private.idempotency_keys as k where k.key = 'big' and k.scope = 'POST /sync_changes'), true, 'and of a page nothing but how far it goes');
+update private.person_counters set kept_bytes = 8 * 1024 * 1024 where user_id = tests.id('other');
+select is(tests.outcome('other', 'select a ->> ''replayed'' from tests.once_with(''check_achievements'', ''{}'', ''new'') as a'), 'false', 'what is kept is counted again before anybody is refused');
+select tests.act_as_operator() \g /dev/null
+insert into private.idempotency_keys (user_id, key, scope, fingerprint, answer)
+select tests.id('other'), 'filled' || g, 'x', '', to_jsonb(repeat('x', 120000)) from generate_series(1, 71) as g;
+update private.person_counters set kept_bytes = 8 * 1024 * 1024 where user_id = tests.id('other');
+select is(tests.token('other', 'select tests.once_with(''check_achievements'', ''{}'', ''new'')'), 'PT429 carbon.kept_answers', 'beyond 8 MiB a new key is refused');
+select is(tests.outcome('other', 'select a ->> ''replayed'' from tests.requests as r, tests.once_with(r.column1, r.column2) as a limit 1'), 'true', 'and no answer is forgotten for it');
+select tests.act_as_operator() \g /dev/null
 
 -- Tags --------------------------------------------------------------------------------------
 create function tests.tag(name text, question text default 'q', at timestamptz default '2026-06-01 12:00+07') returns text language plpgsql

@@ -1,7 +1,7 @@
 -- What is looked at before a request is let in.
 begin;
 \ir helpers.psql
-select plan(10);
+select plan(16);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 insert into auth.sessions (id, user_id, created_at, updated_at, aal) values
   ('b0000000-0000-4000-8000-000000000001', tests.id('own'), now(), now(), 'aal1'),
@@ -41,5 +41,37 @@ select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), te
           'somebody deleted is not live, with or without a session');
 delete from auth.users where id = tests.id('other');
 select ok(not tests.is_live('other', 'b0000000-0000-4000-8000-000000000004'), 'nor is a session of somebody who is gone');
+
+-- The pre-request -----------------------------------------------------------------------------------
+create function tests.checked(name text, session text) returns text language plpgsql
+as $$
+declare
+  token text := 'passes';
+begin
+  perform tests.act_as(name);
+  perform set_config('request.jwt.claims', (current_setting('request.jwt.claims')::jsonb || jsonb_build_object('session_id', session))::text, true);
+  begin
+    perform private.check_request();
+  exception when others then
+    get stacked diagnostics token = pg_exception_detail;
+    token := sqlstate || ' ' || token;
+  end;
+  perform tests.act_as_operator();
+  return token;
+end;
+$$;
+create function tests.slots() returns integer language sql
+as $$ select count(*)::integer from pg_locks as l where l.pid = pg_backend_pid() and l.locktype = 'advisory' $$;
+select is(tests.checked('own', 'b0000000-0000-4000-8000-000000000001'), 'PT401 carbon.session_ended', 'a request of an ended session is refused');
+select is(tests.slots(), 0, 'and holds no slot');
+select is((select array_agg(tests.checked(p.name, null)) from tests.people as p where p.name in ('none', 'service')), array['passes', 'passes'], 'keys without a person pass');
+select is(tests.slots(), 0, 'and are not counted');
+select tests.sign_up('third', 'a0000000-0000-4000-8000-00000000000c') \g /dev/null
+select tests.checked('third', null) \g /dev/null
+select is(tests.slots(), 1, 'a person''s request holds a slot');
+select tests.act_as('third') \g /dev/null
+select private.hold_heavy_slot(), private.hold_heavy_slot() \g /dev/null
+select is(tests.slots(), 3, 'a heavy one also one of the person''s and one of everybody''s, once');
+select tests.act_as_operator() \g /dev/null
 select * from finish();
 rollback;

@@ -2,7 +2,7 @@
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
-  api, awaitSms, bangkokInstant, claimsOf, closeSql, deviceInfo, differences, env, freshPhone, messages, ok, rows, serviceClient, signInAnonymously, signInByPhone, sleep, sql, uuid,
+  api, awaitSms, bangkokInstant, claimsOf, closeSql, deviceInfo, differences, env, freshPhone, messages, ok, refused, rows, serviceClient, signInAnonymously, signInByPhone, sleep, sql, supabase, uuid,
 } from './lib.mjs'
 import { appEntry, rawDump } from './dumps.mjs'
 
@@ -50,6 +50,59 @@ describe('the beginning', () => {
   test('an anonymous person has a profile at once', async () => {
     const someone = await signInAnonymously()
     assert.equal(ok(await someone.api('GET', '/user/profile')).is_anonymous, true)
+  })
+})
+
+describe('a session that has ended', () => {
+  after(closeSql)
+  const logging = { category_id: 'food_waste', disposal_method: 'reduced', weight_kg: 1 }
+
+  /** Asserts that the person's token opens nothing any more: by the Worker, by rpc, by REST, and as the very first request. */
+  async function assertShut(someone) {
+    for (const answer of [await someone.api('GET', '/user/profile'), await someone.api('POST', '/waste/entries', { body: logging }),
+      await someone.api('POST', '/waste/entries', { body: logging, headers: { 'idempotency-key': uuid() } })]) {
+      refused(answer, 401, 'AUTH_INVALID')
+    }
+    const client = supabase(someone)
+    for (const answer of [await client.from('profiles').select('*'), await client.from('waste_entries').insert(logging), await client.rpc('sync_status'),
+      await client.rpc('create_waste_entry', { entry: logging }), await client.from('waste_factors').select('*').limit(1)]) {
+      assert.deepEqual([answer.status, answer.error?.code, answer.error?.details], [401, 'PT401', 'carbon.session_ended'], JSON.stringify(answer))
+    }
+  }
+
+  test('is refused by every way in as soon as it is ended, and others of the person go on', async () => {
+    const phone = freshPhone()
+    const first = await signInByPhone(phone)
+    const second = await signInByPhone(phone)
+    ok(await first.api('POST', '/auth/logout'))
+    await assertShut(first)
+    ok(await second.api('GET', '/user/profile'))
+    assert.equal((await supabase(second).from('profiles').select('id')).data.length, 1)
+  })
+
+  test('by a ban is refused at once, and opens again when the ban is over', async () => {
+    const someone = await signInByPhone()
+    await sql(`update auth.users set banned_until = now() + interval '1 hour' where id = $1`, [someone.id])
+    await assertShut(someone)
+    await sql('update auth.users set banned_until = now() where id = $1', [someone.id])
+    ok(await someone.api('GET', '/user/profile'))
+  })
+
+  test('by Auth\'s soft delete is refused at once, and the person is on no board', async () => {
+    const [someone, other] = [await signInByPhone(), await signInByPhone()]
+    ok(await someone.api('PUT', '/user/profile', { body: { display_name: 'Probe Person', province: 'TH-58' } }))
+    ok(await someone.api('POST', '/waste/entries', { body: { category_id: 'plastic_bottles', disposal_method: 'recycled', weight_kg: 99 } }), 201)
+    const listed = async () => rows(await supabase(other).rpc('get_leaderboard', { timeframe: 'daily', page_size: 100 })).leaderboard.some(line => line.user_id === someone.id)
+    assert.equal(await listed(), true)
+    const answer = await fetch(`${env.SUPABASE_URL}/auth/v1/admin/users/${someone.id}`, {
+      method: 'DELETE', body: JSON.stringify({ should_soft_delete: true }),
+      headers: { apikey: env.SERVICE_ROLE_KEY, authorization: `Bearer ${env.SERVICE_ROLE_KEY}`, 'x-edge-secret': env.EDGE_SECRET, 'content-type': 'application/json' },
+    })
+    assert.equal(answer.status, 200, await answer.text())
+    assert.equal(await listed(), false)
+    const [profile] = await sql('select phone_number, closed_until::text from public.profiles where id = $1', [someone.id])
+    assert.deepEqual(profile, { phone_number: null, closed_until: 'infinity' }, 'and Auth\'s hash is no number')
+    await assertShut(someone)
   })
 })
 

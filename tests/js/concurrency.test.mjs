@@ -1,7 +1,7 @@
 // Many writes of one person at the same moment: nothing is lost, nothing counts twice, revisions have no gap.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { bangkokDay, bangkokInstant, closeSql, differences, ok, rows, signInAnonymously, sql, sqlAs, supabase, uuid } from './lib.mjs'
+import { bangkokDay, bangkokInstant, closeSql, differences, ok, rows, signInAnonymously, sql, sqlAs, supabase, untilDone, uuid } from './lib.mjs'
 import { appEntry, rawDump } from './dumps.mjs'
 import { rewardsOf, summaryOf } from './figures.mjs'
 
@@ -59,7 +59,7 @@ describe('one person on many connections', () => {
   test('the same dump sent five times at once is imported once', async () => {
     const someone = await signInAnonymously()
     const dump = rawDump({ wasteEntries: Array.from({ length: 40 }, (_, index) => appEntry(bangkokInstant(-index - 1))) })
-    const reports = await Promise.all(Array.from({ length: 5 }, () => someone.api('POST', '/user/migrate-local', { body: dump })))
+    const reports = await Promise.all(Array.from({ length: 5 }, () => untilDone(() => someone.api('POST', '/user/migrate-local', { body: dump }))))
     const migrated = reports.map(one => ok(one).migrated_entries)
     assert.deepEqual(migrated.sort((a, b) => b - a), [40, 0, 0, 0, 0])
     await assertRevisions(someone, 40)
@@ -73,9 +73,9 @@ describe('one person on many connections', () => {
     const { entries } = ok(await someone.api('GET', '/waste/entries?page=1&limit=100'))
     const answers = await Promise.all([
       ...entries.slice(0, 6).map(one => someone.api('PUT', `/waste/entries/${one.id}`, { body: { weight_kg: 2, logged_at: bangkokInstant(-200) } })),
-      someone.api('DELETE', `/user/migrate-local/${report.batch_id}`),
+      untilDone(() => someone.api('DELETE', `/user/migrate-local/${report.batch_id}`)),
       ...entries.slice(6, 12).map(one => someone.api('DELETE', `/waste/entries/${one.id}`)),
-      someone.api('DELETE', `/user/migrate-local/${report.batch_id}`),
+      untilDone(() => someone.api('DELETE', `/user/migrate-local/${report.batch_id}`)),
       someone.api('POST', '/waste/entries', { body: body({ offline_id: uuid() }) }),
     ])
     assert.ok(answers.every(one => [200, 201, 404].includes(one.status)), answers.map(one => one.status).join())

@@ -88,6 +88,20 @@ export function refused(answer, status, code) {
   return answer.error
 }
 
+/** Whether a limit says that the same, or another long call of the person, is at work: the one 429 that leaves open what came of it. */
+export const isAlreadyRunning = answer => answer.status === 429 && answer.error?.details?.reason === 'already_running'
+
+/** Sends again, as docs/retrying.md says, until no twin is at work; answers the answer. */
+export async function untilDone(request) {
+  for (let tries = 0; tries < 300; tries++) {
+    const answer = await request()
+    if (!isAlreadyRunning(answer)) return answer
+    assert.ok(Number(answer.headers.get('retry-after')) >= 1, 'a limit says when to come again')
+    await sleep(100)
+  }
+  assert.fail('a twin is at work for 30 s')
+}
+
 /** Asserts a VALIDATION_ERROR that names the field and answers that field's detail. */
 export function invalidField(answer, field) {
   const error = refused(answer, 400, 'VALIDATION_ERROR')

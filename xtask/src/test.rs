@@ -483,7 +483,7 @@ fn property(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Ta
 }
 
 /// Files in tests/js that begin with these words belong to suites of their own.
-const OWN_SUITES: [&str; 3] = ["faults", "limits", "realtime"];
+const OWN_SUITES: [&str; 4] = ["faults", "hostile", "limits", "realtime"];
 
 fn journey(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let wanted = |name: &str| !OWN_SUITES.iter().any(|suite| name.starts_with(suite));
@@ -492,7 +492,8 @@ fn journey(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tal
 
 fn limits(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     up::switch_limits(checkout, false)?;
-    let result = node_tests(checkout, step, |name| name.starts_with("limits"), filter);
+    let wanted = |name: &str| name.starts_with("limits") || name.starts_with("hostile");
+    let result = node_tests(checkout, step, wanted, filter);
     up::switch_limits(checkout, true)?;
     result
 }

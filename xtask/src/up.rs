@@ -273,6 +273,7 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     any |= ensure(checkout, &services::auth(checkout, environment, &kind)?)?;
     crate::stamp::write(&postgres.notes.join("auth"), kind.word())?;
     migrate(checkout, environment)?;
+    set_database_limits(environment, &postgres)?;
     any |= ensure(checkout, &services::postgrest(checkout, environment)?)?;
     match environment.other_realtime {
         None => any |= ensure(checkout, &services::realtime(checkout, environment)?)?,
@@ -284,11 +285,30 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     Ok(any)
 }
 
-/// Starts what counts clients again with or without limits; everything else goes on running.
+/// Whether the database counts requests in flight and imports: a setting of the server that only a superuser
+/// may change. Every session follows within its next statement.
+fn set_database_limits(environment: &Environment, postgres: &Postgres) -> Result<()> {
+    let setting = if environment.no_limits {
+        "alter system set carbon.limits = off"
+    } else {
+        "alter system reset carbon.limits"
+    };
+    let mut psql = postgres.psql(environment)?;
+    psql.args(["--output=/dev/null", "--command", setting]);
+    psql.args(["--command", "select pg_reload_conf()"]);
+    let status = psql.status().context("cannot run psql")?;
+    if !status.success() {
+        bail!("the database does not take the setting carbon.limits");
+    }
+    Ok(())
+}
+
+/// Starts what counts clients again with or without limits and tells the database; everything else goes on running.
 pub fn switch_limits(checkout: &Checkout, no_limits: bool) -> Result<()> {
     let _lock = lock(checkout)?;
     let environment = asked_for(checkout, no_limits)?;
     environment.write(checkout)?;
+    set_database_limits(&environment, &Postgres::of(checkout)?)?;
     if environment.other_realtime.is_none() {
         ensure(checkout, &services::realtime(checkout, &environment)?)?;
     }

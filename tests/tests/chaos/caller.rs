@@ -238,6 +238,14 @@ impl Answer {
         if self.status == 503 && self.retry_after && right_code {
             return None;
         }
+        let token = match way {
+            Way::Edge => &self.body["error"]["details"]["reason"],
+            Way::Rest => &self.body["details"],
+        };
+        let twin_at_work = token == "already_running" || token == "carbon.already_running";
+        if self.status == 429 && self.retry_after && twin_at_work {
+            return None;
+        }
         Some(format!(
             "{} (Retry-After: {}) {}",
             self.status, self.retry_after, self.body

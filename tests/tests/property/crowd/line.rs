@@ -199,6 +199,11 @@ async fn refusal(
     if code == "40001" {
         return Err(Trouble::Repeat);
     }
+    if database.detail() == Some("carbon.already_running") {
+        // Another device writes for the same person; a long call does not wait for it.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        return Err(Trouble::Repeat);
+    }
     Ok(Said::Refused(
         code.to_owned(),
         database.detail().unwrap_or_default().to_owned(),

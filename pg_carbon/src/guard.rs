@@ -1,0 +1,290 @@
+//! What clients may not ask of the server, whatever gateway stands in front of it.
+//!
+//! A client is a statement that runs as `anon` or `authenticated`; functions that run as their owner are none. Clients
+//! change or delete nothing without a filter, and their long or searching statements take one of the few slots
+//! that `private.heavy_refusal()` gives out, where a database has it.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr;
+
+use carbon_domain::DomainError;
+use pgrx::PgList;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::prelude::*;
+
+use crate::error::raise;
+
+/// Bytes of a statement's text from which it counts as long: a select of every column of the diary with ten
+/// conditions, as PostgREST writes it, has about 2,000.
+const LONG_BYTES: usize = 3_000;
+
+static LIMITS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
+static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
+
+/// Defines the setting and puts both guards in front of what the server does next.
+pub fn register() {
+    GucRegistry::define_bool_guc(
+        c"carbon.limits",
+        c"Whether requests in flight and imports are counted; off is for load tests on a developer's machine.",
+        c"",
+        &LIMITS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    // SAFETY: the library is loaded once a process, by its only thread.
+    unsafe {
+        NEXT_ANALYZE = pg_sys::post_parse_analyze_hook;
+        pg_sys::post_parse_analyze_hook = Some(refuse_without_filter);
+        NEXT_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(count_heavy);
+    }
+}
+
+/// Whether the statement runs as a client.
+fn by_client() -> bool {
+    // SAFETY: called inside a transaction; the name is a copy that its memory context frees.
+    let name = unsafe { pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true) };
+    !name.is_null()
+        && matches!(
+            // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+            unsafe { CStr::from_ptr(name) }.to_bytes(),
+            b"authenticated" | b"anon"
+        )
+}
+
+/// Whether the query changes or deletes rows without naming any.
+///
+/// # Safety
+/// `query` is one that the parser made.
+unsafe fn names_no_rows(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    unsafe {
+        let tree = (*query).jointree;
+        if changes_rows(query) && !tree.is_null() && (*tree).quals.is_null() {
+            return true;
+        }
+        // PostgREST writes inside a common table expression.
+        PgList::<pg_sys::CommonTableExpr>::from_pg((*query).cteList)
+            .iter_ptr()
+            .filter(|cte| pgrx::is_a((**cte).ctequery, pg_sys::NodeTag::T_Query))
+            .any(|cte| names_no_rows((*cte).ctequery.cast()))
+    }
+}
+
+/// Whether the query itself is a change or a deletion.
+///
+/// # Safety
+/// As for [`names_no_rows`].
+unsafe fn changes_rows(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    let command = unsafe { (*query).commandType };
+    command == pg_sys::CmdType::CMD_UPDATE || command == pg_sys::CmdType::CMD_DELETE
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn refuse_without_filter(
+    state: *mut pg_sys::ParseState,
+    query: *mut pg_sys::Query,
+    jumble: *mut pg_sys::JumbleState,
+) {
+    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    unsafe {
+        if let Some(next) = NEXT_ANALYZE {
+            next(state, query, jumble);
+        }
+        let writes = (*query).hasModifyingCTE || changes_rows(query);
+        if writes && by_client() && names_no_rows(query) {
+            raise(DomainError::FilterRequired);
+        }
+    }
+}
+
+/// Whether a statement searches or is long.
+fn is_heavy(text: &[u8]) -> bool {
+    text.len() > LONG_BYTES || text.contains(&b'~') || text.windows(2).any(|two| two == b"@@")
+}
+
+/// What an error says, in memory of the server.
+#[repr(C)]
+struct Refusal {
+    sqlstate: c_int,
+    message: *mut c_char,
+    detail: *mut c_char,
+    hint: *mut c_char,
+}
+
+// Without the guards of pgrx: it knows a closed list of SQLSTATEs and makes XX000 of all others, those that PostgREST
+// reads among them, and it turns the server's errors into panics, which a hook without a guard must not let out.
+unsafe extern "C-unwind" {
+    fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
+    fn errstart(level: c_int, domain: *const c_char) -> bool;
+    fn errcode(sqlstate: c_int) -> c_int;
+    fn errmsg_internal(format: *const c_char, ...) -> c_int;
+    fn errdetail_internal(format: *const c_char, ...) -> c_int;
+    fn errhint(format: *const c_char, ...) -> c_int;
+    fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
+}
+
+/// Five letters or digits as the server packs them: six bits each.
+fn packed(sqlstate: &str) -> c_int {
+    sqlstate.bytes().rev().fold(0, |code, byte| {
+        (code << 6) | c_int::from((byte - b'0') & 0x3f)
+    })
+}
+
+/// Without a guard of its own, because errors leave it by the server's own jump: it keeps nothing that would
+/// have to be dropped.
+unsafe extern "C-unwind" fn count_heavy(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    unsafe {
+        let refusal = refusal_of(query);
+        if !refusal.is_null() && errstart(PgLogLevel::ERROR as c_int, ptr::null()) {
+            errcode((*refusal).sqlstate);
+            errmsg_internal(c"%s".as_ptr(), (*refusal).message);
+            errdetail_internal(c"%s".as_ptr(), (*refusal).detail);
+            errhint(c"%s".as_ptr(), (*refusal).hint);
+            errfinish(c"guard.rs".as_ptr(), 0, c"count_heavy".as_ptr());
+        }
+        match NEXT_START {
+            Some(next) => next(query, flags),
+            None => standard_ExecutorStart(query, flags),
+        }
+    }
+}
+
+/// Why the statement may not start now; null if it may.
+#[pg_guard]
+unsafe extern "C-unwind" fn refusal_of(query: *mut pg_sys::QueryDesc) -> *mut Refusal {
+    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    unsafe {
+        let text = (*query).sourceText;
+        // A worker of a parallel statement runs under the slot of its leader.
+        if pg_sys::ParallelWorkerNumber >= 0
+            || text.is_null()
+            || !is_heavy(CStr::from_ptr(text).to_bytes())
+            || !by_client()
+        {
+            return ptr::null_mut();
+        }
+    }
+    let Some([sqlstate, message, detail, hint]) = without_slot() else {
+        return ptr::null_mut();
+    };
+    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    unsafe {
+        let refusal: *mut Refusal = pg_sys::palloc(size_of::<Refusal>()).cast();
+        refusal.write(Refusal {
+            sqlstate: packed(&sqlstate),
+            message: copied(&message),
+            detail: copied(&detail),
+            hint: copied(&hint),
+        });
+        refusal
+    }
+}
+
+/// The text in memory of the server, which frees it.
+fn copied(text: &str) -> *mut c_char {
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: the text ends with its zero.
+    unsafe { pg_sys::pstrdup(text.as_ptr()) }
+}
+
+/// Takes a slot where the database gives them out; SQLSTATE, MESSAGE, DETAIL, HINT if none is free.
+fn without_slot() -> Option<[String; 4]> {
+    let gives_out =
+        Spi::get_one::<bool>("select to_regprocedure('private.heavy_refusal()') is not null");
+    if gives_out != Ok(Some(true)) {
+        return None;
+    }
+    let refusal = Spi::get_one::<Vec<String>>("select private.heavy_refusal()")
+        .unwrap_or_else(|error| error!("{error}"))?;
+    refusal.try_into().ok()
+}
+
+#[cfg(any(test, feature = "pg_test"))]
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use super::is_heavy;
+    use crate::testing::{failure, one};
+
+    fn be_a_client() {
+        Spi::run(
+            "do $$ begin if to_regrole('authenticated') is null then create role authenticated; end if; end $$;
+             create schema if not exists private;
+             grant usage on schema private to authenticated;
+             create table private.things (id integer primary key, name text);
+             insert into private.things values (1, 'a'), (2, 'b');
+             grant select, update, delete on private.things to authenticated;
+             set local role authenticated;",
+        )
+        .unwrap();
+    }
+
+    #[pg_test]
+    fn a_client_changes_and_deletes_nothing_without_a_filter() {
+        be_a_client();
+        for statement in [
+            "delete from private.things",
+            "update private.things set name = 'c'",
+            "with gone as (delete from private.things returning *) select count(*) from gone",
+            "with changed as (update private.things set name = b.name from (select 'c' as name) as b returning 1) select count(*) from changed",
+        ] {
+            let failure = failure(statement);
+            assert_eq!(failure.state, "21000", "{statement}");
+            assert_eq!(failure.detail, "carbon.filter_required", "{statement}");
+        }
+        Spi::run("update private.things set name = 'c' where id = 1").unwrap();
+        Spi::run("with gone as (delete from private.things where id = 2 returning 1) select count(*) from gone").unwrap();
+        assert_eq!(
+            one::<i64>("select count(*) from private.things where name = 'c'"),
+            1
+        );
+    }
+
+    #[pg_test]
+    fn others_may() {
+        be_a_client();
+        Spi::run("reset role; delete from private.things").unwrap();
+    }
+
+    #[pg_test]
+    fn long_and_searching_statements_of_a_client_take_a_slot() {
+        be_a_client();
+        Spi::run(
+            "reset role;
+             create sequence private.slots;
+             create function private.heavy_refusal() returns text[] language sql security definer
+             as 'select case when pg_catalog.nextval(''private.slots'') > 2 then array[''PGRST'', ''{}'', ''%s'', ''หมด''] end';
+             create function private.slots_taken() returns bigint language sql security definer
+             as 'select last_value - (not is_called)::integer from private.slots';
+             set local role authenticated",
+        )
+        .unwrap();
+        let taken = || one::<i64>("select private.slots_taken()");
+        Spi::run("select name from private.things where id = 1").unwrap();
+        assert_eq!(taken(), 0);
+        Spi::run("select name from private.things where name ~~* 'a%'").unwrap();
+        assert_eq!(taken(), 1);
+        Spi::run(&format!(
+            "select name from private.things where id in ({})",
+            vec!["1"; 2_000].join(",")
+        ))
+        .unwrap();
+        assert_eq!(taken(), 2);
+        let third = failure("select name from private.things where name ~~* 'a%'");
+        let said = [third.state, third.message, third.detail, third.hint];
+        assert_eq!(said, ["PGRST", "{}", "%s", "หมด"]);
+        Spi::run("reset role; select name from private.things where name ~~* 'a%'").unwrap();
+    }
+
+    #[pg_test]
+    fn patterns_and_text_search_count_as_searching() {
+        assert!(is_heavy(b"a ~ $1") && is_heavy(b"a !~~* $1") && is_heavy(b"a @@ to_tsquery($1)"));
+        assert!(!is_heavy(b"a = $1 and b @> $2"));
+    }
+}
