@@ -9,6 +9,7 @@ mod client;
 
 use std::fs;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::edge::system::{System, Worker};
-use super::edge::{agent, percentile};
+use super::edge::percentile;
+use super::edge::system::System;
 use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::{circumstances, conclude, missed};
@@ -91,14 +92,15 @@ fn fill(scratch: &Scratch) -> Result<()> {
 }
 
 fn measure(system: &System, chosen: &[&Attack]) -> Result<Vec<Figure>> {
-    let worker = system.worker(true)?;
+    system.worker(true)?;
+    let port = system.environment.ports.api;
     let tokens = system.tokens(VICTIMS)?;
-    let hostile = accounts(system, &worker)?;
+    let hostile = accounts(system)?;
     let mut turn = 0;
     let mut round = |name: &str| {
         let seen = system
             .scratch
-            .step(name, |_| ask_for(&worker, &tokens, turn))?;
+            .step(name, |_| ask_for(port, &tokens, turn))?;
         turn += 1;
         anyhow::Ok(seen)
     };
@@ -118,19 +120,17 @@ fn measure(system: &System, chosen: &[&Attack]) -> Result<Vec<Figure>> {
 }
 
 /// Anonymous accounts, each signed in from an address of its own, with entries.
-fn accounts(system: &System, worker: &Worker) -> Result<Vec<String>> {
-    let agent = agent();
+fn accounts(system: &System) -> Result<Vec<String>> {
+    let port = system.environment.ports.api;
     let mut tokens = Vec::new();
     system.scratch.step("hostile accounts", |_| {
         for number in 0..ACCOUNTS {
-            let text = agent
-                .post(&worker.ask("/auth/anonymous").url)
-                .header("content-type", "application/json")
-                .header("cf-connecting-ip", &format!("198.51.100.{number}"))
-                .send("{}")?
-                .body_mut()
-                .read_to_string()?;
-            let answer: Value = serde_json::from_str(&text)?;
+            // The victims' addresses come first.
+            let asked = request("POST", "/auth/anonymous", None, Some(&json!({})));
+            let (_, text) = client::once(address(VICTIMS + number), port, &asked)?;
+            let body = text.find('{').zip(text.rfind('}'));
+            let (first, last) = body.with_context(|| text.clone())?;
+            let answer: Value = serde_json::from_str(&text[first..=last])?;
             let token = answer["data"]["access_token"].as_str();
             tokens.push(token.with_context(|| text.clone())?.to_owned());
             let person = answer["data"]["user"]["id"].as_str();
@@ -188,12 +188,11 @@ pub fn client(name: &str) -> Result<()> {
 }
 
 /// Profile and create in turns, each due at its moment whether or not the ones before were answered.
-fn ask_for(worker: &Worker, tokens: &[String], turn: usize) -> Result<Seen> {
+fn ask_for(port: u16, tokens: &[String], turn: usize) -> Result<Seen> {
     let next = AtomicUsize::new(0);
     let count = (PER_SECOND * SECONDS) as usize;
     let begun = Instant::now();
     let seen = super::edge::each(CONNECTIONS, || {
-        let agent = agent();
         let mut seen = Seen::default();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -205,13 +204,7 @@ fn ask_for(worker: &Worker, tokens: &[String], turn: usize) -> Result<Seen> {
             let number = turn * count + index;
             let is_create = index % 2 == 1;
             let victim = (number / 2) % tokens.len();
-            let outcome = ask(
-                &agent,
-                worker,
-                &tokens[victim],
-                victim,
-                is_create.then_some(number),
-            );
+            let outcome = ask(port, &tokens[victim], victim, is_create.then_some(number));
             let time = due.elapsed().as_secs_f64() * 1000.0;
             match outcome {
                 Ok(()) if is_create => seen.create.push(time),
@@ -228,44 +221,49 @@ fn ask_for(worker: &Worker, tokens: &[String], turn: usize) -> Result<Seen> {
     }))
 }
 
-/// One request of a victim, with an address of its own; a create when it has a number.
-fn ask(
-    agent: &ureq::Agent,
-    worker: &Worker,
-    token: &str,
-    victim: usize,
-    number: Option<usize>,
-) -> Result<()> {
-    let address = format!("203.0.113.{}", victim % 250);
-    let authorization = format!("Bearer {token}");
-    let mut answer = match number {
-        Some(number) => agent
-            .post(&worker.ask("/waste/entries").url)
-            .header("content-type", "application/json")
-            .header("authorization", &authorization)
-            .header("cf-connecting-ip", &address)
-            .send(
-                json!({
-                    "category_id": "food_waste", "disposal_method": "composted", "weight_kg": 0.5,
-                    "offline_id": format!("victim-{number}"), "device_id": "bench",
-                })
-                .to_string(),
-            ),
-        None => agent
-            .get(&worker.ask("/gamification/profile").url)
-            .header("authorization", &authorization)
-            .header("cf-connecting-ip", &address)
-            .call(),
-    }?;
-    let text = answer.body_mut().read_to_string()?;
-    if !answer.status().is_success() {
-        bail!(
-            "{}: {}",
-            answer.status(),
-            text.chars().take(200).collect::<String>()
-        );
+/// One request of a victim, from an address of its own; a create when it has a number.
+fn ask(port: u16, token: &str, victim: usize, number: Option<usize>) -> Result<()> {
+    let body = number.map(|number| {
+        json!({
+            "category_id": "food_waste", "disposal_method": "composted", "weight_kg": 0.5,
+            "offline_id": format!("victim-{number}"), "device_id": "bench",
+        })
+    });
+    let (method, path) = match body {
+        Some(_) => ("POST", "/waste/entries"),
+        None => ("GET", "/gamification/profile"),
+    };
+    let (status, text) = client::once(
+        address(victim),
+        port,
+        &request(method, path, Some(token), body.as_ref()),
+    )?;
+    if !(200..300).contains(&status) {
+        let end: Vec<char> = text.chars().rev().take(200).collect();
+        bail!("{status}: {}", end.into_iter().rev().collect::<String>());
     }
     Ok(())
+}
+
+/// An address of this machine for each person.
+fn address(number: usize) -> Ipv4Addr {
+    let [.., high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 9, high, low)
+}
+
+fn request(method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> String {
+    let mut head =
+        format!("{method} /api/v1{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+    if let Some(token) = token {
+        head += &format!("authorization: Bearer {token}\r\n");
+    }
+    match body.map(Value::to_string) {
+        Some(body) => format!(
+            "{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        None => format!("{head}\r\n"),
+    }
 }
 
 fn failures(name: &str, seen: &Seen) -> Figure {

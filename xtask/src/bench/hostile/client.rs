@@ -11,9 +11,8 @@ use serde_json::Value;
 
 use super::attacks::{Attack, Door, Request};
 
-/// The address that the attacker's connections come from; the Worker is told it in a header, as Cloudflare does.
+/// The address that the attacker's connections come from: all of 127.0.0.0/8 is this machine.
 const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const SOURCE_AT_THE_EDGE: &str = "192.0.2.66";
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,7 +70,7 @@ fn keep_asking(
         let port = u16::try_from(port.as_u64().context("a port")?)?;
         let stream = match kept.take() {
             Some(stream) => Ok(stream),
-            None => open(port),
+            None => open(SOURCE, port),
         };
         let answered = stream.and_then(|mut stream| {
             stream
@@ -93,9 +92,22 @@ fn keep_asking(
     Ok(counts)
 }
 
-fn open(port: u16) -> io::Result<BufReader<TcpStream>> {
+/// Sends one request over a connection of its own from an address and reads the answer: its status and all of its text.
+pub fn once(source: Ipv4Addr, port: u16, request: &str) -> io::Result<(u16, String)> {
+    let mut stream = open(source, port)?;
+    stream.get_mut().write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, text))
+}
+
+fn open(source: Ipv4Addr, port: u16) -> io::Result<BufReader<TcpStream>> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    bind(&socket, &SocketAddrV4::new(SOURCE, 0))?;
+    bind(&socket, &SocketAddrV4::new(source, 0))?;
     connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
@@ -109,9 +121,6 @@ fn bytes(request: &Request, key: &str, token: &str) -> Vec<u8> {
         "{} {} HTTP/1.1\r\nhost: localhost\r\napikey: {key}\r\nauthorization: Bearer {token}\r\n",
         request.method, request.path
     );
-    if request.door == Door::Edge {
-        text += &format!("cf-connecting-ip: {SOURCE_AT_THE_EDGE}\r\n");
-    }
     for (name, value) in request.headers {
         text += &format!("{name}: {value}\r\n");
     }
