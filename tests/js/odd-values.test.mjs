@@ -27,7 +27,7 @@ const PROFILE = {
 }
 const IMPORTED_PREFERENCES = ['language', 'time_zone', 'daily_goal', 'measurement_unit', 'theme', 'auto_sync']
 
-const DEVICE = ['device_id', 'platform']
+const DEVICE = ['device_id', 'platform', 'app_version']
 
 /** Request bodies of the Worker that are no field of anything kept, or that share the reader of one that is listed. */
 const OTHER_BODIES = {
@@ -45,7 +45,6 @@ const OTHER_BODIES = {
 }
 /** Members of listed bodies that are no field. */
 const OTHER_MEMBERS = {
-  'POST /auth/anonymous:device_info.app_version': 'a note about the program, held by the tests of signing in',
   'PUT /waste/entries/{id}:expected_revision': 'a condition, not a value',
 }
 /** Functions that clients may call and that write, beside the doors. */
