@@ -54,8 +54,14 @@ pub fn carbon_local(checkout: &Checkout) -> PathBuf {
 
 /// Compiles carbon-local; cargo itself knows whether anything changed.
 ///
-/// In the profile of the tests, whose dependencies are the same: nothing is compiled twice.
-pub fn build_carbon_local(checkout: &Checkout) -> Result<()> {
+/// It stands in for programs that are optimised in production and lies in the way of nearly every request, so what is
+/// measured, and what whole suites wait for, runs an optimised one: 0.13 ms of processor a request instead of 0.5. The
+/// quick build has the profile of the tests, whose dependencies are compiled already.
+pub fn build_carbon_local(checkout: &Checkout, kind: Build) -> Result<()> {
+    let (profile, folder) = match kind {
+        Build::Shipped => ("release", "release"),
+        Build::Quick => ("dev", "debug"),
+    };
     step(
         &checkout.local.join("logs/setup"),
         "carbon-local",
@@ -65,10 +71,11 @@ pub fn build_carbon_local(checkout: &Checkout) -> Result<()> {
             let mut build = command("cargo");
             build
                 .args(["build", "--locked", "--package", "carbon-local"])
+                .args(["--profile", profile])
                 .current_dir(&checkout.root);
             step.run(&mut build)?;
             // A copy of its own: the tests may relink the original under a running service.
-            let built = checkout.target_dir().join("debug/carbon-local");
+            let built = checkout.target_dir().join(folder).join("carbon-local");
             let copy = carbon_local(checkout);
             let version = stamp::version_of(&built);
             let note = copy.with_extension("stamp");

@@ -232,7 +232,7 @@ fn relocate_server(checkout: &Checkout) -> Result<()> {
 fn build_for_database(checkout: &Checkout, build: Build) -> Result<()> {
     tools::ensure_npm(checkout, &checkout.path("xtask/npm"))?;
     tools::ensure_npm(checkout, &checkout.path("tests"))?;
-    artifacts::build_carbon_local(checkout)?;
+    artifacts::build_carbon_local(checkout, build)?;
     relocate_server(checkout)?;
     let postgres = Postgres::of(checkout)?;
     artifacts::install_extension(checkout, &postgres, build)
