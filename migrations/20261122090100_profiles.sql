@@ -74,33 +74,21 @@ grant select, update on public.user_preferences to service_role;
 create trigger tg_user_preferences__touch before update on public.user_preferences
   for each row when (old.* is distinct from new.*) execute function private.tg_any__touch();
 
-create function private.is_time_zone(name text)
-returns boolean
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  -- PostgreSQL takes 'XYZ+5' and abbreviations as zones too; those have no daylight rules.
-  return exists (select from pg_catalog.pg_timezone_names as z where z.name = is_time_zone.name);
-end;
-$$;
-comment on function private.is_time_zone(text) is
-  'Whether this is the IANA name of a time zone that the server knows. Reads the zone files (tens of milliseconds): for changes of a preference, not for entries.';
-
 create function private.tg_user_preferences__check_time_zone()
 returns trigger
 language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  if new.time_zone is not null and not private.is_time_zone(new.time_zone) then
-    perform private.raise_error('carbon.time_zone_invalid', '22023');
+  -- What did not change is not looked at again: a zone that is gone stands in the way of nothing else.
+  if tg_op = 'INSERT' or new.time_zone is distinct from old.time_zone then
+    new.time_zone := carbon.time_zone(new.time_zone);
   end if;
   return new;
 end;
 $$;
 comment on function private.tg_user_preferences__check_time_zone() is
-  'Row trigger: a preferred time zone must be an IANA name (22023 carbon.time_zone_invalid).';
+  'Row trigger: a preferred time zone must be an IANA name (22023 carbon.time_zone_invalid) and is kept by the name of today.';
 create trigger tg_user_preferences__check_time_zone
   before insert or update of time_zone on public.user_preferences
   for each row execute function private.tg_user_preferences__check_time_zone();

@@ -1,8 +1,15 @@
 -- The diary: one row per thing thrown away or saved, partitioned by month, with its derived figures
 -- as generated columns so that no client can state them.
 
--- Ranges of single columns are domains: their checks are prepared once a session, those of a table
--- at every statement.
+-- Columns that clients write are of domains: their checks are prepared once a session, those of a table
+-- at every statement, and PostgREST reads a column of a domain by its cast from json. So a time without
+-- a zone, a number as text or an abbreviation of a zone is refused as on every other way in.
+create domain public.kilograms as numeric(8, 3);
+comment on domain public.kilograms is 'Kilograms, three decimals.';
+create domain public.logged_time as timestamptz;
+comment on domain public.logged_time is 'When something was logged.';
+create domain public.zone_name as text;
+comment on domain public.zone_name is 'Name of a time zone as carbon.time_zone() answers it.';
 create domain public.latitude as numeric(9, 6)
   constraint latitude_is_between_minus_90_and_90 check (value between -90 and 90);
 comment on domain public.latitude is 'Degrees north, WGS 84.';
@@ -15,6 +22,8 @@ comment on domain public.place_name is 'Free text that names a place.';
 create domain public.diary_notes as text
   constraint notes_have_at_most_4000_characters check (length(value) <= 4000);
 comment on domain public.diary_notes is 'Free text of an entry.';
+create domain public.image_key as uuid;
+comment on domain public.image_key is 'The id of a picture.';
 create domain public.device_key as text
   constraint device_id_has_1_to_100_characters check (length(value) between 1 and 100);
 comment on domain public.device_key is 'The id a device gives itself.';
@@ -22,20 +31,53 @@ create domain public.offline_key as text
   constraint offline_id_has_1_to_200_characters check (length(value) between 1 and 200);
 comment on domain public.offline_key is 'The id a device gives an entry.';
 
+do $$
+declare
+  read_as record;
+begin
+  -- PostgreSQL itself ignores casts to a domain and warns about each; PostgREST looks them up.
+  set local client_min_messages = error;
+  for read_as in
+    select * from (values
+      ('kilograms', 'weight_kg'), ('logged_time', 'logged_at'), ('zone_name', 'time_zone'), ('latitude', 'location_lat'),
+      ('longitude', 'location_lng'), ('diary_notes', 'notes'), ('place_name', 'place'), ('image_key', 'image_id'),
+      ('device_key', 'device_id'), ('offline_key', 'offline_id')) as d (name, field)
+  loop
+    execute format($sql$
+      create function private.%1$s_from_json(value json)
+      returns public.%1$s
+      language plpgsql stable
+      set search_path = ''
+      as $body$
+      begin
+        return carbon.entry_field(%2$L, value::text, now());
+      end;
+      $body$;
+      comment on function private.%1$s_from_json(json) is
+        'How PostgREST reads %2$s: by the rules of the domain, 22023 with the field''s token.';
+      -- PostgREST lists the casts that the role it signs in with may use.
+      grant execute on function private.%1$s_from_json(json) to authenticated, service_role, authenticator;
+      create cast (json as public.%1$s) with function private.%1$s_from_json(json) as implicit;
+      comment on cast (json as public.%1$s) is 'For PostgREST: how a column of this domain is read.'
+      $sql$, read_as.name, read_as.field);
+  end loop;
+end;
+$$;
+
 create table public.waste_entries (
   id uuid not null default gen_random_uuid(),
   user_id uuid not null default auth.uid(),
   category_id text not null,
   disposal_method text not null,
-  weight_kg numeric(8, 3) not null,
-  logged_at timestamptz not null default now(),
-  time_zone text not null default private.caller_time_zone(),
+  weight_kg public.kilograms not null,
+  logged_at public.logged_time not null default now(),
+  time_zone public.zone_name not null default private.caller_time_zone(),
   province text default private.caller_province(),
   location_lat public.latitude,
   location_lng public.longitude,
   notes public.diary_notes,
   place public.place_name,
-  image_id uuid,
+  image_id public.image_key,
   device_id public.device_key,
   offline_id public.offline_key,
   legacy_id text,
@@ -51,17 +93,18 @@ create table public.waste_entries (
     carbon.co2e_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
   co2e_avoided_kg numeric not null generated always as (
     carbon.co2e_avoided_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
-  local_date date not null generated always as ((logged_at at time zone time_zone)::date) stored,
+  local_date date not null generated always as (carbon.local_date(logged_at, time_zone)) stored,
   primary key (user_id, logged_at, id),
   constraint location_has_both_latitude_and_longitude check ((location_lat is null) = (location_lng is null)),
-  constraint notes_have_at_most_500_characters check (length(notes) <= 500 or batch_id is not null)
+  constraint notes_have_at_most_500_characters check (
+    notes is null or length(notes) <= 500 or batch_id is not null or carbon.refuse('carbon.notes_too_long'))
 ) partition by range (logged_at);
 
 comment on table public.waste_entries is
   'The diary. Figures are generated from category, method, weight, factor set, time and zone; sums, days, sync keys and limits are kept by the triggers tg_waste_entries__*. Deliberately without foreign keys: the trigger refuses rows of people without a profile, and deleting a profile deletes its rows.';
 comment on column public.waste_entries.weight_kg is 'Kilograms, 0.01 to 100, three decimals; the generated figures refuse any other (22023 carbon.weight_out_of_range).';
 comment on column public.waste_entries.logged_at is 'When it happened: at most 5 minutes ahead, at most 7 years back.';
-comment on column public.waste_entries.time_zone is 'IANA zone of the person when it was logged; a later change of the preference moves nothing.';
+comment on column public.waste_entries.time_zone is 'IANA zone where it was logged, else that of the person when it arrived; a later change of the preference moves nothing. A zone that is not known counts as Asia/Bangkok.';
 comment on column public.waste_entries.province is 'Province of the person when it was created (ISO 3166-2); the boards of that province count it for ever.';
 comment on column public.waste_entries.location_lat is 'Degrees, WGS 84.';
 comment on column public.waste_entries.location_lng is 'Degrees, WGS 84.';
@@ -87,9 +130,9 @@ create policy "people change their own entries" on public.waste_entries
 create policy "people delete their own entries" on public.waste_entries
   for delete to authenticated using (user_id = (select auth.uid()));
 grant select, delete on public.waste_entries to authenticated;
-grant insert (category_id, disposal_method, weight_kg, logged_at, location_lat, location_lng, notes, place,
+grant insert (category_id, disposal_method, weight_kg, logged_at, time_zone, location_lat, location_lng, notes, place,
               image_id, device_id, offline_id) on public.waste_entries to authenticated;
-grant update (category_id, disposal_method, weight_kg, logged_at, location_lat, location_lng, notes, place,
+grant update (category_id, disposal_method, weight_kg, logged_at, time_zone, location_lat, location_lng, notes, place,
               image_id) on public.waste_entries to authenticated;
 -- Not even the service changes what an entry is known by.
 grant select, insert, delete on public.waste_entries to service_role;

@@ -43,6 +43,27 @@ comment on function private.raise_refused_write(text) is
   'Raises what private.refused_write answered: 22023 for times, PT429 for numbers of rows.';
 
 -- Insert ------------------------------------------------------------------------------------
+create function private.raise_known_offline_ids(offline_ids text[])
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  known record;
+begin
+  select m.message_en, m.message_th into known
+  from carbon.error_messages() as m
+  where m.token = 'carbon.offline_id_known';
+  raise exception using
+    errcode = '23505',
+    message = 'offline_id: ' || known.message_en,
+    detail = 'carbon.offline_id_known ' || to_json(offline_ids),
+    hint = known.message_th;
+end;
+$$;
+comment on function private.raise_known_offline_ids(text[]) is
+  'Raises 23505 for a statement of several entries of which some are stored: DETAIL is carbon.offline_id_known and the JSON list of their offline_ids.';
+
 create function private.tg_waste_entries__count_inserted()
 returns trigger
 language plpgsql security definer
@@ -289,6 +310,9 @@ begin
     from totals as t,
          unnest(t.ids, t.times, t.offline_ids, t.identities, t.batch_ids) with ordinality
            as k (entry_id, logged_at, offline_id, identity, batch_id, place)
+    -- Who is known shows in the number of keys written, so that all of them can be named.
+    on conflict do nothing
+    returning entry_id
   ), touched as materialized (
     -- Days before the profile began have no challenges.
     select distinct d.user_id, d.local_date
@@ -302,6 +326,7 @@ begin
     (select count(*) from totals) as known_users,
     (select min(b.earliest) from by_user as b) as earliest,
     (select max(b.latest) from by_user as b) as latest,
+    (select sum(t.entries) from totals as t) > (select count(*) from keys) as has_known,
     (select sum(b.stated)::bigint from by_user as b) as stated,
     (select max(t.window_rows) from totals as t) as in_window,
     (select max(t.day_rows) from totals as t) as in_day,
@@ -315,6 +340,13 @@ begin
   if written.users > written.known_users then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
+  if written.has_known then
+    perform private.raise_known_offline_ids(array(
+      select distinct n.offline_id::text from new_rows as n
+      where n.offline_id is not null and not exists (
+        select from private.entry_keys as k where k.user_id = n.user_id and k.entry_id = n.id)
+      order by 1));
+  end if;
   refused := private.refused_write(written.earliest, written.latest, case when by_client then written.stated end,
                                    case when by_client then written.in_window end,
                                    case when by_client then written.in_day end,
@@ -327,7 +359,7 @@ begin
 end;
 $$;
 comment on function private.tg_waste_entries__count_inserted() is
-  'Statement trigger: adds new entries to totals and days, numbers them, records their keys, and holds the limits of time, people and rows. A known offline_id is 23505.';
+  'Statement trigger: adds new entries to totals and days, numbers them, records their keys, and holds the limits of time, people and rows. A known offline_id is 23505; of several rows DETAIL names all that are known.';
 
 -- Changes: update and delete ------------------------------------------------------------------
 create function private.tg_waste_entries__lock_owner()
@@ -607,6 +639,22 @@ create trigger tg_waste_entries__count_deleted after delete on public.waste_entr
 create trigger tg_waste_entries__count_updated after update on public.waste_entries
   referencing old table as old_rows new table as new_rows
   for each statement execute function private.tg_waste_entries__count_updated();
+
+create function private.tg_waste_entries__refuse_notes()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  perform private.raise_error('carbon.notes_too_long', '22023');
+  return null;
+end;
+$$;
+comment on function private.tg_waste_entries__refuse_notes() is
+  'Row trigger: an entry that came with long notes by an import keeps them, but nobody writes new ones (22023 carbon.notes_too_long).';
+create trigger tg_waste_entries__refuse_notes before update of notes on public.waste_entries
+  for each row when (length(new.notes) > 500 and new.notes is distinct from old.notes)
+  execute function private.tg_waste_entries__refuse_notes();
 -- A whole-row comparison cannot be used before generated columns are known.
 create trigger tg_waste_entries__touch before update on public.waste_entries
   for each row

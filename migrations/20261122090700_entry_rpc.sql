@@ -118,7 +118,34 @@ comment on function private.streak_json(uuid, text) is
   'The streak {current, max} of a user as of today in the zone given, in days.';
 
 -- Create ------------------------------------------------------------------------------------
-create function private.create_waste_entry(entry jsonb)
+--
+-- The public functions take the body of the call as it came, unnamed and as json: the parameters of any
+-- other function are read by PostgREST and by json_to_record(), which refuse a body whole for half a
+-- surrogate pair or U+0000 anywhere in it.
+
+create function private.known_entry(owner uuid, wanted_offline_id text, wanted_identity uuid)
+returns private.entry_keys
+language plpgsql stable
+set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
+as $$
+declare
+  known private.entry_keys;
+begin
+  select k.* into known
+  from (
+    select i.* from private.entry_keys as i where i.user_id = owner and i.offline_id = wanted_offline_id
+    union all
+    select i.* from private.entry_keys as i where i.user_id = owner and i.identity = wanted_identity) as k
+  limit 1;
+  return known;
+end;
+$$;
+comment on function private.known_entry(uuid, text, uuid) is
+  'The key of the entry of this person that has the offline_id, else the identity; null for an entry that is new.';
+
+create function private.create_waste_entry(entry text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -128,12 +155,11 @@ as $$
 declare
   writer record;
   stated record;
-  fingerprint uuid;
   known private.entry_keys;
   created public.waste_entries;
   answer jsonb;
 begin
-  select p.* into stated from carbon.parse_entries(jsonb_build_array(entry), now()) as p;
+  select p.* into stated from carbon.parse_entries_text('[' || coalesce(entry, 'null') || ']', now()) as p;
   if stated.errors is not null then
     perform private.raise_entry_error(stated.errors);
   end if;
@@ -141,14 +167,9 @@ begin
   writer := private.lock_writer();
 
   if stated.offline_id is not null then
-    fingerprint := carbon.entry_identity(stated.offline_id, stated.category_id, stated.disposal_method,
-                                         (stated.weight_kg * 1000)::integer, stated.logged_at);
-    select k.* into known
-    from (
-      select i.* from private.entry_keys as i where i.user_id = writer.user_id and i.offline_id = stated.offline_id
-      union all
-      select i.* from private.entry_keys as i where i.user_id = writer.user_id and i.identity = fingerprint) as k
-    limit 1;
+    known := private.known_entry(writer.user_id, stated.offline_id, carbon.entry_identity(
+      stated.offline_id, stated.category_id, stated.disposal_method, (stated.weight_kg * 1000)::integer,
+      stated.logged_at));
   end if;
 
   if known.deleted_at is not null then
@@ -163,9 +184,9 @@ begin
       (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
        notes, place, image_id, device_id, offline_id)
     values
-      (writer.user_id, stated.category_id, stated.disposal_method, stated.weight_kg, stated.logged_at, writer.time_zone,
-       writer.province, stated.location_lat, stated.location_lng, stated.notes, stated.place, stated.image_id,
-       stated.device_id, stated.offline_id)
+      (writer.user_id, stated.category_id, stated.disposal_method, stated.weight_kg, stated.logged_at,
+       coalesce(stated.time_zone, writer.time_zone), writer.province, stated.location_lat, stated.location_lng,
+       stated.notes, stated.place, stated.image_id::uuid, stated.device_id, stated.offline_id)
     returning e.* into created;
     answer := private.entry_json(created, writer.revision + 1) || '{"duplicate": false}';
   end if;
@@ -174,64 +195,53 @@ begin
     'streak', private.streak_json(writer.user_id, writer.time_zone));
 end;
 $$;
-comment on function private.create_waste_entry(jsonb) is
-  'Body of public.create_waste_entry.';
+comment on function private.create_waste_entry(text) is
+  'Body of public.create_waste_entry: entry is the JSON text of entry-in.';
 
-create function public.create_waste_entry(entry jsonb)
+create function public.create_waste_entry(json)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 begin
-  return private.create_waste_entry(entry);
+  return private.create_waste_entry(carbon.json_member($1::text, 'entry'));
 end;
 $$;
-comment on function public.create_waste_entry(jsonb) is
-  'Creates one entry of the caller. Input: entry-in. Answer: entry-out with duplicate, achievements_unlocked, challenges_completed, level_up, streak. A known offline_id answers the first entry with duplicate true; with deleted true and no figures when it was deleted since. Errors: 22023 with the field''s token, 23503 carbon.unknown_user, PT429.';
+comment on function public.create_waste_entry(json) is
+  'Creates one entry of the caller. Input: the body {entry}, entry-in; a text in it that cannot be kept names its own field. Answer: entry-out with duplicate, achievements_unlocked, challenges_completed, level_up, streak. A known offline_id answers the first entry with duplicate true; with deleted true and no figures when it was deleted since. Errors: 22023 with the field''s token, 23503 carbon.unknown_user, PT429.';
 
-create function private.known_entries(owner uuid, offline_ids text[], identities uuid[])
-returns table (ordinal bigint, entry_id uuid, logged_at timestamptz)
+create function private.known_credits(owner uuid, wanted_time timestamptz, wanted_entry uuid)
+returns integer
 language plpgsql stable
 set search_path = ''
--- As in private.new_migrated_entries: one pass over the lines and the keys, also for somebody with
--- far more entries than most.
-set enable_nestloop = off
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
 as $$
 begin
-  return query
-  select l.place, coalesce(by_id.entry_id, by_identity.entry_id), coalesce(by_id.logged_at, by_identity.logged_at)
-  from unnest(offline_ids, identities) with ordinality as l (offline_id, identity, place)
-  left join private.entry_keys as by_id
-    on by_id.user_id = owner and by_id.offline_id = l.offline_id
-  left join private.entry_keys as by_identity
-    on by_identity.user_id = owner and by_identity.identity = l.identity;
+  return (
+    select e.carbon_credits from public.waste_entries as e
+    where e.user_id = owner and e.logged_at = wanted_time and e.id = wanted_entry);
 end;
 $$;
-comment on function private.known_entries(uuid, text[], uuid[]) is
-  'For each line, numbered from 1, the entry of this person that it is: by offline_id, else by identity; nulls for a new one.';
+comment on function private.known_credits(uuid, timestamptz, uuid) is
+  'The points of an entry whose place is known. A query of its own, which opens that month alone: joined to a batch, all 89 would be opened for entries that are not there.';
 
-create function private.create_waste_entries(entries jsonb)
+create function private.batch_lines(writer record, entries text)
 returns jsonb
-language plpgsql security definer
+language plpgsql
 set search_path = ''
+-- As in private.tg_waste_entries__count_inserted: by index, and by one plan for one line or for 500.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
-  writer record;
   lines jsonb;
-  earned bigint;
 begin
-  if jsonb_typeof(entries) is distinct from 'array' then
-    perform private.raise_error('carbon.entries_required', '22023');
-  elsif jsonb_array_length(entries) > 500 then
-    perform private.raise_error('carbon.batch_too_large', '22023');
-  end if;
-  writer := private.lock_writer();
-
   with stated as materialized (
     select p.*, gen_random_uuid() as new_id,
-           case when p.offline_id is not null then carbon.entry_identity(
+           case when p.offline_id is not null and p.errors is null then carbon.entry_identity(
              p.offline_id, p.category_id, p.disposal_method, (p.weight_kg * 1000)::integer, p.logged_at) end as identity
-    from carbon.parse_entries(entries, now()) as p
+    from carbon.parse_entries_text(entries, now()) as p
   ), known as materialized (
     -- The entry each line is: one that exists, what the first line of this batch with its offline_id is, or itself.
     select s.*,
@@ -240,44 +250,60 @@ begin
            case when s.offline_id is null then s.new_id
                 else first_value(s.new_id) over same_offline_id end as first_id
     from stated as s
-    left join private.known_entries(
-      writer.user_id,
-      array(select o.offline_id from stated as o order by o.ordinal),
-      array(select i.identity from stated as i order by i.ordinal)) as k on k.ordinal = s.ordinal
+    left join lateral (
+      select i.entry_id, i.logged_at from private.entry_keys as i
+      where i.user_id = writer.user_id and i.offline_id = s.offline_id
+      union all
+      select i.entry_id, i.logged_at from private.entry_keys as i
+      where i.user_id = writer.user_id and i.identity = s.identity
+      limit 1) as k on true
     where s.errors is null
     window same_offline_id as (partition by s.offline_id order by s.ordinal)
   ), created as (
     insert into public.waste_entries as e
       (id, user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
        notes, place, image_id, device_id, offline_id)
-    select k.new_id, writer.user_id, k.category_id, k.disposal_method, k.weight_kg, k.logged_at, writer.time_zone,
-           writer.province, k.location_lat, k.location_lng, k.notes, k.place, k.image_id, k.device_id, k.offline_id
+    select k.new_id, writer.user_id, k.category_id, k.disposal_method, k.weight_kg, k.logged_at,
+           coalesce(k.time_zone, writer.time_zone), writer.province, k.location_lat, k.location_lng, k.notes, k.place,
+           k.image_id::uuid, k.device_id, k.offline_id
     from known as k
     where k.known_id is null and k.first_id = k.new_id
     order by k.ordinal
     returning e.id, e.carbon_credits
-  ), answered as (
-    select s.ordinal, s.offline_id, s.errors, coalesce(k.known_id, k.first_id) as id, c.id as created_id,
-           coalesce(c.carbon_credits, first_line.carbon_credits, old.carbon_credits) as carbon_credits
-    from stated as s
-    left join known as k on k.ordinal = s.ordinal
-    left join created as c on c.id = k.new_id
-    left join created as first_line on first_line.id = k.first_id
-    left join public.waste_entries as old
-      on old.user_id = writer.user_id and old.logged_at = k.known_at and old.id = k.known_id
   )
-  select
-    jsonb_agg(case
-      when a.errors is not null then jsonb_build_object(
-        'offline_id', entries -> (a.ordinal - 1) -> 'offline_id', 'id', null, 'status', 'error',
-        'carbon_credits', null, 'error', a.errors -> 0)
-      else jsonb_build_object(
-        'offline_id', a.offline_id, 'id', a.id,
-        'status', case when a.created_id is not null then 'created' else 'duplicate' end,
-        'carbon_credits', a.carbon_credits) end order by a.ordinal),
-    coalesce(sum(a.carbon_credits) filter (where a.created_id is not null), 0)
-  into lines, earned
-  from answered as a;
+  select jsonb_agg(case
+    when s.errors is not null then jsonb_build_object(
+      'offline_id', s.offline_id, 'id', null, 'status', 'error', 'carbon_credits', null, 'error', s.errors -> 0)
+    else jsonb_build_object(
+      'offline_id', s.offline_id, 'id', coalesce(k.known_id, k.first_id),
+      'status', case when k.known_id is null and k.first_id = k.new_id then 'created' else 'duplicate' end,
+      'carbon_credits', case when k.known_id is null then c.carbon_credits
+                             else private.known_credits(writer.user_id, k.known_at, k.known_id) end)
+    end order by s.ordinal)
+  into lines
+  from stated as s
+  left join known as k on k.ordinal = s.ordinal
+  left join created as c on c.id = k.first_id;
+  return lines;
+end;
+$$;
+comment on function private.batch_lines(record, text) is
+  'Creates the good ones of a list of entries, given as JSON text, and answers the batch answer''s line for each; null for an empty list. The caller holds the writer''s lock.';
+
+create function private.create_waste_entries(entries text)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  writer record;
+  lines jsonb;
+begin
+  if entries is null then
+    perform private.raise_error('carbon.entries_required', '22023');
+  end if;
+  writer := private.lock_writer();
+  lines := coalesce(private.batch_lines(writer, entries), '[]');
 
   return private.answer_rewards(writer.user_id, writer.ledger_rows) || (
     select jsonb_build_object(
@@ -285,25 +311,28 @@ begin
       'created', count(*) filter (where line ->> 'status' = 'created'),
       'duplicates', count(*) filter (where line ->> 'status' = 'duplicate'),
       'errors', count(*) filter (where line ->> 'status' = 'error'),
-      'total_credits_earned', earned,
-      'entries', coalesce(lines, '[]'))
+      'total_credits_earned', coalesce(sum((line -> 'carbon_credits')::integer)
+                                         filter (where line ->> 'status' = 'created'), 0),
+      'entries', lines)
     from jsonb_array_elements(lines) as line);
 end;
 $$;
-comment on function private.create_waste_entries(jsonb) is
-  'Body of public.create_waste_entries.';
+comment on function private.create_waste_entries(text) is
+  'Body of public.create_waste_entries: entries is the JSON text of the list.';
 
-create function public.create_waste_entries(entries jsonb)
+create function public.create_waste_entries(json)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+  entries text := carbon.json_member($1::text, 'entries');
 begin
-  return private.create_waste_entries(entries);
+  return private.create_waste_entries(case when left(entries, 1) = '[' then entries end);
 end;
 $$;
-comment on function public.create_waste_entries(jsonb) is
-  'Creates up to 500 entries of the caller; one bad entry never costs the good ones. Answer: the contract''s batch answer, each error {token, field, code, message_th, message_en}. Errors: 22023 carbon.entries_required, carbon.batch_too_large, 23503 carbon.unknown_user, PT429.';
+comment on function public.create_waste_entries(json) is
+  'Creates up to 500 entries of the caller; one bad entry never costs the good ones, also one with a text or a depth that PostgreSQL cannot keep. Input: the body {entries}. Answer: the contract''s batch answer, each error {token, field, code, message_th, message_en}. Errors: 22023 carbon.entries_required, carbon.batch_too_large, 23503 carbon.unknown_user, PT429.';
 
 -- Update and delete -------------------------------------------------------------------------
 create function private.own_entry_key(owner uuid, wanted_entry uuid)
@@ -327,21 +356,25 @@ $$;
 comment on function private.own_entry_key(uuid, uuid) is
   'The key of a living entry of this owner; PT404 carbon.not_found when there is none, whoever else has one of that id.';
 
-create function private.merged_entry(entry public.waste_entries, changes jsonb)
+create function private.merged_entry(entry public.waste_entries, changes jsonb, zone_of_person text)
 returns public.waste_entries
 language plpgsql stable
 set search_path = ''
 as $$
 declare
   stated record;
+  shown jsonb := private.entry_json(entry, null);
 begin
-  -- What is required comes from the entry unless it is changed; what is optional is only looked at
-  -- when it is changed, so that an old diary's long notes do not stand in the way of a new weight.
+  -- What is sent as it is shown does not change and is not looked at again: an imported entry's long notes, or a time
+  -- that by now lies too far back, do not stand in the way of a new weight.
+  select coalesce(jsonb_object_agg(c.key, c.value), '{}') into changes
+  from jsonb_each(changes - '{offline_id,device_id}'::text[]) as c
+  where c.value is distinct from shown -> c.key;
+
   select p.* into stated
   from carbon.parse_entries(jsonb_build_array(
     jsonb_build_object('category_id', entry.category_id, 'disposal_method', entry.disposal_method,
-                       'weight_kg', entry.weight_kg)
-    || (changes - '{offline_id,device_id}'::text[])), now()) as p;
+                       'weight_kg', entry.weight_kg) || changes), now()) as p;
   if stated.errors is not null then
     perform private.raise_entry_error(stated.errors);
   elsif changes ? 'logged_at' and jsonb_typeof(changes -> 'logged_at') = 'null' then
@@ -352,6 +385,7 @@ begin
   entry.disposal_method := stated.disposal_method;
   entry.weight_kg := stated.weight_kg;
   if changes ? 'logged_at' then entry.logged_at := stated.logged_at; end if;
+  if changes ? 'time_zone' then entry.time_zone := coalesce(stated.time_zone, zone_of_person); end if;
   if changes ? 'location' then
     entry.location_lat := stated.location_lat;
     entry.location_lng := stated.location_lng;
@@ -362,8 +396,8 @@ begin
   return entry;
 end;
 $$;
-comment on function private.merged_entry(public.waste_entries, jsonb) is
-  'The entry with the changes put in: missing = unchanged, null clears. Raises 22023 with the field''s token.';
+comment on function private.merged_entry(public.waste_entries, jsonb, text) is
+  'The entry with the changes put in: missing = unchanged, null clears (a zone: back to the person''s), what is sent as it is shown is unchanged. Raises 22023 with the field''s token.';
 
 create function private.update_waste_entry(wanted_entry uuid, changes jsonb, expected_revision bigint)
 returns jsonb
@@ -389,18 +423,19 @@ begin
     return jsonb_build_object('code', 'carbon.revision_conflict', 'entry', private.entry_json(before, key.revision));
   end if;
 
-  after := private.merged_entry(before, changes);
-  if (before.category_id, before.disposal_method, before.weight_kg, before.logged_at, before.location_lat,
-      before.location_lng, before.notes, before.place, before.image_id)
+  after := private.merged_entry(before, changes, writer.time_zone);
+  if (before.category_id, before.disposal_method, before.weight_kg, before.logged_at, before.time_zone,
+      before.location_lat, before.location_lng, before.notes, before.place, before.image_id)
      is not distinct from
-     (after.category_id, after.disposal_method, after.weight_kg, after.logged_at, after.location_lat,
-      after.location_lng, after.notes, after.place, after.image_id) then
+     (after.category_id, after.disposal_method, after.weight_kg, after.logged_at, after.time_zone,
+      after.location_lat, after.location_lng, after.notes, after.place, after.image_id) then
     return private.entry_json(before, key.revision);
   end if;
 
   update public.waste_entries as e
   set category_id = after.category_id, disposal_method = after.disposal_method, weight_kg = after.weight_kg,
-      logged_at = after.logged_at, location_lat = after.location_lat, location_lng = after.location_lng,
+      logged_at = after.logged_at, time_zone = after.time_zone, location_lat = after.location_lat,
+      location_lng = after.location_lng,
       notes = after.notes, place = after.place, image_id = after.image_id
   where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id
   returning e.* into after;
@@ -453,7 +488,7 @@ $$;
 comment on function public.delete_waste_entry(uuid) is
   'Deletes an entry of the caller and leaves a tombstone for their other devices. Answer: {id, deleted, revision}. A second time PT404 carbon.not_found.';
 
-grant execute on function private.create_waste_entry(jsonb), public.create_waste_entry(jsonb),
-  private.create_waste_entries(jsonb), public.create_waste_entries(jsonb),
+grant execute on function private.create_waste_entry(text), public.create_waste_entry(json),
+  private.create_waste_entries(text), public.create_waste_entries(json),
   private.update_waste_entry(uuid, jsonb, bigint), public.update_waste_entry(uuid, jsonb, bigint),
   private.delete_waste_entry(uuid), public.delete_waste_entry(uuid) to authenticated;

@@ -269,7 +269,7 @@ comment on function private.count_entries(uuid, private.entry_filter) is
 
 create function public.list_waste_entries(
   page integer default null, page_size integer default null, cursor text default null,
-  date_from date default null, date_to date default null, category_id text default null,
+  date_from text default null, date_to text default null, category_id text default null,
   disposal_method text default null, q text default null)
 returns json
 language plpgsql stable
@@ -281,13 +281,14 @@ begin
   end if;
   return private.list_waste_entries(
     page, page_size, cursor,
-    row(date_from, date_to, category_id, disposal_method, nullif(carbon.search_key(q), ''))::private.entry_filter);
+    row(carbon.parse_date(date_from, 'date_from', now()), carbon.parse_date(date_to, 'date_to', now()), category_id,
+        disposal_method, nullif(carbon.search_key(q), ''))::private.entry_filter);
 end;
 $$;
-comment on function public.list_waste_entries(integer, integer, text, date, date, text, text, text) is
-  'Entries of the caller, newest first by logged_at, then id. Either page (answers total and total_pages) or cursor (answers next_cursor, null at the end); page_size 1 to 100, default 20. date_from and date_to are local days, inclusive; q is a part of notes or place, however it is written (case, composition, zero-width characters, order of Thai marks); one that shows nothing searches for nothing. Answer: {entries, next_cursor, page, limit, total, total_pages}. Errors: 22023 with the parameter''s token.';
+comment on function public.list_waste_entries(integer, integer, text, text, text, text, text, text) is
+  'Entries of the caller, newest first by logged_at, then id. Either page (answers total and total_pages) or cursor (answers next_cursor, null at the end); page_size 1 to 100, default 20. date_from and date_to are local days, YYYY-MM-DD, inclusive, no later than tomorrow; q is a part of notes or place, however it is written (case, composition, zero-width characters, order of Thai marks); one that shows nothing searches for nothing. Answer: {entries, next_cursor, page, limit, total, total_pages}. Errors: 22023 with the parameter''s token.';
 
 grant usage on type private.entry_filter to authenticated;
 grant execute on function private.get_waste_entry(uuid), public.get_waste_entry(uuid),
   private.list_waste_entries(integer, integer, text, private.entry_filter),
-  public.list_waste_entries(integer, integer, text, date, date, text, text, text) to authenticated;
+  public.list_waste_entries(integer, integer, text, text, text, text, text, text) to authenticated;

@@ -73,17 +73,17 @@ $$;
 comment on function private.waste_stats_daily(date) is
   'Body of public.waste_stats_daily.';
 
-create function public.waste_stats_daily(day date default null)
+create function public.waste_stats_daily(day text default null)
 returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-  return private.waste_stats_daily(day);
+  return private.waste_stats_daily(carbon.parse_date(day, 'date', now()));
 end;
 $$;
-comment on function public.waste_stats_daily(date) is
-  'The caller''s sums of one local day (default: today in their own zone), whole and by category, in the contract''s shape.';
+comment on function public.waste_stats_daily(text) is
+  'The caller''s sums of one local day, YYYY-MM-DD (default: today in their own zone), whole and by category, in the contract''s shape. Errors: 22023 carbon.date_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
 
 create function private.waste_stats_monthly(wanted_month text)
 returns jsonb
@@ -92,16 +92,11 @@ set search_path = ''
 as $$
 declare
   owner uuid := private.caller_id();
-  month text := coalesce(wanted_month, to_char(private.own_today(owner), 'YYYY-MM'));
-  first_date date;
-  last_date date;
+  first_date date := coalesce(carbon.parse_month(wanted_month, now()),
+                              date_trunc('month', private.own_today(owner)::timestamp)::date);
+  last_date date := (first_date + interval '1 month')::date - 1;
 begin
-  if month !~ '^[0-9]{4}-(0[1-9]|1[0-2])$' or month < '0001' then
-    perform private.raise_error('carbon.month_invalid', '22023');
-  end if;
-  first_date := (month || '-01')::date;
-  last_date := (first_date + interval '1 month')::date - 1;
-  return jsonb_build_object('month', month) || private.sums_json(owner, first_date, last_date)
+  return jsonb_build_object('month', to_char(first_date, 'YYYY-MM')) || private.sums_json(owner, first_date, last_date)
     || jsonb_build_object('days', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'date', d.local_date, 'entries', d.entries, 'weight_kg', trim_scale(d.weight_kg), 'credits', d.credits)
@@ -126,7 +121,7 @@ begin
 end;
 $$;
 comment on function public.waste_stats_monthly(text) is
-  'The caller''s sums of one month, YYYY-MM (default: this one in their own zone), with its days that have entries. Errors: 22023 carbon.month_invalid.';
+  'The caller''s sums of one month, YYYY-MM (default: this one in their own zone), with its days that have entries. Errors: 22023 carbon.month_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
 
 create function private.waste_stats_by_category(first_date date, last_date date)
 returns jsonb
@@ -166,18 +161,19 @@ $$;
 comment on function private.waste_stats_by_category(date, date) is
   'Body of public.waste_stats_by_category.';
 
-create function public.waste_stats_by_category(date_from date default null, date_to date default null)
+create function public.waste_stats_by_category(date_from text default null, date_to text default null)
 returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-  return private.waste_stats_by_category(date_from, date_to);
+  return private.waste_stats_by_category(carbon.parse_date(date_from, 'date_from', now()),
+                                         carbon.parse_date(date_to, 'date_to', now()));
 end;
 $$;
-comment on function public.waste_stats_by_category(date, date) is
-  'The caller''s sums by category and method over the local days from date_from to date_to, both included (null = without that end), in the order the categories are shown. Errors: 22023 carbon.date_range_invalid.';
+comment on function public.waste_stats_by_category(text, text) is
+  'The caller''s sums by category and method over the local days from date_from to date_to, both included (null = without that end), in the order the categories are shown. Errors: 22023 carbon.date_invalid, carbon.date_in_future, carbon.date_buddhist_era, carbon.date_range_invalid.';
 
-grant execute on function private.waste_stats_daily(date), public.waste_stats_daily(date),
+grant execute on function private.waste_stats_daily(date), public.waste_stats_daily(text),
   private.waste_stats_monthly(text), public.waste_stats_monthly(text),
-  private.waste_stats_by_category(date, date), public.waste_stats_by_category(date, date) to authenticated;
+  private.waste_stats_by_category(date, date), public.waste_stats_by_category(text, text) to authenticated;

@@ -47,7 +47,6 @@ begin
     where o.value <> 'null'
       and o.key in ('language', 'time_zone', 'daily_goal', 'measurement_unit', 'theme', 'auto_sync',
                     'notification_settings', 'display_name', 'province', 'district')
-      and (o.key <> 'time_zone' or private.is_time_zone(o.value #>> '{}'))
       and not exists (
         select from public.profiles as p
         join public.user_preferences as c on c.user_id = p.id
@@ -90,8 +89,8 @@ comment on function private.write_preferences(uuid, jsonb) is
 
 -- Import ------------------------------------------------------------------------------------
 create function private.new_migrated_entries(owner uuid, entries jsonb)
-returns table (category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz, location_lat numeric,
-               location_lng numeric, notes text, place text, image_id uuid, device_id text, offline_id text, legacy_id text)
+returns table (category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz, time_zone text,
+               location_lat numeric, location_lng numeric, notes text, place text, image_id uuid, device_id text, offline_id text, legacy_id text)
 language plpgsql stable
 set search_path = ''
 -- Most people have few entries, and so the planner thinks of everybody: for a diary of 10,000 that
@@ -106,11 +105,11 @@ begin
            row_number() over (partition by e.offline_id order by e.ordinal) as of_offline_id
     from jsonb_to_recordset(entries) as e (
       ordinal integer, identity uuid, category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz,
-      location_lat numeric, location_lng numeric, notes text, place text, image_id uuid, device_id text,
+      time_zone text, location_lat numeric, location_lng numeric, notes text, place text, image_id uuid, device_id text,
       offline_id text, legacy_id text)
   )
-  select s.category_id, s.disposal_method, s.weight_kg, s.logged_at, s.location_lat, s.location_lng, s.notes, s.place,
-         s.image_id, s.device_id, s.offline_id, s.legacy_id
+  select s.category_id, s.disposal_method, s.weight_kg, s.logged_at, s.time_zone, s.location_lat, s.location_lng, s.notes,
+         s.place, s.image_id, s.device_id, s.offline_id, s.legacy_id
   from stated as s
   where s.of_identity = 1
     and (s.offline_id is null or s.of_offline_id = 1)
@@ -152,7 +151,8 @@ begin
     insert into public.waste_entries as w
       (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
        notes, place, image_id, device_id, offline_id, legacy_id, batch_id)
-    select writer.user_id, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, zone, writer.province,
+    select writer.user_id, e.category_id, e.disposal_method, e.weight_kg, e.logged_at,
+           coalesce(e.time_zone, zone), writer.province,
            -- A dry run leaves its rows behind, dead: without what decides nothing.
            e.location_lat, e.location_lng, case when not dry_run then e.notes end, case when not dry_run then e.place end,
            e.image_id,

@@ -29,9 +29,9 @@ as $$
 begin
   case operation
     when 'create_waste_entry' then
-      return public.create_waste_entry(arguments -> 'entry');
+      return public.create_waste_entry(arguments::json);
     when 'create_waste_entries' then
-      return public.create_waste_entries(arguments -> 'entries');
+      return public.create_waste_entries(arguments::json);
     when 'update_waste_entry' then
       return public.update_waste_entry((arguments ->> 'entry_id')::uuid, arguments -> 'changes',
                                        (arguments ->> 'expected_revision')::bigint);
@@ -263,14 +263,14 @@ begin
     when 'list_waste_entries' then
       return public.list_waste_entries(
         (arguments ->> 'page')::integer, (arguments ->> 'page_size')::integer, arguments ->> 'cursor',
-        (arguments ->> 'date_from')::date, (arguments ->> 'date_to')::date, arguments ->> 'category_id',
+        arguments ->> 'date_from', arguments ->> 'date_to', arguments ->> 'category_id',
         arguments ->> 'disposal_method', arguments ->> 'q');
     when 'waste_stats_daily' then
-      return public.waste_stats_daily((arguments ->> 'day')::date);
+      return public.waste_stats_daily(arguments ->> 'day');
     when 'waste_stats_monthly' then
       return public.waste_stats_monthly(arguments ->> 'month');
     when 'waste_stats_by_category' then
-      return public.waste_stats_by_category((arguments ->> 'date_from')::date, (arguments ->> 'date_to')::date);
+      return public.waste_stats_by_category(arguments ->> 'date_from', arguments ->> 'date_to');
     when 'sync_status' then
       return public.sync_status();
     when 'get_achievements' then

@@ -1,12 +1,15 @@
 //! An entry as clients send it (the contract's "entry in"), validated field by field.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::error::{DomainError, FieldError};
+use crate::json;
+use crate::legacy::MAX_LEGACY_NOTES_CHARS;
 use crate::time::{check_logged_at, instant_text, parse_instant};
 use crate::units::{Degrees, Weight};
 use crate::waste::{Category, current};
+use crate::zone;
 
 /// Longest notes that the API takes, in Unicode scalar values.
 pub const MAX_NOTES_CHARS: usize = 500;
@@ -19,6 +22,24 @@ pub const MAX_OFFLINE_ID_CHARS: usize = 200;
 /// Most entries that fit into one batch.
 pub const MAX_BATCH_ENTRIES: usize = 500;
 
+/// An entry holds a location, and that numbers.
+const ENTRY_LEVELS: usize = 2;
+
+/// The members of an entry as clients send it; all others are ignored.
+pub const ENTRY_FIELDS: [&str; 11] = [
+    "category_id",
+    "disposal_method",
+    "weight_kg",
+    "logged_at",
+    "time_zone",
+    "location",
+    "notes",
+    "place",
+    "image_id",
+    "device_id",
+    "offline_id",
+];
+
 /// A valid entry of the current factor set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryIn {
@@ -30,6 +51,8 @@ pub struct EntryIn {
     pub weight: Weight,
     /// When it was logged, whole microseconds; now when the client named no time.
     pub logged_at: DateTime<Utc>,
+    /// The zone where it was logged, by [`zone::canonical`]; the person's own when the client named none.
+    pub time_zone: Option<String>,
     /// Where, if the client said so.
     pub location: Option<Location>,
     /// At most 500 characters, without U+0000.
@@ -71,6 +94,7 @@ impl EntryIn {
         let pair = reader.pair();
         let weight = reader.take("weight_kg", weight);
         let logged_at = reader.take("logged_at", |value| logged_at(value, now));
+        let time_zone = reader.take("time_zone", time_zone);
         let location = reader.location();
         let notes = reader.take("notes", |value| free_text(value, &NOTES));
         let place = reader.take("place", |value| free_text(value, &PLACE));
@@ -87,6 +111,7 @@ impl EntryIn {
                     disposal_method,
                     weight,
                     logged_at: logged_at.unwrap_or_else(|| whole_micros(now)),
+                    time_zone,
                     location,
                     notes,
                     place,
@@ -99,19 +124,31 @@ impl EntryIn {
         }
     }
 
+    /// Reads one entry from JSON text. A text that cannot be kept (half a surrogate pair, U+0000) costs its own field,
+    /// a value nested without end costs nothing where it is ignored.
+    ///
+    /// # Errors
+    /// As [`EntryIn::parse`].
+    pub fn read(text: &str, now: DateTime<Utc>) -> Result<EntryIn, Vec<FieldError>> {
+        let value = json::read(text, ENTRY_LEVELS).unwrap_or_default();
+        EntryIn::parse(&value, now)
+    }
+
     /// The entry in the shape it came in, normalised; fields that were not stated are left out.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut out = Map::new();
         out.insert("category_id".into(), self.category_id.into());
         out.insert("disposal_method".into(), self.disposal_method.into());
-        out.insert("weight_kg".into(), json!(self.weight));
+        out.insert("weight_kg".into(), serde_json::json!(self.weight));
         out.insert("logged_at".into(), instant_text(self.logged_at).into());
         if let Some(location) = self.location {
-            let point = json!({"latitude": location.latitude, "longitude": location.longitude});
+            let point =
+                serde_json::json!({"latitude": location.latitude, "longitude": location.longitude});
             out.insert("location".into(), point);
         }
         let texts = [
+            ("time_zone", &self.time_zone),
             ("notes", &self.notes),
             ("place", &self.place),
             ("image_id", &self.image_id),
@@ -125,6 +162,69 @@ impl EntryIn {
         }
         Value::Object(out)
     }
+}
+
+/// Validates one field by itself, as somebody writes it who writes columns: `value` is JSON text, `None` is null.
+/// Answers the field's normal form as text. `name` is one of [`ENTRY_FIELDS`], with `location_lat` and
+/// `location_lng` in place of the location.
+///
+/// What an old entry may hold is taken, because it may be sent back as it is: long notes of an import, and a time that
+/// by now is more than 7 years ago. Whether they are new is not known here.
+///
+/// # Errors
+/// What is wrong with the value, and for a required field that it is missing.
+pub fn field(
+    name: &str,
+    value: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, DomainError> {
+    let value = value.and_then(|text| json::read(text, ENTRY_LEVELS));
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return match name {
+            "weight_kg" => Err(DomainError::WeightRequired),
+            "logged_at" => Err(DomainError::LoggedAtRequired),
+            "time_zone" => Err(DomainError::TimeZoneInvalid),
+            "category_id" => Err(DomainError::CategoryRequired),
+            "disposal_method" => Err(DomainError::MethodRequired),
+            _ => Ok(None),
+        };
+    };
+    let read = match name {
+        "category_id" => category(&value).map(|category| category.id.to_owned()),
+        "disposal_method" => value
+            .as_str()
+            .map(str::to_owned)
+            .ok_or(DomainError::MethodNotText),
+        "weight_kg" => weight(&value).map(Weight::kg_text),
+        "logged_at" => no_later_than_now(&value, now).map(instant_text),
+        "time_zone" => time_zone(&value),
+        "location_lat" => degrees(&value, 90, DomainError::LatitudeOutOfRange),
+        "location_lng" => degrees(&value, 180, DomainError::LongitudeOutOfRange),
+        "notes" => free_text(&value, &KEPT_NOTES),
+        "place" => free_text(&value, &PLACE),
+        "image_id" => image_id(&value),
+        "device_id" => free_text(&value, &DEVICE_ID),
+        "offline_id" => free_text(&value, &OFFLINE_ID),
+        _ => Err(DomainError::UnknownField),
+    };
+    read.map(Some)
+}
+
+fn no_later_than_now(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, DomainError> {
+    match logged_at(value, now) {
+        Err(DomainError::LoggedAtTooOld) => value
+            .as_str()
+            .and_then(parse_instant)
+            .ok_or(DomainError::LoggedAtInvalid),
+        read => read,
+    }
+}
+
+fn degrees(value: &Value, limit: i32, out_of_range: DomainError) -> Result<String, DomainError> {
+    let text = number_text(value).ok_or(DomainError::LocationInvalid)?;
+    Degrees::from_text(text, limit)
+        .map(|degrees| degrees.to_string())
+        .ok_or(out_of_range)
 }
 
 /// Walks over the members and keeps every error.
@@ -232,6 +332,11 @@ fn weight(value: &Value) -> Result<Weight, DomainError> {
     Weight::from_kg_text(number_text(value).ok_or(DomainError::WeightNotANumber)?)
 }
 
+fn time_zone(value: &Value) -> Result<String, DomainError> {
+    let name = value.as_str().ok_or(DomainError::TimeZoneInvalid)?;
+    zone::canonical(name).map(str::to_owned)
+}
+
 fn logged_at(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, DomainError> {
     let instant = value
         .as_str()
@@ -259,6 +364,11 @@ const NOTES: TextRule = TextRule {
     max_chars: MAX_NOTES_CHARS,
     invalid: DomainError::NotesInvalid,
     too_long: DomainError::NotesTooLong,
+};
+/// Notes that an import may have brought.
+const KEPT_NOTES: TextRule = TextRule {
+    max_chars: MAX_LEGACY_NOTES_CHARS,
+    ..NOTES
 };
 const PLACE: TextRule = TextRule {
     min_chars: 0,
@@ -343,6 +453,143 @@ mod tests {
         assert_eq!(json["image_id"], "3f2504e0-4f89-11d3-9a0c-0305e82c3301");
         assert!(json.get("place").is_none());
         assert_eq!(EntryIn::parse(&json, now).unwrap(), entry);
+    }
+
+    #[test]
+    fn what_no_field_can_keep_is_named_and_what_is_ignored_costs_nothing() {
+        let now = parse_instant("2024-06-01T00:00:00Z").unwrap();
+        let read = |more: &str| {
+            let entry =
+                r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1"#;
+            EntryIn::read(&format!("{entry},{more}}}"), now)
+        };
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(200), "}".repeat(200));
+        for ignored in [r#""categoryName":"\ud83d""#, &format!(r#""meta":{deep}"#)] {
+            assert!(read(ignored).is_ok(), "{ignored}");
+        }
+        for field in [
+            "notes",
+            "place",
+            "device_id",
+            "offline_id",
+            "image_id",
+            "logged_at",
+            "time_zone",
+        ] {
+            for bad in [r#""a\ud83d""#, r#""\ude00a""#, r#""a\u0000""#, &deep] {
+                let errors = read(&format!(r#""{field}":{bad}"#)).unwrap_err();
+                assert_eq!(
+                    (errors.len(), errors[0].field.as_ref()),
+                    (1, field),
+                    "{bad}"
+                );
+            }
+        }
+        assert_eq!(
+            read(r#""notes":"\ud83c\udf7e""#).unwrap().notes.as_deref(),
+            Some("🍾")
+        );
+        for no_entry in ["", "[]", "5", &"[".repeat(1_000)] {
+            let errors = EntryIn::read(no_entry, now).unwrap_err();
+            assert_eq!(errors[0].error, DomainError::NotAnObject);
+        }
+    }
+
+    #[test]
+    fn a_field_by_itself_is_read_as_in_an_entry() {
+        use DomainError as E;
+        let now = parse_instant("2024-06-01T00:00:00Z").unwrap();
+        let read = |name: &str, value: &str| field(name, Some(value), now);
+        let long = |chars: usize| format!("\"{}\"", "ก".repeat(chars));
+        for (name, value, kept) in [
+            ("category_id", "\"food_waste\"", "food_waste"),
+            ("disposal_method", "\"composted\"", "composted"),
+            ("weight_kg", "0.30000000000000004", "0.300"),
+            (
+                "logged_at",
+                "\"2024-06-01T00:00:00.1234567+00\"",
+                "2024-06-01T00:00:00.123456Z",
+            ),
+            (
+                "logged_at",
+                "\"2001-06-01T07:00:00+07:00\"",
+                "2001-06-01T00:00:00Z",
+            ),
+            ("time_zone", "\"Asia/Bangkok\"", "Asia/Bangkok"),
+            ("location_lat", "13.75633095", "13.756331"),
+            ("location_lng", "-180", "-180"),
+            ("place", "\"\"", ""),
+            (
+                "image_id",
+                "\"3F2504E0-4F89-11D3-9A0C-0305E82C3301\"",
+                "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+            ),
+            ("device_id", "\"d\"", "d"),
+            ("offline_id", "\"o\"", "o"),
+        ] {
+            assert_eq!(
+                read(name, value),
+                Ok(Some(kept.to_owned())),
+                "{name} {value}"
+            );
+        }
+        assert!(read("notes", &long(4_000)).is_ok());
+        for (name, value, error) in [
+            ("category_id", "\"gold\"", E::UnknownCategory),
+            ("disposal_method", "1", E::MethodNotText),
+            ("weight_kg", "\"1.5\"", E::WeightNotANumber),
+            ("weight_kg", "0.009", E::WeightOutOfRange),
+            ("logged_at", "\"2024-06-01T00:00:00\"", E::LoggedAtInvalid),
+            ("logged_at", "\"05/11/2024 08:30\"", E::LoggedAtInvalid),
+            ("logged_at", "\"now\"", E::LoggedAtInvalid),
+            ("logged_at", "\"2024-06-02T00:00:00Z\"", E::LoggedAtInFuture),
+            (
+                "logged_at",
+                "\"2567-06-01T00:00:00Z\"",
+                E::LoggedAtBuddhistEra,
+            ),
+            ("time_zone", "7", E::TimeZoneInvalid),
+            ("location_lat", "\"13\"", E::LocationInvalid),
+            ("location_lat", "90.1", E::LatitudeOutOfRange),
+            ("location_lng", "181", E::LongitudeOutOfRange),
+            ("notes", "5", E::NotesInvalid),
+            ("notes", "\"\\ud83d\"", E::NotesInvalid),
+            ("notes", &long(4_001), E::NotesTooLong),
+            ("place", &long(201), E::PlaceTooLong),
+            ("image_id", "\"1\"", E::ImageIdInvalid),
+            ("device_id", "\"\"", E::DeviceIdInvalid),
+            ("offline_id", "17", E::OfflineIdInvalid),
+            ("carbon_credits", "5", E::UnknownField),
+        ] {
+            assert_eq!(read(name, value), Err(error), "{name} {value}");
+        }
+        for (name, error) in [
+            ("weight_kg", Some(E::WeightRequired)),
+            ("logged_at", Some(E::LoggedAtRequired)),
+            ("time_zone", Some(E::TimeZoneInvalid)),
+            ("category_id", Some(E::CategoryRequired)),
+            ("disposal_method", Some(E::MethodRequired)),
+            ("notes", None),
+            ("offline_id", None),
+        ] {
+            let expected = error.map_or(Ok(None), Err);
+            assert_eq!(field(name, None, now), expected, "{name}");
+            assert_eq!(read(name, "null"), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_an_entry_stands_in_the_list_of_fields() {
+        let now = parse_instant("2024-06-01T00:00:00Z").unwrap();
+        let full = r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1,"logged_at":
+            "2024-05-31T00:00:00Z","time_zone":"Asia/Tokyo","location":{"latitude":1,"longitude":2},"notes":"a","place":"b",
+            "image_id":"3f2504e0-4f89-11d3-9a0c-0305e82c3301","device_id":"c","offline_id":"d"}"#;
+        let entry = EntryIn::read(full, now).unwrap().to_json();
+        let mut fields: Vec<&str> = ENTRY_FIELDS.to_vec();
+        fields.sort_unstable();
+        let mut names: Vec<&String> = entry.as_object().unwrap().keys().collect();
+        names.sort_unstable();
+        assert_eq!(names, fields);
     }
 
     #[test]

@@ -67,18 +67,19 @@ errors! {
     LoggedAtRequired, "logged_at_required", Some("logged_at"), "The time of the entry is missing.", "กรุณาระบุเวลาที่บันทึก";
     LoggedAtInvalid, "logged_at_invalid", Some("logged_at"), "The time must be ISO 8601 with a time zone, for example 2024-06-01T08:30:00+07:00.", "เวลาต้องอยู่ในรูปแบบ ISO 8601 พร้อมเขตเวลา เช่น 2024-06-01T08:30:00+07:00";
     LoggedAtInFuture, "logged_at_in_future", Some("logged_at"), "The time lies more than 5 minutes in the future; send the entry without it.", "เวลาที่บันทึกอยู่ในอนาคตเกิน 5 นาที กรุณาส่งใหม่โดยไม่ระบุเวลา";
+    LoggedAtBuddhistEra, "logged_at_buddhist_era", Some("logged_at"), "The year is one of the Buddhist era; send the year of the common era (543 less).", "ปีที่ส่งมาเป็นพุทธศักราช กรุณาส่งเป็นคริสต์ศักราช (ลบ 543)";
     LoggedAtTooOld, "logged_at_too_old", Some("logged_at"), "Entries older than 7 years are not kept.", "ไม่รับรายการที่เก่ากว่า 7 ปี";
     LocationInvalid, "location_invalid", Some("location"), "The location must be {latitude, longitude}, both numbers.", "ตำแหน่งต้องประกอบด้วย latitude และ longitude ที่เป็นตัวเลข";
     LatitudeOutOfRange, "latitude_out_of_range", Some("location.latitude"), "The latitude must be between -90 and 90.", "ละติจูดต้องอยู่ระหว่าง -90 ถึง 90";
     LongitudeOutOfRange, "longitude_out_of_range", Some("location.longitude"), "The longitude must be between -180 and 180.", "ลองจิจูดต้องอยู่ระหว่าง -180 ถึง 180";
-    NotesInvalid, "notes_invalid", Some("notes"), "The notes must be text without the character U+0000.", "บันทึกต้องเป็นข้อความและไม่มีอักขระ U+0000";
+    NotesInvalid, "notes_invalid", Some("notes"), "The notes must be text without U+0000 and without half a surrogate pair (an emoji cut in two).", "บันทึกต้องเป็นข้อความที่ไม่มีอักขระ U+0000 และไม่มีอีโมจิที่ถูกตัดครึ่ง";
     NotesTooLong, "notes_too_long", Some("notes"), "The notes may have at most 500 characters.", "บันทึกยาวได้ไม่เกิน 500 ตัวอักษร";
-    PlaceInvalid, "place_invalid", Some("place"), "The place must be text without the character U+0000.", "ชื่อสถานที่ต้องเป็นข้อความและไม่มีอักขระ U+0000";
+    PlaceInvalid, "place_invalid", Some("place"), "The place must be text without U+0000 and without half a surrogate pair (an emoji cut in two).", "ชื่อสถานที่ต้องเป็นข้อความที่ไม่มีอักขระ U+0000 และไม่มีอีโมจิที่ถูกตัดครึ่ง";
     PlaceTooLong, "place_too_long", Some("place"), "The place may have at most 200 characters.", "ชื่อสถานที่ยาวได้ไม่เกิน 200 ตัวอักษร";
     ImageIdInvalid, "image_id_invalid", Some("image_id"), "The image id must be a UUID.", "รหัสรูปภาพต้องเป็น UUID";
     DeviceIdInvalid, "device_id_invalid", Some("device_id"), "The device id must be text of 1 to 100 characters.", "รหัสอุปกรณ์ต้องเป็นข้อความ 1 ถึง 100 ตัวอักษร";
     OfflineIdInvalid, "offline_id_invalid", Some("offline_id"), "The offline id must be text of 1 to 200 characters.", "รหัสออฟไลน์ต้องเป็นข้อความ 1 ถึง 200 ตัวอักษร";
-    EntryTooLarge, "entry_too_large", None, "The entry holds more than can be kept.", "รายการนี้มีข้อมูลมากเกินกว่าจะเก็บได้";
+    OfflineIdKnown, "offline_id_known", Some("offline_id"), "An entry with this offline id is stored already; nothing of this statement was stored.", "มีรายการที่ใช้รหัสออฟไลน์นี้อยู่แล้ว จึงไม่มีรายการใดในคำสั่งนี้ถูกบันทึก";
     EntryIdInvalid, "entry_id_invalid", Some("id"), "The entry's id must be a UUID.", "รหัสรายการต้องเป็น UUID";
     EntriesRequired, "entries_required", Some("entries"), "A list of entries is expected.", "กรุณาส่งรายการบันทึกอย่างน้อยหนึ่งรายการ";
     BatchTooLarge, "batch_too_large", Some("entries"), "At most 500 entries fit into one batch.", "ส่งได้ไม่เกิน 500 รายการต่อครั้ง";
@@ -118,6 +119,8 @@ errors! {
     RevisionConflict, "revision_conflict", Some("expected_revision"), "The entry was changed meanwhile.", "รายการนี้ถูกแก้ไขไปแล้วจากที่อื่น";
     // Lists and reports.
     DateInvalid, "date_invalid", Some("date"), "The date must be YYYY-MM-DD.", "วันที่ต้องอยู่ในรูปแบบ YYYY-MM-DD";
+    DateInFuture, "date_in_future", Some("date"), "The date lies beyond tomorrow.", "วันที่อยู่หลังวันพรุ่งนี้";
+    DateBuddhistEra, "date_buddhist_era", Some("date"), "The year is one of the Buddhist era; send the year of the common era (543 less).", "ปีที่ส่งมาเป็นพุทธศักราช กรุณาส่งเป็นคริสต์ศักราช (ลบ 543)";
     MonthInvalid, "month_invalid", Some("month"), "The month must be YYYY-MM.", "เดือนต้องอยู่ในรูปแบบ YYYY-MM";
     DateRangeInvalid, "date_range_invalid", Some("date_to"), "date_to must not lie before date_from.", "วันที่สิ้นสุดต้องไม่มาก่อนวันที่เริ่มต้น";
     PageInvalid, "page_invalid", Some("page"), "The page must be a whole number from 1.", "หน้าต้องเป็นจำนวนเต็มตั้งแต่ 1";

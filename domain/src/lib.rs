@@ -15,6 +15,7 @@ pub mod emission;
 pub mod entry;
 pub mod error;
 pub mod identity;
+pub mod json;
 pub mod lang;
 pub mod legacy;
 pub mod level;
@@ -31,8 +32,9 @@ pub mod text;
 pub mod time;
 pub mod units;
 pub mod waste;
+pub mod zone;
 
-mod json;
+mod raw_json;
 
 pub use error::{DomainError, FieldError};
 pub use lang::Lang;

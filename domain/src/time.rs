@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Duration, Months, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, Duration, Months, NaiveDate, SecondsFormat, Utc};
 
 use crate::error::DomainError;
 
@@ -11,6 +11,12 @@ pub const FUTURE_TOLERANCE: Duration = Duration::minutes(5);
 
 /// How far back an entry may lie: retention is 7 years.
 pub const OLDEST_MONTHS: u32 = 7 * 12;
+
+/// Years that the Buddhist era, as Thailand counts it, is ahead of the common one.
+const BUDDHIST_ERA_AHEAD: i32 = 543;
+
+/// Where a day begins first: 14 hours before it does in UTC.
+const FURTHEST_EAST: Duration = Duration::hours(14);
 
 /// The zone of people who chose none.
 pub const DEFAULT_TIME_ZONE: &str = "Asia/Bangkok";
@@ -60,7 +66,7 @@ fn with_seconds(text: &str) -> Cow<'_, str> {
 /// Checks that an entry lies at most 5 minutes in the future and at most 7 years in the past.
 ///
 /// # Errors
-/// [`DomainError::LoggedAtInFuture`], [`DomainError::LoggedAtTooOld`]
+/// [`DomainError::LoggedAtInFuture`], [`DomainError::LoggedAtBuddhistEra`], [`DomainError::LoggedAtTooOld`]
 pub fn check_logged_at(logged_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), DomainError> {
     let latest = now
         .checked_add_signed(FUTURE_TOLERANCE)
@@ -69,12 +75,74 @@ pub fn check_logged_at(logged_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(
         .checked_sub_months(Months::new(OLDEST_MONTHS))
         .unwrap_or(DateTime::<Utc>::MIN_UTC);
     if logged_at > latest {
-        return Err(DomainError::LoggedAtInFuture);
+        return Err(if is_buddhist_era(logged_at.year(), now) {
+            DomainError::LoggedAtBuddhistEra
+        } else {
+            DomainError::LoggedAtInFuture
+        });
     }
     if logged_at < oldest {
         return Err(DomainError::LoggedAtTooOld);
     }
     Ok(())
+}
+
+/// Whether a year to come is one that somebody now living would write in the Buddhist era.
+fn is_buddhist_era(year: i32, now: DateTime<Utc>) -> bool {
+    let meant = year - BUDDHIST_ERA_AHEAD;
+    (now.year() - 100..=now.year() + 1).contains(&meant)
+}
+
+/// Reads a local day, `YYYY-MM-DD`, that is not after tomorrow, wherever on Earth.
+///
+/// # Errors
+/// [`DomainError::DateInvalid`], [`DomainError::DateInFuture`], [`DomainError::DateBuddhistEra`]
+pub fn parse_date(text: &str, now: DateTime<Utc>) -> Result<NaiveDate, DomainError> {
+    let date = calendar_date(text).ok_or(DomainError::DateInvalid)?;
+    check_date(date, now)?;
+    Ok(date)
+}
+
+/// Reads a month, `YYYY-MM`, that has begun by tomorrow, as its first day.
+///
+/// # Errors
+/// [`DomainError::MonthInvalid`], [`DomainError::DateInFuture`], [`DomainError::DateBuddhistEra`]
+pub fn parse_month(text: &str, now: DateTime<Utc>) -> Result<NaiveDate, DomainError> {
+    let first = match text.len() {
+        7 => calendar_date(&format!("{text}-01")),
+        _ => None,
+    };
+    let first = first.ok_or(DomainError::MonthInvalid)?;
+    check_date(first, now)?;
+    Ok(first)
+}
+
+fn check_date(date: NaiveDate, now: DateTime<Utc>) -> Result<(), DomainError> {
+    let tomorrow = now
+        .checked_add_signed(FURTHEST_EAST + Duration::days(1))
+        .map_or(NaiveDate::MAX, |at| at.date_naive());
+    if date <= tomorrow {
+        Ok(())
+    } else if is_buddhist_era(date.year(), now) {
+        Err(DomainError::DateBuddhistEra)
+    } else {
+        Err(DomainError::DateInFuture)
+    }
+}
+
+/// A day of the calendar written with four, two and two digits, from the year 1.
+fn calendar_date(text: &str) -> Option<NaiveDate> {
+    let bytes = text.as_bytes();
+    let form = bytes.len() == 10
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    if !form {
+        return None;
+    }
+    let year = text[..4].parse().ok().filter(|year| *year > 0)?;
+    NaiveDate::from_ymd_opt(year, text[5..7].parse().ok()?, text[8..].parse().ok()?)
 }
 
 /// Writes an instant as every answer does: UTC, with as many decimals as it needs, `2024-06-01T01:30:00.123Z`.
@@ -186,5 +254,70 @@ mod tests {
     #[test]
     fn retention_is_seven_years() {
         assert_eq!(OLDEST_MONTHS, 84);
+    }
+
+    #[test]
+    fn a_year_of_the_buddhist_era_is_told_apart_from_one_that_is_only_ahead() {
+        let at = |written| parse_instant(written).unwrap();
+        let now = at("2026-11-28T12:00:00Z");
+        for (written, error) in [
+            ("2569-11-28T12:00:00Z", DomainError::LoggedAtBuddhistEra),
+            ("2560-01-01T00:00:00Z", DomainError::LoggedAtBuddhistEra),
+            ("2570-01-01T00:00:00Z", DomainError::LoggedAtBuddhistEra),
+            ("2469-01-01T00:00:00Z", DomainError::LoggedAtBuddhistEra),
+            ("2468-12-31T23:59:59Z", DomainError::LoggedAtInFuture),
+            ("2571-01-01T00:00:00Z", DomainError::LoggedAtInFuture),
+            ("2027-11-28T12:00:00Z", DomainError::LoggedAtInFuture),
+        ] {
+            assert_eq!(check_logged_at(at(written), now), Err(error), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_date_exists_and_lies_no_later_than_tomorrow_anywhere() {
+        let now = parse_instant("2026-11-28T09:59:59Z").unwrap();
+        let read = |text: &str| parse_date(text, now).map(|date| date.to_string());
+        for good in ["2026-11-29", "2024-02-29", "0001-01-01"] {
+            assert_eq!(read(good).as_deref(), Ok(good));
+        }
+        // On Kiritimati it is 23:59 of the same day, and a second later the next.
+        assert_eq!(read("2026-11-30"), Err(DomainError::DateInFuture));
+        let later = parse_instant("2026-11-28T10:00:00Z").unwrap();
+        assert!(parse_date("2026-11-30", later).is_ok());
+        for (text, error) in [
+            ("0000-01-01", DomainError::DateInvalid),
+            ("2023-02-29", DomainError::DateInvalid),
+            ("2024-2-9", DomainError::DateInvalid),
+            ("24-02-09", DomainError::DateInvalid),
+            ("2024-02-09T00:00", DomainError::DateInvalid),
+            ("+024-02-09", DomainError::DateInvalid),
+            ("๒๕๖๙-๑", DomainError::DateInvalid),
+            ("05/11/2026", DomainError::DateInvalid),
+            ("now", DomainError::DateInvalid),
+            ("", DomainError::DateInvalid),
+            ("2569-11-28", DomainError::DateBuddhistEra),
+            ("2027-11-28", DomainError::DateInFuture),
+            ("9999-12-31", DomainError::DateInFuture),
+        ] {
+            assert_eq!(read(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_month_exists_and_has_begun_by_tomorrow() {
+        let now = parse_instant("2026-11-29T10:00:00Z").unwrap();
+        let read = |text: &str| parse_month(text, now).map(|first| first.to_string());
+        assert_eq!(read("2026-11").as_deref(), Ok("2026-11-01"));
+        assert_eq!(read("2026-12").as_deref(), Ok("2026-12-01"));
+        for (text, error) in [
+            ("2026-13", DomainError::MonthInvalid),
+            ("0000-01", DomainError::MonthInvalid),
+            ("2026-1", DomainError::MonthInvalid),
+            ("2026-11-01", DomainError::MonthInvalid),
+            ("2027-01", DomainError::DateInFuture),
+            ("2569-11", DomainError::DateBuddhistEra),
+        ] {
+            assert_eq!(read(text), Err(error), "{text}");
+        }
     }
 }

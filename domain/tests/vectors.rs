@@ -6,6 +6,7 @@ use carbon_domain::entry::EntryIn;
 use carbon_domain::units::{MicroKg, Weight};
 use carbon_domain::{
     DomainError, credit, emission, identity, legacy, level, phone, profile, streak, time, waste,
+    zone,
 };
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use serde_json::{Value, json};
@@ -139,13 +140,33 @@ fn identities() {
     });
 }
 
-/// The crate knows no time zones; the cases are right for the offset that they name.
 #[test]
 fn local_dates() {
     run(include_str!("../vectors/local_dates.json"), |input| {
+        let at = instant(text(input, "at"));
         let offset = Duration::minutes(input["utc_offset_minutes"].as_i64().expect("an offset"));
-        let local = instant(text(input, "at")).naive_utc() + offset;
-        local.date().to_string().into()
+        let day = zone::local_day(at, text(input, "time_zone"));
+        assert_eq!(
+            day,
+            (at.naive_utc() + offset).date(),
+            "the case's own offset"
+        );
+        day.to_string().into()
+    });
+}
+
+#[test]
+fn time_zones() {
+    run(include_str!("../vectors/time_zones.json"), |input| {
+        zone::canonical(text(input, "time_zone")).map_or_else(refused, Value::from)
+    });
+}
+
+#[test]
+fn dates() {
+    run(include_str!("../vectors/dates.json"), |input| {
+        let (written, now) = (text(input, "date"), instant(text(input, "now")));
+        time::parse_date(written, now).map_or_else(refused, |date| date.to_string().into())
     });
 }
 

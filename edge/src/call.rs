@@ -212,7 +212,7 @@ impl Call {
 
     /// The query's parameters, to be checked.
     pub fn query(&self) -> Query {
-        Query::new(self.query.clone())
+        Query::new(self.query.clone(), self.now())
     }
 
     /// The query's parameters in the order they were sent, decoded.

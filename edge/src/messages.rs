@@ -66,6 +66,7 @@ words! {
     REPEATED: "ระบุพารามิเตอร์นี้ได้ครั้งเดียว", "This parameter may be given once.";
     OTP_CODE_FORM: "รหัสต้องเป็นตัวเลข 6 หลัก", "The code has six digits.";
     AROUND_FORM: "ค่าที่ใช้ได้คือ me", "The only value is me.";
+    BATCH_TOO_LARGE: "ข้อมูลใหญ่เกิน 7 MiB กรุณาแบ่งส่งครั้งละน้อยลง", "The batch is larger than 7 MiB; send fewer entries at a time.";
     MIGRATION_TOO_LARGE: "ข้อมูลใหญ่เกิน 10 MiB กรุณาแบ่งส่งทีละคีย์หลายครั้ง", "The payload is larger than 10 MiB; send its keys over several calls.";
 }
 

@@ -2,6 +2,8 @@
 //! gathered, so that one answer names every bad parameter.
 
 use carbon_domain::DomainError;
+use carbon_domain::time::{parse_date, parse_month};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::error::{ApiError, FieldProblem};
@@ -22,13 +24,15 @@ pub struct Query {
     pairs: Vec<(String, String)>,
     arguments: Map<String, Value>,
     problems: Vec<FieldProblem>,
+    now: DateTime<Utc>,
 }
 
 impl Query {
-    /// Parameters in the order they were sent, decoded.
-    pub fn new(pairs: Vec<(String, String)>) -> Self {
+    /// Parameters in the order they were sent, decoded; dates are bounded by `now`.
+    pub fn new(pairs: Vec<(String, String)>, now: DateTime<Utc>) -> Self {
         Self {
             pairs,
+            now,
             arguments: Map::new(),
             problems: Vec::new(),
         }
@@ -73,9 +77,23 @@ impl Query {
         }
     }
 
-    /// A date `YYYY-MM-DD` that exists.
+    /// A date `YYYY-MM-DD` that exists and lies no later than tomorrow.
     pub fn date(&mut self, name: &str, argument: &str) {
-        self.checked(name, argument, DomainError::DateInvalid, is_date);
+        let now = self.now;
+        self.read(name, argument, |text| parse_date(text, now));
+    }
+
+    fn read<T>(
+        &mut self,
+        name: &str,
+        argument: &str,
+        read: impl Fn(&str) -> Result<T, DomainError>,
+    ) {
+        let Some(value) = self.text(name) else { return };
+        match read(&value) {
+            Ok(_) => self.set(argument, value),
+            Err(error) => self.refuse(name, error),
+        }
     }
 
     /// `date_from` and `date_to`, both inclusive, not the wrong way round.
@@ -95,11 +113,10 @@ impl Query {
         }
     }
 
-    /// A month `YYYY-MM`.
+    /// A month `YYYY-MM` that has begun by tomorrow.
     pub fn month(&mut self, name: &str) {
-        self.checked(name, name, DomainError::MonthInvalid, |text| {
-            text.len() == 7 && is_date(&format!("{text}-01"))
-        });
+        let now = self.now;
+        self.read(name, name, |text| parse_month(text, now));
     }
 
     /// One of a few words.
@@ -219,27 +236,6 @@ pub fn path_uuid(field: &str, text: &str, error: DomainError) -> Result<Value, A
     }
 }
 
-fn is_date(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let form = bytes.len() == 10
-        && bytes.iter().enumerate().all(|(at, byte)| match at {
-            4 | 7 => *byte == b'-',
-            _ => byte.is_ascii_digit(),
-        });
-    let number = |from: usize, to: usize| text.get(from..to).and_then(|part| part.parse().ok());
-    let parts = (number(0, 4), number(5, 7), number(8, 10));
-    match parts {
-        (Some(year), Some(month), Some(day)) if form => {
-            // Years have four digits, so that they fit.
-            i32::try_from(year)
-                .ok()
-                .and_then(|year| chrono::NaiveDate::from_ymd_opt(year, month, day))
-                .is_some()
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +247,7 @@ mod tests {
                 .iter()
                 .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
                 .collect(),
+            DateTime::from_timestamp(1_795_860_000, 0).unwrap(),
         )
     }
 
@@ -400,16 +397,27 @@ mod tests {
     }
 
     #[test]
-    fn dates_must_exist() {
-        assert!(is_date("2024-02-29"));
-        for text in [
-            "2023-02-29",
-            "2024-2-9",
-            "24-02-09",
-            "2024-02-09T00:00",
-            "+024-02-09",
+    fn a_refused_date_is_named_by_its_parameter_with_its_own_code() {
+        for (text, code) in [
+            ("2023-02-29", "date_invalid"),
+            ("0000-01-01", "date_invalid"),
+            ("2569-11-28", "date_buddhist_era"),
+            ("2026-12-31", "date_in_future"),
         ] {
-            assert!(!is_date(text), "{text}");
+            for name in ["date_from", "date_to"] {
+                let mut bad = query(&[(name, text)]);
+                bad.date_range();
+                assert_eq!(bad_fields(bad), [code], "{name} {text}");
+            }
+        }
+        for (text, code) in [
+            ("2569-11", "date_buddhist_era"),
+            ("2027-01", "date_in_future"),
+            ("0000-01", "month_invalid"),
+        ] {
+            let mut bad = query(&[("month", text)]);
+            bad.month("month");
+            assert_eq!(bad_fields(bad), [code], "{text}");
         }
     }
 

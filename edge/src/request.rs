@@ -1,5 +1,6 @@
 //! Bodies: how large, of which type, and whether they are JSON at all.
 
+use carbon_domain::json;
 use futures_util::StreamExt;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -11,6 +12,8 @@ use crate::messages::{self, Words};
 
 /// Bytes of an ordinary body: 1 MiB.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Bytes of a batch: 500 entries of full length as any JSON writer escapes them, 12 bytes a character, are 6 MiB.
+pub const MAX_BATCH_BYTES: usize = 7 * 1024 * 1024;
 /// Bytes of a migration: 10 MiB.
 pub const MAX_MIGRATION_BYTES: usize = 10 * 1024 * 1024;
 /// Bytes of a refused body that are read to let its sender see the refusal: 32 MiB.
@@ -31,6 +34,8 @@ pub enum BodyRule {
     Json,
     /// JSON up to 1 MiB, or nothing.
     OptionalJson,
+    /// JSON up to 7 MiB.
+    Batch,
     /// JSON up to 10 MiB, passed on as it is.
     Migration,
 }
@@ -39,6 +44,7 @@ impl BodyRule {
     fn max_bytes(self) -> usize {
         match self {
             Self::Migration => MAX_MIGRATION_BYTES,
+            Self::Batch => MAX_BATCH_BYTES,
             _ => MAX_BODY_BYTES,
         }
     }
@@ -46,6 +52,7 @@ impl BodyRule {
     fn too_large(self) -> Words {
         match self {
             Self::Migration => messages::MIGRATION_TOO_LARGE,
+            Self::Batch => messages::BATCH_TOO_LARGE,
             _ => messages::TOO_LARGE,
         }
     }
@@ -103,7 +110,7 @@ fn is_identity(content_encoding: Option<&str>) -> bool {
 }
 
 fn broken_off(error: worker::Error) -> ApiError {
-    ApiError::body("not_json", messages::NOT_JSON).because(format!("reading the body: {error}"))
+    not_json().because(format!("reading the body: {error}"))
 }
 
 async fn read_stream(request: &mut Request, rule: BodyRule) -> Result<Vec<u8>, ApiError> {
@@ -160,7 +167,13 @@ fn is_utf8(charset: &str) -> bool {
         .any(|name| charset.eq_ignore_ascii_case(name))
 }
 
-/// Parses a body; numbers keep their decimal text.
+/// A body that is no JSON.
+pub fn not_json() -> ApiError {
+    ApiError::body("not_json", messages::NOT_JSON)
+}
+
+/// Parses a body; numbers keep their decimal text. Half a surrogate pair is read as U+0000, which no field takes, so
+/// that the field is named and not the body.
 ///
 /// # Errors
 /// `VALIDATION_ERROR` with `not_json` or `too_deep`.
@@ -168,7 +181,7 @@ pub fn parse_json(text: &str) -> Result<Value, ApiError> {
     if depth(text) > MAX_JSON_DEPTH {
         return Err(ApiError::body("too_deep", messages::TOO_DEEP));
     }
-    serde_json::from_str(text).map_err(|_| ApiError::body("not_json", messages::NOT_JSON))
+    json::read(text, MAX_JSON_DEPTH).ok_or_else(not_json)
 }
 
 /// Checks that a text is JSON without building anything of it, however deep it is nested; escapes of
@@ -179,7 +192,7 @@ pub fn parse_json(text: &str) -> Result<Value, ApiError> {
 pub fn check_json(text: &str) -> Result<(), ApiError> {
     serde_json::from_str::<IgnoredAny>(text)
         .map(drop)
-        .map_err(|_| ApiError::body("not_json", messages::NOT_JSON))
+        .map_err(|_| not_json())
 }
 
 /// How deep lists and objects are nested, brackets in strings left out.
@@ -267,6 +280,13 @@ mod tests {
     fn numbers_keep_their_text() {
         let text = r#"{"weight_kg":0.12345678901234567890}"#;
         assert_eq!(parse_json(text).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_json_that_no_field_takes() {
+        let value = parse_json(r#"{"notes":"a\ud83d"}"#).unwrap();
+        assert!(value["notes"].as_str().unwrap().contains('\0'));
+        assert!(parse_json("{").is_err());
     }
 
     #[test]

@@ -66,7 +66,7 @@ const fn route(
 }
 
 use Access::{Anyone, Optional, User};
-use BodyRule::{Json, Migration, None as Empty, OptionalJson};
+use BodyRule::{Batch, Json, Migration, None as Empty, OptionalJson};
 
 /// All routes. A trailing slash makes another path, which does not exist: one address a thing.
 #[rustfmt::skip]
@@ -89,7 +89,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/waste/categories", Anyone, Empty, Endpoint::Categories),
     route("POST", "/waste/entries", User, Json, Endpoint::CreateEntry),
     route("GET", "/waste/entries", User, Empty, Endpoint::ListEntries),
-    route("POST", "/waste/entries/batch", User, Json, Endpoint::CreateEntries),
+    route("POST", "/waste/entries/batch", User, Batch, Endpoint::CreateEntries),
     route("GET", "/waste/entries/{id}", User, Empty, Endpoint::GetEntry),
     route("PUT", "/waste/entries/{id}", User, Json, Endpoint::UpdateEntry),
     route("DELETE", "/waste/entries/{id}", User, Empty, Endpoint::DeleteEntry),

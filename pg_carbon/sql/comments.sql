@@ -15,7 +15,19 @@ comment on function co2e_milligrams(text, text, integer, text) is
 comment on function co2e_avoided_milligrams(text, text, integer, text) is
     'Milligrams CO2e spared by a weight in whole grams. What carbon.co2e_avoided_kg calls.';
 comment on function local_date(timestamptz, text) is
-    'The day of an instant in a time zone (IANA name). NULL for any NULL. 22023 for an unknown zone.';
+    'The day of an instant in a time zone (IANA name); Asia/Bangkok''s for a zone that is not known. The zones'' rules are compiled in. NULL for any NULL.';
+comment on function time_zone(text) is
+    'The name by which a time zone is kept: one that was replaced becomes the one of today. NULL for NULL. 22023 carbon.time_zone_invalid for anything but an IANA name of a place.';
+comment on function parse_date(text, text, timestamptz) is
+    'A local day written YYYY-MM-DD, no later than tomorrow; the second argument is the field that an error names. NULL for any NULL. 22023 carbon.date_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
+comment on function parse_month(text, timestamptz) is
+    'A month written YYYY-MM that has begun by tomorrow, as its first day. NULL for any NULL. 22023 carbon.month_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
+comment on function json_member(text, text) is
+    'A member of a JSON object as JSON text, of repeated ones the last; the object may hold what jsonb refuses. NULL for a missing one.';
+comment on function entry_field(text, text, timestamptz) is
+    'Validates one field of an entry by itself, by its column''s name and given as JSON text: its normal form. NULL for NULL where the field may be missing. 22023 with the field''s token.';
+comment on function refuse(text) is
+    'Ends the statement with the error of a token (22023): for constraints, behind an OR.';
 comment on function level(bigint) is
     'Level 1 to 5 of a total of credits; 1 for a negative one.';
 comment on function credits_to_next_level(bigint) is
@@ -41,11 +53,11 @@ comment on function normalize_phone(text, text) is
 comment on function entry_identity(text, text, text, integer, timestamptz) is
     'What makes two occurrences of an entry the same one: 16 bytes of SHA-256 over id (may be NULL), category, method, grams and instant, as a uuid.';
 comment on function parse_entries(jsonb, timestamptz) is
-    'Validates a list of at most 500 entries as clients send them: one row each, ordinal from 1, columns of a good one (weight_kg rounded half up to grams, logged_at or now), or errors [{field, token, code, message_th, message_en}]. No row for a NULL argument. 22023 carbon.not_a_list, carbon.batch_too_large, carbon.entry_too_large.';
+    'Validates a list of at most 500 entries as clients send them: one row each, ordinal from 1, columns of a good one (weight_kg rounded half up to grams, logged_at or now), or errors [{field, token, code, message_th, message_en}]. No row for a NULL argument. 22023 carbon.not_a_list, carbon.batch_too_large.';
 comment on function parse_entries_text(text, timestamptz) is
-    'The same from JSON text. What carbon.parse_entries calls.';
+    'The same from JSON text, which may hold what jsonb refuses: that costs its own entry. Of a refused entry a readable offline_id is told. What carbon.parse_entries calls.';
 comment on function parse_profile_changes(jsonb) is
-    'Validates and normalises changes of a profile (missing = unchanged, null clears). 22023 with the token of the first bad field. Whether a user name is taken or a time zone exists is not looked at.';
+    'Validates and normalises changes of a profile (missing = unchanged, null clears). 22023 with the token of the first bad field. Whether a user name is taken is not looked at.';
 comment on function parse_profile_changes_text(text) is
     'The same from JSON text to JSON text. What carbon.parse_profile_changes calls.';
 comment on function profile_field(text, text) is

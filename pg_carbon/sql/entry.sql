@@ -1,5 +1,5 @@
--- JSON crosses the border as text: the numbers keep their digits, and an argument nested deeper than the
--- reader allows is a mistake of the caller (22023), not a failure of a conversion. None of the wrappers is
+-- JSON crosses the border as text: the numbers keep their digits, and what jsonb cannot hold is a mistake in its own
+-- field. None of the wrappers is
 -- strict, because PostgreSQL inlines a set-returning function only then; the functions below them are.
 
 create function parse_entries(entries jsonb, now timestamptz)
@@ -9,6 +9,7 @@ returns table (
     disposal_method text,
     weight_kg numeric,
     logged_at timestamptz,
+    time_zone text,
     location_lat numeric,
     location_lng numeric,
     notes text,
@@ -21,7 +22,7 @@ returns table (
 language sql immutable parallel safe rows 20
 begin atomic
     select parsed.ordinal, parsed.category_id, parsed.disposal_method, parsed.weight_kg, parsed.logged_at,
-           parsed.location_lat, parsed.location_lng, parsed.notes, parsed.place, parsed.image_id::uuid,
+           parsed.time_zone, parsed.location_lat, parsed.location_lng, parsed.notes, parsed.place, parsed.image_id::uuid,
            parsed.device_id, parsed.offline_id, parsed.errors
     from @extschema@.parse_entries_text(entries::text, now) as parsed;
 end;

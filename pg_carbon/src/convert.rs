@@ -1,6 +1,6 @@
 //! Values of PostgreSQL as the domain has them, and back.
 
-use carbon_domain::error::DomainError;
+use carbon_domain::error::{DomainError, FieldError};
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use pgrx::datum::Date;
 use pgrx::prelude::*;
@@ -18,6 +18,13 @@ pub fn to_chrono(instant: TimestampWithTimeZone) -> Option<DateTime<Utc>> {
     }
     DateTime::from_timestamp(EPOCH_2000_SECS, 0)?
         .checked_add_signed(TimeDelta::microseconds(microseconds))
+}
+
+/// An argument that bounds times, as chrono has it.
+///
+/// Errors: 22023 `carbon.logged_at_invalid` for an infinite one, under the argument's name.
+pub fn instant(argument: &'static str, at: TimestampWithTimeZone) -> DateTime<Utc> {
+    to_chrono(at).unwrap_or_else(|| raise(FieldError::new(argument, DomainError::LoggedAtInvalid)))
 }
 
 /// The instant as PostgreSQL has it, cut to microseconds; `None` outside of its range.

@@ -1,14 +1,14 @@
 //! Entries as clients send them, validated and taken apart into columns.
 
-use carbon_domain::entry::{EntryIn, MAX_BATCH_ENTRIES};
+use carbon_domain::entry::{self, EntryIn, MAX_BATCH_ENTRIES};
 use carbon_domain::error::{DomainError, FieldError};
+use carbon_domain::json;
 use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, JsonB};
-use serde_json::Value;
 
-use crate::convert::{from_chrono, numeric, to_chrono};
-use crate::error::raise;
+use crate::convert::{from_chrono, instant, numeric};
+use crate::error::{OrRaise, raise};
 
 /// The columns of one entry, in the order in which [`parse_entries_text`] names them.
 type Row = (
@@ -17,6 +17,7 @@ type Row = (
     Option<&'static str>,
     Option<AnyNumeric>,
     Option<TimestampWithTimeZone>,
+    Option<String>,
     Option<AnyNumeric>,
     Option<AnyNumeric>,
     Option<String>,
@@ -29,11 +30,12 @@ type Row = (
 
 /// Validates a JSON list of at most 500 entries, one row each in their order; no row for a NULL argument.
 ///
-/// `logged_at` is `now` when an entry states none. `errors` is NULL for a good entry, else a list of
-/// `{field, token, code, message_th, message_en}` and every other column but `ordinal` is NULL.
+/// The text may hold what `jsonb` refuses (half a surrogate pair, U+0000, members nested without end): it costs its own
+/// entry, or nothing where it is ignored. `logged_at` is `now` when an entry states none. `errors` is NULL for a good
+/// entry, else a list of `{field, token, code, message_th, message_en}`, and of the other columns only `ordinal` and a
+/// readable `offline_id` are not NULL.
 ///
-/// Errors: 22023 `carbon.not_a_list`, `carbon.batch_too_large`, `carbon.entry_too_large` (nested deeper than
-/// 127 levels), `carbon.logged_at_invalid` when `now` is infinite.
+/// Errors: 22023 `carbon.not_a_list`, `carbon.batch_too_large`, `carbon.logged_at_invalid` when `now` is infinite.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn parse_entries_text(
@@ -47,6 +49,7 @@ fn parse_entries_text(
         name!(disposal_method, Option<&'static str>),
         name!(weight_kg, Option<AnyNumeric>),
         name!(logged_at, Option<TimestampWithTimeZone>),
+        name!(time_zone, Option<String>),
         name!(location_lat, Option<AnyNumeric>),
         name!(location_lng, Option<AnyNumeric>),
         name!(notes, Option<String>),
@@ -57,31 +60,55 @@ fn parse_entries_text(
         name!(errors, Option<JsonB>),
     ),
 > {
-    let now = to_chrono(now)
-        .unwrap_or_else(|| raise(FieldError::new("now", DomainError::LoggedAtInvalid)));
+    let now = instant("now", now);
     let entries = list(entries).unwrap_or_else(|error| raise(FieldError::new("entries", error)));
-    TableIterator::new(
-        entries
-            .into_iter()
-            .zip(1..)
-            .map(move |(entry, ordinal)| row(ordinal, &entry, now)),
-    )
+    let rows: Vec<Row> = entries
+        .into_iter()
+        .zip(1..)
+        .map(|(entry, ordinal)| row(ordinal, entry, now))
+        .collect();
+    TableIterator::new(rows)
 }
 
-fn list(entries: &str) -> Result<Vec<Value>, DomainError> {
-    match serde_json::from_str(entries) {
-        Ok(Value::Array(entries)) if entries.len() <= MAX_BATCH_ENTRIES => Ok(entries),
-        Ok(Value::Array(_)) => Err(DomainError::BatchTooLarge),
-        Ok(_) => Err(DomainError::NotAList),
-        // PostgreSQL wrote the text, so the only thing left to go wrong is its depth.
-        Err(_) => Err(DomainError::EntryTooLarge),
+/// A member of a JSON object, as JSON text; of repeated ones the last. NULL for a missing one, for anything that is
+/// no object, and for NULL. The object may hold what `jsonb` refuses, elsewhere and in the member.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn json_member(object: &str, name: &str) -> Option<String> {
+    json::member(object, name).map(str::to_owned)
+}
+
+/// Validates one field of an entry by itself, given as JSON text, and answers its normal form as text; NULL for NULL
+/// where the field may be missing. `name` is that of the column.
+///
+/// Errors: 22023 with the field's token.
+#[pg_extern(stable, parallel_safe)]
+fn entry_field(name: &str, value: Option<&str>, now: TimestampWithTimeZone) -> Option<String> {
+    entry::field(name, value, instant("now", now)).or_raise()
+}
+
+/// Ends the statement with the error of a token: what a constraint evaluates when a value breaks it. Volatile, or the
+/// planner would call it.
+///
+/// Errors: 22023 with the token given; XX000 for a token that does not exist.
+#[pg_extern(volatile, strict, parallel_safe)]
+fn refuse(token: &str) -> bool {
+    raise(DomainError::from_token(token).expect("a token of docs/error-codes.md"))
+}
+
+fn list(entries: &str) -> Result<Vec<&str>, DomainError> {
+    let entries = json::elements(entries).ok_or(DomainError::NotAList)?;
+    if entries.len() > MAX_BATCH_ENTRIES {
+        return Err(DomainError::BatchTooLarge);
     }
+    Ok(entries)
 }
 
-fn row(ordinal: i32, entry: &Value, now: DateTime<Utc>) -> Row {
-    match EntryIn::parse(entry, now) {
+fn row(ordinal: i32, text: &str, now: DateTime<Utc>) -> Row {
+    match EntryIn::read(text, now) {
         Ok(entry) => good_row(ordinal, entry),
         Err(errors) => {
+            let offline_id = json::member(text, "offline_id")
+                .and_then(|id| entry::field("offline_id", Some(id), now).ok().flatten());
             let errors = serde_json::to_value(errors).expect("errors are plain texts");
             (
                 ordinal,
@@ -96,6 +123,7 @@ fn row(ordinal: i32, entry: &Value, now: DateTime<Utc>) -> Row {
                 None,
                 None,
                 None,
+                offline_id,
                 Some(JsonB(errors)),
             )
         }
@@ -116,6 +144,7 @@ fn good_row(ordinal: i32, entry: EntryIn) -> Row {
         Some(entry.disposal_method),
         Some(numeric(&entry.weight.kg_text())),
         from_chrono(entry.logged_at),
+        entry.time_zone,
         location_lat,
         location_lng,
         entry.notes,
@@ -138,7 +167,7 @@ extension_sql_file!(
 mod tests {
     use pgrx::prelude::*;
 
-    use crate::testing::{one, plan, refused_with};
+    use crate::testing::{is_null, one, plan, refused_with};
 
     const NOW: &str = "timestamptz '2024-06-01 08:30:00.123456+07'";
 
@@ -169,10 +198,10 @@ mod tests {
         assert_eq!(parsed(&format!("(logged_at = {NOW})::text"), entry), "true");
         assert_eq!(
             parsed(
-                "num_nulls(location_lat, location_lng, notes, place, image_id, device_id, offline_id, errors)::text",
+                "num_nulls(time_zone, location_lat, location_lng, notes, place, image_id, device_id, offline_id, errors)::text",
                 entry
             ),
-            "8"
+            "9"
         );
     }
 
@@ -244,6 +273,77 @@ mod tests {
         assert_eq!(
             refused_with("select * from carbon.parse_entries('[]', 'infinity')"),
             "carbon.logged_at_invalid"
+        );
+    }
+
+    #[pg_test]
+    fn what_jsonb_cannot_hold_costs_its_own_entry_alone() {
+        let good = r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1"#;
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(1_000), "}".repeat(1_000));
+        let entries = format!(
+            r#"[{good}}},{good},"notes":"a\ud83d","offline_id":"o2"}},{good},"place":"\u0000","offline_id":"\u0000"}},{good},"x":"\ud83d","y":{deep}}},{good},"weight_kg":1e999999999}}]"#
+        );
+        let lines = one::<String>(&format!(
+            "select string_agg(coalesce((select string_agg(e->>'field', ',') from jsonb_array_elements(p.errors) e), 'good')
+                     || coalesce(' ' || p.offline_id, ''), ' | ' order by p.ordinal)
+             from carbon.parse_entries_text($json${entries}$json$, {NOW}) as p"
+        ));
+        assert_eq!(
+            lines,
+            "good | notes o2 | place,offline_id | good | weight_kg"
+        );
+    }
+
+    #[pg_test]
+    fn a_member_is_handed_over_as_it_was_written() {
+        let member = |name: &str| {
+            format!(
+                r#"carbon.json_member('{{"a":1.50, "b":"\ud83d", "a" : [1e5, null]}}', '{name}')"#
+            )
+        };
+        assert_eq!(
+            one::<String>(&format!("select {}", member("a"))),
+            "[1e5, null]"
+        );
+        assert_eq!(
+            one::<String>(&format!("select {}", member("b"))),
+            r#""\ud83d""#
+        );
+        for nothing in [
+            member("c"),
+            "carbon.json_member('[1]', 'a')".to_owned(),
+            "carbon.json_member('{', 'a')".to_owned(),
+        ] {
+            assert!(is_null(&format!("select {nothing}")), "{nothing}");
+        }
+    }
+
+    #[pg_test]
+    fn a_field_by_itself_is_refused_with_its_token() {
+        let call = |name: &str, value: &str| {
+            format!("select carbon.entry_field('{name}', {value}, {NOW})")
+        };
+        assert_eq!(one::<String>(&call("weight_kg", "'1.2345'")), "1.235");
+        assert_eq!(
+            one::<String>(&call("time_zone", "'\"Asia/Saigon\"'")),
+            "Asia/Ho_Chi_Minh"
+        );
+        assert!(is_null(&call("notes", "null")));
+        assert_eq!(
+            refused_with(&call("weight_kg", "'\"1\"'")),
+            "carbon.weight_not_a_number"
+        );
+        assert_eq!(
+            refused_with(&call("weight_kg", "null")),
+            "carbon.weight_required"
+        );
+        assert_eq!(
+            refused_with(&call("logged_at", "'\"now\"'")),
+            "carbon.logged_at_invalid"
+        );
+        assert_eq!(
+            refused_with("select carbon.refuse('carbon.notes_too_long')"),
+            "carbon.notes_too_long"
         );
     }
 

@@ -31,6 +31,7 @@ mod streak;
 #[cfg(any(test, feature = "pg_test"))]
 mod testing;
 mod text;
+mod time;
 mod vectors;
 
 ::pgrx::pg_module_magic!(name, version);
@@ -46,8 +47,6 @@ pub extern "C-unwind" fn _PG_init() {
     guard::register();
 }
 
-// PostgreSQL knows the time zones: the local day needs no code of ours.
-extension_sql_file!("../sql/time.sql", name = "local_date");
 extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Old diaries: a payload of `migrate-local` read whole.
 
-use carbon_domain::error::{DomainError, FieldError};
 use carbon_domain::legacy;
 use pgrx::prelude::*;
 
-use crate::convert::to_chrono;
-use crate::error::{OrRaise, raise};
+use crate::convert::instant;
+use crate::error::OrRaise;
 
 /// Everything that a payload holds, as JSON text: the entries to import, what was rejected and why, what was
 /// adjusted, claims and preferences. received = entries + duplicates + rejected_count, always. NULL for any NULL.
@@ -16,9 +15,7 @@ use crate::error::{OrRaise, raise};
 /// `carbon.logged_at_invalid` when `now` is infinite.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn parse_migration_text(payload: &str, now: TimestampWithTimeZone) -> String {
-    let now = to_chrono(now)
-        .unwrap_or_else(|| raise(FieldError::new("now", DomainError::LoggedAtInvalid)));
-    let migration = legacy::parse(payload, now).or_raise();
+    let migration = legacy::parse(payload, instant("now", now)).or_raise();
     serde_json::to_string(&migration).expect("what was read can be written")
 }
 

@@ -15,15 +15,15 @@ update public.profiles set province = 'TH-10' where id = tests.id('own');
 update public.user_preferences set time_zone = 'Asia/Tokyo' where user_id = tests.id('own');
 
 select tests.act_as('own') \g /dev/null
-select public.create_waste_entry(tests.entry()) ->> 'id' as own_entry,
-       public.create_waste_entry(tests.entry(2)),
-       public.create_waste_entry(tests.entry(1, jsonb_build_object('logged_at', now() - interval '40 days'))),
+select public.create_waste_entry(json_build_object('entry', tests.entry())) ->> 'id' as own_entry,
+       public.create_waste_entry(json_build_object('entry', tests.entry(2))),
+       public.create_waste_entry(json_build_object('entry', tests.entry(1, jsonb_build_object('logged_at', now() - interval '40 days')))),
        public.register_device('phone', 'web'),
        public.migrate_local('{"waste_entries": []}') ->> 'batch_id' as own_batch \gset
 select tests.act_as('other') \g /dev/null
-select public.create_waste_entry(tests.entry()) \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
 select tests.act_as('anonymous') \g /dev/null
-select public.create_waste_entry(tests.entry()) \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
 select tests.act_as_operator() \g /dev/null
 
 \ir matrix_tables.psql

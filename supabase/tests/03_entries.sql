@@ -1,7 +1,7 @@
 -- Entries one by one and in batches: figures, repeated sends, changes, limits.
 begin;
 \ir helpers.psql
-select plan(49);
+select plan(73);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 update public.profiles set province = 'TH-10' where id = tests.id('own');
 
@@ -25,7 +25,7 @@ select tests.all_right();
 
 -- Create ---------------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
-select public.create_waste_entry(tests.entry(1.5, '{"offline_id": "o1", "notes": "first", "location": {"latitude": 13.75, "longitude": 100.5}, "device_id": "phone"}')) as created \gset
+select public.create_waste_entry(json_build_object('entry', tests.entry(1.5, '{"offline_id": "o1", "notes": "first", "location": {"latitude": 13.75, "longitude": 100.5}, "device_id": "phone"}'))) as created \gset
 select is(:'created'::jsonb - '{id,logged_at,created_at,updated_at,local_date,achievements_unlocked,challenges_completed}'::text[],
   '{"category_id": "food_waste", "disposal_method": "composted", "weight_kg": 1.5, "carbon_credits": 33, "co2e_kg": 0.4989,
     "co2e_avoided_kg": 3.2961, "factor_set": "tgo-app-2024", "time_zone": "Asia/Bangkok", "province": "TH-10",
@@ -33,22 +33,22 @@ select is(:'created'::jsonb - '{id,logged_at,created_at,updated_at,local_date,ac
     "device_id": "phone", "offline_id": "o1", "revision": 1, "duplicate": false,
     "level_up": {"from": 1, "to": 2}, "streak": {"current": 1, "max": 1}}'::jsonb,
   'a create answers the entry with all its figures');
-select is(public.create_waste_entry(tests.entry(9, '{"offline_id": "o1"}')) - '{duplicate,streak}'::text[],
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(9, '{"offline_id": "o1"}'))) - '{duplicate,streak}'::text[],
   :'created'::jsonb - '{duplicate,streak}'::text[] || '{"achievements_unlocked": [], "challenges_completed": [], "level_up": null}', 'the same offline_id is the same entry, whatever else changed');
-select is(public.create_waste_entry(tests.entry(9, '{"offline_id": "o1"}')) ->> 'duplicate', 'true', 'and the answer says so');
-select is(public.create_waste_entry(tests.entry(1.5)) ->> 'duplicate', 'false', 'without an offline_id looks merge nothing');
-select is(tests.outcome('other', format('select a ->> ''duplicate'' from public.create_waste_entry(%L) as a', tests.entry(1, '{"offline_id": "o1"}'))),
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(9, '{"offline_id": "o1"}'))) ->> 'duplicate', 'true', 'and the answer says so');
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(1.5))) ->> 'duplicate', 'false', 'without an offline_id looks merge nothing');
+select is(tests.outcome('other', format('select a ->> ''duplicate'' from public.create_waste_entry(json_build_object(''entry'', %L::jsonb)) as a', tests.entry(1, '{"offline_id": "o1"}'))),
   'false', 'another person''s offline_id is another one');
 select tests.act_as('own') \g /dev/null
-select is(public.create_waste_entry(tests.entry(90)) -> 'level_up', '{"from": 2, "to": 5}', 'a rise says from which level to which');
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(90))) -> 'level_up', '{"from": 2, "to": 5}', 'a rise says from which level to which');
 select is(public.delete_waste_entry((:'created'::jsonb ->> 'id')::uuid) - 'id', '{"deleted": true, "revision": 4}', 'a deletion has the next revision');
-select is(public.create_waste_entry(tests.entry(1, '{"offline_id": "o1"}')) - '{streak,level_up,achievements_unlocked,challenges_completed}'::text[],
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"offline_id": "o1"}'))) - '{streak,level_up,achievements_unlocked,challenges_completed}'::text[],
   jsonb_build_object('id', :'created'::jsonb -> 'id', 'offline_id', 'o1', 'revision', 4, 'duplicate', true, 'deleted', true),
   'a repeated send does not revive what was deleted');
-select is(public.create_waste_entry(tests.entry(1, '{"weight_kg": 0.0095}')) ->> 'weight_kg', '0.01', 'the weight is rounded half up, then checked');
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"weight_kg": 0.0095}'))) ->> 'weight_kg', '0.01', 'the weight is rounded half up, then checked');
 
 -- Refusals -------------------------------------------------------------------------------------
-select is(tests.token('own', format('select public.create_waste_entry(%L)', e.entry)), e.token, 'create: ' || e.token)
+select is(tests.token('own', format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', e.entry)), e.token, 'create: ' || e.token)
 from (values
   (tests.entry(1, '{"weight_kg": 0}'), '22023 carbon.weight_out_of_range'),
   (tests.entry(1, '{"weight_kg": "1"}'), '22023 carbon.weight_not_a_number'),
@@ -63,26 +63,61 @@ from (values
   (') values (''food_waste'', ''composted'', 0)', '22023 carbon.weight_out_of_range'),
   (') values (''food_waste'', ''melted'', 1)', '22023 carbon.unknown_method'),
   (', logged_at) values (''food_waste'', ''composted'', 1, now() + interval ''1 year'')', '22023 carbon.logged_at_in_future'),
-  (', logged_at) values (''food_waste'', ''composted'', 1, ''1999-01-01'')', '22023 carbon.logged_at_too_old')) as r (statement, token);
+  (', logged_at) values (''food_waste'', ''composted'', 1, ''1999-01-01'')', '22023 carbon.logged_at_too_old'),
+  (', notes) values (''food_waste'', ''composted'', 1, repeat(''x'', 501))', '22023 carbon.notes_too_long')) as r (statement, token);
 select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg' || r.statement), '23514', 'REST refuses: ' || r.statement)
 from (values
-  (', notes) values (''food_waste'', ''composted'', 1, repeat(''x'', 501))'),
   (', place) values (''food_waste'', ''composted'', 1, repeat(''x'', 201))'),
   (', location_lat) values (''food_waste'', ''composted'', 1, 13)'),
   (', location_lat, location_lng) values (''food_waste'', ''composted'', 1, 91, 0)'),
   (', location_lat, location_lng) values (''food_waste'', ''composted'', 1, 0, 181)')) as r (statement);
 select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg, offline_id) values (''food_waste'', ''composted'', 1, ''o1'')'),
   '23505', 'REST answers a conflict for a known offline_id');
+select is(tests.token('own', $$insert into public.waste_entries (category_id, disposal_method, weight_kg, offline_id)
+  select 'food_waste', 'composted', 1, id from unnest(array['n1', 'o1', 'n2', 'n2']) as id$$),
+  '23505 carbon.offline_id_known ["n2","o1"]', 'and names all that are known when several come at once');
+select tests.act_as('own') \g /dev/null
+select is((select count(*)::integer from public.waste_entries where offline_id like 'n%'), 0, 'of which none is stored then');
 select tests.act_as_operator() \g /dev/null
 select throws_ok('insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg) values (gen_random_uuid(), ''food_waste'', ''composted'', 1)',
   '23503', null, 'nobody without a profile has entries');
 select throws_ok('update public.waste_entries set id = gen_random_uuid()', '23514', null, 'an entry keeps its id');
 
+-- Zones ----------------------------------------------------------------------------------------
+select tests.act_as('own') \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry(1, jsonb_build_object(
+  'time_zone', 'America/Los_Angeles', 'logged_at', date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - interval '30 days')))) as away \gset
+select is(:'away'::jsonb ->> 'local_date', ((now() at time zone 'UTC')::date - 31)::text, 'an entry is on the day of the zone where it was logged');
+select is(public.update_waste_entry((:'away'::jsonb ->> 'id')::uuid, jsonb_build_object(
+  'logged_at', (:'away'::jsonb ->> 'logged_at')::timestamptz + interval '8 hours')) ->> 'local_date',
+  ((now() at time zone 'UTC')::date - 30)::text, 'a change of its time is read in that zone too');
+select is(public.update_waste_entry((:'away'::jsonb ->> 'id')::uuid, '{"time_zone": "Asia/Saigon"}') ->> 'time_zone', 'Asia/Ho_Chi_Minh',
+  'the zone can be put right and has the name of today');
+select is(public.update_waste_entry((:'away'::jsonb ->> 'id')::uuid, '{"time_zone": null}') ->> 'time_zone', 'Asia/Bangkok',
+  'cleared it is the person''s own again');
+select tests.act_as_operator() \g /dev/null
+update public.waste_entries set time_zone = 'Mars/Base' where id = (:'away'::jsonb ->> 'id')::uuid;
+select is((select e.local_date from public.waste_entries as e where e.id = (:'away'::jsonb ->> 'id')::uuid),
+  (select carbon.local_date(e.logged_at, 'Asia/Bangkok') from public.waste_entries as e where e.id = (:'away'::jsonb ->> 'id')::uuid),
+  'a zone that nobody knows counts as Bangkok');
+alter table public.user_preferences disable trigger tg_user_preferences__check_time_zone;
+update public.user_preferences set time_zone = 'Mars/Base' where user_id = tests.id('own');
+alter table public.user_preferences enable trigger tg_user_preferences__check_time_zone;
+select tests.act_as('own') \g /dev/null
+select lives_ok(s.statement, 'a preferred zone that is gone stops nothing: ' || s.statement) from (values
+  ('select public.get_gamification_profile()'), ('select public.waste_stats_daily()'), ('select public.waste_stats_monthly()'),
+  ('select public.get_challenges_today()'), ('select public.get_profile()'), ('select public.list_waste_entries()'),
+  ('select public.update_profile(''{"theme": "dark"}'')'),
+  ('select public.create_waste_entry(json_build_object(''entry'', tests.entry()))')) as s (statement);
+select lives_ok('select public.update_profile(''{"time_zone": null}'')', 'and can be cleared');
+select tests.act_as_operator() \g /dev/null
+select tests.all_right();
+
 -- Batch ----------------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
-select public.create_waste_entries(jsonb_build_array(
+select public.create_waste_entries(json_build_object('entries', jsonb_build_array(
   tests.entry(1, '{"offline_id": "o1"}'), tests.entry(2, '{"offline_id": "b1"}'), tests.entry(0, '{"offline_id": "bad"}'),
-  tests.entry(3, '{"offline_id": "b1"}'), tests.entry(4), '7'::jsonb)) as batch \gset
+  tests.entry(3, '{"offline_id": "b1"}'), tests.entry(4), '7'::jsonb))) as batch \gset
 select is(:'batch'::jsonb - '{entries,level_up,challenges_completed}'::text[],
   '{"processed": 6, "created": 2, "duplicates": 2, "errors": 2, "total_credits_earned": 132, "achievements_unlocked": []}'::jsonb,
   'one bad entry never costs the good ones');
@@ -92,13 +127,23 @@ select is(:'batch'::jsonb #>> '{entries,1,id}', :'batch'::jsonb #>> '{entries,3,
 select is((:'batch'::jsonb #> '{entries,2}') #- '{error,message_th}' #- '{error,message_en}',
   '{"id": null, "status": "error", "offline_id": "bad", "carbon_credits": null,
     "error": {"field": "weight_kg", "code": "weight_out_of_range", "token": "carbon.weight_out_of_range"}}', 'an error names its field and token');
-select is(tests.token('own', 'select public.create_waste_entries(''{}'')'), '22023 carbon.entries_required', 'a batch is a list');
-select is(tests.token('own', 'select public.create_waste_entries((select jsonb_agg(tests.entry()) from generate_series(1, 501)))'),
+select is(tests.token('own', 'select public.create_waste_entries(json_build_object(''entries'', ''{}''::jsonb))'), '22023 carbon.entries_required', 'a batch is a list');
+select is(tests.token('own', 'select public.create_waste_entries(json_build_object(''entries'', (select jsonb_agg(tests.entry()) from generate_series(1, 501))))'),
   '22023 carbon.batch_too_large', 'a batch has at most 500 entries');
+
+select is((select string_agg(concat_ws(' ', e ->> 'status', e #>> '{error,field}', e ->> 'offline_id'), ', ')
+  from jsonb_array_elements(public.create_waste_entries(concat(
+    '{"x": "\ud83d", "entries": [', tests.entry(), ',{"category_id": "food_waste", "disposal_method": "composted", "weight_kg": 1, ',
+    '"notes": "a\ud83d", "offline_id": "cut"}, {"place": "\u0000"}, {"category_id": "food_waste", "disposal_method": "composted", ',
+    '"weight_kg": 1, "x": "\ud83d", "y": ', repeat('[', 1000), repeat(']', 1000), '}]}')::json) -> 'entries') as e),
+  'created, error notes cut, error category_id, created', 'what jsonb cannot hold costs its own line alone');
+select is(tests.token('own', $$select public.create_waste_entry('{"entry": {"category_id": "food_waste", "disposal_method": "composted", "weight_kg": 1, "notes": "\ud83d"}}')$$),
+  '22023 carbon.notes_invalid', 'and names its field in a single entry');
+select is(tests.token('own', $$select public.create_waste_entry('{"x": 1}')$$), '22023 carbon.not_an_object', 'a body without an entry has none');
 
 -- Update ---------------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
-select public.create_waste_entry(tests.entry(1, '{"notes": "old", "offline_id": "u1"}')) as entry \gset
+select public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"notes": "old", "offline_id": "u1"}'))) as entry \gset
 select public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid,
   '{"weight_kg": 2, "notes": null, "offline_id": "forged", "carbon_credits": 99}') as entry \gset
 select is(:'entry'::jsonb -> 'carbon_credits' || (:'entry'::jsonb -> 'notes') || (:'entry'::jsonb -> 'offline_id'),
@@ -115,6 +160,18 @@ select is(public.get_waste_entry((:'entry'::jsonb ->> 'id')::uuid) ->> 'category
 select is(tests.token('own', format('select public.update_waste_entry(%L, %L)', :'entry'::jsonb ->> 'id', c.changes)), c.token, 'update: ' || c.token)
 from (values ('{"logged_at": null}', '22023 carbon.logged_at_required'), ('{"category_id": null}', '22023 carbon.category_required'),
              ('{"disposal_method": "composted"}', '22023 carbon.unknown_method'), ('[]', '22023 carbon.not_an_object')) as c (changes, token);
+-- What did not change is not looked at again: an import's long notes, a time that by now lies too far back.
+select public.migrate_local(jsonb_build_object('local_storage', jsonb_build_object('wasteEntries', jsonb_build_array(jsonb_build_object(
+  'id', 'long', 'categoryId', 'food_waste', 'disposal', 'composted', 'weight', 1, 'timestamp', to_json(now() - interval '2 days') #>> '{}',
+  'notes', repeat('ก', 1200)))::text))::text) \g /dev/null
+select e::text as long from json_array_elements(public.list_waste_entries(q => 'กกก') -> 'entries') as e \gset
+select is(public.update_waste_entry((:'long'::jsonb ->> 'id')::uuid, :'long'::jsonb || '{"weight_kg": 2}') ->> 'weight_kg', '2',
+  'an imported entry is put back whole with another weight');
+select is(tests.token('own', format('select public.update_waste_entry(%L, %L)', :'long'::jsonb ->> 'id', jsonb_build_object('notes', repeat('ข', 501)))),
+  '22023 carbon.notes_too_long', 'but gets no new long notes');
+select is(tests.token('own', 'update public.waste_entries set notes = repeat(''ข'', 501) where batch_id is not null'), '22023 carbon.notes_too_long', 'nor by REST');
+select is(tests.outcome('own', format('update public.waste_entries set weight_kg = 3, notes = %L where batch_id is not null', :'long'::jsonb ->> 'notes')), '1 rows',
+  'which takes the old ones');
 select tests.act_as_operator() \g /dev/null
 select tests.all_right();
 select * from finish();

@@ -16,7 +16,7 @@ do $$ begin for batch in 1..10 loop execute tests.rest_insert(500); end loop; en
 do $$ begin execute tests.rest_insert(60); end; $$;
 select is((select t.entries::integer from public.user_totals as t where t.user_id = tests.id('own')), 5060, '5,060 rows in an hour pass');
 select is(tests.token('own', tests.rest_insert(1)), 'PT429 carbon.rows_per_hour', 'one more does not by REST');
-select is(tests.token('own', format('select public.create_waste_entry(%L)', tests.entry())), 'PT429 carbon.rows_per_hour', 'nor by rpc');
+select is(tests.token('own', format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry())), 'PT429 carbon.rows_per_hour', 'nor by rpc');
 select is(tests.outcome('other', tests.rest_insert(1)), '1 rows', 'another person is not concerned');
 select is(tests.outcome('service', replace(replace(tests.rest_insert(600), '(category_id', '(user_id, time_zone, category_id'), 'select ''food_waste''', format('select %L::uuid, ''Asia/Bangkok'', ''food_waste''', tests.id('own')))),
   '600 rows', 'nor is the service');

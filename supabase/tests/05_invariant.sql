@@ -24,8 +24,8 @@ begin
   select e.id, e.logged_at into chosen from public.waste_entries as e where e.user_id = tests.id(who) order by random() limit 1;
   perform tests.act_as(who);
   case floor(random() * 9)
-    when 0 then perform public.create_waste_entry(entry);
-    when 1 then perform public.create_waste_entries(jsonb_build_array(entry, entry || '{"weight_kg": 5}', entry - 'offline_id'));
+    when 0 then perform public.create_waste_entry(json_build_object('entry', entry));
+    when 1 then perform public.create_waste_entries(json_build_object('entries', jsonb_build_array(entry, entry || '{"weight_kg": 5}', entry - 'offline_id')));
     when 2 then
       insert into public.waste_entries (category_id, disposal_method, weight_kg, logged_at)
       select pair[1], pair[2], (entry ->> 'weight_kg')::numeric, (entry ->> 'logged_at')::timestamptz - g * interval '1 day' from generate_series(0, 2) as g;
@@ -58,7 +58,7 @@ select is((select (sum(entries), sum(credits), sum(weight_kg), sum(co2e_kg))::te
   '(0,0,0.000,0.000000)', 'nothing is left over of what was deleted');
 update public.user_preferences set time_zone = 'Asia/Bangkok' where user_id in (tests.id('own'), tests.id('other'));
 create function tests.log(days_ago integer) returns jsonb language sql
-as $$ select public.create_waste_entry(tests.entry(1, jsonb_build_object('logged_at', now() - days_ago * interval '1 day'))) $$;
+as $$ select public.create_waste_entry(json_build_object('entry', tests.entry(1, jsonb_build_object('logged_at', now() - days_ago * interval '1 day')))) $$;
 grant execute on function tests.log(integer) to public;
 select tests.act_as('own') \g /dev/null
 select tests.log(5), tests.log(4), tests.log(1) \g /dev/null

@@ -11,7 +11,7 @@ insert into auth.users (id, aud, role, phone, is_anonymous, created_at, updated_
 values (tests.id('own'), 'authenticated', 'authenticated', '66600000001', false, now(), now());
 reset role;
 select is((select count(*)::integer from public.profiles as p where p.id = tests.id('own')), 0, 'a number typed is nobody yet');
-select is(tests.token('own', format('select public.create_waste_entry(%L)', tests.entry())), '23503 carbon.unknown_user', 'and cannot log');
+select is(tests.token('own', format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry())), '23503 carbon.unknown_user', 'and cannot log');
 select is(tests.token('own', 'select public.get_profile()'), '23503 carbon.unknown_user', 'nor has a profile');
 set local role supabase_auth_admin;
 update auth.users set phone_confirmed_at = now() where id = tests.id('own');
@@ -78,7 +78,7 @@ select is((select octet_length(u.raw_user_meta_data::text) from auth.users as u 
 
 -- The end --------------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
-select public.create_waste_entry(tests.entry(1, '{"offline_id": "o"}')), public.register_device('d', 'ios', '1.0'),
+select public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"offline_id": "o"}'))), public.register_device('d', 'ios', '1.0'),
        public.migrate_local(jsonb_build_object('waste_entries', jsonb_build_array(tests.entry(2, '{"logged_at": "2024-01-01T00:00:00Z"}')))::text) \g /dev/null
 select tests.act_as_operator() \g /dev/null
 set local role supabase_auth_admin;
@@ -91,7 +91,7 @@ select is((select count(*)::integer from public.waste_entries as e where e.user_
         + (select count(*)::integer from public.devices as d where d.user_id = tests.id('own'))
         + (select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 0, 'nothing of theirs is left');
 select is((select count(*)::integer from private.audit_log as a where a.subject = tests.id('own') and a.action = 'profile_deleted'), 1, 'but the line that says so');
-select is(tests.token('own', format('select public.create_waste_entry(%L)', tests.entry())), '23503 carbon.unknown_user', 'a token that outlives its user writes nothing');
+select is(tests.token('own', format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry())), '23503 carbon.unknown_user', 'a token that outlives its user writes nothing');
 select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg) values (''food_waste'', ''composted'', 1)'),
   '23503', 'by REST neither');
 
@@ -100,9 +100,9 @@ select tests.act_as_operator() \g /dev/null
 select tests.sign_up('soft', 'a0000000-0000-4000-8000-00000000000a'), tests.sign_up('banned', 'a0000000-0000-4000-8000-00000000000b') \g /dev/null
 update public.profiles set display_name = 'Probe Person', province = 'TH-58' where id in (tests.id('soft'), tests.id('banned'));
 select tests.act_as('soft') \g /dev/null
-select public.create_waste_entry(tests.entry()) \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
 select tests.act_as('banned') \g /dev/null
-select public.create_waste_entry(tests.entry()) \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
 select tests.act_as_operator() \g /dev/null
 create function tests.listed(name text) returns boolean language sql
 as $$ select coalesce((select b.is_listed from private.board_people as b where b.user_id = tests.id(listed.name)), false) $$;
@@ -119,7 +119,7 @@ select is(array[tests.listed('soft'), tests.listed('banned')], array[false, fals
 select is((select p.phone_number from public.profiles as p where p.id = tests.id('soft')), null, 'Auth''s hash is not taken for a number');
 select is(tests.token(p.name, s.statement), 'PT401 carbon.session_ended', p.name || ': ' || s.what)
 from (values ('soft'), ('banned')) as p (name), (values
-  ('create by rpc is refused', format('select public.create_waste_entry(%L)', tests.entry())),
+  ('create by rpc is refused', format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry())),
   ('create by REST', 'insert into public.waste_entries (category_id, disposal_method, weight_kg) values (''food_waste'', ''composted'', 1)'),
   ('change by REST', 'update public.waste_entries set notes = ''x'' where weight_kg > 0'),
   ('change of the profile by REST', 'update public.profiles set display_name = ''x'' where id is not null')) as s (what, statement);

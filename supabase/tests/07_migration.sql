@@ -18,7 +18,7 @@ insert into tests.dump values (jsonb_build_object('device_id', 'old phone', 'loc
   'onboarding_completed', 'true', 'cat pictures', 'data:image/png;base64,AAAA'))::text);
 
 select tests.act_as('own') \g /dev/null
-select public.update_profile('{"language": "th"}'), public.create_waste_entry(tests.entry(1, '{"offline_id": "mine"}')) \g /dev/null
+select public.update_profile('{"language": "th"}'), public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"offline_id": "mine"}'))) \g /dev/null
 select public.migrate_local(payload, true) as dry from tests.dump \gset
 select is((select t.entries::integer from public.user_totals as t), 1, 'a dry run writes nothing');
 select public.migrate_local(payload) as answer from tests.dump \gset
@@ -58,15 +58,15 @@ select is(tests.outcome('other', 'select a ->> ''migrated_entries'' from tests.d
 -- Identity both ways -----------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
 create temporary table numbers as select tests.old_entry('1')::jsonb as old;
-select is(public.create_waste_entry(tests.entry(1.5, jsonb_build_object('offline_id', '1', 'logged_at', old -> 'timestamp'))) ->> 'duplicate', 'true',
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(1.5, jsonb_build_object('offline_id', '1', 'logged_at', old -> 'timestamp')))) ->> 'duplicate', 'true',
   'an entry sent with a migrated id and the same other four is that entry') from numbers;
-select is(public.create_waste_entry(tests.entry(1.6, jsonb_build_object('offline_id', '1', 'logged_at', old -> 'timestamp'))) ->> 'duplicate', 'false',
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(1.6, jsonb_build_object('offline_id', '1', 'logged_at', old -> 'timestamp')))) ->> 'duplicate', 'false',
   'with another weight it is not') from numbers;
 select is(a #>> '{entries,1,id}', a #>> '{entries,0,id}', 'in a batch the second line with that id is what the first one is')
-from numbers, lateral (select public.create_waste_entries(jsonb_build_array(
+from numbers, lateral (select public.create_waste_entries(json_build_object('entries', jsonb_build_array(
   tests.entry(0.3, jsonb_build_object('offline_id', '3', 'logged_at', tests.old_entry('3')::jsonb -> 'timestamp')),
-  tests.entry(9, '{"offline_id": "3"}'))) as a) as b;
-select public.create_waste_entry(tests.entry(4, '{"offline_id": "7", "logged_at": "2024-02-01T00:00:00Z"}')) \g /dev/null
+  tests.entry(9, '{"offline_id": "3"}')))) as a) as b;
+select public.create_waste_entry(json_build_object('entry', tests.entry(4, '{"offline_id": "7", "logged_at": "2024-02-01T00:00:00Z"}'))) \g /dev/null
 select is(public.migrate_local('{"local_storage": {"wasteEntries": "[{\"id\":\"7\",\"categoryId\":\"food_waste\",\"disposal\":\"composted\",\"weight\":4,\"timestamp\":\"2024-02-01T00:00:00Z\"}]"}}')
   ->> 'duplicate_entries', '1', 'and the other way round');
 select is(public.migrate_local(jsonb_build_object('waste_entries', jsonb_build_array(

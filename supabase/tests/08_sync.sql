@@ -11,8 +11,8 @@ select tests.act_as('own') \g /dev/null
 select is(public.sync_status(), '{"revision": 0, "entries": 0, "last_change_at": null, "devices": []}', 'nothing has happened yet');
 select is(public.register_device('phone', 'android', '1.0') -> 'user' -> 'is_new_user', 'true', 'the first device is a new user''s');
 select is(public.register_device('tablet', 'ios', '1.0') -> 'user' -> 'is_new_user', 'false', 'the second is not');
-select public.create_waste_entry(tests.entry(1)) ->> 'id' as first, public.create_waste_entry(tests.entry(2)) ->> 'id' as second,
-       public.create_waste_entry(tests.entry(3)) ->> 'id' as third \gset
+select public.create_waste_entry(json_build_object('entry', tests.entry(1))) ->> 'id' as first, public.create_waste_entry(json_build_object('entry', tests.entry(2))) ->> 'id' as second,
+       public.create_waste_entry(json_build_object('entry', tests.entry(3))) ->> 'id' as third \gset
 select public.update_waste_entry(:'first', '{"weight_kg": 4}'), public.update_waste_entry(:'first', '{"weight_kg": 5}') \g /dev/null
 select public.delete_waste_entry(:'second') \g /dev/null
 

@@ -1,7 +1,7 @@
 -- Lists and sums of one's own entries.
 begin;
 \ir helpers.psql
-select plan(46);
+select plan(55);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at, notes, place)
 select tests.id('own'), case when g % 2 = 0 then 'food_waste' else 'metal_cans' end, case when g % 2 = 0 then 'composted' else 'sold' end,
@@ -87,6 +87,12 @@ select is(public.waste_stats_monthly('2024-05') - '{co2e_kg,co2e_avoided_kg}'::t
     "days": [{"date": "2024-05-01", "entries": 1, "weight_kg": 3, "credits": 120}, {"date": "2024-05-21", "entries": 1, "weight_kg": 2, "credits": 44}]}',
   'a month and its days');
 select is(tests.token('own', 'select public.waste_stats_monthly(''2024-13'')'), '22023 carbon.month_invalid', 'months are months');
+select is(tests.token('own', 'select public.' || d.call), '22023 carbon.' || d.token, d.call) from (values
+  ('waste_stats_daily(''0000-01-01'')', 'date_invalid'), ('waste_stats_daily(''2569-11-28'')', 'date_buddhist_era'),
+  ('waste_stats_daily(''9999-12-31'')', 'date_in_future'), ('waste_stats_daily(''now'')', 'date_invalid'),
+  ('waste_stats_monthly(''2569-01'')', 'date_buddhist_era'), ('waste_stats_by_category(date_from => ''0000-01-01'')', 'date_invalid'),
+  ('waste_stats_by_category(date_to => ''05/11/2024'')', 'date_invalid'), ('list_waste_entries(date_from => ''0000-01-01'')', 'date_invalid'),
+  ('list_waste_entries(date_to => ''2567-05-21'')', 'date_buddhist_era')) as d (call, token);
 select is(public.waste_stats_by_category('2024-05-01', '2024-05-31') #> '{categories,0}',
   '{"category_id": "food_waste", "entries": 1, "weight_kg": 2, "credits": 44, "co2e_kg": 0.6652, "co2e_avoided_kg": 4.3948,
     "methods": {"composted": {"entries": 1, "weight_kg": 2, "credits": 44}}}', 'a category and its methods');
@@ -98,7 +104,7 @@ select tests.all_right();
 update public.user_preferences set time_zone = 'Pacific/Kiritimati' where user_id = tests.id('own');
 select tests.act_as('own') \g /dev/null
 select is(public.waste_stats_daily('2024-06-10') -> 'total_entries', '1', 'old entries stay on their day');
-select is(public.create_waste_entry(tests.entry(1, '{"logged_at": "2024-06-09T12:00:00Z"}')) ->> 'local_date', '2024-06-10', 'new ones are counted by the new zone');
+select is(public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"logged_at": "2024-06-09T12:00:00Z"}'))) ->> 'local_date', '2024-06-10', 'new ones are counted by the new zone');
 select tests.act_as_operator() \g /dev/null
 select * from finish();
 rollback;

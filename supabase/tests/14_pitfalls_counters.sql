@@ -4,9 +4,9 @@ begin;
 select plan(9);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 select tests.act_as('other') \g /dev/null
-select public.create_waste_entry(tests.entry(1)) \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry(1))) \g /dev/null
 select tests.act_as('own') \g /dev/null
-select public.create_waste_entry(tests.entry(1)) \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry(1))) \g /dev/null
 select tests.act_as_operator() \g /dev/null
 
 -- As if a person had logged for centuries: 3,000,000,000 points more, in the sums and for the boards.
@@ -29,7 +29,7 @@ grant execute on all functions in schema tests to public;
 
 select tests.credit(3000000000) \g /dev/null
 select tests.act_as('own') \g /dev/null
-select lives_ok(format('select public.create_waste_entry(%L)', tests.entry(2)), 'an entry is added to billions');
+select lives_ok(format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry(2)), 'an entry is added to billions');
 select is(tests.total() > 3000000000, true, 'a total of more than 32 bits is a total');
 select is((public.get_gamification_profile() ->> 'trees_saved')::bigint, tests.total() / 500, 'and so are its trees');
 select is((tests.place('daily') ->> 'credits')::bigint, (select credits from public.user_totals), 'a board shows it');
@@ -38,7 +38,7 @@ select tests.act_as_operator() \g /dev/null
 
 select tests.credit(-7000000000) \g /dev/null
 select tests.act_as('own') \g /dev/null
-select lives_ok(format('select public.create_waste_entry(%L)', tests.entry(2)), 'an entry is added to minus billions');
+select lives_ok(format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry(2)), 'an entry is added to minus billions');
 select is(tests.total() < -3000000000, true, 'a total of less than 32 bits is a total');
 select is(public.get_gamification_profile() -> 'current_level', '1'::jsonb, 'of level 1');
 select is((tests.place('daily') ->> 'rank')::bigint > 1, true, 'below the others');

@@ -8,8 +8,8 @@ select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('o
 update public.profiles set created_at = now() - interval '3 days' where id in (select p.id from tests.people as p);
 
 create function tests.log(category text, method text, weight numeric default 0.1, days_ago integer default 0) returns jsonb language sql
-as $$ select public.create_waste_entry(jsonb_build_object('category_id', category, 'disposal_method', method, 'weight_kg', weight,
-         'logged_at', now() - days_ago * interval '1 day')) $$;
+as $$ select public.create_waste_entry(json_build_object('entry', jsonb_build_object('category_id', category, 'disposal_method', method, 'weight_kg', weight,
+         'logged_at', now() - days_ago * interval '1 day'))) $$;
 create function tests.ledger(of_source text) returns text language sql
 as $$ select coalesce(string_agg(r.source_id || ' ' || r.credits, ', ' order by r.number), 'nothing')
       from private.rewards as r where r.user_id = tests.id('own') and r.source = of_source $$;
@@ -91,7 +91,7 @@ update public.user_totals set awaiting_day = awaiting_day - 1 where user_id = te
 select is(private.settle_days(1000000) > 0, true, 'the job finds who has a day that ended');
 select is(tests.held('plastic_free'), true, 'and judges it without a write of theirs');
 select is((select count(*)::integer from public.user_totals as t where t.awaiting_day is not null and t.user_id = tests.id('own')), 0, 'once');
-select tests.own(format($$public.create_waste_entry('{"category_id": "plastic_bags", "disposal_method": "disposed", "weight_kg": 1, "logged_at": "%s"}')$$, now())) \g /dev/null
+select tests.own(format($$public.create_waste_entry(json_build_object('entry', '{"category_id": "plastic_bags", "disposal_method": "disposed", "weight_kg": 1, "logged_at": "%s"}'::jsonb))$$, now())) \g /dev/null
 -- That entry lies on the new today: the day that ended stays free of plastic.
 select is(tests.held('plastic_free'), true, 'plastic of another day changes nothing');
 update public.waste_entries set category_id = 'plastic_bags', disposal_method = 'recycled' where user_id = tests.id('own') and category_id = 'glass_bottles';

@@ -17,7 +17,7 @@ async function until(what, look) {
   assert.fail(`${what} never came`)
 }
 
-const create = (someone, weight) => sqlAs(someone, 'select public.create_waste_entry($1::jsonb)',
+const create = (someone, weight) => sqlAs(someone, "select public.create_waste_entry(json_build_object('entry', $1::jsonb))",
   [JSON.stringify({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: weight })])
 
 /** The board as it is shown, and as counting the province's sums gives it. */

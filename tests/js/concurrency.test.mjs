@@ -43,7 +43,7 @@ describe('one person on many connections', () => {
       const edge = Promise.all(Array.from({ length: 3 }, () => someone.api('POST', '/waste/entries', { body: entry })))
       const batch = someone.api('POST', '/waste/entries/batch', { body: { entries: [entry, entry] } })
       const rest = client.from('waste_entries').insert(entry).select('id')
-      const inSql = sqlAs(someone, 'select public.create_waste_entry($1::jsonb) as answer', [JSON.stringify(entry)])
+      const inSql = sqlAs(someone, "select public.create_waste_entry(json_build_object('entry', $1::jsonb)) as answer", [JSON.stringify(entry)])
       const [single, many, inserted, [{ answer }]] = await Promise.all([edge, batch, rest, inSql])
       const created = single.filter(one => one.status === 201).length + ok(many).created + (inserted.error ? 0 : 1) + (answer.duplicate ? 0 : 1)
       assert.equal(created, 1)

@@ -125,7 +125,7 @@ describe('the worker that keeps boards, by itself', () => {
     await sql(`update cron.job set active = false where jobname = 'carbon_boards'`)
   })
   after(() => sql(`update cron.job set active = true where jobname = 'carbon_boards'`))
-  const create = () => sqlAs(someone, 'select public.create_waste_entry($1::jsonb)',
+  const create = () => sqlAs(someone, "select public.create_waste_entry(json_build_object('entry', $1::jsonb))",
     [JSON.stringify({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: 1 })])
 
   test('raises the floor of the queue behind the last change within seconds', async () => {

@@ -16,6 +16,11 @@ def instants():
     return seconds.map(lambda age: (NOW - timedelta(seconds=age)).isoformat())
 
 
+def past_days():
+    """Days that may be asked for: none lies beyond tomorrow."""
+    return st.integers(min_value=0, max_value=10 * 365).map(lambda age: (NOW - timedelta(days=age)).date())
+
+
 def mobile_numbers():
     """Thai mobile numbers of 08 and 09 in three writings."""
     digits = st.from_regex(r"[89][0-9]{8}", fullmatch=True)
@@ -34,6 +39,8 @@ def visible_names():
 
 
 schemathesis.openapi.format("date-time", instants())
+schemathesis.openapi.format("past-date", past_days().map(lambda day: day.isoformat()))
+schemathesis.openapi.format("past-month", past_days().map(lambda day: day.isoformat()[:7]))
 schemathesis.openapi.format("thai-mobile-number", mobile_numbers())
 schemathesis.openapi.format("visible-name", visible_names())
 schemathesis.openapi.format("country-calling-code", st.sampled_from(["66", "+66", "0066", "TH"]))

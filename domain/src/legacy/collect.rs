@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
 use super::entry::{Read, Refused, Shape, read};
-use super::text::each_element;
 use super::{Adjusted, MAX_LISTED, Migration, MigrationEntry, Rejected, UnreadableKey};
 use crate::error::DomainError;
 use crate::identity::uuid_text;
+use crate::raw_json::each_element;
 
 /// Gathers a migration, key by key.
 pub(super) struct Collector {
@@ -102,6 +102,7 @@ impl Collector {
             disposal_method: entry.disposal_method,
             weight: entry.weight,
             logged_at: entry.logged_at,
+            time_zone: entry.time_zone,
             notes: entry.notes,
             place: entry.place,
             location_lat: entry.location.map(|location| location.latitude),

@@ -4,13 +4,14 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::text::{Kind, Text, each_member, kind};
 use crate::entry::{Location, MAX_OFFLINE_ID_CHARS, MAX_PLACE_CHARS, check_device_id, uuid};
 use crate::error::DomainError;
 use crate::identity::identity;
+use crate::raw_json::{Kind, Text, each_member, kind};
 use crate::time::{check_logged_at, parse_instant};
 use crate::units::Weight;
 use crate::waste::{category_alias, current, method_alias};
+use crate::zone;
 
 /// Longest notes kept from an old diary, in Unicode scalar values (the API's own limit is 500).
 pub const MAX_LEGACY_NOTES_CHARS: usize = 4_000;
@@ -35,6 +36,7 @@ pub(super) struct Read {
     pub disposal_method: &'static str,
     pub weight: Weight,
     pub logged_at: DateTime<Utc>,
+    pub time_zone: Option<String>,
     pub notes: Option<String>,
     pub place: Option<String>,
     pub location: Option<Location>,
@@ -61,6 +63,7 @@ struct Members<'a> {
     method: Option<&'a RawValue>,
     weight: Option<&'a RawValue>,
     logged_at: Option<&'a RawValue>,
+    time_zone: Option<&'a RawValue>,
     notes: Option<&'a RawValue>,
     place: Option<&'a RawValue>,
     location: Option<&'a RawValue>,
@@ -107,6 +110,7 @@ impl<'a> Members<'a> {
             b"disposal_method" => &mut self.method,
             b"weight_kg" => &mut self.weight,
             b"logged_at" => &mut self.logged_at,
+            b"time_zone" => &mut self.time_zone,
             b"notes" => &mut self.notes,
             b"place" => &mut self.place,
             b"location" => &mut self.location,
@@ -161,6 +165,7 @@ impl Members<'_> {
         let (category_id, disposal_method) = pair(self.category, self.method)?;
         let weight = weight(self.weight)?;
         let logged_at = logged_at(self.logged_at, now)?;
+        let time_zone = self.time_zone.map(time_zone).transpose()?;
         let location = self.location.map(point).transpose()?;
         let image_id = self.image.map(image_id).transpose()?;
         let device_id = self.device.map(device_id).transpose()?;
@@ -180,6 +185,7 @@ impl Members<'_> {
             disposal_method,
             weight,
             logged_at,
+            time_zone,
             notes,
             place,
             location,
@@ -270,6 +276,13 @@ fn logged_at(value: Option<&RawValue>, now: DateTime<Utc>) -> Result<DateTime<Ut
     let instant = parse_instant(&Text::decode(raw).text).ok_or(DomainError::LoggedAtInvalid)?;
     check_logged_at(instant, now)?;
     Ok(instant)
+}
+
+fn time_zone(value: &RawValue) -> Result<String, DomainError> {
+    let Kind::Text(raw) = kind(value) else {
+        return Err(DomainError::TimeZoneInvalid);
+    };
+    zone::canonical(&Text::decode(raw).text).map(str::to_owned)
 }
 
 fn point(value: &RawValue) -> Result<Location, DomainError> {

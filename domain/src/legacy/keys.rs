@@ -10,9 +10,9 @@ use super::Migration;
 use super::collect::Collector;
 use super::entry::Shape;
 use super::preferences::{achievements, claim, finite_number, preferences, switches};
-use super::text::{Kind, Text, decode_json, each_member, kind, parse};
 use crate::entry::check_device_id;
 use crate::error::DomainError;
+use crate::raw_json::{Kind, Text, decode_json, each_member, kind, parse};
 
 /// What a key of the app's localStorage holds.
 #[derive(Clone, Copy)]
@@ -75,15 +75,15 @@ impl<'a> Payload<'a> {
                 b"onboarding_completed" => &mut payload.onboarding_completed,
                 _ => return,
             };
-            *slot = Some(value);
+            // Null is as good as missing.
+            *slot = Some(value).filter(|value| kind(value) != Kind::Null);
         });
         payload
     }
 
     fn is_of_either_form(&self) -> bool {
-        let holds = |member: Option<&RawValue>, wanted| {
-            member.is_none_or(|value| kind(value) == wanted || kind(value) == Kind::Null)
-        };
+        let holds =
+            |member: Option<&RawValue>, wanted| member.is_none_or(|value| kind(value) == wanted);
         let names_any = [
             self.local_storage,
             self.waste_entries,

@@ -7,7 +7,6 @@ mod collect;
 mod entry;
 mod keys;
 mod preferences;
-mod text;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -85,6 +84,9 @@ pub struct MigrationEntry {
     /// When it was logged.
     #[serde(serialize_with = "instant")]
     pub logged_at: DateTime<Utc>,
+    /// The zone where it was logged (normalised payload only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// At most 4,000 characters.
     pub notes: Option<String>,
     /// At most 200 characters.
@@ -158,8 +160,7 @@ pub struct UnreadableKey {
 /// Reads a payload: `{"local_storage": {key: string, …}, "device_id"?}` or
 /// `{"waste_entries": […], "carbon_credits", "achievements", "user_preferences"}`.
 ///
-/// `now` bounds the entries' times. Time zones among the preferences have the shape of an IANA name; whether they exist
-/// is for PostgreSQL to say.
+/// `now` bounds the entries' times. Time zones are read as [`crate::zone::canonical`] does.
 ///
 /// # Errors
 /// [`DomainError::MigrationUnreadable`] when the payload is no JSON object of either form. More entries than

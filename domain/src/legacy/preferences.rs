@@ -3,8 +3,8 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-use super::text::{Kind, Text, each_element, each_member, kind};
 use crate::profile;
+use crate::raw_json::{Kind, Text, each_element, each_member, kind};
 
 /// A claim lists at most so many numbers.
 const MAX_CLAIMED_NUMBERS: usize = 20;

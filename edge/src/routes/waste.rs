@@ -2,11 +2,12 @@
 
 use std::cell::OnceCell;
 
-use carbon_domain::entry::{EntryIn, MAX_BATCH_ENTRIES};
+use carbon_domain::entry::{ENTRY_FIELDS, EntryIn, MAX_BATCH_ENTRIES};
+use carbon_domain::json;
 use carbon_domain::waste::{Category, Method, current};
 use carbon_domain::{DomainError, FieldError, Lang};
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Number, Value, json as value};
 
 use super::fields::whole;
 use super::names;
@@ -16,7 +17,7 @@ use crate::clients::rest::parsed;
 use crate::error::{ApiError, FieldProblem};
 use crate::query::path_uuid;
 use crate::reply::{Caching, Reply};
-use crate::request::parse_json;
+use crate::request::{MAX_JSON_DEPTH, check_json, not_json};
 
 /// Categories change with a release only.
 const CATEGORIES_MAX_AGE_SECS: u32 = 86_400;
@@ -46,7 +47,7 @@ pub(super) fn categories_in(lang: Lang) -> Value {
         .iter()
         .map(|c| show_category(c, lang))
         .collect();
-    json!({"factor_set": set.id, "categories": categories})
+    value!({"factor_set": set.id, "categories": categories})
 }
 
 fn show_category(category: &Category, lang: Lang) -> Value {
@@ -55,7 +56,7 @@ fn show_category(category: &Category, lang: Lang) -> Value {
         .iter()
         .map(|m| show_method(m, lang))
         .collect();
-    json!({
+    value!({
         "id": category.id,
         "name": category.name(lang),
         "name_th": category.name_th,
@@ -67,7 +68,7 @@ fn show_category(category: &Category, lang: Lang) -> Value {
 }
 
 fn show_method(method: &Method, lang: Lang) -> Value {
-    json!({
+    value!({
         "method": method.id,
         "name": method.name(lang),
         "name_th": method.name_th,
@@ -80,7 +81,7 @@ fn show_method(method: &Method, lang: Lang) -> Value {
 
 /// `POST /waste/entries`: 201 for a new entry, 200 for one that is known.
 pub async fn create(call: &Call) -> Result<Reply, ApiError> {
-    let arguments = json!({"entry": read_entry(&call.body, call.now())?});
+    let arguments = value!({"entry": read_entry(&call.body, call.now())?});
     let answer = call.write("create_waste_entry", &arguments).await?;
     let mut answer = parsed("create_waste_entry", &answer)?;
     names::add_to_entry(&mut answer, call.lang);
@@ -92,31 +93,23 @@ pub async fn create(call: &Call) -> Result<Reply, ApiError> {
     }
 }
 
-/// Reads an entry by the rules of the domain and puts it into its normal form.
+/// Reads an entry by the rules of the domain and puts it into its normal form. What is ignored may be anything
+/// that the grammar of JSON allows; a text that cannot be kept is named by its field.
 pub(super) fn read_entry(body: &str, now: DateTime<Utc>) -> Result<Value, ApiError> {
-    let entry = EntryIn::parse(&parse_json(body)?, now);
+    let value = json::read(body, MAX_JSON_DEPTH).ok_or_else(not_json)?;
     let problems = |errors: Vec<FieldError>| errors.into_iter().map(FieldProblem::from).collect();
-    entry
+    EntryIn::parse(&value, now)
         .map(|entry| entry.to_json())
         .map_err(|errors| ApiError::fields(problems(errors)))
 }
 
-/// `POST /waste/entries/batch`: up to 500 entries, each judged by itself.
+/// `POST /waste/entries/batch`: up to 500 entries, each looked at by itself.
 pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
-    let mut body = call.object()?;
-    let entries = match body.remove("entries") {
-        Some(Value::Array(entries)) if entries.len() > MAX_BATCH_ENTRIES => {
-            return Err(ApiError::domain(DomainError::BatchTooLarge));
-        }
-        Some(Value::Array(entries)) if !entries.is_empty() => {
-            let now = call.now();
-            let entries = entries.into_iter().map(|entry| storable(entry, now));
-            entries.collect::<Vec<_>>()
-        }
-        _ => return Err(ApiError::domain(DomainError::EntriesRequired)),
-    };
-    let arguments = json!({ "entries": entries });
-    let answer = call.write("create_waste_entries", &arguments).await?;
+    let arguments = batch_arguments(&call.body, call.now())?;
+    let answer = call
+        .write_within(DEADLINE_MS, "create_waste_entries", arguments)
+        .await?
+        .text()?;
     let mut answer = parsed("create_waste_entries", &answer)?;
     names::choose_in(&mut answer, &EARNED, call.lang);
     for line in answer["entries"].as_array_mut().into_iter().flatten() {
@@ -128,50 +121,62 @@ pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
     Ok(Reply::ok(&answer))
 }
 
-/// An entry of a batch in its normal form. One that is not valid stays so, for the database to name in
-/// its line, but without what would make PostgreSQL refuse the whole batch: U+0000 and endless numbers.
-fn storable(entry: Value, now: DateTime<Utc>) -> Value {
-    if let Ok(entry) = EntryIn::parse(&entry, now) {
-        return entry.to_json();
+/// The rpc's arguments. The entries are read one by one, because together they may have 7 MiB.
+fn batch_arguments(body: &str, now: DateTime<Utc>) -> Result<String, ApiError> {
+    check_json(body)?;
+    if !body.trim_start().starts_with('{') {
+        return Err(ApiError::domain(DomainError::NotAnObject));
     }
-    let Value::Object(members) = entry else {
-        return Value::Null;
-    };
-    let kept = members.into_iter().filter_map(|(name, value)| {
-        let value = match value {
-            // Zero is out of range as well.
-            Value::Number(number) if is_endless(&number) => json!(0),
-            Value::Number(_) | Value::Bool(_) | Value::Null => value,
-            Value::String(text) if text.contains('\0') => json!(false),
-            Value::String(_) => value,
-            Value::Object(point) => plain_members(point),
-            Value::Array(_) => json!(false),
-        };
-        ENTRY_FIELDS
-            .contains(&name.as_str())
-            .then_some((name, value))
-    });
-    Value::Object(kept.collect())
+    let entries = json::member(body, "entries").and_then(json::elements);
+    let entries = entries.filter(|entries| !entries.is_empty());
+    let entries = entries.ok_or_else(|| ApiError::domain(DomainError::EntriesRequired))?;
+    if entries.len() > MAX_BATCH_ENTRIES {
+        return Err(ApiError::domain(DomainError::BatchTooLarge));
+    }
+    let entries = entries.iter().map(|text| storable(text, now).to_string());
+    Ok(format!(
+        r#"{{"entries":[{}]}}"#,
+        entries.collect::<Vec<_>>().join(",")
+    ))
 }
 
-/// What an entry may hold; everything else is ignored anyway.
-const ENTRY_FIELDS: [&str; 10] = [
-    "category_id",
-    "disposal_method",
-    "weight_kg",
-    "logged_at",
-    "location",
-    "notes",
-    "place",
-    "image_id",
-    "device_id",
-    "offline_id",
-];
+/// An entry of a batch in its normal form. One that is not valid stays so, for the database to name in
+/// its line, but without what would make PostgreSQL refuse the whole batch.
+fn storable(text: &str, now: DateTime<Utc>) -> Value {
+    if let Ok(entry) = EntryIn::read(text, now) {
+        return entry.to_json();
+    }
+    match json::read(text, MAX_JSON_DEPTH) {
+        Some(Value::Object(members)) => Value::Object(storable_members(members)),
+        _ => Value::Null,
+    }
+}
+
+/// The members that mean something, without what PostgreSQL cannot hold: U+0000, half surrogate pairs (read as
+/// U+0000) and endless numbers. What stands in for them is refused by the same fields.
+fn storable_members(members: Map<String, Value>) -> Map<String, Value> {
+    let kept = members
+        .into_iter()
+        .filter(|(name, _)| ENTRY_FIELDS.contains(&name.as_str()));
+    kept.map(|(name, value)| {
+        let value = match value {
+            // Zero is out of range as well.
+            Value::Number(number) if is_endless(&number) => Value::from(0),
+            Value::Number(_) | Value::Bool(_) | Value::Null => value,
+            Value::String(text) if text.contains('\0') => Value::from(false),
+            Value::String(_) => value,
+            Value::Object(point) => plain_members(point),
+            Value::Array(_) => Value::from(false),
+        };
+        (name, value)
+    })
+    .collect()
+}
 
 /// A location with nothing but its two numbers; out of range stays out of range.
 fn plain_members(point: Map<String, Value>) -> Value {
     let numbers = point.into_iter().filter_map(|(name, value)| match value {
-        Value::Number(number) if is_endless(&number) => Some((name, json!(999))),
+        Value::Number(number) if is_endless(&number) => Some((name, value!(999))),
         Value::Number(_) => Some((name, value)),
         _ => None,
     });
@@ -213,7 +218,7 @@ pub async fn list(call: &Call) -> Result<Reply, ApiError> {
     names::add_to_entries(&mut answer["entries"], call.lang);
     let meta = take_meta(&mut answer, call);
     Ok(
-        Reply::with_meta(&json!({"entries": answer["entries"]}), Some(meta))
+        Reply::with_meta(&value!({"entries": answer["entries"]}), Some(meta))
             .cached(Caching::Private),
     )
 }
@@ -243,7 +248,7 @@ pub fn take_meta(answer: &mut Value, call: &Call) -> Map<String, Value> {
             }
         }
     }
-    meta.insert("timestamp".to_owned(), json!(iso(call.now())));
+    meta.insert("timestamp".to_owned(), value!(iso(call.now())));
     meta
 }
 
@@ -253,7 +258,7 @@ fn entry_id(call: &Call) -> Result<Value, ApiError> {
 
 /// `GET /waste/entries/{id}`
 pub async fn get(call: &Call) -> Result<Reply, ApiError> {
-    let arguments = json!({"entry_id": entry_id(call)?});
+    let arguments = value!({"entry_id": entry_id(call)?});
     let entry = call.read("get_waste_entry", &arguments).await?;
     Ok(Reply::personal(entry.map(|mut entry| {
         names::add_to_entry(&mut entry, call.lang);
@@ -264,17 +269,21 @@ pub async fn get(call: &Call) -> Result<Reply, ApiError> {
 /// `PUT /waste/entries/{id}`: any of the fields; missing = unchanged, null clears.
 pub async fn update(call: &Call) -> Result<Reply, ApiError> {
     let entry_id = entry_id(call)?;
-    let mut changes = call.object()?;
+    let mut changes = match json::read(&call.body, MAX_JSON_DEPTH) {
+        Some(Value::Object(changes)) => changes,
+        Some(_) => return Err(ApiError::domain(DomainError::NotAnObject)),
+        None => return Err(not_json()),
+    };
     let expected_revision = match changes.remove("expected_revision") {
         None | Some(Value::Null) => Value::Null,
         Some(number) => match whole(&number) {
-            Some(revision) if revision >= 1 => json!(revision),
+            Some(revision) if revision >= 1 => value!(revision),
             _ => return Err(ApiError::domain(DomainError::ExpectedRevisionInvalid)),
         },
     };
-    let arguments = json!({
+    let arguments = value!({
         "entry_id": entry_id,
-        "changes": changes,
+        "changes": storable_members(changes),
         "expected_revision": expected_revision,
     });
     let answer = call
@@ -291,7 +300,7 @@ pub async fn update(call: &Call) -> Result<Reply, ApiError> {
         names::add_to_entry(&mut entry, call.lang);
         return Err(ApiError::conflict(
             DomainError::RevisionConflict,
-            json!({ "entry": entry }),
+            value!({ "entry": entry }),
         ));
     }
     Err(ApiError::from_postgrest(answer.status, &answer.body))
@@ -299,7 +308,7 @@ pub async fn update(call: &Call) -> Result<Reply, ApiError> {
 
 /// `DELETE /waste/entries/{id}`
 pub async fn delete(call: &Call) -> Result<Reply, ApiError> {
-    let arguments = json!({"entry_id": entry_id(call)?});
+    let arguments = value!({"entry_id": entry_id(call)?});
     let answer = call.write("delete_waste_entry", &arguments).await?;
     Ok(Reply::ok_text(&answer))
 }
@@ -311,27 +320,49 @@ mod tests {
     #[test]
     fn nothing_in_one_entry_of_a_batch_can_cost_the_others() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let read = |text: &str| storable(serde_json::from_str(text).unwrap(), now);
         let good = r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1"#;
-        let plain = read(&format!("{good}}}"));
-        let odd = read(&format!(r#"{good},"x\u0000":"\u0000","y":1e999999}}"#));
-        assert_eq!(odd, plain);
+        let plain = storable(&format!("{good}}}"), now);
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(200), "}".repeat(200));
+        let odd =
+            format!(r#"{good},"x\u0000":"\u0000","\ud83d":"\ud83d","y":1e999999,"z":{deep}}}"#);
+        assert_eq!(storable(&odd, now), plain);
         for (given, field, left) in [
-            (r#""notes":"a\u0000""#, "notes", json!(false)),
-            (r#""weight_kg":1e999999"#, "weight_kg", json!(0)),
-            (r#""place":[1e999999]"#, "place", json!(false)),
+            (r#""notes":"a\u0000""#, "notes", value!(false)),
+            (r#""notes":"a\ud83d""#, "notes", value!(false)),
+            (&format!(r#""notes":{deep}"#), "notes", value!({})),
+            (r#""weight_kg":1e999999"#, "weight_kg", value!(0)),
+            (r#""place":[1e999999]"#, "place", value!(false)),
             (
                 r#""location":{"latitude":1e999999,"longitude":1,"z":"\u0000"}"#,
                 "location",
-                json!({"latitude": 999, "longitude": 1}),
+                value!({"latitude": 999, "longitude": 1}),
             ),
         ] {
-            let stored = read(&format!(r#"{good},{given},"z\u0000":1}}"#));
-            assert_eq!(stored[field], left);
+            let stored = storable(&format!(r#"{good},{given},"z\u0000":1}}"#), now);
+            assert_eq!(stored[field], left, "{given}");
             assert!(EntryIn::parse(&stored, now).is_err());
             assert!(!stored.to_string().contains("u0000"));
         }
-        assert_eq!(read(r#""\u0000""#), Value::Null);
+        assert_eq!(storable(r#""\u0000""#, now), Value::Null);
+    }
+
+    #[test]
+    fn a_batch_is_a_list_of_1_to_500_entries_in_an_object() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let code = |body: &str| {
+            let error = batch_arguments(body, now).unwrap_err();
+            let shown: Value = serde_json::from_str(&error.envelope(Lang::En, "")).unwrap();
+            let field = &shown["error"]["details"]["fields"][0];
+            field["code"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(code("{"), "not_json");
+        assert_eq!(code("[]"), "not_an_object");
+        assert_eq!(code(r#"{"entries":{}}"#), "entries_required");
+        assert_eq!(code(r#"{"entries":[]}"#), "entries_required");
+        let many = format!(r#"{{"entries":[{}]}}"#, vec!["5"; 501].join(","));
+        assert_eq!(code(&many), "batch_too_large");
+        let two = batch_arguments(r#" {"entries":[5,{"notes":"\ud83d"}]}"#, now).unwrap();
+        assert_eq!(two, r#"{"entries":[null,{"notes":false}]}"#);
     }
 
     #[test]

@@ -57,7 +57,7 @@ async fn create(person: &Person, way: Way, entry: &Sent) -> Outcome {
         _ => {
             person
                 .sql(
-                    "select public.create_waste_entry($1::text::jsonb)::text",
+                    "select public.create_waste_entry(json_build_object('entry', $1::text::jsonb))::text",
                     &[&sent.to_string()],
                 )
                 .await
@@ -101,7 +101,7 @@ async fn batch(person: &Person, way: Way, entries: &[Sent]) -> Outcome {
         _ => {
             person
                 .sql(
-                    "select public.create_waste_entries($1::text::jsonb)::text",
+                    "select public.create_waste_entries(json_build_object('entries', $1::text::jsonb))::text",
                     &[&body["entries"].to_string()],
                 )
                 .await

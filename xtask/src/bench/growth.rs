@@ -94,7 +94,7 @@ fn floor(scratch: &Scratch) -> Result<Figure> {
                     session.act_as(&claims(&person(101 + one, scratch)?))?;
                     session.run(&format!(
                         "select public.create_waste_entry('{}')",
-                        entry(&format!("floor-{round}"))
+                        json!({"entry": entry(&format!("floor-{round}"))})
                     ))?;
                 }
                 std::thread::sleep(Duration::from_secs(2));
@@ -141,7 +141,7 @@ fn batches(scratch: &Scratch) -> Result<Vec<Figure>> {
                         .collect();
                     let cost = session.cost_ms(&format!(
                         "select public.create_waste_entries('{}')",
-                        json!(entries)
+                        json!({ "entries": entries })
                     ))?;
                     if call >= 6 {
                         costs[place].push(cost);

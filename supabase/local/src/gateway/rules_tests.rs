@@ -29,6 +29,30 @@ fn refused(method: &str, address: &str) -> Option<u16> {
 }
 
 #[test]
+fn entries_are_handed_to_the_database_unread() {
+    let target =
+        |method: &str, path: &str, query: &str| judge(method, path, query, false).unwrap().target;
+    for (name, query) in [
+        ("create_waste_entry", "entry"),
+        ("create_waste_entries", "entries"),
+    ] {
+        let path = format!("/rest/v1/rpc/{name}");
+        let wanted = format!("/rpc/{name}?columns={query}");
+        assert_eq!(target("POST", &path, ""), wanted);
+        assert_eq!(target("POST", &path, "apikey=x"), wanted);
+        assert_eq!(
+            target("POST", &path, "select=x"),
+            format!("/rpc/{name}?select=x")
+        );
+        assert_eq!(target("GET", &path, ""), format!("/rpc/{name}"));
+    }
+    assert_eq!(
+        target("POST", "/rest/v1/waste_entries", ""),
+        "/waste_entries"
+    );
+}
+
+#[test]
 fn the_list_passes_as_it_stands() {
     let listed = [
         ("POST", "/auth/v1/token?grant_type=refresh_token"),

@@ -14,10 +14,12 @@ use crate::diary::ZONES;
 use crate::operation::{Change, Old, Sent};
 use crate::ways;
 
-pub const CREATE: &str = "select public.create_waste_entry($1::text::jsonb)::text";
+pub const CREATE: &str =
+    "select public.create_waste_entry(json_build_object('entry', $1::text::jsonb))::text";
 const CREATE_ONCE: &str = "select public.run_once($1::text, 'POST /waste/entries', encode(sha256(convert_to($2::text, 'UTF8')), 'hex'),
     'create_waste_entry', jsonb_build_object('entry', $2::text::jsonb))::text";
-const BATCH: &str = "select public.create_waste_entries($1::text::jsonb)::text";
+const BATCH: &str =
+    "select public.create_waste_entries(json_build_object('entries', $1::text::jsonb))::text";
 const UPDATE: &str = "select public.update_waste_entry($1::text::uuid, $2::text::jsonb)::text";
 const DELETE: &str = "select public.delete_waste_entry($1::text::uuid)::text";
 const MIGRATE: &str = "select public.migrate_local($1::text)::text";

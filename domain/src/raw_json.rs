@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 /// What kind of value a slice of JSON holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     Null,
     Flag(bool),
     /// The number as it was written.
@@ -23,7 +23,7 @@ pub(super) enum Kind<'a> {
     Object,
 }
 
-pub(super) fn kind(raw: &RawValue) -> Kind<'_> {
+pub(crate) fn kind(raw: &RawValue) -> Kind<'_> {
     let text = raw.get();
     match text.as_bytes().first() {
         Some(b'"') => Kind::Text(text),
@@ -37,18 +37,18 @@ pub(super) fn kind(raw: &RawValue) -> Kind<'_> {
 }
 
 /// Checks that a text is JSON, whole and at any depth; everything below relies on it.
-pub(super) fn parse(text: &str) -> Option<&RawValue> {
+pub(crate) fn parse(text: &str) -> Option<&RawValue> {
     serde_json::from_str(text).ok()
 }
 
 /// Calls back for every member of an object, in order, repeated ones included; for anything else not at all.
-pub(super) fn each_member<'a>(object: &'a RawValue, visit: impl FnMut(&[u8], &'a RawValue)) {
+pub(crate) fn each_member<'a>(object: &'a RawValue, visit: impl FnMut(&[u8], &'a RawValue)) {
     // The text was parsed before, so the only error left is that it is no object.
     let _ = serde_json::Deserializer::from_str(object.get()).deserialize_map(Members(visit));
 }
 
 /// Calls back for every element of a list, in order; for anything else not at all.
-pub(super) fn each_element<'a>(list: &'a RawValue, visit: impl FnMut(&'a RawValue)) {
+pub(crate) fn each_element<'a>(list: &'a RawValue, visit: impl FnMut(&'a RawValue)) {
     let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(Elements(visit));
 }
 
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for StringBytes {
     }
 }
 
-fn string_bytes(raw: &str) -> Cow<'_, [u8]> {
+pub(crate) fn string_bytes(raw: &str) -> Cow<'_, [u8]> {
     StringBytes
         .deserialize(&mut serde_json::Deserializer::from_str(raw))
         .unwrap_or_default()
@@ -122,7 +122,7 @@ fn string_bytes(raw: &str) -> Cow<'_, [u8]> {
 
 /// A string made fit for keeping.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Text {
+pub(crate) struct Text {
     pub text: String,
     /// U+0000 stood in it and was dropped.
     pub nul_dropped: bool,
@@ -168,7 +168,7 @@ impl Text {
 
 /// Decodes a string whose content is JSON itself. What only an escape can carry there is escaped again, so that the
 /// inner reader sees it where it stands: a lone surrogate and U+0000.
-pub(super) fn decode_json(raw: &str) -> String {
+pub(crate) fn decode_json(raw: &str) -> String {
     let bytes = string_bytes(raw);
     let mut out = String::with_capacity(bytes.len());
     let mut rest = bytes.as_ref();
