@@ -12,12 +12,11 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  -- 5,060 an hour = 60 single creates + 10 batches of 500, what the edge lets through.
   return case
     when latest > now() + interval '5 minutes' then 'carbon.logged_at_in_future'
     when earliest < now() - interval '7 years' then 'carbon.logged_at_too_old'
-    when in_statement > 500 then 'carbon.rows_per_statement'
-    when in_window > 5060 then 'carbon.rows_per_hour'
+    when in_statement > carbon.limit_of('rows_per_statement') then 'carbon.rows_per_statement'
+    when in_window > carbon.limit_of('rows_per_hour') then 'carbon.rows_per_hour'
     -- A diary of seven years with 20 entries a day has 51,000.
     when in_day > 40000 then 'carbon.entries_per_day'
     when in_all > 400000 then 'carbon.entries_in_all' end;
@@ -186,7 +185,7 @@ begin
                and (select l.sequence % 2 = 1 from private.rewards as l
                     where l.user_id = entry.user_id and l.source = 'challenge' and l.source_id = c.id
                     order by l.sequence desc limit 1) is not true
-               and entry.local_date >= (select carbon.local_date(p.created_at, 'Asia/Bangkok') from public.profiles as p
+               and entry.local_date >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p
                                         where p.id = entry.user_id)) end as challenges
     into judged
     from private.achievement_rules as r
@@ -317,7 +316,7 @@ begin
     -- Days before the profile began have no challenges.
     select distinct d.user_id, d.local_date
     from by_day as d
-    join (select s.user_id, carbon.local_date(p.created_at, 'Asia/Bangkok') as began
+    join (select s.user_id, carbon.local_date(p.created_at, carbon.default_time_zone()) as began
           from tallies as s join public.profiles as p on p.id = s.user_id offset 0) as b on b.user_id = d.user_id
     where d.local_date >= b.began
   )

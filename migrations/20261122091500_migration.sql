@@ -206,7 +206,7 @@ begin
   parsed := carbon.parse_migration(payload, now());
   if parsed is null then
     perform private.raise_error('carbon.migration_unreadable', '22023');
-  elsif jsonb_array_length(parsed -> 'entries') > 20000 then
+  elsif jsonb_array_length(parsed -> 'entries') > carbon.limit_of('migrated_entries') then
     perform private.raise_limit('carbon.migration_too_many_entries', 1);
   end if;
   preferences := private.unset_preferences(writer.user_id, coalesce(nullif(parsed -> 'preferences', 'null'), '{}'));

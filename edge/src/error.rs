@@ -1,6 +1,6 @@
 //! Every failure that leaves the Worker, and the one place that knows status codes.
 
-use carbon_domain::{DomainError, FieldError, Lang, outage};
+use carbon_domain::{DomainError, FieldError, Lang, limits, outage};
 use serde_json::{Value, json};
 
 use crate::clients::auth::AuthFailure;
@@ -328,8 +328,8 @@ impl ApiError {
             }
             Code::RateLimited => {
                 let (limit, secs) = match error {
-                    DomainError::RowsPerHour => (5_060, 3_600),
-                    DomainError::RowsPerStatement => (500, 1),
+                    DomainError::RowsPerHour => (limits::ROWS_PER_HOUR, 3_600),
+                    DomainError::RowsPerStatement => (limits::ROWS_PER_STATEMENT, 1),
                     DomainError::EntriesPerDay => (40_000, 86_400),
                     DomainError::EntriesInAll => (400_000, 86_400),
                     DomainError::ImportsPerHour => (10, 3_600),
@@ -338,7 +338,7 @@ impl ApiError {
                     DomainError::AlreadyRunning => (1, 2),
                     // Mebibytes of answers.
                     DomainError::KeptAnswers => (8, 3_600),
-                    _ => (20_000, 1),
+                    _ => (limits::MIGRATED_ENTRIES, 1),
                 };
                 let mut details = json!({"limit": limit, "remaining": 0});
                 if error == DomainError::AlreadyRunning {
