@@ -92,12 +92,15 @@ begin
     when 'sync_changes' then kept || jsonb_build_object('changes', private.changes_between(
       owner, (arguments ->> 'since_revision')::bigint, (kept ->> 'revision')::bigint))
     when 'create_waste_entries' then jsonb_set(kept, '{entries}', coalesce((
-      select jsonb_agg(l.line || jsonb_build_object('offline_id', arguments -> 'entries' -> (l.place - 1)::integer -> 'offline_id')
+      select jsonb_agg(l.line || jsonb_build_object('offline_id', i.offline_id)
                        || case when m.token is null then '{}'
                           else jsonb_build_object('error', (l.line -> 'error')
                             || jsonb_build_object('message_th', m.message_th, 'message_en', m.message_en)) end
                        order by l.place)
       from jsonb_array_elements(kept -> 'entries') with ordinality as l (line, place)
+      -- One that could not be read was answered as null.
+      left join lateral (select o.id as offline_id from (values (arguments -> 'entries' -> (l.place - 1)::integer -> 'offline_id')) as o (id)
+        where jsonb_typeof(o.id) = 'string' and length(o.id #>> '{}') between 1 and 200) as i on true
       left join carbon.error_messages() as m on m.token = l.line #>> '{error,token}'), '[]'))
     when 'migrate_local' then kept || (
       select jsonb_build_object('rejected', p.parsed -> 'rejected', 'adjusted', p.parsed -> 'adjusted',

@@ -32,7 +32,7 @@ as $$ select jsonb_build_object('waste_entries', jsonb_agg(tests.entry(1, jsonb_
 update public.user_totals set day_rows = 39999, window_rows = 0 where user_id = tests.id('own');
 select is(tests.outcome('own', tests.rest_insert(1)), '1 rows', 'the 40,000th entry of a day is taken');
 select is(tests.token('own', tests.rest_insert(2)), 'PT429 carbon.entries_per_day', 'the next is not by REST');
-select is(tests.token('own', format('select public.create_waste_entries(jsonb_build_array(%L::jsonb, %1$L::jsonb))', tests.entry())), 'PT429 carbon.entries_per_day', 'nor by rpc');
+select is(tests.token('own', format('select public.create_waste_entries(json_build_object(''entries'', jsonb_build_array(%L::jsonb, %1$L::jsonb)))', tests.entry())), 'PT429 carbon.entries_per_day', 'nor by rpc');
 select is(tests.token('own', format('select public.migrate_local(%L)', tests.dump(2))), 'PT429 carbon.entries_per_day', 'nor by an import');
 select tests.act_as_operator() \g /dev/null
 update public.user_totals set day_started_at = now() - interval '24 hours' where user_id = tests.id('own');
