@@ -2,7 +2,7 @@
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
-  api, awaitSms, bangkokInstant, claimsOf, closeSql, deviceInfo, differences, env, freshPhone, messages, ok, refused, rows, serviceClient, signInAnonymously, signInByPhone, sleep, sql, supabase, uuid,
+  api, awaitSms, bangkokInstant, claimsOf, closeSql, deviceInfo, differences, env, freshPhone, messages, ok, refused, rows, serviceClient, signInAnonymously, signInByPhone, signToken, sleep, sql, supabase, uuid,
 } from './lib.mjs'
 import { appEntry, rawDump } from './dumps.mjs'
 
@@ -71,10 +71,12 @@ describe('a session that has ended', () => {
   }
 
   test('is refused by every way in as soon as it is ended, and others of the person go on', async () => {
-    const phone = freshPhone()
-    const first = await signInByPhone(phone)
-    const second = await signInByPhone(phone)
-    ok(await first.api('POST', '/auth/logout'))
+    const first = await signInByPhone()
+    const session_id = uuid()
+    await sql('insert into auth.sessions (id, user_id, created_at, updated_at) values ($1, $2, now(), now())', [session_id, first.id])
+    const token = signToken({ ...first.claims, session_id })
+    const second = { ...first, token, api: (method, route) => api(method, route, { token }) }
+    await sql('delete from auth.sessions where id = $1', [first.claims.session_id])
     await assertShut(first)
     ok(await second.api('GET', '/user/profile'))
     assert.equal((await supabase(second).from('profiles').select('id')).data.length, 1)
