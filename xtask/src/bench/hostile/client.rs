@@ -76,7 +76,7 @@ fn keep_asking(
             stream
                 .get_mut()
                 .write_all(&bytes(&request, key, token))
-                .and_then(|()| answer(&mut stream, request.method == "HEAD"))
+                .and_then(|()| answer(&mut stream, request.method == "HEAD", &mut io::sink()))
                 .map(|(status, stays)| (status, stays.then_some(stream)))
         });
         let status = match answered {
@@ -96,13 +96,9 @@ fn keep_asking(
 pub fn once(source: Ipv4Addr, port: u16, request: &str) -> io::Result<(u16, String)> {
     let mut stream = open(source, port)?;
     stream.get_mut().write_all(request.as_bytes())?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let status = text
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    Ok((status.ok_or(io::ErrorKind::InvalidData)?, text))
+    let mut body = Vec::new();
+    let (status, _) = answer(&mut stream, false, &mut body)?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn open(source: Ipv4Addr, port: u16) -> io::Result<BufReader<TcpStream>> {
@@ -136,7 +132,11 @@ fn bytes(request: &Request, key: &str, token: &str) -> Vec<u8> {
 }
 
 /// Reads an answer to its end: its status, and whether the connection stays open.
-fn answer(stream: &mut impl BufRead, is_head: bool) -> io::Result<(u16, bool)> {
+fn answer(
+    stream: &mut impl BufRead,
+    is_head: bool,
+    body: &mut impl Write,
+) -> io::Result<(u16, bool)> {
     let broken = || io::Error::from(io::ErrorKind::InvalidData);
     let mut line = String::new();
     stream.read_line(&mut line)?;
@@ -161,27 +161,28 @@ fn answer(stream: &mut impl BufRead, is_head: bool) -> io::Result<(u16, bool)> {
     let has_body = !is_head && status != 204 && status != 304;
     match length {
         _ if !has_body => {}
-        _ if is_chunked => skip_chunks(stream)?,
+        _ if is_chunked => copy_chunks(stream, body)?,
         Some(length) => {
-            io::copy(&mut stream.take(length), &mut io::sink())?;
+            io::copy(&mut stream.take(length), body)?;
         }
         None => {
-            io::copy(stream, &mut io::sink())?;
+            io::copy(stream, body)?;
             stays = false;
         }
     }
     Ok((status, stays))
 }
 
-fn skip_chunks(stream: &mut impl BufRead) -> io::Result<()> {
+fn copy_chunks(stream: &mut impl BufRead, body: &mut impl Write) -> io::Result<()> {
     let mut line = String::new();
     loop {
         line.clear();
         stream.read_line(&mut line)?;
         let size = u64::from_str_radix(line.trim_end(), 16)
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-        // The chunk and the line end behind it.
-        io::copy(&mut stream.by_ref().take(size + 2), &mut io::sink())?;
+        io::copy(&mut stream.by_ref().take(size), body)?;
+        // The line end behind it.
+        io::copy(&mut stream.by_ref().take(2), &mut io::sink())?;
         if size == 0 {
             return Ok(());
         }
@@ -200,11 +201,11 @@ mod tests {
              HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\
              HTTP/1.1 503 Away\r\nConnection: close\r\n\r\nthe rest",
         );
-        assert_eq!(answer(&mut kept, false)?, (200, true));
-        assert_eq!(answer(&mut kept, false)?, (429, true));
-        assert_eq!(answer(&mut kept, true)?, (200, true));
-        assert_eq!(answer(&mut kept, false)?, (503, false));
-        assert!(answer(&mut kept, false).is_err());
+        assert_eq!(answer(&mut kept, false, &mut io::sink())?, (200, true));
+        assert_eq!(answer(&mut kept, false, &mut io::sink())?, (429, true));
+        assert_eq!(answer(&mut kept, true, &mut io::sink())?, (200, true));
+        assert_eq!(answer(&mut kept, false, &mut io::sink())?, (503, false));
+        assert!(answer(&mut kept, false, &mut io::sink()).is_err());
         Ok(())
     }
 }
