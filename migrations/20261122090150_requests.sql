@@ -262,10 +262,10 @@ begin
         import_day_began = case when c.import_day_began <= now() - interval '24 hours' then now() else c.import_day_began end,
         imports_in_day = case when c.import_day_began <= now() - interval '24 hours' then 1 else c.imports_in_day + 1 end
   returning c.* into counted;
-  if counted.imports_in_hour > 10 then
+  if counted.imports_in_hour > carbon.limit_of('imports_per_hour') then
     perform private.raise_limit('carbon.imports_per_hour',
       ceil(extract(epoch from counted.import_hour_began + interval '1 hour' - now()))::integer);
-  elsif counted.imports_in_day > 30 then
+  elsif counted.imports_in_day > carbon.limit_of('imports_per_day') then
     perform private.raise_limit('carbon.imports_per_day',
       ceil(extract(epoch from counted.import_day_began + interval '24 hours' - now()))::integer);
   end if;
@@ -281,7 +281,8 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  if (select count(*) from (select from old_rows limit 501) as o) > 500 then
+  if (select count(*) from (select from old_rows limit carbon.limit_of('rows_per_statement') + 1) as o)
+     > carbon.limit_of('rows_per_statement') then
     perform private.raise_limit('carbon.rows_per_statement', 1);
   end if;
   return null;

@@ -17,9 +17,8 @@ begin
     when earliest < now() - interval '7 years' then 'carbon.logged_at_too_old'
     when in_statement > carbon.limit_of('rows_per_statement') then 'carbon.rows_per_statement'
     when in_window > carbon.limit_of('rows_per_hour') then 'carbon.rows_per_hour'
-    -- A diary of seven years with 20 entries a day has 51,000.
-    when in_day > 40000 then 'carbon.entries_per_day'
-    when in_all > 400000 then 'carbon.entries_in_all' end;
+    when in_day > carbon.limit_of('entries_per_day') then 'carbon.entries_per_day'
+    when in_all > carbon.limit_of('entries_in_all') then 'carbon.entries_in_all' end;
 end;
 $$;
 comment on function private.refused_write(timestamptz, timestamptz, bigint, bigint, bigint, bigint) is
@@ -153,7 +152,7 @@ begin
 
     -- What is far from every limit need not be asked about.
     if entry.logged_at not between now() - interval '1 year' and now() or totals.window_rows > 500
-       or totals.day_rows > 5060 or totals.entries > 100000 then
+       or totals.day_rows > 5000 or totals.entries > 100000 then
       refused := private.refused_write(entry.logged_at, entry.logged_at, null,
                                        case when by_client then totals.window_rows end,
                                        case when by_client then totals.day_rows end,

@@ -65,7 +65,7 @@ begin
   if user_id is null then
     perform private.raise_error('carbon.not_signed_in', '42501');
   end if;
-  select coalesce(p.time_zone, 'Asia/Bangkok'), pr.province, t.revision, t.ledger_rows
+  select coalesce(p.time_zone, carbon.default_time_zone()), pr.province, t.revision, t.ledger_rows
   into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.ledger_rows
   from public.user_totals as t
   join public.user_preferences as p on p.user_id = t.user_id

@@ -17,11 +17,24 @@ pub const ROWS_PER_HOUR: u32 = CREATES_PER_HOUR + BATCHES_PER_HOUR * ROWS_PER_ST
 /// Entries that one migration may write.
 pub const MIGRATED_ENTRIES: u32 = MAX_MIGRATED_ENTRIES as u32;
 
+/// Entries that one person may add in 24 hours, imports included: two whole imports.
+pub const ENTRIES_PER_DAY: u32 = 2 * MIGRATED_ENTRIES;
+/// Entries that one person may hold: seven years with 150 entries a day are 383,000.
+pub const ENTRIES_IN_ALL: u32 = 400_000;
+/// Imports in an hour, dry runs and roll-backs included.
+pub const IMPORTS_PER_HOUR: u32 = 10;
+/// Imports in 24 hours, dry runs and roll-backs included.
+pub const IMPORTS_PER_DAY: u32 = 30;
+
 /// The limits that SQL asks for, by name.
 pub const ALL: &[(&str, u32)] = &[
     ("rows_per_statement", ROWS_PER_STATEMENT),
     ("rows_per_hour", ROWS_PER_HOUR),
     ("migrated_entries", MIGRATED_ENTRIES),
+    ("entries_per_day", ENTRIES_PER_DAY),
+    ("entries_in_all", ENTRIES_IN_ALL),
+    ("imports_per_hour", IMPORTS_PER_HOUR),
+    ("imports_per_day", IMPORTS_PER_DAY),
 ];
 
 /// The limit of a name of [`ALL`].
@@ -51,6 +64,10 @@ mod tests {
             (DomainError::BatchTooLarge, ROWS_PER_STATEMENT),
             (DomainError::RowsPerStatement, ROWS_PER_STATEMENT),
             (DomainError::MigrationTooManyEntries, MIGRATED_ENTRIES),
+            (DomainError::EntriesPerDay, ENTRIES_PER_DAY),
+            (DomainError::EntriesInAll, ENTRIES_IN_ALL),
+            (DomainError::ImportsPerHour, IMPORTS_PER_HOUR),
+            (DomainError::ImportsPerDay, IMPORTS_PER_DAY),
         ] {
             for lang in [Lang::En, Lang::Th] {
                 let message = error.message(lang);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use carbon_domain::{DomainError, Lang};
+use carbon_domain::{DomainError, Lang, limits, time};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -78,4 +78,21 @@ fn every_sqlstate_of_our_own_is_listed() {
         .map(|rest| rest.split('\'').next().unwrap())
         .collect();
     assert_eq!(listed, used, "docs/error-codes.md and migrations/");
+}
+
+#[test]
+fn sql_asks_for_limits_and_the_default_time_zone_instead_of_repeating_them() {
+    let repeated: Vec<String> = limits::ALL
+        .iter()
+        .filter(|(_, limit)| *limit >= 1_000)
+        .map(|(_, limit)| format!("> {limit}"))
+        .chain([format!("'{}'", time::DEFAULT_TIME_ZONE)])
+        .collect();
+    for (path, sql) in migrations() {
+        for line in sql.lines().filter(|line| !line.trim().starts_with("--")) {
+            for text in &repeated {
+                assert!(!line.contains(text), "{}: {line}", path.display());
+            }
+        }
+    }
 }

@@ -330,10 +330,10 @@ impl ApiError {
                 let (limit, secs) = match error {
                     DomainError::RowsPerHour => (limits::ROWS_PER_HOUR, 3_600),
                     DomainError::RowsPerStatement => (limits::ROWS_PER_STATEMENT, 1),
-                    DomainError::EntriesPerDay => (40_000, 86_400),
-                    DomainError::EntriesInAll => (400_000, 86_400),
-                    DomainError::ImportsPerHour => (10, 3_600),
-                    DomainError::ImportsPerDay => (30, 86_400),
+                    DomainError::EntriesPerDay => (limits::ENTRIES_PER_DAY, 86_400),
+                    DomainError::EntriesInAll => (limits::ENTRIES_IN_ALL, 86_400),
+                    DomainError::ImportsPerHour => (limits::IMPORTS_PER_HOUR, 3_600),
+                    DomainError::ImportsPerDay => (limits::IMPORTS_PER_DAY, 86_400),
                     DomainError::TooManyAtOnce => (8, 1),
                     DomainError::AlreadyRunning => (1, 2),
                     // Mebibytes of answers.

@@ -52,8 +52,8 @@ const BATCHES: &[Rule] = &[rule("batch", limits::BATCHES_PER_HOUR, HOUR)];
 const BOARDS: &[Rule] = &[rule("leaderboard", 120, HOUR)];
 /// Dry runs and roll-backs count like imports.
 const MIGRATIONS: &[Rule] = &[
-    rule("migration_hour", 10, HOUR),
-    rule("migration_day", 30, DAY),
+    rule("migration_hour", limits::IMPORTS_PER_HOUR, HOUR),
+    rule("migration_day", limits::IMPORTS_PER_DAY, DAY),
 ];
 
 /// What one user may do, by route.
