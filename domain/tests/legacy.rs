@@ -87,7 +87,7 @@ fn what_waits_to_be_sent_is_an_entry_or_holds_one_as_data() {
         let migration = read(&dump(key, &json!([entry]).to_string()));
         let kept = migration.entries.first();
         assert_eq!(
-            kept.map(|entry| &*entry.category_id),
+            kept.map(|entry| entry.category_id),
             category,
             "{key} {entry}"
         );
