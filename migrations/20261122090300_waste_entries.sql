@@ -4,6 +4,10 @@
 -- Columns that clients write are of domains: their checks are prepared once a session, those of a table
 -- at every statement, and PostgREST reads a column of a domain by its cast from json. So a time without
 -- a zone, a number as text or an abbreviation of a zone is refused as on every other way in.
+create domain public.category_key as text;
+comment on domain public.category_key is 'The id of a waste category.';
+create domain public.method_key as text;
+comment on domain public.method_key is 'The id of a disposal method; the generated figures refuse one that the category does not have.';
 create domain public.kilograms as numeric(8, 3);
 comment on domain public.kilograms is 'Kilograms, three decimals.';
 create domain public.logged_time as timestamptz;
@@ -39,7 +43,8 @@ begin
   set local client_min_messages = error;
   for read_as in
     select * from (values
-      ('kilograms', 'weight_kg'), ('logged_time', 'logged_at'), ('zone_name', 'time_zone'), ('latitude', 'location_lat'),
+      ('category_key', 'category_id'), ('method_key', 'disposal_method'), ('kilograms', 'weight_kg'),
+      ('logged_time', 'logged_at'), ('zone_name', 'time_zone'), ('latitude', 'location_lat'),
       ('longitude', 'location_lng'), ('diary_notes', 'notes'), ('place_name', 'place'), ('image_key', 'image_id'),
       ('device_key', 'device_id'), ('offline_key', 'offline_id')) as d (name, field)
   loop
@@ -67,8 +72,8 @@ $$;
 create table public.waste_entries (
   id uuid not null default gen_random_uuid(),
   user_id uuid not null default auth.uid(),
-  category_id text not null,
-  disposal_method text not null,
+  category_id public.category_key not null,
+  disposal_method public.method_key not null,
   weight_kg public.kilograms not null,
   logged_at public.logged_time not null default now(),
   time_zone public.zone_name not null default private.caller_time_zone(),
@@ -95,7 +100,8 @@ create table public.waste_entries (
     carbon.co2e_avoided_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
   local_date date not null generated always as (carbon.local_date(logged_at, time_zone)) stored,
   primary key (user_id, logged_at, id),
-  constraint location_has_both_latitude_and_longitude check ((location_lat is null) = (location_lng is null)),
+  constraint location_has_both_latitude_and_longitude check (
+    (location_lat is null) = (location_lng is null) or carbon.refuse('carbon.location_invalid')),
   constraint notes_have_at_most_500_characters check (
     notes is null or length(notes) <= 500 or batch_id is not null or carbon.refuse('carbon.notes_too_long'))
 ) partition by range (logged_at);

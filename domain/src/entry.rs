@@ -1,6 +1,6 @@
 //! An entry as clients send it (the contract's "entry in"), validated field by field.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde_json::{Map, Value};
 
 use crate::error::{DomainError, FieldError};
@@ -212,10 +212,12 @@ pub fn field(
 
 fn no_later_than_now(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, DomainError> {
     match logged_at(value, now) {
+        // Before the first year PostgreSQL writes times another way; no entry is that old.
         Err(DomainError::LoggedAtTooOld) => value
             .as_str()
             .and_then(parse_instant)
-            .ok_or(DomainError::LoggedAtInvalid),
+            .filter(|instant| instant.year() >= 1)
+            .ok_or(DomainError::LoggedAtTooOld),
         read => read,
     }
 }
@@ -542,6 +544,7 @@ mod tests {
             ("logged_at", "\"2024-06-01T00:00:00\"", E::LoggedAtInvalid),
             ("logged_at", "\"05/11/2024 08:30\"", E::LoggedAtInvalid),
             ("logged_at", "\"now\"", E::LoggedAtInvalid),
+            ("logged_at", "\"0000-01-01T00:00:00Z\"", E::LoggedAtTooOld),
             ("logged_at", "\"2024-06-02T00:00:00Z\"", E::LoggedAtInFuture),
             (
                 "logged_at",

@@ -64,11 +64,11 @@ from (values
   (') values (''food_waste'', ''melted'', 1)', '22023 carbon.unknown_method'),
   (', logged_at) values (''food_waste'', ''composted'', 1, now() + interval ''1 year'')', '22023 carbon.logged_at_in_future'),
   (', logged_at) values (''food_waste'', ''composted'', 1, ''1999-01-01'')', '22023 carbon.logged_at_too_old'),
+  (', location_lat) values (''food_waste'', ''composted'', 1, 13)', '22023 carbon.location_invalid'),
   (', notes) values (''food_waste'', ''composted'', 1, repeat(''x'', 501))', '22023 carbon.notes_too_long')) as r (statement, token);
 select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg' || r.statement), '23514', 'REST refuses: ' || r.statement)
 from (values
   (', place) values (''food_waste'', ''composted'', 1, repeat(''x'', 201))'),
-  (', location_lat) values (''food_waste'', ''composted'', 1, 13)'),
   (', location_lat, location_lng) values (''food_waste'', ''composted'', 1, 91, 0)'),
   (', location_lat, location_lng) values (''food_waste'', ''composted'', 1, 0, 181)')) as r (statement);
 select is(tests.outcome('own', 'insert into public.waste_entries (category_id, disposal_method, weight_kg, offline_id) values (''food_waste'', ''composted'', 1, ''o1'')'),
