@@ -16,7 +16,7 @@ const numbers = {
   0: '0', '-0': '-0', 1: '1', 2: '2', 3: '3', 4: '4', '1.0': '1.0', '2e0': '2e0', '1.5': '1.5', '-1': '-1', 100: '100', 12345: '12345',
   'a hundredth': '0.01', 'less than a hundredth': '0.009499999', 'half a gram over': '100.0005', 'under half a gram over': '100.0004',
   'a long fraction': '0.30000000000000004', 'more than a bigint': '9223372036854775808', 'more than a double': '1e400', 'next to nothing': '1e-400',
-  'an endless exponent': '1e999999999', 'seven decimals': '13.75631234567', 'ninety and a bit': '90.0000001',
+  'an endless exponent': '1e999999999', 'a double to its last digit': '0.1000000000000000055511151231257827021181583404541015625', 'seven decimals': '13.75631234567', 'ninety and a bit': '90.0000001',
 }
 
 const texts = {
@@ -24,7 +24,7 @@ const texts = {
   20: thai(20), 21: thai(21), 50: thai(50), 51: thai(51), 100: thai(100), 101: thai(101), 200: thai(200), 201: thai(201), 500: thai(500),
   501: thai(501), 4000: thai(4000), 4001: thai(4001), '100 emoji': text('😀'.repeat(100)), '60 letters': text('x'.repeat(60)),
   'a bell': '"a\\u0007b"', 'a tab': '"a\\tb"', 'a line break': '"a\\nb"', 'delete': '"a\\u007fb"', 'next line': '"a\\u0085b"',
-  'U+0000': '"a\\u0000b"', 'half an emoji': '"a\\ud83d"', 'half an emoji in front': '"\\ude00a"', 'an emoji by escapes': '"\\ud83d\\ude00"',
+  'U+0000': '"a\\u0000z"', 'half an emoji': '"a\\ud83d"', 'half an emoji in front': '"\\ude00a"', 'an emoji by escapes': '"\\ud83d\\ude00"',
   'a line separator': '"a\\u2028b"', 'a paragraph separator': '"a\\u2029b"', 'a byte order mark in front': '"\\ufeffabc"', 'a zero-width space': '"\\u200b"',
   'a zero-width space between': '"สม\\u200bชาย"', 'a joiner between letters': '"ab\\u200dcd"', 'a direction override': '"ab\\u202ecd"', 'a direction mark': '"\\u200fabc"',
   'an isolate': '"\\u2067abc\\u2069"', 'a Hangul filler': '"\\u3164"', 'braille blank': '"\\u2800"', 'a code point that is no character': '"a\\uffffb"', 'private use': '"\\uf8ff a"',
