@@ -34,12 +34,13 @@ pub fn from_chrono(instant: DateTime<Utc>) -> Option<TimestampWithTimeZone> {
     TimestampWithTimeZone::try_from(microseconds).ok()
 }
 
+/// PostgreSQL counts days from 2000-01-01, chrono from the first day of the common era.
+const DAYS_TO_2000: i32 = 730_120;
+
 /// The day as chrono has it.
 ///
 /// Errors: 22023 `carbon.date_invalid` for a day that no calendar has (infinity).
 pub fn calendar_day(date: Date) -> NaiveDate {
-    // PostgreSQL counts days from 2000-01-01, chrono from the first day of the common era.
-    const DAYS_TO_2000: i32 = 730_120;
     i32::from(date)
         .checked_add(DAYS_TO_2000)
         .and_then(NaiveDate::from_num_days_from_ce_opt)
@@ -48,9 +49,9 @@ pub fn calendar_day(date: Date) -> NaiveDate {
 
 /// The day as PostgreSQL has it. Errors: 22023 `carbon.date_invalid` for a day that it cannot hold.
 pub fn date(day: NaiveDate) -> Date {
-    let month = u8::try_from(day.month()).unwrap_or(0);
-    let day_of_month = u8::try_from(day.day()).unwrap_or(0);
-    Date::new(day.year(), month, day_of_month).unwrap_or_else(|_| raise(DomainError::DateInvalid))
+    // By number and not by year, month and day: the year before 1 is -1 there and 0 here.
+    Date::try_from(day.num_days_from_ce() - DAYS_TO_2000)
+        .unwrap_or_else(|_| raise(DomainError::DateInvalid))
 }
 
 /// The numeric of a decimal text made by the domain.

@@ -130,7 +130,7 @@ mod tests {
             include_str!("../../domain/vectors/entries.json"),
             r#"select case when e.errors is null then jsonb_build_object('entry', jsonb_strip_nulls(jsonb_build_object(
                     'category_id', e.category_id, 'disposal_method', e.disposal_method, 'weight_kg', e.weight_kg,
-                    'logged_at', regexp_replace(to_char(e.logged_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '([.]000000|000)$', '') || 'Z',
+                    'time_zone', e.time_zone, 'logged_at', regexp_replace(to_char(e.logged_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '([.]000000|000)$', '') || 'Z',
                     'location', jsonb_build_object('latitude', e.location_lat, 'longitude', e.location_lng),
                     'notes', e.notes, 'place', e.place, 'image_id', e.image_id, 'device_id', e.device_id, 'offline_id', e.offline_id))
                     - case when e.location_lat is null then 'location' else '' end)

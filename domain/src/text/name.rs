@@ -25,8 +25,7 @@ pub fn name(text: &str) -> Option<String> {
     if text.chars().any(is_refused) {
         return None;
     }
-    let composed: Vec<char> = text.nfc().collect();
-    let shown: String = without_idle(&composed).into_iter().nfc().collect();
+    let shown = composed_without_idle(text);
     let name = shown.trim();
     let fits = name.chars().count() <= MAX_NAME_CHARS;
     (fits && name.chars().any(is_visible)).then(|| name.to_owned())
@@ -43,6 +42,22 @@ fn is_refused(character: char) -> bool {
 /// Shows something by itself: a mark alone would be drawn on its neighbour.
 fn is_visible(character: char) -> bool {
     !character.is_whitespace() && !is_ignorable(character) && !is_combining_mark(character)
+}
+
+/// The text composed (NFC) and without characters that show nothing where they stand.
+///
+/// What is left out lets marks move past one another, and moved marks can leave a joiner idle: it goes on until nothing
+/// changes, so that what was kept is kept again.
+fn composed_without_idle(text: &str) -> String {
+    let mut composed: String = text.nfc().collect();
+    loop {
+        let characters: Vec<char> = composed.chars().collect();
+        let shown: String = without_idle(&characters).into_iter().nfc().collect();
+        if shown == composed {
+            return shown;
+        }
+        composed = shown;
+    }
 }
 
 /// The characters without those that show nothing where they stand.
@@ -122,6 +137,8 @@ mod tests {
             ("😀\u{2060}😀", "😀😀"),
             ("a\u{E0041}", "a"),
             ("Jose\u{301}", "José"),
+            // Without what parted them the marks change places, and the joiner has nothing left to join.
+            ("a\u{E48}\u{200B}\u{94D}\u{200C}b", "a\u{94D}\u{E48}b"),
         ] {
             assert_eq!(name(text).as_deref(), Some(kept), "{text:?}");
         }

@@ -1,0 +1,74 @@
+-- Why an entry is refused, whichever way it comes: its time, how much one person has written already, an
+-- id that is known, notes that grew too long.
+
+create function private.refused_write(earliest timestamptz, latest timestamptz, in_statement bigint, in_window bigint,
+                                      in_day bigint, in_all bigint)
+returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return case
+    when latest > now() + interval '5 minutes' then 'carbon.logged_at_in_future'
+    when earliest < now() - interval '7 years' then 'carbon.logged_at_too_old'
+    when in_statement > carbon.limit_of('rows_per_statement') then 'carbon.rows_per_statement'
+    when in_window > carbon.limit_of('rows_per_hour') then 'carbon.rows_per_hour'
+    when in_day > carbon.limit_of('entries_per_day') then 'carbon.entries_per_day'
+    when in_all > carbon.limit_of('entries_in_all') then 'carbon.entries_in_all' end;
+end;
+$$;
+comment on function private.refused_write(timestamptz, timestamptz, bigint, bigint, bigint, bigint) is
+  'The token of why entries are refused, null if they are not: times more than 5 minutes ahead or 7 years back (carbon.logged_at_in_future, carbon.logged_at_too_old), and from one person on any way in more than 500 rows a statement or 5,060 an hour (carbon.rows_per_statement, carbon.rows_per_hour), imports aside, and with imports more than 40,000 a day or 400,000 in all (carbon.entries_per_day, carbon.entries_in_all); null = not counted. An answer, not an error, because PL/pgSQL evaluates it without a query of its own.';
+
+create function private.raise_refused_write(token text)
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if token like 'carbon.logged_at%' then
+    perform private.raise_error(token, '22023');
+  end if;
+  perform private.raise_limit(token, case token when 'carbon.rows_per_statement' then 1 when 'carbon.rows_per_hour' then 3600
+                                     else 86400 end);
+end;
+$$;
+comment on function private.raise_refused_write(text) is
+  'Raises what private.refused_write answered: 22023 for times, PT429 for numbers of rows.';
+
+create function private.raise_known_offline_ids(offline_ids text[])
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  known record;
+begin
+  select m.message_en, m.message_th into known
+  from carbon.error_messages() as m
+  where m.token = 'carbon.offline_id_known';
+  raise exception using
+    errcode = '23505',
+    message = 'offline_id: ' || known.message_en,
+    detail = 'carbon.offline_id_known ' || to_json(offline_ids),
+    hint = known.message_th;
+end;
+$$;
+comment on function private.raise_known_offline_ids(text[]) is
+  'Raises 23505 for a statement of several entries of which some are stored: DETAIL is carbon.offline_id_known and the JSON list of their offline_ids.';
+
+create function private.tg_waste_entries__refuse_notes()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  perform private.raise_error('carbon.notes_too_long', '22023');
+  return null;
+end;
+$$;
+comment on function private.tg_waste_entries__refuse_notes() is
+  'Row trigger: an entry that came with long notes by an import keeps them, but nobody writes new ones (22023 carbon.notes_too_long).';
+create trigger tg_waste_entries__refuse_notes before update of notes on public.waste_entries
+  for each row when (length(new.notes) > 500 and new.notes is distinct from old.notes)
+  execute function private.tg_waste_entries__refuse_notes();
