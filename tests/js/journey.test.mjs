@@ -164,7 +164,7 @@ describe('the main job on real input', () => {
       const province = ok(await personA.api('GET', '/gamification/leaderboard?type=province&timeframe=all_time&province=TH-50&limit=100'))
       const [expected] = await sql(`select 1 + count(*) filter (where t.credits + t.rewards > mine.credits + mine.rewards) as rank from public.user_totals mine
         cross join public.user_totals t join public.profiles p on p.id = t.user_id
-        where mine.user_id = $1 and t.entries > 0 and not p.is_anonymous and p.visible_in_leaderboard and p.privacy_level < 3`, [personA.id])
+        where mine.user_id = $1 and t.entries > 0 and not p.is_anonymous and p.visible_in_leaderboard and p.privacy_level < 3 and p.closed_until is null`, [personA.id])
       assert.equal(profile.rank.global, Number(expected.rank))
       assert.equal(board.current_user.rank, Number(expected.rank))
       assert.equal(province.current_user.rank, profile.rank.province)

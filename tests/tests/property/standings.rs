@@ -17,7 +17,7 @@ const COUNTRY: &str = "select jsonb_build_object(
       select e.user_id, e.local_date, e.province, sum(e.carbon_credits) as credits
       from public.waste_entries as e join public.profiles as p on p.id = e.user_id group by 1, 2, 3) as s),
     'listed', (select coalesce(jsonb_agg(p.id), '[]') from public.profiles as p
-      where p.privacy_level < 3 and p.visible_in_leaderboard and not p.is_anonymous
+      where p.privacy_level < 3 and p.visible_in_leaderboard and not p.is_anonymous and p.closed_until is null
         and not exists (select from private.board_exclusions as x where x.user_id = p.id)),
     'excluded', (select coalesce(jsonb_agg(x.user_id), '[]') from private.board_exclusions as x),
     'rewards', (select coalesce(jsonb_agg(jsonb_build_array(r.user_id, r.credits)), '[]') from (
