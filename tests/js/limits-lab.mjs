@@ -57,9 +57,15 @@ export function limited(answer, limit, { within } = {}) {
   return details
 }
 
-/** How many of so many requests at once were let in, when all others were refused by this limit. */
-export async function letIn(count, limit, request) {
-  const answers = await Promise.all(Array.from({ length: count }, (_, n) => request(n)))
+/**
+ * How many of so many requests were let in, when all others were refused by this limit: `atOnce` at a time, because one person
+ * may have 8 under way in the database, 2 of them imports or batches.
+ */
+export async function letIn(count, limit, request, atOnce = 6) {
+  const answers = []
+  let next = 0
+  const line = async () => { while (next < count) answers.push(await request(next++)) }
+  await Promise.all(Array.from({ length: atOnce }, line))
   const refusals = answers.filter(answer => answer.status === 429)
   for (const answer of refusals) limited(answer, limit)
   return count - refusals.length

@@ -33,7 +33,7 @@ pub const ZONES: [Zone; 5] = [
         minutes: -11 * 60,
     },
     Zone {
-        name: "UTC",
+        name: "Etc/UTC",
         minutes: 0,
     },
 ];

@@ -15,6 +15,25 @@ pub struct Answer {
     pub body: Value,
 }
 
+impl Answer {
+    /// Whether another call writes for the same person: long ones do not wait for it, they come again.
+    pub async fn comes_again(&self) -> bool {
+        let token = match &self.body["details"]["reason"] {
+            Value::Null => &self.body["details"],
+            reason => reason,
+        };
+        let busy = self.status == 429
+            && matches!(
+                token.as_str(),
+                Some("already_running" | "carbon.already_running")
+            );
+        if busy {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        busy
+    }
+}
+
 fn http() -> reqwest::Client {
     let client = reqwest::Client::builder().pool_idle_timeout(IDLE);
     client.build().expect("an HTTP client")
@@ -180,6 +199,7 @@ impl Person {
                 let status = match database.code().code() {
                     "23505" => 409,
                     "PT404" => 404,
+                    "PT429" => 429,
                     _ => 500,
                 };
                 Answer {

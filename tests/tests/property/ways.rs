@@ -298,27 +298,32 @@ async fn migrate(
     } else {
         raw_dump(entries)
     };
-    let answer = match way {
-        Way::Edge => {
-            person
-                .edge(
-                    "POST",
-                    &format!("/user/migrate-local?dry_run={dry_run}"),
-                    Some(&payload),
-                )
-                .await
-        }
-        Way::RestRpc => {
-            let body = json!({ "payload": payload.to_string(), "dry_run": dry_run });
-            person.rest("POST", "rpc/migrate_local", Some(&body)).await
-        }
-        _ => {
-            person
-                .sql(
-                    "select public.migrate_local($1, $2)::text",
-                    &[&payload.to_string(), &dry_run],
-                )
-                .await
+    let answer = loop {
+        let answer = match way {
+            Way::Edge => {
+                person
+                    .edge(
+                        "POST",
+                        &format!("/user/migrate-local?dry_run={dry_run}"),
+                        Some(&payload),
+                    )
+                    .await
+            }
+            Way::RestRpc => {
+                let body = json!({ "payload": payload.to_string(), "dry_run": dry_run });
+                person.rest("POST", "rpc/migrate_local", Some(&body)).await
+            }
+            _ => {
+                person
+                    .sql(
+                        "select public.migrate_local($1, $2)::text",
+                        &[&payload.to_string(), &dry_run],
+                    )
+                    .await
+            }
+        };
+        if !answer.comes_again().await {
+            break answer;
         }
     };
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -362,28 +367,33 @@ async fn added_by(person: &Person, batch: &str) -> Vec<(String, Four, Option<Str
 }
 
 async fn roll_back(person: &Person, way: Way, batch: &str) -> Outcome {
-    let answer = match way {
-        Way::Edge => {
-            person
-                .edge("DELETE", &format!("/user/migrate-local/{batch}"), None)
-                .await
-        }
-        Way::RestRpc => {
-            person
-                .rest(
-                    "POST",
-                    "rpc/rollback_migration",
-                    Some(&json!({ "batch_id": batch })),
-                )
-                .await
-        }
-        _ => {
-            person
-                .sql(
-                    "select public.rollback_migration($1::text::uuid)::text",
-                    &[&batch],
-                )
-                .await
+    let answer = loop {
+        let answer = match way {
+            Way::Edge => {
+                person
+                    .edge("DELETE", &format!("/user/migrate-local/{batch}"), None)
+                    .await
+            }
+            Way::RestRpc => {
+                person
+                    .rest(
+                        "POST",
+                        "rpc/rollback_migration",
+                        Some(&json!({ "batch_id": batch })),
+                    )
+                    .await
+            }
+            _ => {
+                person
+                    .sql(
+                        "select public.rollback_migration($1::text::uuid)::text",
+                        &[&batch],
+                    )
+                    .await
+            }
+        };
+        if !answer.comes_again().await {
+            break answer;
         }
     };
     match answer.status {
