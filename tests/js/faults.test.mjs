@@ -11,6 +11,9 @@ const create = someone => () => someone.api('POST', '/waste/entries', { body: en
 const select = someone => () => rest(someone, 'GET', 'waste_entries?select=id&limit=1')
 const ready = () => api('GET', '/health/ready')
 
+/** The same once what the Worker keeps of it for a second is over. */
+const readyAgain = () => sleep(1_100).then(ready)
+
 /** The calls that need the database, by every way: each says 503 in time. */
 const assertNoDatabase = someone => Promise.all([
   outage('profile', profile(someone)),
@@ -21,11 +24,20 @@ const assertNoDatabase = someone => Promise.all([
   outage('own place', () => someone.api('GET', '/gamification/profile')),
   outage('own achievements', () => someone.api('GET', '/gamification/achievements')),
   outage('challenges derived anew', () => someone.api('POST', '/gamification/challenges/progress')),
-  outage('ready', ready),
+  outage('ready', readyAgain),
   outage('REST select', select(someone)),
   outage('REST rpc', () => rest(someone, 'POST', 'rpc/create_waste_entry', { entry: entry() })),
   outage('supabase-js', () => selectByApp(someone)),
 ])
+
+/** A long call that does not wait for a lock: it says that a twin may be at work, or that the database is away, in time. */
+async function comesAgain(what, call) {
+  const begun = performance.now()
+  const answer = await call()
+  assert.ok(performance.now() - begun < LONGEST_ANSWER, what)
+  if (answer.status === 503) return
+  assert.deepEqual([answer.status, answer.error?.details?.reason], [429, 'already_running'], `${what}: ${answer.text}`)
+}
 
 const assertWritesWork = async someone => {
   await recovery('ready', ready)
@@ -58,6 +70,15 @@ describe('faults', () => {
     })
   }
 
+  test('PostgreSQL stops while Realtime listens, also after a message that is shorter in its log', async () => {
+    await sql(`select realtime.send(jsonb_build_object('text', repeat('x', 200000)), 'probe', 'user:' || $1 || ':gamification', true)`, [someone.id])
+    const begun = performance.now()
+    await operate('stop', 'postgres')
+    assert.ok(performance.now() - begun < 15_000, 'nothing has to be killed')
+    await operate('start', 'postgres')
+    await assertWritesWork(someone)
+  })
+
   test('PostgREST killed, and crashed', async () => {
     await operate('kill', 'postgrest')
     await assertNoDatabase(someone)
@@ -78,7 +99,7 @@ describe('faults', () => {
 
   test('the gateway killed, and halted', async () => {
     load.doorMayBeAway = true
-    const byWorker = () => Promise.all([outage('profile', profile(someone)), outage('create', create(someone)), outage('ready', ready),
+    const byWorker = () => Promise.all([outage('profile', profile(someone)), outage('create', create(someone)), outage('ready', readyAgain),
       outage('anonymous', () => api('POST', '/auth/anonymous', { body: { device_info: deviceInfo() } }))])
     await operate('kill', 'gateway')
     await byWorker()
@@ -106,7 +127,7 @@ describe('faults', () => {
         outage('refresh', () => api('POST', '/auth/refresh', { body: { refresh_token: first.refreshToken } })),
         outage('logout', () => api('POST', '/auth/logout', { token: second.token })),
         outage('refresh by supabase-js', () => refreshByGateway(first.refreshToken)),
-        outage('ready', ready),
+        outage('ready', readyAgain),
       ])
       // Whoever is signed in notices nothing.
       ok(await profile(someone)())
@@ -164,11 +185,15 @@ describe('faults', () => {
         outage('REST insert', () => rest(one, 'POST', 'waste_entries', entry())),
         outage('REST rpc', () => rest(one, 'POST', 'rpc/create_waste_entry', { entry: entry() })),
         outage('REST rpc', () => rest(one, 'POST', 'rpc/create_waste_entry', { entry: entry() })),
-        outage('migration', () => one.api('POST', '/user/migrate-local', { body: { waste_entries: [entry({ logged_at: new Date().toISOString() })] } })),
+        comesAgain('migration', () => one.api('POST', '/user/migrate-local', { body: { waste_entries: [entry({ logged_at: new Date().toISOString() })] } })),
       ])
       await sleep(1_000)
-      // By now every connection of PostgREST's waits for the lock; reads find none.
-      await Promise.all([outage('REST select', select(someone)), outage('profile', profile(someone))])
+      // By now every connection of PostgREST's waits for the lock. Writers give it up before the patience of who waits for a
+      // connection ends: a read of what is not locked is answered.
+      const begun = performance.now()
+      const [read] = await Promise.all([select(someone)(), outage('profile', profile(someone))])
+      assert.equal(read.status, 200, read.text)
+      assert.ok(performance.now() - begun < LONGEST_ANSWER)
       await Promise.all(writes)
     })
     await assertWritesWork(someone)
