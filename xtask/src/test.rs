@@ -196,13 +196,17 @@ pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
         _ => Ok(()),
     };
     let result = prepared.and_then(|()| run_suites(checkout, &chosen, selection.filter));
-    if needs == Some(Needs::System) && !ran_before {
-        println!();
-        up::down(checkout)?;
-    } else if needs == Some(Needs::System) && !lifted_before {
-        up::switch_limits(checkout, false)?;
-    }
+    let left = match needs {
+        Some(Needs::System) if !ran_before => {
+            println!();
+            up::down(checkout)
+        }
+        Some(Needs::System) if !lifted_before => up::switch_limits(checkout, false),
+        _ => Ok(()),
+    };
+    // What kept the suites from running is the news; that the system could not be left as it was may follow from it.
     let outcomes = result?;
+    left?;
     summary(&outcomes, started)
 }
 

@@ -143,7 +143,8 @@ async fn a_head_uses_a_connection_of_its_own() {
     );
 }
 
-/// Requests with bodies that the gateway does not look at, on one connection: each has its answer.
+/// Requests whose bodies the gateway refuses or does not look at, on one connection: each has its answer, also a body
+/// that its length alone refuses, which the client goes on writing.
 #[tokio::test]
 async fn a_refusal_leaves_the_connection_usable() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -151,18 +152,17 @@ async fn a_refusal_leaves_the_connection_usable() {
     let mut socket = tokio::net::TcpStream::connect(gateway.strip_prefix("http://").unwrap())
         .await
         .unwrap();
-    let body = "x".repeat(200_000);
-    for (target, status) in [
-        ("/nowhere", "404"),
-        ("/rest/v1/", "404"),
-        ("/rest/v1/t", "418"),
+    for (method, target, bytes, status) in [
+        ("DELETE", "/nowhere", 200_000, "404"),
+        ("DELETE", "/rest/v1/", 200_000, "404"),
+        ("POST", "/rest/v1/t", 3_000_000, "413"),
+        ("DELETE", "/rest/v1/t", 200_000, "418"),
     ] {
         let head = format!(
-            "DELETE {target} HTTP/1.1\r\nhost: x\r\napikey: a.n.on\r\ncontent-length: {}\r\n\r\n",
-            body.len()
+            "{method} {target} HTTP/1.1\r\nhost: x\r\napikey: a.n.on\r\ncontent-length: {bytes}\r\n\r\n"
         );
         socket.write_all(head.as_bytes()).await.unwrap();
-        socket.write_all(body.as_bytes()).await.unwrap();
+        socket.write_all(&vec![b'x'; bytes]).await.unwrap();
         let mut answer = vec![0; 64 * 1024];
         let length = socket.read(&mut answer).await.unwrap();
         let text = String::from_utf8_lossy(&answer[..length]).into_owned();

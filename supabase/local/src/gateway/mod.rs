@@ -17,7 +17,7 @@ use crate::counter::Place;
 use crate::serve;
 use crate::settings::Settings;
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
@@ -39,9 +39,9 @@ const BODY_TIMEOUT_SECS: u64 = 30;
 const ANSWER_TIMEOUT_SECS: u64 = 9;
 /// The same for the service role, whose statements have no end of their own.
 const SERVICE_ANSWER_TIMEOUT_SECS: u64 = 30;
-/// Bytes and seconds that a body refused by its head is still read for: left unread, it would break the next
-/// request on its connection.
-const DISCARDED_BYTES: usize = 1024 * 1024;
+/// Bytes and seconds that a refused body is still read for: left unread, it would break the next request on its
+/// connection, and a client that is still writing would see a reset instead of the refusal.
+const DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 const DISCARD_TIMEOUT_SECS: u64 = 2;
 
 const TOO_LARGE: Denial = Denial::new(413, "body_too_large", "The request body is too large");
@@ -191,7 +191,7 @@ impl Gateway {
     }
 
     async fn pass(&self, request: Request) -> Result<Response<Body>, Refused> {
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, mut body) = request.into_parts();
         let admitted = match self.admit(&parts) {
             Ok(admitted) => admitted,
             Err(denial) => return Err(Refused::unread(denial, body).await),
@@ -209,8 +209,11 @@ impl Gateway {
             let answer = self.upstreams.ask(onward, timeout).await?;
             return Ok(websocket::join(client, answer, place, headers::for_client));
         }
-        let body = read_body(&parts.headers, body, passage.max_body_bytes).await?;
-        onward.body = checked_body(&parts.headers, &passage, body)?;
+        let read = match read_body(&parts.headers, &mut body, passage.max_body_bytes).await {
+            Ok(read) => read,
+            Err(denial) => return Err(Refused::unread(denial, body).await),
+        };
+        onward.body = checked_body(&parts.headers, &passage, read)?;
         let (mut head, body) = self.upstreams.ask(onward, timeout).await?.into_parts();
         head.headers = headers::for_client(head.headers);
         // The place is free again when the whole answer is sent.
@@ -245,23 +248,35 @@ struct Refused {
 }
 
 impl From<Denial> for Refused {
-    /// Of a body that was too large, too slow or broken something is still to come.
+    /// A refusal after the whole body was read.
     fn from(denial: Denial) -> Self {
-        let closes = [TOO_LARGE, SLOW_BODY, BROKEN_BODY].contains(&denial);
+        let closes = false;
         Self { denial, closes }
     }
 }
 
 impl Refused {
-    /// A refusal before the body was read, which is read now and thrown away.
+    /// A refusal before the body was read to its end; what is left is read now and thrown away.
     async fn unread(denial: Denial, body: Body) -> Self {
-        let closes = !body.is_end_stream() && {
-            let rest = Limited::new(body, DISCARDED_BYTES).collect();
-            let read = tokio::time::timeout(Duration::from_secs(DISCARD_TIMEOUT_SECS), rest);
-            !matches!(read.await, Ok(Ok(_)))
-        };
+        let read = tokio::time::timeout(Duration::from_secs(DISCARD_TIMEOUT_SECS), discard(body));
+        let closes = !matches!(read.await, Ok(true));
         Self { denial, closes }
     }
+}
+
+/// Reads a body without keeping it; answers whether its end came within `DISCARDED_BYTES`.
+async fn discard(mut body: Body) -> bool {
+    let mut left = DISCARDED_BYTES;
+    while let Some(frame) = body.frame().await {
+        let read = frame
+            .ok()
+            .map(|frame| frame.data_ref().map_or(0, Bytes::len));
+        match read.and_then(|read| left.checked_sub(read)) {
+            Some(rest) => left = rest,
+            None => return false,
+        }
+    }
+    true
 }
 
 /// The body as it goes on.
@@ -280,7 +295,11 @@ fn checked_body(headers: &HeaderMap, passage: &Passage, body: Bytes) -> Result<B
 }
 
 /// Reads the body whole, counting what arrives whatever was announced.
-async fn read_body(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Denial> {
+async fn read_body(
+    headers: &HeaderMap,
+    body: &mut Body,
+    max_bytes: usize,
+) -> Result<Bytes, Denial> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
