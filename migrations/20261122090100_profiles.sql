@@ -150,6 +150,9 @@ declare
   proven_phone text := case when new.phone_confirmed_at is not null then '+' || nullif(ltrim(new.phone, '+'), '') end;
   closing timestamptz := case when new.deleted_at is not null then 'infinity' else nullif(greatest(new.banned_until, now()), now()) end;
 begin
+  if closing is not null then
+    delete from auth.sessions as s where s.user_id = new.id;
+  end if;
   if new.deleted_at is not null then
     -- Auth puts a hash where the number was, and nobody has the number any more.
     update public.profiles as p set closed_until = closing, phone_number = null
@@ -174,7 +177,7 @@ begin
 end;
 $$;
 comment on function private.tg_users__keep_profile() is
-  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and totals, and keeps phone number, is_anonymous and closed_until in step afterwards. Somebody deleted softly loses the number and is closed for good.';
+  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and totals, and keeps phone number, is_anonymous and closed_until in step afterwards. The sessions of somebody deleted or banned end; somebody deleted softly loses the number as well and is closed for good.';
 create trigger tg_users__keep_profile
   after insert or update of phone, phone_confirmed_at, email_confirmed_at, is_anonymous, deleted_at, banned_until on auth.users
   for each row execute function private.tg_users__keep_profile();

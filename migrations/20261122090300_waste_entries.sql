@@ -92,7 +92,8 @@ create table public.waste_entries (
   updated_at timestamptz not null default now(),
   -- The C functions themselves: their SQL wrappers would be parsed for every statement.
   carbon_credits integer not null generated always as (
-    carbon.credits_for_grams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set)) stored,
+    -- The first that is made: it refuses an entry that lacks something by its field, before the server looks for nulls.
+    carbon.entry_credits(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set)) stored,
   -- Numerics without a length: the products have six decimals, and a cast more would be read and run for each.
   co2e_kg numeric not null generated always as (
     carbon.co2e_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,

@@ -29,7 +29,7 @@ begin
   if token like 'carbon.logged_at%' then
     perform private.raise_error(token, '22023');
   end if;
-  perform private.raise_limit(token, case token when 'carbon.rows_per_statement' then 1 when 'carbon.rows_per_hour' then 3600
+  perform carbon.raise_limit(token, case token when 'carbon.rows_per_statement' then 1 when 'carbon.rows_per_hour' then 3600
                                      else 86400 end);
 end;
 $$;

@@ -152,7 +152,7 @@ begin
   end if;
 
   if by_client then
-    perform private.hold_heavy_slot();
+    perform carbon.hold_heavy_slot();
   else
     -- Statements over many people take their locks in one order and so never deadlock.
     perform from public.user_totals as t

@@ -89,7 +89,7 @@ as $$
 begin
   perform from public.user_totals as t where t.user_id = auth.uid() for no key update skip locked;
   if not found and exists (select from public.user_totals as t where t.user_id = auth.uid()) then
-    perform private.raise_limit('carbon.already_running', 2);
+    perform carbon.raise_limit('carbon.already_running', 2);
   end if;
   select w.* into user_id, time_zone, province, revision, ledger_rows from private.lock_writer() as w;
 end;
@@ -119,7 +119,7 @@ comment on function private.streak_json(uuid, text) is
 
 -- Create ------------------------------------------------------------------------------------
 --
--- The public functions take the body of the call as it came, unnamed and as json: the parameters of any
+-- Public functions that take texts take the body of the call as it came, unnamed and as json: the parameters of any
 -- other function are read by PostgREST and by json_to_record(), which refuse a body whole for half a
 -- surrogate pair or U+0000 anywhere in it.
 
@@ -399,20 +399,18 @@ $$;
 comment on function private.merged_entry(public.waste_entries, jsonb, text) is
   'The entry with the changes put in: missing = unchanged, null clears (a zone: back to the person''s), what is sent as it is shown is unchanged. Raises 22023 with the field''s token.';
 
-create function private.update_waste_entry(wanted_entry uuid, changes jsonb, expected_revision bigint)
+create function private.update_waste_entry(wanted_entry uuid, changes text, expected_revision bigint)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
 as $$
 declare
+  stated jsonb := carbon.entry_changes(coalesce(changes, 'null'), now())::jsonb;
   writer record;
   key private.entry_keys;
   before public.waste_entries;
   after public.waste_entries;
 begin
-  if jsonb_typeof(changes) is distinct from 'object' then
-    perform private.raise_error('carbon.not_an_object', '22023');
-  end if;
   writer := private.lock_writer();
   key := private.own_entry_key(writer.user_id, wanted_entry);
   select e.* into before from public.waste_entries as e
@@ -423,7 +421,7 @@ begin
     return jsonb_build_object('code', 'carbon.revision_conflict', 'entry', private.entry_json(before, key.revision));
   end if;
 
-  after := private.merged_entry(before, changes, writer.time_zone);
+  after := private.merged_entry(before, stated, writer.time_zone);
   if (before.category_id, before.disposal_method, before.weight_kg, before.logged_at, before.time_zone,
       before.location_lat, before.location_lng, before.notes, before.place, before.image_id)
      is not distinct from
@@ -442,20 +440,22 @@ begin
   return private.entry_json(after, writer.revision + 1);
 end;
 $$;
-comment on function private.update_waste_entry(uuid, jsonb, bigint) is
-  'Body of public.update_waste_entry.';
+comment on function private.update_waste_entry(uuid, text, bigint) is
+  'Body of public.update_waste_entry: changes is the JSON text of the changes.';
 
-create function public.update_waste_entry(entry_id uuid, changes jsonb, expected_revision bigint default null)
+create function public.update_waste_entry(json)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+  member text[] := carbon.json_members($1::text, array['entry_id', 'changes', 'expected_revision']);
 begin
-  return private.update_waste_entry(entry_id, changes, expected_revision);
+  return private.update_waste_entry(carbon.json_scalar(member[1])::uuid, member[2], carbon.json_scalar(member[3])::bigint);
 end;
 $$;
-comment on function public.update_waste_entry(uuid, jsonb, bigint) is
-  'Changes an entry of the caller: any field of entry-in but offline_id and device_id (those are ignored); missing = unchanged, null clears. Answer: entry-out. If expected_revision is given and is not the entry''s: status 409 and {code: carbon.revision_conflict, entry}. Errors: 22023 with the field''s token, PT404 carbon.not_found.';
+comment on function public.update_waste_entry(json) is
+  'Changes an entry of the caller. Input: the body {entry_id, changes, expected_revision}, the last one optional; changes has any field of entry-in but offline_id and device_id (those are ignored); missing = unchanged, null clears. Answer: entry-out. If expected_revision is given and is not the entry''s: status 409 and {code: carbon.revision_conflict, entry}. Errors: 22023 with the field''s token, PT404 carbon.not_found.';
 
 create function private.delete_waste_entry(wanted_entry uuid)
 returns jsonb
@@ -490,5 +490,5 @@ comment on function public.delete_waste_entry(uuid) is
 
 grant execute on function private.create_waste_entry(text), public.create_waste_entry(json),
   private.create_waste_entries(text), public.create_waste_entries(json),
-  private.update_waste_entry(uuid, jsonb, bigint), public.update_waste_entry(uuid, jsonb, bigint),
+  private.update_waste_entry(uuid, text, bigint), public.update_waste_entry(json),
   private.delete_waste_entry(uuid), public.delete_waste_entry(uuid) to authenticated;

@@ -210,7 +210,7 @@ begin
     perform private.raise_error('carbon.date_range_invalid', '22023');
   end if;
   if wanted.search_key is not null then
-    perform private.hold_heavy_slot();
+    perform carbon.hold_heavy_slot();
   end if;
   if page_cursor is not null then
     begin

@@ -79,14 +79,14 @@ $$;
 comment on function public.get_profile() is
   'The caller''s profile and preferences. Errors: 23503 carbon.unknown_user.';
 
-create function private.update_profile(changes jsonb)
+create function private.update_profile(changes text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
 as $$
 declare
   person uuid := private.caller_id();
-  stated jsonb := carbon.parse_profile_changes(changes);
+  stated jsonb := carbon.parse_profile_changes(coalesce(changes, 'null'))::jsonb;
 begin
   -- Missing = unchanged, null clears: a cleared switch or level goes back to its default.
   update public.profiles as p
@@ -121,20 +121,20 @@ exception
     perform private.raise_error('carbon.username_taken', '23505');
 end;
 $$;
-comment on function private.update_profile(jsonb) is
-  'Body of public.update_profile.';
+comment on function private.update_profile(text) is
+  'Body of public.update_profile: changes is the JSON text of the changes.';
 
-create function public.update_profile(changes jsonb)
+create function public.update_profile(json)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 begin
-  return private.update_profile(changes);
+  return private.update_profile(carbon.json_member($1::text, 'changes'));
 end;
 $$;
-comment on function public.update_profile(jsonb) is
-  'Changes the caller''s profile and preferences: missing = unchanged, null clears (back to the default). Answer: the profile. Errors: 22023 with the field''s token, 23505 carbon.username_taken, 23503 carbon.unknown_user.';
+comment on function public.update_profile(json) is
+  'Changes the caller''s profile and preferences. Input: the body {changes}: missing = unchanged, null clears (back to the default). Answer: the profile. Errors: 22023 with the field''s token, 23505 carbon.username_taken, 23503 carbon.unknown_user.';
 
-grant execute on function private.get_profile(), public.get_profile(), private.update_profile(jsonb),
-  public.update_profile(jsonb) to authenticated;
+grant execute on function private.get_profile(), public.get_profile(), private.update_profile(text),
+  public.update_profile(json) to authenticated;

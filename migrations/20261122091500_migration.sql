@@ -200,14 +200,14 @@ declare
   earned jsonb;
   level integer;
 begin
-  perform private.hold_heavy_slot();
+  perform carbon.hold_heavy_slot();
   writer := private.try_lock_writer();
   perform private.count_import(writer.user_id);
   parsed := carbon.parse_migration(payload, now());
   if parsed is null then
     perform private.raise_error('carbon.migration_unreadable', '22023');
   elsif jsonb_array_length(parsed -> 'entries') > carbon.limit_of('migrated_entries') then
-    perform private.raise_limit('carbon.migration_too_many_entries', 1);
+    perform carbon.raise_limit('carbon.migration_too_many_entries', 1);
   end if;
   preferences := private.unset_preferences(writer.user_id, coalesce(nullif(parsed -> 'preferences', 'null'), '{}'));
   completes_onboarding := coalesce((parsed ->> 'onboarding_completed')::boolean, false)
@@ -274,7 +274,7 @@ declare
   removed bigint;
   credits_removed bigint;
 begin
-  perform private.hold_heavy_slot();
+  perform carbon.hold_heavy_slot();
   writer := private.try_lock_writer();
   perform private.count_import(writer.user_id);
   update private.migration_batches as b set rolled_back_at = now()

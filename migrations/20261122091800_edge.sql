@@ -10,7 +10,7 @@ create table private.idempotency_keys (
   answer jsonb not null,
   created_at timestamptz not null default now(),
   primary key (user_id, key, scope),
-  constraint answer_has_at_most_128_kib check (octet_length(answer::text) <= 131072)
+  constraint answer_has_at_most_128_kib check (octet_length(answer::text) <= carbon.limit_of('kept_answer_bytes'))
 );
 comment on table private.idempotency_keys is
   'Answers of writes that came with an Idempotency-Key, written in the write''s own transaction; 24 hours, and at most 8 MiB a person. Read and written by run_once only.';
@@ -21,7 +21,7 @@ comment on column private.idempotency_keys.answer is 'What private.kept_answer()
 create index idempotency_keys_created_at on private.idempotency_keys using brin (created_at);
 alter table private.idempotency_keys enable row level security;
 
-create function private.run_operation(operation text, arguments jsonb)
+create function private.run_operation(operation text, arguments text)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -33,19 +33,19 @@ begin
     when 'create_waste_entries' then
       return public.create_waste_entries(arguments::json);
     when 'update_waste_entry' then
-      return public.update_waste_entry((arguments ->> 'entry_id')::uuid, arguments -> 'changes',
-                                       (arguments ->> 'expected_revision')::bigint);
+      return public.update_waste_entry(arguments::json);
     when 'delete_waste_entry' then
-      return public.delete_waste_entry((arguments ->> 'entry_id')::uuid);
+      return public.delete_waste_entry((arguments::jsonb ->> 'entry_id')::uuid);
     when 'update_profile' then
-      return public.update_profile(arguments -> 'changes');
+      return public.update_profile(arguments::json);
     when 'sync_changes' then
-      return public.sync_changes((arguments ->> 'since_revision')::bigint, (arguments ->> 'max_changes')::integer,
-                                 arguments ->> 'device_id');
+      return (select public.sync_changes((a.json ->> 'since_revision')::bigint, (a.json ->> 'max_changes')::integer, a.json ->> 'device_id')
+              from (select arguments::jsonb as json) as a);
     when 'migrate_local' then
-      return public.migrate_local(arguments ->> 'payload', coalesce((arguments ->> 'dry_run')::boolean, false));
+      return (select public.migrate_local(a.json ->> 'payload', coalesce((a.json ->> 'dry_run')::boolean, false))
+              from (select arguments::jsonb as json) as a);
     when 'rollback_migration' then
-      return public.rollback_migration((arguments ->> 'batch_id')::uuid);
+      return public.rollback_migration((arguments::jsonb ->> 'batch_id')::uuid);
     when 'check_achievements' then
       return public.check_achievements();
     when 'refresh_challenge_progress' then
@@ -55,7 +55,7 @@ begin
   end case;
 end;
 $$;
-comment on function private.run_operation(text, jsonb) is
+comment on function private.run_operation(text, text) is
   'Runs one of the writes that may be asked for with an Idempotency-Key, by its name; PT404 carbon.not_found for any other.';
 
 create function private.kept_answer(operation text, answer jsonb)
@@ -82,7 +82,7 @@ $$;
 comment on function private.kept_answer(text, jsonb) is
   'What is kept of an answer: ids, statuses and counts. What the rows or the same request can tell again is left out.';
 
-create function private.whole_answer(owner uuid, operation text, arguments jsonb, kept jsonb)
+create function private.whole_answer(owner uuid, operation text, arguments text, kept jsonb)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -90,7 +90,7 @@ as $$
 begin
   return case operation
     when 'sync_changes' then kept || jsonb_build_object('changes', private.changes_between(
-      owner, (arguments ->> 'since_revision')::bigint, (kept ->> 'revision')::bigint))
+      owner, (arguments::jsonb ->> 'since_revision')::bigint, (kept ->> 'revision')::bigint))
     when 'create_waste_entries' then jsonb_set(kept, '{entries}', coalesce((
       select jsonb_agg(l.line || jsonb_build_object('offline_id', i.offline_id)
                        || case when m.token is null then '{}'
@@ -98,18 +98,16 @@ begin
                             || jsonb_build_object('message_th', m.message_th, 'message_en', m.message_en)) end
                        order by l.place)
       from jsonb_array_elements(kept -> 'entries') with ordinality as l (line, place)
-      -- One that could not be read was answered as null.
-      left join lateral (select o.id as offline_id from (values (arguments -> 'entries' -> (l.place - 1)::integer -> 'offline_id')) as o (id)
-        where jsonb_typeof(o.id) = 'string' and length(o.id #>> '{}') between 1 and 200) as i on true
+      left join carbon.parse_entries_text(carbon.json_member(arguments, 'entries'), now()) as i on i.ordinal = l.place
       left join carbon.error_messages() as m on m.token = l.line #>> '{error,token}'), '[]'))
     when 'migrate_local' then kept || (
       select jsonb_build_object('rejected', p.parsed -> 'rejected', 'adjusted', p.parsed -> 'adjusted',
                                 'unreadable_keys', p.parsed -> 'unreadable_keys')
-      from (select carbon.parse_migration(arguments ->> 'payload', now()) as parsed) as p)
+      from (select carbon.parse_migration(arguments::jsonb ->> 'payload', now()) as parsed) as p)
     else kept end;
 end;
 $$;
-comment on function private.whole_answer(uuid, text, jsonb, jsonb) is
+comment on function private.whole_answer(uuid, text, text, jsonb) is
   'The first answer, from what private.kept_answer() kept of it, the arguments of the same request, and the rows: of a sync page what changed again since then comes with a later page.';
 
 create function private.count_kept_bytes(owner uuid, bytes bigint)
@@ -118,7 +116,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  most constant bigint := 8 * 1024 * 1024;
+  most constant integer := carbon.limit_of('kept_answers_bytes');
   held bigint;
 begin
   insert into private.person_counters as c (user_id, kept_bytes) values (owner, bytes)
@@ -132,7 +130,7 @@ begin
   from private.idempotency_keys as k
   where k.user_id = owner and k.created_at > now() - interval '24 hours';
   if held > most then
-    perform private.raise_limit('carbon.kept_answers', 3600);
+    perform carbon.raise_limit('carbon.kept_answers', 3600);
   end if;
   update private.person_counters as c set kept_bytes = held where c.user_id = owner;
 end;
@@ -141,7 +139,7 @@ comment on function private.count_kept_bytes(uuid, bigint) is
   'Counts the bytes of an answer that was just kept; PT429 carbon.kept_answers beyond 8 MiB in 24 hours. Refused rather than forgotten: a write whose answer is forgotten would run a second time.';
 
 create function private.run_once(idempotency_key text, request_scope text, request_fingerprint text, operation text,
-                                 arguments jsonb)
+                                 arguments text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -163,7 +161,7 @@ begin
 
   -- A twin under way holds this to the end of its transaction; the next statement sees its answer.
   if not pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', owner, request_scope, idempotency_key), 0)) then
-    perform private.raise_limit('carbon.already_running', 1);
+    perform carbon.raise_limit('carbon.already_running', 1);
   end if;
   select k.fingerprint, k.answer into known
   from private.idempotency_keys as k
@@ -190,21 +188,23 @@ begin
   return jsonb_build_object('replayed', false, 'answer', answer);
 end;
 $$;
-comment on function private.run_once(text, text, text, text, jsonb) is
-  'Body of public.run_once.';
+comment on function private.run_once(text, text, text, text, text) is
+  'Body of public.run_once: arguments is the JSON text of the operation''s body.';
 
-create function public.run_once(idempotency_key text, request_scope text, request_fingerprint text, operation text,
-                                arguments jsonb default '{}')
+create function public.run_once(json)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+  member text[] := carbon.json_members($1::text, array['idempotency_key', 'request_scope', 'request_fingerprint', 'operation', 'arguments']);
 begin
-  return private.run_once(idempotency_key, request_scope, request_fingerprint, operation, arguments);
+  return private.run_once(carbon.json_scalar(member[1]), carbon.json_scalar(member[2]), carbon.json_scalar(member[3]),
+                          carbon.json_scalar(member[4]), coalesce(member[5], '{}'));
 end;
 $$;
-comment on function public.run_once(text, text, text, text, jsonb) is
-  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path): {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; while a twin is under way PT429 carbon.already_running: ask again for its answer. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, PT429 carbon.kept_answers beyond 8 MiB of answers in 24 hours.';
+comment on function public.run_once(json) is
+  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path). Input: the body {idempotency_key, request_scope, request_fingerprint, operation, arguments}. Answer: {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; while a twin is under way PT429 carbon.already_running: ask again for its answer. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, PT429 carbon.kept_answers beyond 8 MiB of answers in 24 hours.';
 
 create function private.drop_old_keys(most integer)
 returns integer
@@ -342,5 +342,5 @@ $$;
 comment on function public.read_if_changed(text, jsonb, text[]) is
   'Reads something of the caller''s together with a tag for it: {tag, answer}; without answer when the tag is one of known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, with its arguments by name. What depends on the caller''s own data alone is not even read when the tag is known. Errors: those of the operation.';
 
-grant execute on function private.run_once(text, text, text, text, jsonb), public.run_once(text, text, text, text, jsonb),
+grant execute on function private.run_once(text, text, text, text, text), public.run_once(json),
   private.read_if_changed(text, jsonb, text[]), public.read_if_changed(text, jsonb, text[]) to authenticated;

@@ -21,7 +21,7 @@ create policy "people listen to their own topics" on realtime.messages
 for select to authenticated
 using (
   extension = 'broadcast'
-  and (select private.is_session_live())
+  and (select carbon.is_session_live())
   and topic = any (array[
     'user:' || (select auth.uid()) || ':gamification',
     'user:' || (select auth.uid()) || ':challenges',
@@ -32,7 +32,7 @@ create policy "signed-in people listen to the shared topic" on realtime.messages
 for select to authenticated
 using (
   extension = 'broadcast'
-  and (select private.is_session_live())
+  and (select carbon.is_session_live())
   and topic = 'leaderboard:live'
 );
 -- Nobody takes part in community challenges yet, so nobody listens to community:{id}. There is no policy for

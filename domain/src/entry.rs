@@ -1,5 +1,7 @@
 //! An entry as clients send it (the contract's "entry in"), validated field by field.
 
+mod storable;
+
 use chrono::{DateTime, Datelike, Utc};
 use serde_json::{Map, Value};
 
@@ -10,6 +12,8 @@ use crate::time::{check_logged_at, instant_text, parse_instant};
 use crate::units::{Degrees, Weight};
 use crate::waste::{Category, current};
 use crate::zone;
+
+pub use storable::{storable_changes, storable_members};
 
 /// Longest notes that the API takes, in Unicode scalar values.
 pub const MAX_NOTES_CHARS: usize = 500;

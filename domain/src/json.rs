@@ -67,12 +67,23 @@ fn marked(bytes: &[u8]) -> String {
 /// A member of an object, as it was written; of repeated ones the last. `None` for a missing one.
 #[must_use]
 pub fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let mut found = None;
-    each_member(parse(object)?, |member, value| {
-        if member == name.as_bytes() {
-            found = Some(value.get());
-        }
-    });
+    members(object, &[name])[0]
+}
+
+/// The members of an object by their names, in one walk over it: each as [`member`].
+#[must_use]
+pub fn members<'a>(object: &'a str, names: &[impl AsRef<str>]) -> Vec<Option<&'a str>> {
+    let mut found = vec![None; names.len()];
+    if let Some(object) = parse(object) {
+        each_member(object, |member, value| {
+            let place = names
+                .iter()
+                .position(|name| name.as_ref().as_bytes() == member);
+            if let Some(place) = place {
+                found[place] = Some(value.get());
+            }
+        });
+    }
     found
 }
 
@@ -123,6 +134,7 @@ mod tests {
         let body = r#" {"a": 1, "entries" : [ 1.50, {"b":"\ud83d"} ], "a":2} "#;
         assert_eq!(member(body, "a"), Some("2"));
         assert_eq!(member(body, "c"), None);
+        assert_eq!(members(body, &["c", "a"]), [None, Some("2")]);
         let entries = elements(member(body, "entries").unwrap()).unwrap();
         assert_eq!(entries, ["1.50", r#"{"b":"\ud83d"}"#]);
         assert_eq!(elements("{}"), None);

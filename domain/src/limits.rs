@@ -26,6 +26,16 @@ pub const IMPORTS_PER_HOUR: u32 = 10;
 /// Imports in 24 hours, dry runs and roll-backs included.
 pub const IMPORTS_PER_DAY: u32 = 30;
 
+/// Requests that one person may have under way at once.
+pub const REQUESTS_AT_ONCE: u32 = 8;
+/// Of these, imports, batches and searches.
+pub const HEAVY_REQUESTS_AT_ONCE: u32 = 2;
+
+/// Bytes that are kept of the answer of one write that came with an Idempotency-Key.
+pub const KEPT_ANSWER_BYTES: u32 = 128 * 1024;
+/// Bytes that are kept of such answers of one person in 24 hours.
+pub const KEPT_ANSWERS_BYTES: u32 = 8 * 1024 * 1024;
+
 /// The limits that SQL asks for, by name.
 pub const ALL: &[(&str, u32)] = &[
     ("rows_per_statement", ROWS_PER_STATEMENT),
@@ -35,6 +45,8 @@ pub const ALL: &[(&str, u32)] = &[
     ("entries_in_all", ENTRIES_IN_ALL),
     ("imports_per_hour", IMPORTS_PER_HOUR),
     ("imports_per_day", IMPORTS_PER_DAY),
+    ("kept_answer_bytes", KEPT_ANSWER_BYTES),
+    ("kept_answers_bytes", KEPT_ANSWERS_BYTES),
 ];
 
 /// The limit of a name of [`ALL`].

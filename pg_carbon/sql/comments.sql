@@ -24,6 +24,14 @@ comment on function parse_month(text, timestamptz) is
     'A month written YYYY-MM that has begun by tomorrow, as its first day. NULL for any NULL. 22023 carbon.month_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
 comment on function json_member(text, text) is
     'A member of a JSON object as JSON text, of repeated ones the last; the object may hold what jsonb refuses. NULL for a missing one.';
+comment on function json_members(text, text[]) is
+    'The members of a JSON object by these names, each as carbon.json_member, in one walk over it.';
+comment on function json_scalar(text) is
+    'A text, number or flag given as JSON text, as text. NULL for null, lists and objects, and for a text that PostgreSQL cannot hold.';
+comment on function entry_changes(text, timestamptz) is
+    'The changes of an entry, given as JSON text, as text that jsonb can hold: the members that mean something, with what their fields refuse for the same reason in place of what it cannot hold. 22023 carbon.not_an_object.';
+comment on function entry_credits(text, text, integer, text) is
+    'carbon.credits_for_grams of an entry; what it lacks is refused by its field: 22023 carbon.category_required, carbon.method_required, carbon.weight_required.';
 comment on function entry_field(text, text, timestamptz) is
     'Validates one field of an entry by itself, by its column''s name and given as JSON text: its normal form. NULL for NULL where the field may be missing. 22023 with the field''s token.';
 comment on function refuse(text) is
@@ -56,10 +64,8 @@ comment on function parse_entries(jsonb, timestamptz) is
     'Validates a list of at most 500 entries as clients send them: one row each, ordinal from 1, columns of a good one (weight_kg rounded half up to grams, logged_at or now), or errors [{field, token, code, message_th, message_en}]. No row for a NULL argument. 22023 carbon.not_a_list, carbon.batch_too_large.';
 comment on function parse_entries_text(text, timestamptz) is
     'The same from JSON text, which may hold what jsonb refuses: that costs its own entry. Of a refused entry a readable offline_id is told. What carbon.parse_entries calls.';
-comment on function parse_profile_changes(jsonb) is
+comment on function parse_profile_changes(text) is
     'Validates and normalises changes of a profile (missing = unchanged, null clears). 22023 with the token of the first bad field. Whether a user name is taken is not looked at.';
-comment on function parse_profile_changes_text(text) is
-    'The same from JSON text to JSON text. What carbon.parse_profile_changes calls.';
 comment on function profile_field(text, text) is
     'One field of a profile as it is kept, as text; value is JSON text, and without one the answer is what clearing the field leaves. 22023 with the token of what is wrong, carbon.unknown_field, carbon.field_read_only.';
 comment on function search_key(text) is
@@ -140,3 +146,11 @@ comment on function add_board_nodes(integer[], integer[]) is
     'Two nodes of a board''s counted tree, slot by slot.';
 comment on function people_after(integer[], integer) is
     'How many people a node of a board''s counted tree holds after a slot (0 to 255); all of them for -1.';
+comment on function check_request() is
+    'Called by PostgREST before each request (db-pre-request): refuses tokens of ended sessions (PT401 carbon.session_ended) and holds one of the person''s 8 slots until the transaction ends (PT429 carbon.too_many_at_once), with a body of 10,000 bytes and more also those for what is heavy. Callers without a person are not counted.';
+comment on function hold_heavy_slot() is
+    'Called by what costs much (imports, batches, searches): holds one of the caller''s 2 slots for that and one of everybody''s (carbon.heavy_slots, half of them open to anonymous people) until the transaction ends; once a transaction. PT429 carbon.too_many_at_once when none is free.';
+comment on function is_session_live() is
+    'Whether the caller''s token still opens anything: its session (claim session_id) exists, is this person''s and has not run out. A token without session_id is asked about its person, who must be neither deleted nor banned; a caller without a person (anon, service_role) passes. One row by its key.';
+comment on function raise_limit(text, integer) is
+    'Raises PT429 with a token. Inside a request of PostgREST it is an error of the form that makes the same answer and tells the client when to come again (Retry-After, in seconds).';

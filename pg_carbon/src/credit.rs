@@ -1,6 +1,7 @@
 //! Points of an entry: `carbon.credits` and the function in whole grams below it.
 
 use carbon_domain::credit;
+use carbon_domain::error::DomainError;
 use carbon_domain::units::Weight;
 use carbon_domain::waste;
 use pgrx::prelude::*;
@@ -25,6 +26,24 @@ fn credits_for_grams(category: &str, method: &str, weight_grams: i32, factor_set
     credit::credits(factors, category, method, weight).or_raise()
 }
 
+/// [`credits_for_grams`] of an entry. A generated column is made before the server looks for missing values, so an entry
+/// that lacks one is refused by the field's own token, as by every other way in.
+///
+/// Errors: those of [`credits_for_grams`], and 22023 with `carbon.category_required`, `carbon.method_required` or
+/// `carbon.weight_required`.
+#[pg_extern(immutable, parallel_safe)]
+fn entry_credits(
+    category: Option<&str>,
+    method: Option<&str>,
+    weight_grams: Option<i32>,
+    factor_set: Option<&str>,
+) -> Option<i32> {
+    let category = category.ok_or(DomainError::CategoryRequired).or_raise();
+    let method = method.ok_or(DomainError::MethodRequired).or_raise();
+    let grams = weight_grams.ok_or(DomainError::WeightRequired).or_raise();
+    factor_set.map(|factor_set| credits_for_grams(category, method, grams, factor_set))
+}
+
 extension_sql_file!(
     "../sql/credit.sql",
     name = "credits",
@@ -37,6 +56,21 @@ mod tests {
     use pgrx::prelude::*;
 
     use crate::testing::{failure, is_null, one, refused_with};
+
+    #[pg_test]
+    fn an_entry_that_lacks_something_is_refused_by_its_field() {
+        let entry = |parts: &str| {
+            format!("select carbon.entry_credits({parts}, carbon.current_factor_set())")
+        };
+        assert_eq!(one::<i32>(&entry("'food_waste', 'composted', 1234")), 27);
+        for (parts, token) in [
+            ("null, 'composted', 1234", "category_required"),
+            ("'food_waste', null, 1234", "method_required"),
+            ("'food_waste', 'composted', null", "weight_required"),
+        ] {
+            assert_eq!(refused_with(&entry(parts)), format!("carbon.{token}"));
+        }
+    }
 
     #[pg_test]
     fn credits_by_kilograms_and_by_grams_agree() {

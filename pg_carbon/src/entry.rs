@@ -6,6 +6,7 @@ use carbon_domain::json;
 use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
 use pgrx::{AnyNumeric, JsonB};
+use serde_json::Value;
 
 use crate::convert::{from_chrono, instant, numeric};
 use crate::error::{OrRaise, raise};
@@ -75,6 +76,38 @@ fn parse_entries_text(
 #[pg_extern(immutable, strict, parallel_safe)]
 fn json_member(object: &str, name: &str) -> Option<String> {
     json::member(object, name).map(str::to_owned)
+}
+
+/// The members of a JSON object by these names, each as [`json_member`], in one walk over it.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn json_members(object: &str, names: Vec<String>) -> Vec<Option<String>> {
+    let members = json::members(object, &names);
+    members
+        .into_iter()
+        .map(|member| member.map(str::to_owned))
+        .collect()
+}
+
+/// A text, number or flag given as JSON text, as text. NULL for NULL and `null`, for lists and objects, and for a text
+/// that PostgreSQL cannot hold (half a surrogate pair, U+0000).
+#[pg_extern(immutable, strict, parallel_safe)]
+fn json_scalar(value: &str) -> Option<String> {
+    match json::read(value, 0)? {
+        Value::String(text) => (!text.contains('\0')).then_some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) if matches!(value.trim(), "true" | "false") => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// The changes of an entry, given as JSON text, in a form that `jsonb` can hold: the members that mean something, with
+/// what their fields refuse for the same reason in place of what it cannot hold.
+///
+/// Errors: 22023 `carbon.not_an_object`.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn entry_changes(changes: &str, now: TimestampWithTimeZone) -> String {
+    let changes = entry::storable_changes(changes, instant("now", now));
+    changes.or_raise().to_string()
 }
 
 /// Validates one field of an entry by itself, given as JSON text, and answers its normal form as text; NULL for NULL

@@ -27,7 +27,12 @@ pub fn raise(error: impl Into<FieldError>) -> ! {
     let FieldError { field, error } = error.into();
     let message = match field.as_ref() {
         "" => error.message(Lang::En).to_owned(),
-        field => format!("{field}: {}", error.message(Lang::En)),
+        // A field that there is not has the name that a client gave it.
+        field => format!(
+            "{}: {}",
+            field.replace('\0', "\u{fffd}"),
+            error.message(Lang::En)
+        ),
     };
     ErrorReport::new(sqlstate(error), message, "pg_carbon")
         .set_detail(error.token())

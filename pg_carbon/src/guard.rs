@@ -2,37 +2,28 @@
 //!
 //! A client is a statement that runs as `anon` or `authenticated`; functions that run as their owner are none. Clients
 //! change or delete nothing without a filter, and their long or searching statements take one of the few slots
-//! that `private.heavy_refusal()` gives out, where a database has it.
+//! for what is heavy.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use carbon_domain::DomainError;
 use pgrx::PgList;
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
 use crate::error::raise;
+use crate::refusal::{Refusal, raise as raise_refusal};
+use crate::request::heavy_refusal;
 
 /// Bytes of a statement's text from which it counts as long: a select of every column of the diary with ten
 /// conditions, as PostgREST writes it, has about 2,000.
 const LONG_BYTES: usize = 3_000;
 
-static LIMITS: GucSetting<bool> = GucSetting::<bool>::new(true);
-
 static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
 
-/// Defines the setting and puts both guards in front of what the server does next.
+/// Puts both guards in front of what the server does next.
 pub fn register() {
-    GucRegistry::define_bool_guc(
-        c"carbon.limits",
-        c"Whether requests in flight and imports are counted; off is for load tests on a developer's machine.",
-        c"",
-        &LIMITS,
-        GucContext::Suset,
-        GucFlags::default(),
-    );
     // SAFETY: the library is loaded once a process, by its only thread.
     unsafe {
         NEXT_ANALYZE = pg_sys::post_parse_analyze_hook;
@@ -106,32 +97,9 @@ fn is_heavy(text: &[u8]) -> bool {
     text.len() > LONG_BYTES || text.contains(&b'~') || text.windows(2).any(|two| two == b"@@")
 }
 
-/// What an error says, in memory of the server.
-#[repr(C)]
-struct Refusal {
-    sqlstate: c_int,
-    message: *mut c_char,
-    detail: *mut c_char,
-    hint: *mut c_char,
-}
-
-// Without the guards of pgrx: it knows a closed list of SQLSTATEs and makes XX000 of all others, those that PostgREST
-// reads among them, and it turns the server's errors into panics, which a hook without a guard must not let out.
+// Without the guard of pgrx, because the one who calls it has none.
 unsafe extern "C-unwind" {
     fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
-    fn errstart(level: c_int, domain: *const c_char) -> bool;
-    fn errcode(sqlstate: c_int) -> c_int;
-    fn errmsg_internal(format: *const c_char, ...) -> c_int;
-    fn errdetail_internal(format: *const c_char, ...) -> c_int;
-    fn errhint(format: *const c_char, ...) -> c_int;
-    fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
-}
-
-/// Five letters or digits as the server packs them: six bits each.
-fn packed(sqlstate: &str) -> c_int {
-    sqlstate.bytes().rev().fold(0, |code, byte| {
-        (code << 6) | c_int::from((byte - b'0') & 0x3f)
-    })
 }
 
 /// Without a guard of its own, because errors leave it by the server's own jump: it keeps nothing that would
@@ -139,14 +107,7 @@ fn packed(sqlstate: &str) -> c_int {
 unsafe extern "C-unwind" fn count_heavy(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
     unsafe {
-        let refusal = refusal_of(query);
-        if !refusal.is_null() && errstart(PgLogLevel::ERROR as c_int, ptr::null()) {
-            errcode((*refusal).sqlstate);
-            errmsg_internal(c"%s".as_ptr(), (*refusal).message);
-            errdetail_internal(c"%s".as_ptr(), (*refusal).detail);
-            errhint(c"%s".as_ptr(), (*refusal).hint);
-            errfinish(c"guard.rs".as_ptr(), 0, c"count_heavy".as_ptr());
-        }
+        raise_refusal(refusal_of(query));
         match NEXT_START {
             Some(next) => next(query, flags),
             None => standard_ExecutorStart(query, flags),
@@ -169,39 +130,7 @@ unsafe extern "C-unwind" fn refusal_of(query: *mut pg_sys::QueryDesc) -> *mut Re
             return ptr::null_mut();
         }
     }
-    let Some([sqlstate, message, detail, hint]) = without_slot() else {
-        return ptr::null_mut();
-    };
-    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
-    unsafe {
-        let refusal: *mut Refusal = pg_sys::palloc(size_of::<Refusal>()).cast();
-        refusal.write(Refusal {
-            sqlstate: packed(&sqlstate),
-            message: copied(&message),
-            detail: copied(&detail),
-            hint: copied(&hint),
-        });
-        refusal
-    }
-}
-
-/// The text in memory of the server, which frees it.
-fn copied(text: &str) -> *mut c_char {
-    let text = CString::new(text).unwrap_or_default();
-    // SAFETY: the text ends with its zero.
-    unsafe { pg_sys::pstrdup(text.as_ptr()) }
-}
-
-/// Takes a slot where the database gives them out; SQLSTATE, MESSAGE, DETAIL, HINT if none is free.
-fn without_slot() -> Option<[String; 4]> {
-    let gives_out =
-        Spi::get_one::<bool>("select to_regprocedure('private.heavy_refusal()') is not null");
-    if gives_out != Ok(Some(true)) {
-        return None;
-    }
-    let refusal = Spi::get_one::<Vec<String>>("select private.heavy_refusal()")
-        .unwrap_or_else(|error| error!("{error}"))?;
-    refusal.try_into().ok()
+    heavy_refusal()
 }
 
 #[cfg(any(test, feature = "pg_test"))]
@@ -252,34 +181,33 @@ mod tests {
         Spi::run("reset role; delete from private.things").unwrap();
     }
 
-    #[pg_test]
-    fn long_and_searching_statements_of_a_client_take_a_slot() {
-        be_a_client();
-        Spi::run(
-            "reset role;
-             create sequence private.slots;
-             create function private.heavy_refusal() returns text[] language sql security definer
-             as 'select case when pg_catalog.nextval(''private.slots'') > 2 then array[''PGRST'', ''{}'', ''%s'', ''หมด''] end';
-             create function private.slots_taken() returns bigint language sql security definer
-             as 'select last_value - (not is_called)::integer from private.slots';
-             set local role authenticated",
+    fn slots() -> i64 {
+        one(
+            "select count(*) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory' and objsubid = 2",
         )
-        .unwrap();
-        let taken = || one::<i64>("select private.slots_taken()");
+    }
+
+    fn long() -> String {
+        let ids = vec!["1"; 2_000].join(",");
+        format!("select name from private.things where id in ({ids})")
+    }
+
+    #[pg_test]
+    fn searching_statements_of_a_client_take_a_slot() {
+        be_a_client();
         Spi::run("select name from private.things where id = 1").unwrap();
-        assert_eq!(taken(), 0);
+        assert_eq!(slots(), 0);
         Spi::run("select name from private.things where name ~~* 'a%'").unwrap();
-        assert_eq!(taken(), 1);
-        Spi::run(&format!(
-            "select name from private.things where id in ({})",
-            vec!["1"; 2_000].join(",")
-        ))
-        .unwrap();
-        assert_eq!(taken(), 2);
-        let third = failure("select name from private.things where name ~~* 'a%'");
-        let said = [third.state, third.message, third.detail, third.hint];
-        assert_eq!(said, ["PGRST", "{}", "%s", "หมด"]);
-        Spi::run("reset role; select name from private.things where name ~~* 'a%'").unwrap();
+        assert_eq!(slots(), 1);
+    }
+
+    #[pg_test]
+    fn so_do_long_ones() {
+        be_a_client();
+        Spi::run(&format!("reset role; {}", long())).unwrap();
+        assert_eq!(slots(), 0);
+        Spi::run(&format!("set local role authenticated; {}", long())).unwrap();
+        assert_eq!(slots(), 1);
     }
 
     #[pg_test]

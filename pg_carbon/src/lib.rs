@@ -1,7 +1,8 @@
 //! Carbon-Pixels inside PostgreSQL: adapters between SQL and the domain crate, without arithmetic of their own.
 //!
-//! Every function lies in the schema `carbon`, touches no table and depends on no setting, so generated columns may use
-//! it: a release adds factor sets but never changes what an old one answers. One alone is random ([`seal`]). Where the
+//! Every function lies in the schema `carbon`. What the rules say touches no table and depends on no setting, so generated
+//! columns may use it: a release adds factor sets but never changes what an old one answers. One of these alone is random
+//! ([`seal`]). Beside them stands what every request passes ([`request`], [`guard`]). Where the
 //! server preloads the library, a background worker ([`merger`]) keeps boards fresh and a hook ([`log_hook`]) keeps values
 //! of people out of the server's log. A mistake in the arguments ends the statement as [`error`] says; a panic ends it
 //! with XX000 and leaves the server up.
@@ -26,6 +27,8 @@ mod phone;
 mod profile;
 mod ranking;
 mod reference;
+mod refusal;
+mod request;
 mod seal;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]
@@ -45,6 +48,7 @@ pub extern "C-unwind" fn _PG_init() {
         log_hook::register();
     }
     guard::register();
+    request::register();
 }
 
 extension_sql_file!("../sql/comments.sql", name = "comments", finalize);

@@ -1,22 +1,25 @@
 //! Changes of a profile, validated and normalised.
 
 use carbon_domain::error::{DomainError, FieldError};
+use carbon_domain::json;
 use carbon_domain::profile;
 use pgrx::prelude::*;
 use serde_json::Value;
 
 use crate::error::{OrRaise, raise};
 
-/// The changes normalised, as JSON text with the same names; what they do not name stays as it is. NULL for NULL.
+/// A profile holds switches, those are in an object, and a list in place of one must stay one.
+const PROFILE_LEVELS: usize = 3;
+
+/// The changes of a profile, given as JSON text, normalised, as JSON text with the same names; what they do not name stays
+/// as it is. NULL for NULL. A text that PostgreSQL cannot hold costs its own field.
 ///
 /// Whether a user name is taken and whether a time zone exists is not looked at here.
 ///
 /// Errors: 22023 with the token of the first bad field, `carbon.not_an_object` for anything else than an object.
 #[pg_extern(immutable, strict, parallel_safe)]
-fn parse_profile_changes_text(changes: &str) -> String {
-    // PostgreSQL wrote the text: what cannot be read back is nested too deep, and no change of a profile is.
-    let changes: Value =
-        serde_json::from_str(changes).unwrap_or_else(|_| raise(DomainError::NotAnObject));
+fn parse_profile_changes(changes: &str) -> String {
+    let changes = json::read(changes, PROFILE_LEVELS).unwrap_or_default();
     match profile::parse_changes(&changes) {
         Ok(changes) => Value::Object(changes).to_string(),
         Err(errors) => raise(
@@ -44,12 +47,6 @@ fn profile_field(field: Option<&str>, value: Option<&str>) -> Option<String> {
     }
 }
 
-extension_sql_file!(
-    "../sql/profile.sql",
-    name = "parse_profile_changes",
-    requires = [parse_profile_changes_text]
-);
-
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]
 mod tests {
@@ -59,7 +56,7 @@ mod tests {
 
     fn parsed(changes: &str) -> String {
         one(&format!(
-            "select carbon.parse_profile_changes('{changes}')::text"
+            "select carbon.parse_profile_changes('{changes}')::jsonb::text"
         ))
     }
 
@@ -150,7 +147,7 @@ mod tests {
             refused_with("select carbon.parse_profile_changes('[]')"),
             "carbon.not_an_object"
         );
-        let deep = "(repeat('[', 1000) || repeat(']', 1000))::jsonb";
+        let deep = "repeat('[', 1000) || repeat(']', 1000)";
         assert_eq!(
             refused_with(&format!("select carbon.parse_profile_changes({deep})")),
             "carbon.not_an_object"

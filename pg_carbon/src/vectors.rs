@@ -156,7 +156,7 @@ mod tests {
         }
         run(
             &Value::Array(cases).to_string(),
-            "select jsonb_build_object('changes', carbon.parse_profile_changes($1->'changes'))",
+            "select jsonb_build_object('changes', carbon.parse_profile_changes(($1->'changes')::text)::jsonb)",
         );
     }
 

@@ -88,12 +88,12 @@ select tests.act_as('own') \g /dev/null
 select public.create_waste_entry(json_build_object('entry', tests.entry(1, jsonb_build_object(
   'time_zone', 'America/Los_Angeles', 'logged_at', date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - interval '30 days')))) as away \gset
 select is(:'away'::jsonb ->> 'local_date', ((now() at time zone 'UTC')::date - 31)::text, 'an entry is on the day of the zone where it was logged');
-select is(public.update_waste_entry((:'away'::jsonb ->> 'id')::uuid, jsonb_build_object(
+select is(tests.update_entry((:'away'::jsonb ->> 'id')::uuid, jsonb_build_object(
   'logged_at', (:'away'::jsonb ->> 'logged_at')::timestamptz + interval '8 hours')) ->> 'local_date',
   ((now() at time zone 'UTC')::date - 30)::text, 'a change of its time is read in that zone too');
-select is(public.update_waste_entry((:'away'::jsonb ->> 'id')::uuid, '{"time_zone": "Asia/Saigon"}') ->> 'time_zone', 'Asia/Ho_Chi_Minh',
+select is(tests.update_entry((:'away'::jsonb ->> 'id')::uuid, '{"time_zone": "Asia/Saigon"}') ->> 'time_zone', 'Asia/Ho_Chi_Minh',
   'the zone can be put right and has the name of today');
-select is(public.update_waste_entry((:'away'::jsonb ->> 'id')::uuid, '{"time_zone": null}') ->> 'time_zone', 'Asia/Bangkok',
+select is(tests.update_entry((:'away'::jsonb ->> 'id')::uuid, '{"time_zone": null}') ->> 'time_zone', 'Asia/Bangkok',
   'cleared it is the person''s own again');
 select tests.act_as_operator() \g /dev/null
 update public.waste_entries set time_zone = 'Mars/Base' where id = (:'away'::jsonb ->> 'id')::uuid;
@@ -107,9 +107,9 @@ select tests.act_as('own') \g /dev/null
 select lives_ok(s.statement, 'a preferred zone that is gone stops nothing: ' || s.statement) from (values
   ('select public.get_gamification_profile()'), ('select public.waste_stats_daily()'), ('select public.waste_stats_monthly()'),
   ('select public.get_challenges_today()'), ('select public.get_profile()'), ('select public.list_waste_entries()'),
-  ('select public.update_profile(''{"theme": "dark"}'')'),
+  ('select tests.update_profile(''{"theme": "dark"}'')'),
   ('select public.create_waste_entry(json_build_object(''entry'', tests.entry()))')) as s (statement);
-select lives_ok('select public.update_profile(''{"time_zone": null}'')', 'and can be cleared');
+select lives_ok('select tests.update_profile(''{"time_zone": null}'')', 'and can be cleared');
 select tests.act_as_operator() \g /dev/null
 select tests.all_right();
 
@@ -144,20 +144,20 @@ select is(tests.token('own', $$select public.create_waste_entry('{"x": 1}')$$), 
 -- Update ---------------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
 select public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"notes": "old", "offline_id": "u1"}'))) as entry \gset
-select public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid,
+select tests.update_entry((:'entry'::jsonb ->> 'id')::uuid,
   '{"weight_kg": 2, "notes": null, "offline_id": "forged", "carbon_credits": 99}') as entry \gset
 select is(:'entry'::jsonb -> 'carbon_credits' || (:'entry'::jsonb -> 'notes') || (:'entry'::jsonb -> 'offline_id'),
   '[44, null, "u1"]', 'missing is unchanged, null clears, what an entry is known by stays');
-select is(public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid, '{"weight_kg": 2.0}') -> 'revision', :'entry'::jsonb -> 'revision',
+select is(tests.update_entry((:'entry'::jsonb ->> 'id')::uuid, '{"weight_kg": 2.0}') -> 'revision', :'entry'::jsonb -> 'revision',
   'a change of nothing has no revision');
-select is(public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid, '{"weight_kg": 3}', 1) ->> 'code', 'carbon.revision_conflict',
+select is(tests.update_entry((:'entry'::jsonb ->> 'id')::uuid, '{"weight_kg": 3}', 1) ->> 'code', 'carbon.revision_conflict',
   'an expected revision that is not the entry''s changes nothing');
 select is(current_setting('response.status', true), '409', 'and answers 409');
-select is(public.update_waste_entry((:'entry'::jsonb ->> 'id')::uuid,
+select is(tests.update_entry((:'entry'::jsonb ->> 'id')::uuid,
     jsonb_build_object('logged_at', now() - interval '100 days', 'category_id', 'metal_cans', 'disposal_method', 'sold'),
     (:'entry'::jsonb ->> 'revision')::bigint) ->> 'carbon_credits', '80', 'an entry moves to another month');
 select is(public.get_waste_entry((:'entry'::jsonb ->> 'id')::uuid) ->> 'category_id', 'metal_cans', 'and is found there');
-select is(tests.token('own', format('select public.update_waste_entry(%L, %L)', :'entry'::jsonb ->> 'id', c.changes)), c.token, 'update: ' || c.token)
+select is(tests.token('own', format('select tests.update_entry(%L, %L)', :'entry'::jsonb ->> 'id', c.changes)), c.token, 'update: ' || c.token)
 from (values ('{"logged_at": null}', '22023 carbon.logged_at_required'), ('{"category_id": null}', '22023 carbon.category_required'),
              ('{"disposal_method": "composted"}', '22023 carbon.unknown_method'), ('[]', '22023 carbon.not_an_object')) as c (changes, token);
 -- What did not change is not looked at again: an import's long notes, a time that by now lies too far back.
@@ -165,9 +165,9 @@ select public.migrate_local(jsonb_build_object('local_storage', jsonb_build_obje
   'id', 'long', 'categoryId', 'food_waste', 'disposal', 'composted', 'weight', 1, 'timestamp', to_json(now() - interval '2 days') #>> '{}',
   'notes', repeat('ก', 1200)))::text))::text) \g /dev/null
 select e::text as long from json_array_elements(public.list_waste_entries(q => 'กกก') -> 'entries') as e \gset
-select is(public.update_waste_entry((:'long'::jsonb ->> 'id')::uuid, :'long'::jsonb || '{"weight_kg": 2}') ->> 'weight_kg', '2',
+select is(tests.update_entry((:'long'::jsonb ->> 'id')::uuid, :'long'::jsonb || '{"weight_kg": 2}') ->> 'weight_kg', '2',
   'an imported entry is put back whole with another weight');
-select is(tests.token('own', format('select public.update_waste_entry(%L, %L)', :'long'::jsonb ->> 'id', jsonb_build_object('notes', repeat('ข', 501)))),
+select is(tests.token('own', format('select tests.update_entry(%L, %L)', :'long'::jsonb ->> 'id', jsonb_build_object('notes', repeat('ข', 501)))),
   '22023 carbon.notes_too_long', 'but gets no new long notes');
 select is(tests.token('own', 'update public.waste_entries set notes = repeat(''ข'', 501) where batch_id is not null'), '22023 carbon.notes_too_long', 'nor by REST');
 select is(tests.outcome('own', format('update public.waste_entries set weight_kg = 3, notes = %L where batch_id is not null', :'long'::jsonb ->> 'notes')), '1 rows',

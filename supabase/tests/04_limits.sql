@@ -67,7 +67,7 @@ select public.migrate_local('{"waste_entries": []}', true), public.rollback_migr
 do $$ begin for n in 4..10 loop perform public.migrate_local('{"waste_entries": []}', n % 2 = 0); end loop; end; $$;
 select is((select array_agg(tests.token('other', s.statement)) from (values
     (tests.import()), (tests.import(true)), (format('select public.rollback_migration(%L)', :'batch')),
-    ('select public.run_once(''k'', ''POST /x'', repeat(''a'', 64), ''migrate_local'', ''{"payload": "{\"waste_entries\": []}"}'')')) as s (statement)),
+    ('select tests.run_once(''k'', ''POST /x'', repeat(''a'', 64), ''migrate_local'', ''{"payload": "{\"waste_entries\": []}"}'')')) as s (statement)),
   array_fill('PT429 carbon.imports_per_hour'::text, array[4]), 'ten imports an hour, dry runs and roll-backs among them, and no other way in takes more');
 select tests.act_as_operator() \g /dev/null
 update private.person_counters set import_hour_began = now() - interval '1 hour' where user_id = tests.id('other');
@@ -101,7 +101,7 @@ exception when others then
   return jsonb_build_object('state', sqlstate, 'message', message::jsonb, 'detail', detail::jsonb);
 end;
 $$;
-select is(tests.refusal('select private.raise_limit(''carbon.rows_per_hour'', 17)') #- '{message,hint}', '{"state": "PGRST",
+select is(tests.refusal('select carbon.raise_limit(''carbon.rows_per_hour'', 17)') #- '{message,hint}', '{"state": "PGRST",
   "message": {"code": "PT429", "details": "carbon.rows_per_hour", "message": "Too many entries within an hour; try again later."},
   "detail": {"status": 429, "headers": {"Retry-After": "17"}}}', 'a limit is answered with Retry-After');
 select set_config('request.method', '', true) \g /dev/null

@@ -29,7 +29,7 @@ begin
     when 2 then
       insert into public.waste_entries (category_id, disposal_method, weight_kg, logged_at)
       select pair[1], pair[2], (entry ->> 'weight_kg')::numeric, (entry ->> 'logged_at')::timestamptz - g * interval '1 day' from generate_series(0, 2) as g;
-    when 3 then if chosen.id is not null then perform public.update_waste_entry(chosen.id, entry - 'offline_id'); end if;
+    when 3 then if chosen.id is not null then perform tests.update_entry(chosen.id, entry - 'offline_id'); end if;
     when 4 then if chosen.id is not null then perform public.delete_waste_entry(chosen.id); end if;
     when 5 then update public.waste_entries set weight_kg = weight_kg + 0.125, logged_at = logged_at - interval '9 hours' where random() < 0.2 and weight_kg < 90;
     when 6 then delete from public.waste_entries where random() < 0.1;

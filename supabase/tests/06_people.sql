@@ -41,17 +41,17 @@ select is(public.get_profile() - '{id,created_at,updated_at}'::text[],
     "measurement_unit": "kg", "theme": "notebook", "auto_sync": true, "onboarding_completed": false,
     "notification_settings": {"daily_reminder": true, "achievement_unlocked": true, "level_up": true, "friend_activity": true,
                               "challenge_complete": true, "community_milestone": true}}'::jsonb, 'what is not chosen has its default');
-select is(public.update_profile('{"username": "Som.Chai", "province": "TH-50", "language": "en", "daily_goal": 50, "notification_settings": {"level_up": false}}')
+select is(tests.update_profile('{"username": "Som.Chai", "province": "TH-50", "language": "en", "daily_goal": 50, "notification_settings": {"level_up": false}}')
   -> 'notification_settings' -> 'level_up', 'false', 'changes come back');
 select is((select array_agg(c.theme || c.time_zone) from public.user_preferences as c), array[null::text], 'what was not chosen stays so');
-select is(public.update_profile('{"daily_goal": null, "province": null}') -> 'daily_goal', '100', 'null clears');
-select is(tests.token('other', 'select public.update_profile(''{"username": "som.chai"}'')'), '23505 carbon.username_taken', 'user names are unique whatever their case');
-select is(tests.token('own', 'select public.update_profile(''{"time_zone": "Mars/Base"}'')'), '22023 carbon.time_zone_invalid', 'time zones are real');
-select is(tests.token('own', 'select public.update_profile(''{"time_zone": "XYZ+5"}'')'), '22023 carbon.time_zone_invalid', 'and have an IANA name');
-select is(tests.token('own', 'select public.update_profile(''{"province": "TH-99"}'')'), '22023 carbon.unknown_province', 'provinces are real');
-select is(tests.token('own', 'select public.update_profile(''{"username": "Adm1n"}'')'), '22023 carbon.username_reserved', 'nobody passes for the service');
-select is(tests.token('own', 'select public.update_profile(''{"display_name": "\u3164"}'')'), '22023 carbon.display_name_invalid', 'a name has something visible');
-select is(public.update_profile('{"display_name": " สม\u200bชาย "}') ->> 'display_name', 'สมชาย', 'and is kept without what shows nothing');
+select is(tests.update_profile('{"daily_goal": null, "province": null}') -> 'daily_goal', '100', 'null clears');
+select is(tests.token('other', 'select tests.update_profile(''{"username": "som.chai"}'')'), '23505 carbon.username_taken', 'user names are unique whatever their case');
+select is(tests.token('own', 'select tests.update_profile(''{"time_zone": "Mars/Base"}'')'), '22023 carbon.time_zone_invalid', 'time zones are real');
+select is(tests.token('own', 'select tests.update_profile(''{"time_zone": "XYZ+5"}'')'), '22023 carbon.time_zone_invalid', 'and have an IANA name');
+select is(tests.token('own', 'select tests.update_profile(''{"province": "TH-99"}'')'), '22023 carbon.unknown_province', 'provinces are real');
+select is(tests.token('own', 'select tests.update_profile(''{"username": "Adm1n"}'')'), '22023 carbon.username_reserved', 'nobody passes for the service');
+select is(tests.token('own', 'select tests.update_profile(''{"display_name": "\u3164"}'')'), '22023 carbon.display_name_invalid', 'a name has something visible');
+select is(tests.update_profile('{"display_name": " สม\u200bชาย "}') ->> 'display_name', 'สมชาย', 'and is kept without what shows nothing');
 select is(tests.token('own', 'update public.profiles set display_name = U&''\202Ea'' where id is not null'), '22023 carbon.display_name_invalid', 'a column takes no other name than the rpc');
 select is(tests.outcome('own', 'update public.profiles set display_name = '' a '' where id is not null'), '23514', 'and only in its normal form');
 select is(tests.token('own', 'update public.user_preferences set daily_goal = 0 where user_id is not null'), '22023 carbon.daily_goal_invalid', 'preferences likewise');

@@ -18,7 +18,7 @@ insert into tests.dump values (jsonb_build_object('device_id', 'old phone', 'loc
   'onboarding_completed', 'true', 'cat pictures', 'data:image/png;base64,AAAA'))::text);
 
 select tests.act_as('own') \g /dev/null
-select public.update_profile('{"language": "th"}'), public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"offline_id": "mine"}'))) \g /dev/null
+select tests.update_profile('{"language": "th"}'), public.create_waste_entry(json_build_object('entry', tests.entry(1, '{"offline_id": "mine"}'))) \g /dev/null
 select public.migrate_local(payload, true) as dry from tests.dump \gset
 select is((select t.entries::integer from public.user_totals as t), 1, 'a dry run writes nothing');
 select public.migrate_local(payload) as answer from tests.dump \gset
@@ -83,7 +83,7 @@ select public.delete_waste_entry(:'deleted_entry') \g /dev/null
 select public.migrate_local(payload) ->> 'migrated_entries' as revived from tests.dump \gset
 select is(:'revived'::text, '0', 'an entry the person deleted is not imported again');
 update public.waste_entries set weight_kg = 50 where legacy_id = '1' and weight_kg = 2;
-select public.update_profile('{"theme": "light"}') \g /dev/null
+select tests.update_profile('{"theme": "light"}') \g /dev/null
 select revision as revision_before from public.sync_status() as s, lateral (select (s ->> 'revision')::bigint as revision) as r \gset
 select is(public.rollback_migration((:'answer'::jsonb ->> 'batch_id')::uuid) - 'batch_id', '{"removed_entries": 2, "credits_removed": 1133}',
   'a roll-back removes what the batch created, edited since or not');

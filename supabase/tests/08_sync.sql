@@ -13,7 +13,7 @@ select is(public.register_device('phone', 'android', '1.0') -> 'user' -> 'is_new
 select is(public.register_device('tablet', 'ios', '1.0') -> 'user' -> 'is_new_user', 'false', 'the second is not');
 select public.create_waste_entry(json_build_object('entry', tests.entry(1))) ->> 'id' as first, public.create_waste_entry(json_build_object('entry', tests.entry(2))) ->> 'id' as second,
        public.create_waste_entry(json_build_object('entry', tests.entry(3))) ->> 'id' as third \gset
-select public.update_waste_entry(:'first', '{"weight_kg": 4}'), public.update_waste_entry(:'first', '{"weight_kg": 5}') \g /dev/null
+select tests.update_entry(:'first', '{"weight_kg": 4}'), tests.update_entry(:'first', '{"weight_kg": 5}') \g /dev/null
 select public.delete_waste_entry(:'second') \g /dev/null
 
 select is(tests.short(public.sync_changes(0)), '3upsert3 5upsert5 6delete', 'each entry once, with its newest revision, in order');

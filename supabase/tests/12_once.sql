@@ -7,7 +7,7 @@ select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('o
 create function tests.once(key text, weight numeric, fingerprint text default 'a', scope text default 'POST /x') returns jsonb language plpgsql
 as $$
 begin
-  return public.run_once(key, scope, repeat(fingerprint, 64), 'create_waste_entry', jsonb_build_object('entry', tests.entry(weight)));
+  return tests.run_once(key, scope, repeat(fingerprint, 64), 'create_waste_entry', jsonb_build_object('entry', tests.entry(weight)));
 end;
 $$;
 grant execute on function tests.once(text, numeric, text, text) to public;
@@ -26,8 +26,8 @@ select is(tests.once('refused', 1, 'c') -> 'replayed', 'false', 'and leaves the 
 select throws_ok($$select tests.once('', 1)$$, '22023', null, 'an empty key is none');
 select throws_ok(format('select tests.once(%L, 1)', repeat('k', 256)), '22023', null, 'a key has at most 255 characters');
 select throws_ok($$select tests.once('ก', 1)$$, '22023', null, 'of visible ASCII');
-select throws_ok($$select public.run_once('k', 'x', repeat('a', 64), 'check_user')$$, 'PT404', null, 'other functions cannot be run this way');
-select public.run_once('u', 'PUT /x', repeat('a', 64), 'update_waste_entry', jsonb_build_object(
+select throws_ok($$select tests.run_once('k', 'x', repeat('a', 64), 'check_user')$$, 'PT404', null, 'other functions cannot be run this way');
+select tests.run_once('u', 'PUT /x', repeat('a', 64), 'update_waste_entry', jsonb_build_object(
   'entry_id', :'first'::jsonb #>> '{answer,id}', 'changes', '{}'::jsonb, 'expected_revision', 99)) as conflict \gset
 select is(:'conflict'::jsonb ->> 'code', 'carbon.revision_conflict', 'a refusal by status comes through as it is');
 select set_config('response.status', '', true) \g /dev/null
@@ -49,7 +49,7 @@ reset role;
 
 -- What is kept of an answer ---------------------------------------------------------------------
 create function tests.once_with(operation text, arguments jsonb, key text default 'big') returns jsonb language plpgsql
-as $$ begin return public.run_once(key, 'POST /' || operation, repeat('f', 64), operation, arguments); end; $$;
+as $$ begin return tests.run_once(key, 'POST /' || operation, repeat('f', 64), operation, arguments); end; $$;
 grant execute on function tests.once_with(text, jsonb, text) to public;
 create table tests.requests as values ('create_waste_entries', jsonb_build_object('entries',
   (select jsonb_agg(tests.entry(1, jsonb_build_object('offline_id', repeat('ก', 190) || g, 'notes', repeat('ข', 500)))) from generate_series(1, 400) as g)

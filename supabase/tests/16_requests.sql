@@ -1,7 +1,7 @@
 -- What is looked at before a request is let in.
 begin;
 \ir helpers.psql
-select plan(16);
+select plan(18);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 insert into auth.sessions (id, user_id, created_at, updated_at, aal) values
   ('b0000000-0000-4000-8000-000000000001', tests.id('own'), now(), now(), 'aal1'),
@@ -17,7 +17,7 @@ begin
   perform tests.act_as(name);
   perform set_config('request.jwt.claims',
     (current_setting('request.jwt.claims')::jsonb || jsonb_build_object('session_id', session))::text, true);
-  answer := private.is_session_live();
+  answer := carbon.is_session_live();
   perform tests.act_as_operator();
   return answer;
 end;
@@ -34,8 +34,12 @@ select is((select array_agg(tests.is_live(p.name, null) order by p.name) from te
 update auth.users set banned_until = now() + interval '1 hour' where id = tests.id('own');
 select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
           'somebody banned is not live, with or without a session');
+select is((select count(*)::integer from auth.sessions as s where s.user_id = tests.id('own')), 0, 'and has no session any more');
+select throws_ok($$insert into auth.sessions (id, user_id, created_at, updated_at) values (gen_random_uuid(), tests.id('own'), now(), now())$$,
+                 'PT401', null, 'nor begins one');
 update auth.users set banned_until = now() - interval '1 second' where id = tests.id('own');
-select ok(tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), 'a ban that is over does not count');
+insert into auth.sessions (id, user_id, created_at, updated_at, aal) values ('b0000000-0000-4000-8000-000000000001', tests.id('own'), now(), now(), 'aal1');
+select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[true, true], 'a ban that is over does not count');
 update auth.users set deleted_at = now() where id = tests.id('own');
 select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
           'somebody deleted is not live, with or without a session');
@@ -51,7 +55,7 @@ begin
   perform tests.act_as(name);
   perform set_config('request.jwt.claims', (current_setting('request.jwt.claims')::jsonb || jsonb_build_object('session_id', session))::text, true);
   begin
-    perform private.check_request();
+    perform carbon.check_request();
   exception when others then
     get stacked diagnostics token = pg_exception_detail;
     token := sqlstate || ' ' || token;
@@ -70,7 +74,7 @@ select tests.sign_up('third', 'a0000000-0000-4000-8000-00000000000c') \g /dev/nu
 select tests.checked('third', null) \g /dev/null
 select is(tests.slots(), 1, 'a person''s request holds a slot');
 select tests.act_as('third') \g /dev/null
-select private.hold_heavy_slot(), private.hold_heavy_slot() \g /dev/null
+select carbon.hold_heavy_slot(), carbon.hold_heavy_slot() \g /dev/null
 select is(tests.slots(), 3, 'a heavy one also one of the person''s and one of everybody''s, once');
 select tests.act_as_operator() \g /dev/null
 select * from finish();

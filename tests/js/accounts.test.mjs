@@ -70,24 +70,31 @@ describe('a session that has ended', () => {
     }
   }
 
+  /** The same person with another session. */
+  async function withAnother(someone) {
+    const session_id = uuid()
+    await sql('insert into auth.sessions (id, user_id, created_at, updated_at) values ($1, $2, now(), now())', [session_id, someone.id])
+    const token = signToken({ ...someone.claims, session_id })
+    return { ...someone, token, api: (method, route) => api(method, route, { token }) }
+  }
+
   test('is refused by every way in as soon as it is ended, and others of the person go on', async () => {
     const first = await signInByPhone()
-    const session_id = uuid()
-    await sql('insert into auth.sessions (id, user_id, created_at, updated_at) values ($1, $2, now(), now())', [session_id, first.id])
-    const token = signToken({ ...first.claims, session_id })
-    const second = { ...first, token, api: (method, route) => api(method, route, { token }) }
+    const second = await withAnother(first)
     await sql('delete from auth.sessions where id = $1', [first.claims.session_id])
     await assertShut(first)
     ok(await second.api('GET', '/user/profile'))
     assert.equal((await supabase(second).from('profiles').select('id')).data.length, 1)
   })
 
-  test('by a ban is refused at once, and opens again when the ban is over', async () => {
+  test('by a ban is refused at once and for good; a new one begins when the ban is over', async () => {
     const someone = await signInByPhone()
     await sql(`update auth.users set banned_until = now() + interval '1 hour' where id = $1`, [someone.id])
     await assertShut(someone)
+    await assert.rejects(withAnother(someone), { code: 'PT401' })
     await sql('update auth.users set banned_until = now() where id = $1', [someone.id])
-    ok(await someone.api('GET', '/user/profile'))
+    await assertShut(someone)
+    ok(await (await withAnother(someone)).api('GET', '/user/profile'))
   })
 
   test('by Auth\'s soft delete is refused at once, and the person is on no board', async () => {

@@ -1,7 +1,7 @@
 // The fields that people write and the doors by which they come in: each door takes a value as JSON text and answers what
 // was kept or with which token it was refused, in one form for all doors.
 import assert from 'node:assert/strict'
-import { api, env, signInAnonymously, sql } from './lib.mjs'
+import { api, env, signInAnonymously, sql, uuid } from './lib.mjs'
 
 // Fields ------------------------------------------------------------------------------------------
 /** Fields of an entry → the columns they are by REST. */
@@ -110,6 +110,10 @@ const changing = run => async (someone, field, values) => {
   return oneByOne((...given) => run(id, ...given))(someone, field, values)
 }
 
+/** A call of one of the functions with an Idempotency-Key. */
+const once = (someone, operation, given) => rest(someone, 'POST', '/rpc/run_once', body({
+  idempotency_key: JSON.stringify(uuid()), request_scope: '"x"', request_fingerprint: JSON.stringify('0'.repeat(64)), operation: JSON.stringify(operation), arguments: body(given) }))
+
 export const ENTRY_DOORS = {
   'edge create': {
     run: oneByOne(async (someone, field, value) => edgeOutcome(
@@ -136,6 +140,12 @@ export const ENTRY_DOORS = {
     changes: true,
     run: changing(async (id, someone, field, value) => restOutcome(
       await rest(someone, 'POST', '/rpc/update_waste_entry', body({ entry_id: JSON.stringify(id), changes: body(changes(field, entryWith(field, value.json))) })), fieldOfEntry(field))),
+  },
+  'rpc change once': {
+    changes: true,
+    run: changing(async (id, someone, field, value) => restOutcome(
+      await once(someone, 'update_waste_entry', { entry_id: JSON.stringify(id), changes: body(changes(field, entryWith(field, value.json))) }),
+      ({ answer }) => fieldOfEntry(field)(answer))),
   },
   'REST change': {
     changes: true, takes: field => ENTRY[field].length > 0,
@@ -177,6 +187,8 @@ export const PROFILE_DOORS = {
     await api('PUT', '/user/profile', { token: someone.token, raw: body({ [field]: value.json }) }), profile => profile[field]),
   'rpc change': async (someone, field, value) => restOutcome(
     await rest(someone, 'POST', '/rpc/update_profile', body({ changes: body({ [field]: value.json }) })), profile => profile[field]),
+  'rpc change once': async (someone, field, value) => restOutcome(
+    await once(someone, 'update_profile', { changes: body({ [field]: value.json }) }), ({ answer }) => answer[field]),
   'REST change': async (someone, field, value) => {
     const key = PROFILE[field] === 'profiles' ? 'id' : 'user_id'
     const answer = await rest(someone, 'PATCH', `/${PROFILE[field]}?${key}=eq.${someone.id}`, body({ [field]: value.json }))

@@ -31,9 +31,9 @@ const OTHER_MEMBERS = {
 /** Functions that clients may call and that write, beside the doors. */
 const OTHER_FUNCTIONS = {
   delete_waste_entry: 'takes an id', rollback_migration: 'takes an id', check_achievements: 'takes nothing', refresh_challenge_progress: 'takes nothing',
-  run_once: 'calls one of the doors by name', sync_changes: 'asks, and keeps nothing but the device_id that registering also writes',
+  sync_changes: 'asks, and keeps nothing but the device_id that registering also writes',
 }
-const RPC_DOORS = ['create_waste_entry', 'create_waste_entries', 'update_waste_entry', 'update_profile', 'migrate_local', 'register_device']
+const RPC_DOORS = ['create_waste_entry', 'create_waste_entries', 'update_waste_entry', 'update_profile', 'run_once', 'migrate_local', 'register_device']
 
 // Deliberate differences ----------------------------------------------------------------------------
 const isNamed = (...names) => value => names.some(name => value.name.endsWith(`: ${name}`))
@@ -53,11 +53,11 @@ const DIFFERENCES = [
   },
   {
     why: 'Half a surrogate pair is no JSON text for PostgREST: the request is refused before there are fields. Both keep nothing.',
-    when: ({ door, value, outcome, reference }) => isBroken(value) && reference.refused && /^(rpc|REST)/.test(door) && outcome.failed?.startsWith('400 PGRST102'),
+    when: ({ door, value, outcome, reference }) => isBroken(value) && reference.refused && /^(rpc device|REST)/.test(door) && outcome.failed?.startsWith('400 PGRST102'),
   },
   {
     why: 'PostgreSQL\'s own JSON holds neither U+0000 nor numbers of more than 131,072 digits: it refuses the request. Both keep nothing.',
-    when: ({ door, value, outcome, reference }) => isUnreadable(value) && reference.refused && /^(rpc|REST)/.test(door) && /^400 22(P05|003) /.test(outcome.failed ?? ''),
+    when: ({ door, value, outcome, reference }) => isUnreadable(value) && reference.refused && /^(rpc device|REST)/.test(door) && /^400 22(P05|003) /.test(outcome.failed ?? ''),
   },
   {
     why: 'The arguments of register_device are texts: PostgreSQL writes what is no text as one before any function sees it. Nobody but the person reads them.',

@@ -111,7 +111,7 @@ describe('two devices in different zones roll the day twice', () => {
     const someone = await oldHand()
     const sent = entry({ disposal_method: 'composted', offline_id: uuid() })
     const devices = ['Pacific/Kiritimati', 'Pacific/Pago_Pago'].map(async zone => {
-      const moved = await sqlAs(someone, 'select public.update_profile($1) as answer', [{ time_zone: zone }])
+      const moved = await sqlAs(someone, 'select public.update_profile($1) as answer', [{ changes: { time_zone: zone } }])
       assert.ok(moved[0].answer.id)
       return sqlAs(someone, "select public.create_waste_entry(json_build_object('entry', $1::jsonb)) as answer", [sent])
     })

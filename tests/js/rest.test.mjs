@@ -114,6 +114,23 @@ describe('rows through supabase-js', () => {
     }
   })
 
+  test('a row that lacks something is refused by its field in both languages, in a list and by a change too', async () => {
+    const { error: byRpc } = await client.rpc('create_waste_entry', { entry: { disposal_method: 'recycled', weight_kg: 1 } })
+    for (const [field, token] of [['category_id', 'category_required'], ['disposal_method', 'method_required'], ['weight_kg', 'weight_required']]) {
+      const { [field]: _, ...lacking } = entry()
+      for (const insert of [lacking, [entry(), lacking], entry({ [field]: null })]) {
+        const error = denied(await client.from('waste_entries').insert(insert), 400, '22023')
+        assert.equal(error.details, `carbon.${token}`, JSON.stringify(error))
+        assert.match(error.hint, /[\u0e00-\u0e7f]/)
+        if (field === 'category_id') assert.deepEqual(error, byRpc)
+      }
+      denied(await client.from('waste_entries').insert([entry(), lacking], { defaultToNull: false }), 400, '22023')
+      const [row] = rows(await client.from('waste_entries').insert([entry()], { defaultToNull: false }).select())
+      denied(await client.from('waste_entries').update({ [field]: null }).eq('id', row.id), 400, '22023')
+    }
+    assert.deepEqual(await differences(mali), [])
+  })
+
   test('a weight outside the limits is refused, also after rounding', async () => {
     for (const weight_kg of [0, -1, 0.009, 0.0049, 100.001, 1e9]) denied(await client.from('waste_entries').insert(entry({ weight_kg })), 400)
   })

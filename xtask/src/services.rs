@@ -237,7 +237,7 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
         // Who waits longer for a connection is told to come again, before the Worker gives up.
         ("PGRST_DB_POOL_ACQUISITION_TIMEOUT", "4".to_owned()),
         // Refuses ended sessions and holds the person's slots.
-        ("PGRST_DB_PRE_REQUEST", "private.check_request".to_owned()),
+        ("PGRST_DB_PRE_REQUEST", "carbon.check_request".to_owned()),
         // With each column at most once (the gateway sees to that), an answer has at most 1,000 of the widest rows:
         // docs/decisions/0021.
         ("PGRST_DB_MAX_ROWS", "1000".to_owned()),

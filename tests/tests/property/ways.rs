@@ -176,14 +176,7 @@ async fn update(person: &Person, way: Way, id: &str, change: &Change) -> Outcome
                 )
                 .await
         }
-        _ => {
-            person
-                .sql(
-                    "select public.update_waste_entry($1::text::uuid, $2::text::jsonb)::text",
-                    &[&id, &changes.to_string()],
-                )
-                .await
-        }
+        _ => person.sql(UPDATE, &[&id, &changes.to_string()]).await,
     };
     changed(&answer)
 }
@@ -281,6 +274,10 @@ async fn delete_rows(person: &Person, way: Way, targets: &[String]) -> Outcome {
         revision: None,
     }
 }
+
+/// A change of one entry by its id and the changes.
+pub const UPDATE: &str = "select public.update_waste_entry(
+    json_build_object('entry_id', $1::text, 'changes', $2::text::json))::text";
 
 pub const DELETE_ROWS: &str = "with made as (
     delete from public.waste_entries where id = any (string_to_array($1, ',')::uuid[]) returning id)

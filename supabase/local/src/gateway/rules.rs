@@ -29,9 +29,12 @@ const LARGE_BODIES: &[(&str, &str, usize)] = &[
 ];
 /// Functions that take the body as it came, and the query that makes PostgREST hand it on without reading it: its own
 /// reader refuses a body whole for half a surrogate pair anywhere in it.
-const UNREAD_BODIES: [(&str, &str); 2] = [
+const UNREAD_BODIES: [(&str, &str); 5] = [
     ("/rest/v1/rpc/create_waste_entry", "columns=entry"),
     ("/rest/v1/rpc/create_waste_entries", "columns=entries"),
+    ("/rest/v1/rpc/update_waste_entry", "columns=changes"),
+    ("/rest/v1/rpc/update_profile", "columns=changes"),
+    ("/rest/v1/rpc/run_once", "columns=arguments"),
 ];
 /// Longest path and query together: a Realtime address carries a token. PostgREST's queries have a cap of their own.
 const MAX_TARGET_BYTES: usize = 16 * 1024;

@@ -29,12 +29,15 @@ fn refused(method: &str, address: &str) -> Option<u16> {
 }
 
 #[test]
-fn entries_are_handed_to_the_database_unread() {
+fn what_has_texts_is_handed_to_the_database_unread() {
     let target =
         |method: &str, path: &str, query: &str| judge(method, path, query, false).unwrap().target;
     for (name, query) in [
         ("create_waste_entry", "entry"),
         ("create_waste_entries", "entries"),
+        ("update_waste_entry", "changes"),
+        ("update_profile", "changes"),
+        ("run_once", "arguments"),
     ] {
         let path = format!("/rest/v1/rpc/{name}");
         let wanted = format!("/rpc/{name}?columns={query}");

@@ -16,11 +16,11 @@ use crate::ways;
 
 pub const CREATE: &str =
     "select public.create_waste_entry(json_build_object('entry', $1::text::jsonb))::text";
-const CREATE_ONCE: &str = "select public.run_once($1::text, 'POST /waste/entries', encode(sha256(convert_to($2::text, 'UTF8')), 'hex'),
-    'create_waste_entry', jsonb_build_object('entry', $2::text::jsonb))::text";
+const CREATE_ONCE: &str = "select public.run_once(json_build_object('idempotency_key', $1::text,
+    'request_scope', 'POST /waste/entries', 'request_fingerprint', encode(sha256(convert_to($2::text, 'UTF8')), 'hex'),
+    'operation', 'create_waste_entry', 'arguments', json_build_object('entry', $2::text::json)))::text";
 const BATCH: &str =
     "select public.create_waste_entries(json_build_object('entries', $1::text::jsonb))::text";
-const UPDATE: &str = "select public.update_waste_entry($1::text::uuid, $2::text::jsonb)::text";
 const DELETE: &str = "select public.delete_waste_entry($1::text::uuid)::text";
 const MIGRATE: &str = "select public.migrate_local($1::text)::text";
 const ROLL_BACK: &str = "select public.rollback_migration($1::text::uuid)::text";
@@ -161,7 +161,7 @@ impl Device<'_> {
             return;
         };
         let change = self.change();
-        let statement = Statement::new(UPDATE, &[&id, &ways::changes(&change).to_string()]);
+        let statement = Statement::new(ways::UPDATE, &[&id, &ways::changes(&change).to_string()]);
         if self.must(soul, statement).await.is_some() {
             self.changed(soul, &[id], &change);
         }
@@ -264,7 +264,7 @@ impl Device<'_> {
         };
         let statements = [
             Statement::new(CREATE, &[&ways::entry_in(&sent).to_string()]),
-            Statement::new(UPDATE, &[one, &ways::changes(&change).to_string()]),
+            Statement::new(ways::UPDATE, &[one, &ways::changes(&change).to_string()]),
             Statement::new(ways::DELETE_ROWS, &[other]),
         ];
         let Some(told) = self.call(soul, &statements).await else {
@@ -303,7 +303,8 @@ impl Device<'_> {
             3..5 => json!({ "privacy_level": self.rng.random_range(1..=3) }),
             _ => json!({ "visible_in_leaderboard": self.rng.random_ratio(2, 3) }),
         };
-        let sql = "select public.update_profile($1::text::jsonb)::text";
+        let sql =
+            "select public.update_profile(json_build_object('changes', $1::text::json))::text";
         self.must(soul, Statement::new(sql, &[&change.to_string()]))
             .await;
     }
