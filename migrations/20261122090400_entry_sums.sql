@@ -70,19 +70,3 @@ create unique index entry_keys_offline_id_is_unique on private.entry_keys (user_
 create unique index entry_keys_identity_is_unique on private.entry_keys (user_id, identity)
   where identity is not null;
 alter table private.entry_keys enable row level security;
-
-create table private.board_changes (
-  id bigint generated always as identity primary key,
-  user_id uuid not null,
-  local_date date,
-  province text,
-  entries integer not null default 0,
-  credits bigint not null default 0,
-  rewards bigint not null default 0
-);
-comment on table private.board_changes is
-  'What boards have yet to take in, appended by writers and folded in within a second; readers add what lies here. One row per person, day and province of a statement.';
-comment on column private.board_changes.local_date is 'The day whose sums changed; null where only rewards changed, or where the person is to be looked at again.';
-comment on column private.board_changes.credits is 'Points of entries that came (positive or negative) less those that went.';
-comment on column private.board_changes.rewards is 'Change of the net of the person''s ledger.';
-alter table private.board_changes enable row level security;

@@ -1,19 +1,6 @@
 -- The judge: compares what a person has reached with what the ledger says they hold, and writes the
 -- difference as new rows. One way for everything, so any order of events ends where a recomputation does.
 
-create function private.tell_credits(person uuid, total bigint, change bigint, revision bigint)
-returns void
-language plpgsql security definer
-set search_path = ''
-as $$
-begin
-  perform private.send_event('user:' || person || ':gamification', 'credits_changed', jsonb_build_object(
-    'total_credits', total, 'credits', change, 'current_level', carbon.level(total), 'revision', revision));
-end;
-$$;
-comment on function private.tell_credits(uuid, bigint, bigint, bigint) is
-  'Tells a person''s devices that their total changed by so many points.';
-
 create function private.settle(people uuid[], by_version bigint)
 returns void
 language plpgsql security definer
@@ -128,9 +115,6 @@ begin
            coalesce(array_agg(a.source_id) filter (where a.source = 'achievement' and a.sequence % 2 = 0), '{}') as lost
     from added as a
     group by a.user_id
-  ), boards as (
-    insert into private.board_changes (user_id, rewards)
-    select b.user_id, b.credits from by_user as b where b.credits <> 0
   ), totals as (
     update public.user_totals as t
     set rewards = t.rewards + b.credits,
@@ -145,7 +129,7 @@ begin
 end;
 $$;
 comment on function private.give(private.verdict[], uuid) is
-  'Gives what is met and not held, takes back what is held and not met: new rows of the ledger, which are returned (null = none), in step with totals and boards. cause: the one entry, if it was one. The caller holds the people''s locks.';
+  'Gives what is met and not held, takes back what is held and not met: new rows of the ledger, which are returned (null = none), in step with totals. cause: the one entry, if it was one. The caller holds the people''s locks and tells the outbox.';
 
 create function private.level_people(people uuid[])
 returns private.rewards[]
@@ -212,32 +196,8 @@ $$;
 comment on function private.reward_json(private.rewards) is
   'An achievement or challenge of the ledger as answers and events show it, with its names in both languages.';
 
-create function private.tell_rewards(written private.rewards[])
-returns void
-language plpgsql security definer
-set search_path = ''
-as $$
-begin
-  perform private.send_event(
-            'user:' || w.user_id || case w.source when 'challenge' then ':challenges' else ':gamification' end,
-            case w.source when 'challenge' then 'challenge_completed' else 'achievement_unlocked' end,
-            private.reward_json(w) - 'id' || jsonb_build_object(
-              case w.source when 'challenge' then 'challenge_id' else 'achievement_id' end, w.source_id))
-  from unnest(written) as w
-  where w.source in ('achievement', 'challenge') and w.sequence % 2 = 1;
-
-  perform private.send_event('user:' || w.user_id || ':gamification', 'level_up', jsonb_build_object(
-            'from', min(w.source_id::integer) - 1, 'to', max(w.source_id::integer)))
-  from unnest(written) as w
-  where w.source = 'level' and w.sequence % 2 = 1
-  group by w.user_id;
-end;
-$$;
-comment on function private.tell_rewards(private.rewards[]) is
-  'Tells people''s devices what was given to them: achievements, challenges, levels. What was taken back shows in credits_changed.';
-
-create function private.judge(people uuid[], totals_before bigint[], touched_people uuid[], touched_days date[], cause uuid)
-returns void
+create function private.judge_people(people uuid[], touched_people uuid[], touched_days date[], cause uuid)
+returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
 -- One plan for one person and for thousands, kept: by indexes, and never made anew for the length of a list.
@@ -251,21 +211,40 @@ begin
   -- The version is read before the rules: whoever is judged by newer ones is judged once more.
   perform private.settle(people, (select r.version from private.achievement_rules as r));
   written := private.give(private.judge_achievements(people) || private.judge_challenges(touched_people, touched_days), cause);
-  written := written || private.level_people(people);
-  if written is not null then
-    perform private.tell_rewards(written);
-  end if;
-  perform private.tell_credits(t.user_id, t.credits + t.rewards, t.credits + t.rewards - b.total, t.revision)
-  from unnest(people, totals_before) as b (user_id, total)
-  join public.user_totals as t on t.user_id = b.user_id
-  where t.credits + t.rewards <> b.total;
+  return written || private.level_people(people);
 end;
 $$;
-comment on function private.judge(uuid[], bigint[], uuid[], date[], uuid) is
-  'Gives and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), keeps totals, levels and boards in step, and tells the people''s devices. totals_before: their totals before what caused it; cause: the one entry, if it was one. The caller holds the people''s locks.';
+comment on function private.judge_people(uuid[], uuid[], date[], uuid) is
+  'Gives and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), and keeps totals and levels in step; returns the rows of the ledger (null = none). cause: the one entry, if it was one. The caller holds the people''s locks and tells the outbox.';
+
+create function private.judge(people uuid[], totals_before bigint[], touched_people uuid[], touched_days date[])
+returns void
+language plpgsql security definer
+set search_path = ''
+-- As in private.judge_people.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  written private.rewards[] := private.judge_people(people, touched_people, touched_days, null);
+begin
+  insert into private.outbox (user_id, rewards, change, total, level, revision, first_reward, last_reward)
+  select t.user_id, coalesce(l.credits, 0), nullif(t.credits + t.rewards - b.total, 0), t.credits + t.rewards, t.level,
+         t.revision, l.first_number, l.last_number
+  from unnest(people, totals_before) as b (user_id, total)
+  join public.user_totals as t on t.user_id = b.user_id
+  left join (
+    select w.user_id, sum(w.credits) as credits, min(w.number) as first_number, max(w.number) as last_number
+    from unnest(written) as w
+    group by w.user_id) as l on l.user_id = b.user_id
+  where t.credits + t.rewards <> b.total or l.user_id is not null;
+end;
+$$;
+comment on function private.judge(uuid[], bigint[], uuid[], date[]) is
+  'private.judge_people for what a statement of many rows, a repair or a job changed, with a row of the outbox for each person whose total or ledger is another. totals_before: their totals before what caused it.';
 
 create function private.judge_entry(person uuid, day date, is_first boolean, has_ended boolean, challenges private.verdict[],
-                                    total_before bigint, cause uuid)
+                                    cause uuid)
 returns void
 language plpgsql security definer
 set search_path = ''
@@ -275,7 +254,6 @@ declare
   rules text[];
   looks_from date;
   days record;
-  written private.rewards[];
 begin
   if has_ended then
     perform private.settle(array[person], null);
@@ -284,7 +262,7 @@ begin
   rules := (select r.rules from private.achievement_rules as r);
   looks_from := carbon.looks_from(rules, totals.achievements, day, is_first, has_ended, totals.settled_until);
   days := private.tallied_days(person, coalesce(looks_from, day), case when looks_from is null then day else 'infinity' end);
-  written := private.give(challenges || array(
+  perform private.give(challenges || array(
     select (person, 'achievement', a.id, a.id <> all (totals.achievements), a.credits_reward, null)::private.verdict
     from unnest(carbon.turned(rules, totals.achievements, totals.credits, totals.tally, days.dates, days.tallies,
                               totals.settled_until, coalesce(looks_from = '1970-01-01', false))) as n (id)
@@ -292,19 +270,12 @@ begin
 
   select t.* into totals from public.user_totals as t where t.user_id = person;
   if carbon.level(totals.credits + totals.rewards) <> totals.level then
-    written := written || private.level_people(array[person]);
-  end if;
-  if written is not null then
-    perform private.tell_rewards(written);
-  end if;
-  if totals.credits + totals.rewards <> total_before then
-    perform private.tell_credits(person, totals.credits + totals.rewards, totals.credits + totals.rewards - total_before,
-                                 totals.revision);
+    perform private.level_people(array[person]);
   end if;
 end;
 $$;
-comment on function private.judge_entry(uuid, date, boolean, boolean, private.verdict[], bigint, uuid) is
-  'What private.judge does, for one new entry: looks only at what an entry on this day can turn. is_first: the day''s first; has_ended: an earlier day may have ended unnoticed; challenges: those of the day that are reached.';
+comment on function private.judge_entry(uuid, date, boolean, boolean, private.verdict[], uuid) is
+  'What private.judge_people does, for one new entry: looks only at what an entry on this day can turn. is_first: the day''s first; has_ended: an earlier day may have ended unnoticed; challenges: those of the day that are reached.';
 
 create function private.answer_rewards(person uuid, rows_before bigint)
 returns jsonb
@@ -366,7 +337,7 @@ begin
   into ended
   from looked_at as l;
   if ended.moved is not null then
-    perform private.judge(ended.moved, ended.totals, '{}', '{}', null);
+    perform private.judge(ended.moved, ended.totals, '{}', '{}');
   end if;
   if ended.others is not null then
     perform private.settle(ended.others, null);

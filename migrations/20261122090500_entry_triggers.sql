@@ -26,7 +26,6 @@ declare
   today record;
   judged record;
   has_ended boolean;
-  total_before bigint;
   written record;
   refused text;
 begin
@@ -61,8 +60,8 @@ begin
                         when t.day_started_at <= now() - interval '24 hours' then 1
                         else t.day_rows + 1 end
     where t.user_id = entry.user_id
-    returning t.revision, t.window_rows, t.day_rows, t.entries, t.credits, t.tally, t.rewards, t.level, t.achievements, t.settled_until,
-              t.awaiting_day, t.rules_version into totals;
+    returning t.revision, t.window_rows, t.day_rows, t.entries, t.credits, t.tally, t.rewards, t.ledger_rows, t.level, t.achievements,
+              t.settled_until, t.awaiting_day, t.rules_version into totals;
     if not found then
       perform private.raise_error('carbon.unknown_user', '23503');
     end if;
@@ -91,9 +90,6 @@ begin
                                     (entry.weight_kg * 1000)::integer, entry.logged_at) end,
             entry.batch_id);
 
-    insert into private.board_changes (user_id, local_date, province, entries, credits)
-    values (entry.user_id, entry.local_date, entry.province, 1, entry.carbon_credits);
-
     -- What is far from every limit need not be asked about.
     if entry.logged_at not between now() - interval '1 year' and now() or totals.window_rows > 500
        or totals.day_rows > 5000 or totals.entries > 100000 then
@@ -107,7 +103,6 @@ begin
     end if;
 
     -- Most entries change nothing that is held: only where one could, it is judged.
-    total_before := totals.credits + totals.rewards - entry.carbon_credits;
     has_ended := coalesce(totals.awaiting_day < carbon.local_date(now(), entry.time_zone), false);
     select r.version <> totals.rules_version as is_new,
            carbon.looks_from(r.rules, totals.achievements, entry.local_date, today.entries = 1, has_ended,
@@ -139,15 +134,20 @@ begin
       where u.user_id = entry.user_id and u.local_date = entry.local_date) as d;
 
     if judged.is_new then
-      perform private.judge(array[entry.user_id], array[total_before], array[entry.user_id], array[entry.local_date],
-                            entry.id);
+      perform private.judge_people(array[entry.user_id], array[entry.user_id], array[entry.local_date], entry.id);
     elsif judged.is_due or has_ended or judged.challenges is not null
           or carbon.level(totals.credits + totals.rewards) <> totals.level then
-      perform private.judge_entry(entry.user_id, entry.local_date, today.entries = 1, has_ended, judged.challenges,
-                                  total_before, entry.id);
-    elsif entry.carbon_credits <> 0 then
-      perform private.tell_credits(entry.user_id, totals.credits + totals.rewards, entry.carbon_credits, totals.revision);
+      perform private.judge_entry(entry.user_id, entry.local_date, today.entries = 1, has_ended, judged.challenges, entry.id);
     end if;
+
+    insert into private.outbox
+      (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward)
+    select entry.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, t.rewards - totals.rewards,
+           nullif(entry.carbon_credits + t.rewards - totals.rewards, 0), t.credits + t.rewards, t.level, t.revision,
+           case when t.ledger_rows > totals.ledger_rows then totals.ledger_rows + 1 end,
+           case when t.ledger_rows > totals.ledger_rows then t.ledger_rows end
+    from public.user_totals as t
+    where t.user_id = entry.user_id;
     return null;
   end if;
 
@@ -228,7 +228,7 @@ begin
               t.credits + t.rewards - b.credits as total_before, b.entries, b.ids,
               b.times, b.offline_ids, b.batch_ids, b.identities
   ), boards as (
-    insert into private.board_changes (user_id, local_date, province, entries, credits)
+    insert into private.outbox (user_id, local_date, province, entries, credits)
     select b.user_id, b.local_date, b.province, b.entries, b.credits from by_day as b
   ), days as (
     insert into public.user_days as d
@@ -296,7 +296,7 @@ begin
   if refused is not null then
     perform private.raise_refused_write(refused);
   end if;
-  perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days, null);
+  perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days);
   return null;
 end;
 $$;
@@ -388,7 +388,7 @@ begin
     from old_rows as o
     group by o.user_id, o.local_date, o.province, o.batch_id is not null
   ), boards as (
-    insert into private.board_changes (user_id, local_date, province, entries, credits)
+    insert into private.outbox (user_id, local_date, province, entries, credits)
     select b.user_id, b.local_date, b.province, -b.entries, -b.credits
     from by_day as b
     join totals as t on t.user_id = b.user_id
@@ -422,7 +422,7 @@ begin
     perform private.forget_empty_days(written.emptied_users, written.emptied_dates);
   end if;
   if written.people is not null then
-    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days, null);
+    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days);
   end if;
   return null;
 end;
@@ -505,7 +505,7 @@ begin
     from both_sides as b
     group by b.user_id, b.local_date, b.province, b.batch_id is not null
   ), boards as (
-    insert into private.board_changes (user_id, local_date, province, entries, credits)
+    insert into private.outbox (user_id, local_date, province, entries, credits)
     select b.user_id, b.local_date, b.province, b.entries, b.credits
     from by_day as b
     where b.entries <> 0 or b.credits <> 0
@@ -553,7 +553,7 @@ begin
   end if;
   -- A change of notes or place moves no sum.
   if written.touched_people is not null then
-    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days, null);
+    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days);
   end if;
   return null;
 end;

@@ -293,8 +293,7 @@ begin
   where t.user_id = owner;
   perform private.judge(
     array[owner], array(select t.credits + t.rewards from public.user_totals as t where t.user_id = owner),
-    array(select owner from private.days_to_judge(owner) as d), array(select d.local_date from private.days_to_judge(owner) as d),
-    null);
+    array(select owner from private.days_to_judge(owner) as d), array(select d.local_date from private.days_to_judge(owner) as d));
   perform private.mend_boards(array[owner]);
   perform private.audit('recomputed', owner, jsonb_build_object('differences', jsonb_array_length(differences)));
   return differences;

@@ -1,6 +1,5 @@
 -- Boards: who has how many points in a period, in the country or a province. Writers append what they
--- changed (private.board_changes), a merger folds it into what lies here, readers add what it has not
--- taken in yet: docs/decisions/0018.
+-- changed to private.outbox, the worker folds it into what lies here: docs/decisions/0018.
 
 -- Who may be listed -------------------------------------------------------------------------
 create table private.board_exclusions (
@@ -34,7 +33,7 @@ create table private.board_scores (
   constraint board_scores_pkey primary key (user_id, board)
 ) with (fillfactor = 80);
 comment on table private.board_scores is
-  'The points of a person on each board that is kept, as far as the merger has come; written by it alone. The current period, the one before, later ones, all time.';
+  'The points of a person on each board that is kept, as far as the worker has come; written by it alone. The current period, the one before, later ones, all time.';
 comment on column private.board_scores.board is 'carbon.board_id(timeframe, day, province); carbon.board_scope() reads it back.';
 comment on column private.board_scores.credits is 'Points of the entries; on the country''s board of all time with the net of rewards.';
 comment on column private.board_scores.is_listed is 'Listed and counted: private.board_people says so, and there is an entry.';
@@ -56,23 +55,6 @@ comment on column private.board_nodes.node is 'The score shifted right by 8 × (
 comment on column private.board_nodes.people is '256 counts in the order of their scores or blocks.';
 alter table private.board_nodes enable row level security;
 
-create table private.board_state (
-  is_only boolean primary key default true,
-  floor bigint not null default 0,
-  next_floor bigint,
-  next_floor_from xid8,
-  dropped_on date,
-  constraint there_is_one_row check (is_only)
-);
-comment on table private.board_state is 'Where the merger stands.';
-comment on column private.board_state.floor is
-  'No row of private.board_changes below this is there or can still come: readers and the merger begin here and never walk over what was deleted.';
-comment on column private.board_state.next_floor is 'The floor once every transaction that ran when it was noted has ended.';
-comment on column private.board_state.next_floor_from is 'The first transaction id that was not in use when next_floor was noted.';
-comment on column private.board_state.dropped_on is 'The day by which the boards that are no longer kept were deleted.';
-alter table private.board_state enable row level security;
-insert into private.board_state (is_only) values (true);
-
 create table private.board_news (
   board integer primary key,
   is_waiting boolean not null,
@@ -89,12 +71,12 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  insert into private.board_changes (user_id) values (old.id);
+  insert into private.outbox (user_id) values (old.id);
   return null;
 end;
 $$;
 comment on function private.tg_profiles__look_again() is
-  'Row trigger: boards look at this person again, in the same transaction for readers.';
+  'Row trigger: boards look at this person again. Readers look for themselves.';
 create trigger tg_profiles__look_again after update on public.profiles
   for each row
   when ((old.privacy_level, old.visible_in_leaderboard, old.is_anonymous, old.closed_until)
@@ -109,7 +91,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  insert into private.board_changes (user_id) values (coalesce(new.user_id, old.user_id));
+  insert into private.outbox (user_id) values (coalesce(new.user_id, old.user_id));
   return null;
 end;
 $$;

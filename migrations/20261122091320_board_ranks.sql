@@ -9,7 +9,7 @@ set enable_seqscan = off
 as $$
 begin
   if not exists (
-    select from private.board_changes as c where c.id >= (select s.floor from private.board_state as s)) then
+    select from private.outbox as c where c.id >= (select s.floor from private.worker_state as s)) then
     return null;
   end if;
   return (
@@ -22,8 +22,8 @@ begin
       select c.user_id, sum(c.entries)::bigint as entries,
              sum(c.credits + case when b.first_day is null and b.province is null then c.rewards else 0 end)::bigint as credits
       from carbon.board_scope(wanted) as b
-      join private.board_changes as c
-        on c.id >= (select s.floor from private.board_state as s)
+      join private.outbox as c
+        on c.id >= (select s.floor from private.worker_state as s)
        and (c.local_date is null
             or ((b.first_day is null or c.local_date between b.first_day and b.last_day)
                 and (b.province is null or c.province = b.province)))
@@ -149,7 +149,7 @@ declare
   is_pending boolean;
 begin
   -- private.board_above once more: where nothing is pending, one statement is faster than calls.
-  select exists (select from private.board_changes as c where c.id >= (select f.floor from private.board_state as f)),
+  select exists (select from private.outbox as c where c.id >= (select f.floor from private.worker_state as f)),
          1
          + coalesce((select carbon.people_after(n.people, (s.credits & 255)::integer) from private.board_nodes as n
                      where n.board = wanted and n.level = 0 and n.node = s.credits >> 8), 0)

@@ -44,10 +44,11 @@ begin
       and not exists (select from carbon.dropped_boards(today) as d where s.board >= d.first_board and s.board < d.before_board)
   ), waiting as (
     select q.user_id, q.board, q.entries, q.credits, q.is_listed, q.is_gone
-    from unnest(private.pending_board_changes(
-      (select s.floor from private.board_state as s), 9223372036854775807, people, today)) as q
+    from unnest(private.folded_changes(array(
+      select o from private.outbox as o
+      where o.id >= (select s.floor from private.worker_state as s) and o.user_id = any (people)), today)) as q
   ), is_now as (
-    -- As readers see it: what is pending stands for what is folded in.
+    -- What is pending stands for what is folded in.
     select coalesce(w.user_id, f.user_id) as user_id, coalesce(w.board, f.board) as board,
            case when w.user_id is null then f.entries else w.entries end as entries,
            case when w.user_id is null then f.credits else w.credits end as credits,
@@ -92,7 +93,7 @@ begin
 end;
 $$;
 comment on function private.check_boards(uuid) is
-  'Differences between the boards of this person, as readers see them, and a recount of their days and rewards: [{what, expected, found}] with [entries, credits, is_listed].';
+  'Differences between the boards of this person, what is pending included, and a recount of their days and rewards: [{what, expected, found}] with [entries, credits, is_listed].';
 
 create function private.mend_boards(people uuid[])
 returns integer
@@ -112,7 +113,7 @@ begin
 end;
 $$;
 comment on function private.mend_boards(uuid[]) is
-  'Puts the boards of these people right and returns how many of them differed; waits for a merger at work.';
+  'Puts the boards of these people right and returns how many of them differed; waits for a slice at work.';
 
 -- Trees -------------------------------------------------------------------------------------
 create function private.recount_nodes(wanted integer)
@@ -148,7 +149,7 @@ begin
 end;
 $$;
 comment on function private.mend_nodes(integer) is
-  'Counts the tree of a board anew. For holders of the merger''s lock.';
+  'Counts the tree of a board anew. For holders of the boards'' lock.';
 
 create function private.node_differs(wanted integer, wanted_level integer, wanted_node bigint)
 returns boolean
@@ -190,7 +191,7 @@ begin
     with people as (
       select t.user_id from public.user_totals as t
       union select s.user_id from private.board_scores as s
-      union select c.user_id from private.board_changes as c
+      union select o.user_id from private.outbox as o
     ), nodes as (
       select n.board, n.level, n.node from private.board_nodes as n
       union
@@ -224,13 +225,16 @@ declare
   people_written bigint;
 begin
   perform private.lock_boards(true);
-  ceiling := private.next_board_change();
+  ceiling := private.next_outbox_id();
   truncate private.board_scores, private.board_nodes, private.board_news;
   drop index private.board_scores_order;
 
-  -- One statement, one snapshot: the queue is emptied of exactly what the sums already hold.
+  -- One statement, one snapshot: the outbox is emptied of exactly what the sums already hold, and keeps the messages.
   with taken as (
-    delete from private.board_changes
+    delete from private.outbox as o where o.change is null and o.first_reward is null
+  ), kept as (
+    update private.outbox as o set local_date = null, entries = 0, credits = 0, rewards = 0
+    where o.change is not null or o.first_reward is not null
   )
   insert into private.board_scores (user_id, board, credits, entries, is_listed)
   select s.user_id, s.board, s.credits, s.entries, p.is_listed and s.entries > 0
@@ -258,8 +262,8 @@ begin
   select n.*
   from (select distinct s.board from private.board_scores as s) as b
   cross join lateral private.recount_nodes(b.board) as n;
-  update private.board_state as s set dropped_on = today;
-  perform private.raise_board_floor(ceiling);
+  update private.worker_state as s set dropped_on = today;
+  perform private.raise_outbox_floor(ceiling);
   return people_written;
 end;
 $$;
@@ -320,7 +324,7 @@ begin
 end;
 $$;
 comment on function private.refresh_nodes(integer, integer, bigint) is
-  'Looks at the next nodes of trees, counts those trees anew that differ from their scores, and returns where it came to (null = at the end) and how many it mended. For holders of the merger''s lock.';
+  'Looks at the next nodes of trees, counts those trees anew that differ from their scores, and returns where it came to (null = at the end) and how many it mended. For holders of the boards'' lock.';
 
 create function private.refresh_leaderboards(max_users integer)
 returns jsonb

@@ -121,7 +121,7 @@ begin
   perform private.judge(
     array[writer.user_id],
     array(select t.credits + t.rewards from public.user_totals as t where t.user_id = writer.user_id),
-    array[writer.user_id], array[today], null);
+    array[writer.user_id], array[today]);
   return row(writer.user_id, writer.ledger_rows, today);
 end;
 $$;

@@ -1,4 +1,4 @@
--- What is sent to people while it happens: who may listen to which topic, and the one way of sending.
+-- Who may listen to what is sent to people while it happens; private.send_messages() sends it.
 -- Topics and events are in docs/decisions/0019-realtime.md.
 
 do $$
@@ -37,17 +37,3 @@ using (
 );
 -- Nobody takes part in community challenges yet, so nobody listens to community:{id}. There is no policy for
 -- INSERT: only the database sends.
-
--- Sending -----------------------------------------------------------------------------------
-create function private.send_event(topic text, event text, payload jsonb)
-returns void
-language plpgsql security definer
-set search_path = ''
-as $$
-begin
-  -- The owner bypasses row-level security. A sender without the right to insert would only be warned.
-  perform realtime.send(send_event.payload, send_event.event, send_event.topic, true);
-end;
-$$;
-comment on function private.send_event(text, text, jsonb) is
-  'Sends an event to whoever has joined the private topic, when the transaction commits. Never fails: what cannot be sent is a warning in the server''s log. The payload gets a member id.';

@@ -2,10 +2,10 @@
 //!
 //! Every function lies in the schema `carbon`. What the rules say touches no table and depends on no setting, so generated
 //! columns may use it: a release adds factor sets but never changes what an old one answers. One of these alone is random
-//! ([`seal`]). Beside them stands what every request passes ([`request`], [`guard`]). Where the
-//! server preloads the library, a background worker ([`merger`]) keeps boards fresh and a hook ([`log_hook`]) keeps values
-//! of people out of the server's log. A mistake in the arguments ends the statement as [`error`] says; a panic ends it
-//! with XX000 and leaves the server up.
+//! ([`seal`]). Beside them stands what every request passes ([`request`], [`guard`]), and a trigger: where the server
+//! preloads the library, it wakes a background worker ([`worker`]) that makes boards and messages of what was written; a
+//! hook ([`log_hook`]) keeps values of people out of the server's log. A mistake in the arguments ends the statement as
+//! [`error`] says; a panic ends it with XX000 and leaves the server up.
 
 use pgrx::prelude::*;
 
@@ -21,7 +21,6 @@ mod guard;
 mod identity;
 mod level;
 mod log_hook;
-mod merger;
 mod migration;
 mod phone;
 mod profile;
@@ -36,6 +35,7 @@ mod testing;
 mod text;
 mod time;
 mod vectors;
+mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -44,7 +44,7 @@ mod vectors;
 pub extern "C-unwind" fn _PG_init() {
     // SAFETY: a flag that only the postmaster's single thread writes.
     if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
-        merger::register();
+        worker::register();
         log_hook::register();
     }
     guard::register();

@@ -100,7 +100,7 @@ select is(tests.own('bob', 'daily') #> '{current_user,rank_change}', '2', 'a per
 -- What a day that nobody dropped, or that was dropped twice, leaves.
 insert into private.board_scores (user_id, board, credits, entries, is_listed)
 values (tests.id('ann'), carbon.board_id('daily', current_date - 9, null), 5, 1, true);
-update private.board_state set dropped_on = null;
+update private.worker_state set dropped_on = null;
 select is(tests.names('daily'), '1:ann:440 1:bob:440 3:cat:44', 'a period''s end that fires never changes no board');
 select tests.merge(), tests.merge() \g /dev/null
 select is(tests.names('daily'), '1:ann:440 1:bob:440 3:cat:44', 'nor one that fires twice');
@@ -114,7 +114,7 @@ select is(private.check_all_boards(), '[]', 'equal to a recount');
 
 -- Scores beyond any that can be.
 update public.user_totals set rewards = rewards + 9000000000000 where user_id = tests.id('bob');
-insert into private.board_changes (user_id, rewards) values (tests.id('bob'), 9000000000000);
+insert into private.outbox (user_id, rewards) values (tests.id('bob'), 9000000000000);
 select is(tests.own('bob') #>> '{current_user,rank}', '1', 'no score overflows the tree, pending');
 select tests.merge() \g /dev/null
 select is(array[tests.own('bob') #>> '{current_user,rank}', tests.own('ann') #>> '{current_user,rank}', tests.own('cat') #>> '{current_user,rank}'],

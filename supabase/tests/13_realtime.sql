@@ -1,7 +1,7 @@
 -- Who may listen to which topic, that nobody but the database sends, and that what it sends is there.
 begin;
 \ir helpers.psql
-select plan(25);
+select plan(45);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')),
        tests.sign_up('anonymous', tests.id('anonymous'), true) \g /dev/null
 
@@ -58,7 +58,7 @@ select is((select array_agg(tests.outcome(p.name, format('insert into realtime.m
                                                          tests.topic('own', 'gamification'))))
            from (values ('own'), ('other'), ('anonymous'), ('none')) as p (name)),
           array['42501', '42501', '42501', '42501'], 'no client sends, not even to their own topic');
-select is((select array_agg(tests.outcome(p.name, 'select private.send_event(''leaderboard:live'', ''x'', ''{}'')'))
+select is((select array_agg(tests.outcome(p.name, 'select private.send_messages(array[(null, ''leaderboard:live'', ''x'', ''{}'')::private.message])'))
            from tests.people as p), array_fill('42501'::text, array[5]), 'no role of the API calls the database''s sender');
 set local client_min_messages = error;
 select is(tests.outcome('own', 'with sent as (select realtime.send(''{}'', ''x'', ''leaderboard:live'')) select count(*) from sent'), '1',
@@ -66,13 +66,78 @@ select is(tests.outcome('own', 'with sent as (select realtime.send(''{}'', ''x''
 set local client_min_messages = warning;
 
 set local role postgres;
-select private.send_event(tests.topic('own', 'gamification'), 'credits_changed', '{"credits": 15}') \g /dev/null
+select private.send_messages(array[(null, tests.topic('own', 'gamification'), 'credits_changed', '{"credits": 15}')::private.message]) \g /dev/null
 reset role;
 select is((select jsonb_build_object('event', m.event, 'extension', m.extension, 'private', m.private, 'credits', m.payload -> 'credits',
                                      'id', m.payload ->> 'id' = m.id::text)
            from realtime.messages as m where m.topic = tests.topic('own', 'gamification') and m.event is not null),
           '{"event": "credits_changed", "extension": "broadcast", "private": true, "credits": 15, "id": true}',
           'what the database sends is there, and it alone');
-select is(obj_description('private.send_event(text, text, jsonb)'::regprocedure) is not null, true, 'the sender says what it is');
+
+-- What writes leave in the outbox, and what becomes of it ------------------------------------
+select private.lock_boards(true) \g /dev/null
+delete from private.outbox;
+delete from realtime.messages;
+create function tests.told(name text) returns text[] language sql
+as $$ select array_agg(m.event || coalesce(' ' || (m.payload ->> 'achievement_id'), '') || coalesce(' ' || (m.payload ->> 'total_credits'), '') order by m.ctid)
+      from realtime.messages as m where m.topic like 'user:' || tests.id(told.name) || ':%' $$;
+create function tests.log_one(name text) returns void language sql
+as $$ insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, province)
+      values (tests.id(name), 'food_waste', 'composted', 1, 'Asia/Bangkok', 'TH-10') $$;
+select tests.log_one('anonymous') \g /dev/null
+select is((select jsonb_agg(to_jsonb(o) - '{id,user_id,local_date,created_at}'::text[]) from private.outbox as o),
+          '[{"province": "TH-10", "entries": 1, "credits": 22, "rewards": 110, "change": 132, "total": 132, "level": 2, "revision": 1,
+             "first_reward": 1, "last_reward": 4}]', 'a single entry leaves one row, with all that it brought');
+select is(tests.told('anonymous'), null, 'and tells nobody in its own transaction');
+select is(private.merge_boards(100), 1, 'the worker takes it');
+select is(tests.told('anonymous'), array['achievement_unlocked compost_master', 'achievement_unlocked first_scan', 'challenge_completed', 'level_up',
+          'credits_changed 132'], 'and tells what was earned, then the total');
+select is((select array[(m.payload ->> 'credits')::integer, (m.payload ->> 'current_level')::integer, (m.payload ->> 'revision')::integer]
+           from realtime.messages as m where m.event = 'credits_changed'), array[132, 2, 1], 'with change, level and revision');
+
+delete from realtime.messages;
+insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, logged_at)
+select tests.id('anonymous'), 'food_waste', 'composted', 1, 'Asia/Bangkok', now() - d * interval '1 day' from generate_series(1, 2) as d;
+select is((select array_agg(concat_ws(' ', o.entries, o.credits, o.change is not null, o.local_date is null) order by o.id) from private.outbox as o),
+          array['1 22 f f', '1 22 f f', '0 0 t t'], 'a statement of many leaves a row a day, then what it came to');
+select private.merge_boards(100) \g /dev/null
+select is((select count(*) from realtime.messages as m where m.event = 'credits_changed'), 1::bigint, 'which is told once');
+select is(private.check_boards(tests.id('anonymous')), '[]', 'and boards have it all');
+
+delete from realtime.messages;
+insert into private.outbox (user_id, change, total, level, revision, created_at)
+select tests.id(p.name), 1, p.total, 1, p.total, now() - p.seconds * interval '1 second'
+from (values ('anonymous', 5, 30), ('own', 6, 30), ('anonymous', 7, 20), ('anonymous', 8, 11), ('own', 9, 5), ('own', 10, 1)) as p (name, total, seconds);
+select private.merge_boards(100) \g /dev/null
+select is(tests.told('anonymous'), array['credits_changed 8'], 'of what is older than ten seconds the newest is told');
+select is(tests.told('own'), array['credits_changed 9', 'credits_changed 10'], 'and of what is not, all of it');
+
+delete from realtime.messages;
+insert into private.outbox (user_id, change, total, level, revision) values (gen_random_uuid(), 1, 1, 1, 1);
+select is(private.merge_boards(100), 1, 'a row of somebody who is gone is taken');
+select is((select count(*) from realtime.messages as m where m.topic <> 'leaderboard:live'), 0::bigint, 'and tells nobody');
+
+-- A day without a partition.
+select format('alter table realtime.messages detach partition realtime.%I', to_char(now() at time zone 'UTC', '"messages_"YYYY_MM_DD')) as detach,
+       format('alter table realtime.messages attach partition realtime.%I for values from (%L) to (%L)', to_char(now() at time zone 'UTC', '"messages_"YYYY_MM_DD'),
+              (now() at time zone 'UTC')::date, (now() at time zone 'UTC')::date + 1) as attach \gset
+:detach;
+set local client_min_messages = error;
+select tests.log_one('anonymous') \g /dev/null
+select is(private.merge_boards(100), 1, 'what Realtime''s table refuses stops nothing');
+select tests.log_one('anonymous') \g /dev/null
+select is(private.merge_boards(100), 1, 'nor what comes while it waits');
+set local client_min_messages = warning;
+select is(private.check_boards(tests.id('anonymous')), '[]', 'boards go on');
+select is((select array_agg(w.event || ' ' || (w.payload ->> 'revision')) from private.waiting_messages as w where w.user_id = tests.id('anonymous')),
+          array['credits_changed 5'], 'of each kind the newest waits');
+:attach;
+select private.merge_boards(100) \g /dev/null
+select is((select count(*) from realtime.messages as m where m.event = 'credits_changed'), 0::bigint, 'it waits for its time');
+update private.worker_state set messages_wait_until = now();
+select is(private.merge_boards(100), 0, 'and is tried again');
+select is((select array_agg(m.event || ' ' || (m.payload ->> 'revision')) from realtime.messages as m where m.event = 'credits_changed'), array['credits_changed 5'], 'until it goes');
+select is((select array[(select count(*) from private.waiting_messages), (select count(s.messages_wait_until) from private.worker_state as s)]), array[0, 0]::bigint[], 'and nothing waits any more');
+select is(obj_description('private.send_messages(private.message[])'::regprocedure) is not null, true, 'the sender says what it is');
 select * from finish();
 rollback;

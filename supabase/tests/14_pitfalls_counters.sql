@@ -17,7 +17,7 @@ begin
   update public.user_days
   set credits = credits + points, credits_positive = credits_positive + greatest(points, 0), credits_negative = credits_negative + least(points, 0)
   where user_id = tests.id('own');
-  insert into private.board_changes (user_id, local_date, province, entries, credits, rewards)
+  insert into private.outbox (user_id, local_date, province, entries, credits, rewards)
   select tests.id('own'), d.local_date, d.province, 0, points, 0 from public.user_days as d where d.user_id = tests.id('own');
 end;
 $$;

@@ -4,8 +4,8 @@ import assert from 'node:assert/strict'
 import { api, closeSql, env, ok, refused, serviceClient, rows, signInByPhone, sleep, sql, sqlAs, supabase, uuid } from './lib.mjs'
 
 const PROVINCE = 'TH-27'
-const pending = async () => Number((await sql('select count(*) as n from private.board_changes'))[0].n)
-const worker = async () => (await sql(`select pid from pg_stat_activity where backend_type = 'carbon boards'`))[0]?.pid
+const pending = async () => Number((await sql('select count(*) as n from private.outbox'))[0].n)
+const worker = async () => (await sql(`select pid from pg_stat_activity where backend_type = 'carbon worker'`))[0]?.pid
 
 /** Waits, up to half a minute, until something is there. */
 async function until(what, look) {
@@ -60,13 +60,13 @@ describe('boards', () => {
     assert.match((await supabase(people[0]).rpc('get_leaderboard', { cursor: forged }, { get: true })).error.details, /carbon\.cursor_invalid/)
   })
 
-  test('when the merger is ended, ranks stay right, and it comes back', async () => {
+  test('when the worker is ended, it comes back and folds in what was written meanwhile', async () => {
     for (let round = 0; round < 3; round++) {
-      const ended = await until('a merger', worker)
+      const ended = await until('a worker', worker)
       await sql('select pg_terminate_backend($1)', [ended])
       for (const someone of people) await create(someone, 1 + Math.floor(Math.random() * 3))
       await assertBoard(people)
-      await until('another merger', async () => { const now = await worker(); return now && now !== ended })
+      await until('another worker', async () => { const now = await worker(); return now && now !== ended })
       await until('an empty queue', async () => await pending() === 0)
       await assertBoard(people)
     }

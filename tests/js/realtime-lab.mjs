@@ -11,7 +11,7 @@ export const topicOf = (someone, kind = 'gamification') => `user:${someone.id}:$
 export const SHARED = 'leaderboard:live'
 
 /** Sends an event as the database does, in a transaction of its own. */
-export const sendEvent = (topic, event, payload = {}) => sql('select private.send_event($1, $2, $3)', [topic, event, payload])
+export const sendEvent = (topic, event, payload = {}) => sql('select private.send_messages(array[(null, $1, $2, $3::jsonb)::private.message])', [topic, event, payload])
 
 /** Waits until `found` answers something, and answers it. */
 export async function eventually(what, found) {

@@ -102,7 +102,7 @@ describe('the protocol', () => {
       for (const wire of [slow, quick]) await wire.ask(topic, 'phx_join', joinOf(someone), '1')
       slow.socket.pause()
       for (let turn = 0; turn < 60; turn++) {
-        await sql(`select private.send_event($1, 'large', jsonb_build_object('filler', repeat('x', 20000))) from generate_series(1, 50)`, [topicOf(someone)])
+        await sql(`select private.send_messages(array_fill((null, $1, 'large', jsonb_build_object('filler', repeat('x', 20000)))::private.message, array[50]))`, [topicOf(someone)])
       }
       await eventually('all of them, for who reads', () => quick.frames.filter(frame => frame[4]?.event === 'large').length === 3_000)
       slow.socket.resume()

@@ -45,7 +45,7 @@ describe('realtime', () => {
 
   test('events come in the order of commits; what is rolled back never comes', soon, async () => {
     const mine = await join(await listener(someone), topicOf(someone))
-    await sql(`do $$ begin perform private.send_event('${topicOf(someone)}', 'undone', '{}'); raise exception 'undo'; end $$`).catch(() => {})
+    await sql(`do $$ begin perform private.send_messages(array[(null, '${topicOf(someone)}', 'undone', '{}')::private.message]); raise exception 'undo'; end $$`).catch(() => {})
     for (let number = 0; number < 20; number++) await sendEvent(topicOf(someone), 'counted', { number })
     await eventually('twenty events', () => mine.events.length >= 20)
     assert.deepEqual(mine.events.map(one => one.payload.number), Array.from({ length: 20 }, (_, number) => number))
@@ -223,12 +223,12 @@ describe('realtime', () => {
     return { client, listening, shown }
   }
 
-  /** An entry, and the event that tells of it, in one transaction, as the triggers do. */
+  /** An entry, and an event that tells of it, in one transaction. */
   const earn = person => sql(`with made as (
       insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone)
       values ($1, 'food_waste', 'composted', 1, 'Asia/Bangkok') returning carbon_credits)
-    select private.send_event($2, 'told', jsonb_build_object('total', (select coalesce(max(t.credits), 0) from public.user_totals as t where t.user_id = $1)
-      + (select sum(m.carbon_credits) from made as m)))`, [person.id, topicOf(person)])
+    select private.send_messages(array[(null, $2, 'told', jsonb_build_object('total', (select coalesce(max(t.credits), 0) from public.user_totals as t where t.user_id = $1)
+      + (select sum(m.carbon_credits) from made as m)))::private.message])`, [person.id, topicOf(person)])
 
   /** Earns before, during and after a break; what is shown at the end is what is stored. */
   async function survives(breakOff) {

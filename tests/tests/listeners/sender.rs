@@ -93,7 +93,7 @@ async fn send(connection: &Client, topic: &str, number: u64) -> Instant {
     );
     connection
         .batch_execute(&format!(
-            "begin; select private.send_event('{topic}', 'credits_changed', '{payload}')"
+            "begin; select private.send_messages(array[(null, '{topic}', 'credits_changed', '{payload}')::private.message])"
         ))
         .await
         .expect("an event");

@@ -1,4 +1,4 @@
-//! Cuts connections at random: those of the devices, and the worker that keeps the boards.
+//! Cuts connections at random: those of the devices, and the worker that empties the outbox.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,9 @@ use super::line::APPLICATION;
 /// One of the devices' connections, wherever its transaction stands.
 const CUT_ONE: &str = "select count(pg_terminate_backend(a.pid)) from (
     select pid from pg_stat_activity where application_name = $1 order by random() limit 1) as a";
-/// The boards' worker, if it runs.
+/// The worker, if it runs.
 const CUT_WORKER: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-    where backend_type = 'carbon boards'";
+    where backend_type = 'carbon worker'";
 /// Cuts of connections between two of the worker.
 const CUTS_A_WORKER: u32 = 8;
 

@@ -1,13 +1,10 @@
--- The merger: folds what writers appended into scores and trees, a bounded slice a call, one at a time.
--- One transaction each: what it took is gone from the queue exactly if it is in the scores.
+-- The worker's slices: what writers appended to the outbox is folded into scores and trees and made into messages, a
+-- bounded slice a call, one call at a time. One transaction each: what it took is gone from the outbox exactly if it is
+-- in the scores and with Realtime.
 
--- Every entry passes through these five times a second, so they are cleaned by rows, not by shares of a table: the queue
--- is empty most of the time and stays small only if what it left is cleaned; trees are a few pages that change with
--- every slice; a score moves with each entry of its person, and 188 MB held what 18 MB could.
-alter table private.board_changes set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
-  autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0);
+-- Cleaned by rows, not by shares of a table: trees are a few pages that change with every slice; a score moves with each
+-- entry of its person, and 188 MB held what 18 MB could.
 alter table private.board_nodes set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-alter table private.board_state set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 alter table private.board_news set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 alter table private.board_scores set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
@@ -64,7 +61,7 @@ begin
 end;
 $$;
 comment on function private.apply_board_changes(private.board_change[]) is
-  'Writes changes, at most one a person and board, into scores and trees. For holders of the merger''s lock.';
+  'Writes changes, at most one a person and board, into scores and trees. For holders of the boards'' lock.';
 
 create function private.lock_boards(may_wait boolean)
 returns boolean
@@ -82,7 +79,7 @@ $$;
 comment on function private.lock_boards(boolean) is
   'Makes the caller the only writer of boards until its transaction ends. A statement of its own: the next one''s snapshot then sees all that the last holder wrote.';
 
-create function private.next_board_change()
+create function private.next_outbox_id()
 returns bigint
 language plpgsql
 set search_path = ''
@@ -91,13 +88,13 @@ begin
   if pg_current_xact_id_if_assigned() is not null then
     return null;
   end if;
-  return (select q.last_value + q.is_called::integer from private.board_changes_id_seq as q);
+  return (select q.last_value + q.is_called::integer from private.outbox_id_seq as q);
 end;
 $$;
-comment on function private.next_board_change() is
-  'The number that the next row of private.board_changes gets, asked before this transaction has an id of its own; null if it has one.';
+comment on function private.next_outbox_id() is
+  'The number that the next row of private.outbox gets, asked before this transaction has an id of its own; null if it has one.';
 
-create function private.raise_board_floor(ceiling bigint)
+create function private.raise_outbox_floor(ceiling bigint)
 returns void
 language plpgsql
 set search_path = ''
@@ -106,7 +103,7 @@ begin
   -- Whoever appends has written a row before and so has a transaction id before a number. Every number below the
   -- ceiling therefore belongs to a transaction older than this one, which took its id after the ceiling was read. Once
   -- all older ones have ended, what they appended is visible, and the lowest row that is left bounds the floor.
-  update private.board_state as s
+  update private.worker_state as s
   set floor = case when n.is_reached then least(s.next_floor, n.lowest) else s.floor end,
       next_floor = case when n.is_due then least(ceiling, n.lowest) else s.next_floor end,
       next_floor_from = case when n.is_due then pg_current_xact_id() else s.next_floor_from end
@@ -117,15 +114,15 @@ begin
              and (o.next_floor is null or pg_snapshot_xmin(c.snapshot) >= o.next_floor_from
                   -- A dump restored into another cluster remembers ids that are still to come here.
                   or o.next_floor_from > pg_snapshot_xmax(c.snapshot)) as is_due
-    from private.board_state as o
+    from private.worker_state as o
     cross join lateral (
       select pg_current_snapshot() as snapshot,
-             (select min(q.id) from private.board_changes as q where q.id >= o.floor) as lowest) as c) as n
+             (select min(q.id) from private.outbox as q where q.id >= o.floor) as lowest) as c) as n
   where n.is_reached or n.is_due;
 end;
 $$;
-comment on function private.raise_board_floor(bigint) is
-  'Moves the floor of the queue up as far as nothing can still come below it; ceiling = private.next_board_change(), null = note no new one.';
+comment on function private.raise_outbox_floor(bigint) is
+  'Moves the outbox''s floor up as far as nothing can still come below it; ceiling = private.next_outbox_id(), null = note no new one.';
 
 create function private.note_board_news(changes private.board_change[], today date)
 returns void
@@ -144,28 +141,32 @@ $$;
 comment on function private.note_board_news(private.board_change[], date) is
   'Remembers which boards of the current period changed.';
 
-create function private.send_board_news()
-returns void
+create function private.take_board_news()
+returns private.message
 language plpgsql
 set search_path = ''
 as $$
+declare
+  boards jsonb;
 begin
   -- Everybody listens: one message a second for all boards, not one for each of hundreds.
   if (select max(n.sent_at) from private.board_news as n) > now() - interval '1 second' then
-    return;
+    return null;
   end if;
-  perform private.send_event('leaderboard:live', 'leaderboard_changed', jsonb_build_object('as_of', now(), 'boards', (
-    select jsonb_agg(jsonb_build_object(
-      'board_type', case when s.province is null then 'global' else 'province' end,
-      'timeframe', s.timeframe, 'province', s.province))
-    from private.board_news as n
-    cross join lateral carbon.board_scope(n.board) as s
-    where n.is_waiting)));
-  update private.board_news as n set is_waiting = false, sent_at = now() where n.is_waiting;
+  with told as (
+    update private.board_news as n set is_waiting = false, sent_at = now() where n.is_waiting returning n.board
+  )
+  select jsonb_agg(jsonb_build_object(
+           'board_type', case when s.province is null then 'global' else 'province' end,
+           'timeframe', s.timeframe, 'province', s.province))
+  into boards
+  from told as t
+  cross join lateral carbon.board_scope(t.board) as s;
+  return (null, 'leaderboard:live', 'leaderboard_changed', jsonb_build_object('as_of', now(), 'boards', boards))::private.message;
 end;
 $$;
-comment on function private.send_board_news() is
-  'Sends one leaderboard_changed that names the boards that changed, at most one a second; nothing personal.';
+comment on function private.take_board_news() is
+  'The leaderboard_changed that names the boards that changed since the last one, at most one a second (null = not yet); nothing personal.';
 
 create function private.drop_old_boards(today date, most integer)
 returns integer
@@ -188,7 +189,7 @@ begin
     where n.board >= d.first_board and n.board < d.before_board;
     delete from private.board_news as n using carbon.dropped_boards(today) as d
     where n.board >= d.first_board and n.board < d.before_board;
-    update private.board_state as s set dropped_on = today;
+    update private.worker_state as s set dropped_on = today;
   end if;
   return dropped;
 end;
@@ -196,7 +197,7 @@ $$;
 comment on function private.drop_old_boards(date, integer) is
   'Deletes at most so many rows of boards that are no longer kept, then their trees; returns how many. Nobody reads them: periods turn by the calendar, whenever this runs.';
 
-create function private.pending_board_changes(lowest bigint, upto bigint, people uuid[], today date)
+create function private.folded_changes(pending private.outbox[], today date)
 returns private.board_change[]
 language plpgsql stable
 set search_path = ''
@@ -204,18 +205,16 @@ set enable_seqscan = off
 as $$
 begin
   return (
-    with queue as (
-      select c.* from private.board_changes as c
-      where c.id between lowest and upto and (people is null or c.user_id = any (people))
-    ), deltas as (
-      select q.user_id, b.board, q.entries::bigint, q.credits
-      from queue as q, unnest(carbon.boards_of(q.local_date, q.province, today)) as b (board)
+    with deltas as (
+      select o.user_id, b.board, o.entries::bigint as entries, o.credits
+      from unnest(pending) as o, unnest(carbon.boards_of(o.local_date, o.province, today)) as b (board)
       union all
-      select q.user_id, carbon.board_id('all_time', today, null), 0, q.rewards from queue as q where q.rewards <> 0
+      select o.user_id, carbon.board_id('all_time', today, null), 0, o.rewards from unnest(pending) as o where o.rewards <> 0
       union all
       -- Whoever is to be looked at again, wherever they stand.
       select s.user_id, s.board, 0, 0
-      from (select distinct q.user_id from queue as q where q.local_date is null and q.rewards = 0) as a
+      from (select distinct o.user_id from unnest(pending) as o
+            where o.local_date is null and o.rewards = 0 and o.revision is null) as a
       join private.board_scores as s on s.user_id = a.user_id
     ), folded as (
       select d.user_id, d.board, sum(d.entries)::bigint as entries, sum(d.credits)::bigint as credits
@@ -233,68 +232,79 @@ begin
       select coalesce(s.credits, 0) + f.credits as credits, coalesce(s.entries, 0) + f.entries as entries) as n);
 end;
 $$;
-comment on function private.pending_board_changes(bigint, bigint, uuid[], date) is
-  'What the queue from the lowest id to the last changes on the boards that are kept today, for everybody (null) or these people; null = nothing.';
+comment on function private.folded_changes(private.outbox[], date) is
+  'What rows of the outbox change on the boards that are kept today; null = nothing.';
 
 create function private.merge_boards(max_rows integer)
 returns integer
 language plpgsql security definer
 set search_path = ''
+-- One plan for a row and for thousands: by indexes, and never made anew for the length of a list.
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
   state record;
-  last_id bigint;
   ceiling bigint;
+  pending private.outbox[];
   changes private.board_change[];
-  merged integer := 0;
+  messages private.message[];
+  news private.message;
 begin
   if not private.lock_boards(false) then
     return null;
   end if;
-  select s.floor, s.next_floor, s.dropped_on into state from private.board_state as s;
-  select max(c.id) into last_id
-  from (select q.id from private.board_changes as q where q.id >= state.floor order by q.id limit max_rows) as c;
+  select s.floor, s.next_floor, s.messages_wait_until, s.dropped_on into state from private.worker_state as s;
+  ceiling := private.next_outbox_id();
+  with taken as (
+    delete from private.outbox as o
+    where o.id between state.floor and (
+      select max(q.id) from (select x.id from private.outbox as x where x.id >= state.floor order by x.id limit max_rows) as q)
+    returning o as item
+  )
+  select array_agg(t.item order by (t.item).id) into pending from taken as t;
 
-  if last_id is not null then
-    ceiling := private.next_board_change();
-    -- Reading and deleting are one statement and so see the same rows.
-    with taken as (
-      delete from private.board_changes as c where c.id between state.floor and last_id returning c.id
-    )
-    select private.pending_board_changes(state.floor, last_id, null, today), count(*) into changes, merged from taken as t;
+  if pending is not null then
+    changes := private.folded_changes(pending, today);
     perform private.apply_board_changes(changes);
     perform private.note_board_news(changes, today);
-    perform private.raise_board_floor(ceiling);
+    messages := private.messages_of(pending);
+    perform private.raise_outbox_floor(ceiling);
   elsif state.next_floor is distinct from state.floor then
-    perform private.raise_board_floor(private.next_board_change());
+    perform private.raise_outbox_floor(ceiling);
   end if;
-  if state.dropped_on is distinct from today and merged < max_rows then
+  if state.dropped_on is distinct from today and coalesce(cardinality(pending), 0) < max_rows then
     perform private.drop_old_boards(today, 2000);
   end if;
   if exists (select from private.board_news as n where n.is_waiting) then
-    perform private.send_board_news();
+    news := private.take_board_news();
+    if news.topic is not null then
+      messages := messages || news;
+    end if;
   end if;
-  return merged;
+  if messages is not null or state.messages_wait_until <= now() then
+    perform private.send_messages(messages);
+  end if;
+  return coalesce(cardinality(pending), 0);
 end;
 $$;
 comment on function private.merge_boards(integer) is
-  'Folds at most max_rows of what writers appended into the boards and returns how many it took, null while another call does so. Deletes boards that are no longer kept, a slice a call, and tells the shared topic. Safe at any time, by whom- or whatever called.';
+  'Takes at most max_rows from the outbox, folds them into the boards and sends their messages; returns how many it took, null while another call does so. Deletes boards that are no longer kept, a slice a call, and tells the shared topic. Safe at any time, by whom- or whatever called.';
 
-create function private.run_board_merger(max_rows integer, out merged integer, out failure text)
+create function private.run_worker(max_rows integer, out taken integer, out failure text)
 language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  merged := private.merge_boards(max_rows);
+  taken := private.merge_boards(max_rows);
 exception
   when others then
     failure := sqlstate || ' ' || sqlerrm;
 end;
 $$;
-comment on function private.run_board_merger(integer) is
-  'What the extension''s background worker calls five times a second: one slice, and an error as text, so that the worker can say it once.';
+comment on function private.run_worker(integer) is
+  'What the extension''s background worker calls when a writer has committed: one slice, and an error as text, so that the worker can say it once.';
 
--- The worker does it within a second; where there is none, ranks stay right and this keeps the queue short.
+-- The worker does it at once; where there is none, this does it within a minute.
 select cron.schedule('carbon_boards', '* * * * *', $$select private.merge_boards(100000)$$);

@@ -1,0 +1,176 @@
+-- The outbox: what a write leaves behind in its own transaction, for the worker to make boards and messages of once it
+-- has committed. docs/decisions/0018 and 0019.
+
+create table private.outbox (
+  id bigint generated always as identity primary key,
+  user_id uuid not null,
+  local_date date,
+  province text,
+  entries integer not null default 0,
+  credits bigint not null default 0,
+  rewards bigint not null default 0,
+  change bigint,
+  total bigint,
+  level integer,
+  revision bigint,
+  first_reward bigint,
+  last_reward bigint,
+  created_at timestamptz not null default now()
+);
+comment on table private.outbox is
+  'What boards and people''s devices have yet to learn, appended by writers under the lock of the person''s totals and taken by the worker right after the commit. A single new entry is one row; statements of many write one per person, day and province, and one per person of what it came to. A row without day, rewards and revision asks to look at the person again.';
+comment on column private.outbox.local_date is 'The day whose sums changed; null where none did.';
+comment on column private.outbox.entries is 'Entries that came less those that went.';
+comment on column private.outbox.credits is 'Points of entries that came (positive or negative) less those that went.';
+comment on column private.outbox.rewards is 'Change of the net of the person''s ledger.';
+comment on column private.outbox.change is 'Total after less total before, as credits_changed says it; null = the total is what it was.';
+comment on column private.outbox.total is 'The person''s total after the write, rewards included.';
+comment on column private.outbox.level is 'The level of that total.';
+comment on column private.outbox.revision is 'The person''s own numbering after the write.';
+comment on column private.outbox.first_reward is 'Number of the first row of the person''s ledger that the write added; null = none.';
+comment on column private.outbox.last_reward is 'Number of the last one.';
+comment on column private.outbox.created_at is 'When the write''s transaction began.';
+alter table private.outbox enable row level security;
+-- Empty most of the time, and small only if what was taken is cleaned: by rows, not by a share of the table.
+alter table private.outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+  autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0);
+
+-- Before the rows, so that no queue of triggers is kept; the worker is woken when the transaction has committed.
+create trigger tg_outbox__wake_worker before insert on private.outbox
+  for each statement execute function carbon.wake_worker();
+
+create table private.worker_state (
+  is_only boolean primary key default true,
+  floor bigint not null default 0,
+  next_floor bigint,
+  next_floor_from xid8,
+  messages_wait_until timestamptz,
+  dropped_on date,
+  constraint there_is_one_row check (is_only)
+);
+comment on table private.worker_state is 'Where the worker stands.';
+comment on column private.worker_state.floor is
+  'No row of private.outbox below this is there or can still come: whoever looks for the oldest row begins here and never walks over what was deleted.';
+comment on column private.worker_state.next_floor is 'The floor once every transaction that ran when it was noted has ended.';
+comment on column private.worker_state.next_floor_from is 'The first transaction id that was not in use when next_floor was noted.';
+comment on column private.worker_state.messages_wait_until is 'When to try again what realtime.messages refused; null = nothing waits.';
+comment on column private.worker_state.dropped_on is 'The day by which the boards that are no longer kept were deleted.';
+alter table private.worker_state enable row level security;
+alter table private.worker_state set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+insert into private.worker_state (is_only) values (true);
+
+-- Messages ----------------------------------------------------------------------------------
+create type private.message as (
+  user_id uuid,
+  topic text,
+  event text,
+  payload jsonb
+);
+comment on type private.message is 'A message to whoever has joined the topic; user_id = the one person it is for, null = everybody.';
+
+create table private.waiting_messages (
+  topic text not null,
+  event text not null,
+  user_id uuid,
+  payload jsonb not null,
+  noted_at timestamptz not null default now(),
+  primary key (topic, event)
+);
+comment on table private.waiting_messages is
+  'Messages that realtime.messages refused (a day without a partition), of each topic and event the newest: tried again by the worker until they go.';
+alter table private.waiting_messages enable row level security;
+
+create function private.messages_of(pending private.outbox[])
+returns private.message[]
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return (
+    with facts as (
+      select o.id, 1 as part, o.user_id, o.created_at, l as reward,
+             case l.source when 'challenge' then 'challenge_completed' else 'achievement_unlocked' end as event, null as payload
+      from unnest(pending) as o
+      join private.rewards as l on l.user_id = o.user_id and l.number between o.first_reward and o.last_reward
+      where l.source in ('achievement', 'challenge') and l.sequence % 2 = 1
+      union all
+      select o.id, 2, o.user_id, o.created_at, null, 'level_up', jsonb_build_object(
+               'from', min(l.source_id::integer) - 1, 'to', max(l.source_id::integer))
+      from unnest(pending) as o
+      join private.rewards as l on l.user_id = o.user_id and l.number between o.first_reward and o.last_reward
+      where l.source = 'level' and l.sequence % 2 = 1
+      group by o.id, o.user_id, o.created_at
+      union all
+      select o.id, 3, o.user_id, o.created_at, null, 'credits_changed', jsonb_build_object(
+               'total_credits', o.total, 'credits', o.change, 'current_level', o.level, 'revision', o.revision)
+      from unnest(pending) as o
+      where o.change is not null
+    ), newest as (
+      -- What is older than 10 s is no news any more: the newest of its kind says where the person stands.
+      select f.*, f.created_at >= now() - interval '10 seconds'
+                  or row_number() over (partition by f.user_id, f.event order by f.id desc, (f.reward).number desc) = 1 as is_told
+      from facts as f
+    )
+    select array_agg((
+             n.user_id, 'user:' || n.user_id || case n.event when 'challenge_completed' then ':challenges' else ':gamification' end,
+             n.event,
+             case when n.part = 1 then
+               private.reward_json(n.reward) - 'id' || jsonb_build_object(
+                 case (n.reward).source when 'challenge' then 'challenge_id' else 'achievement_id' end, (n.reward).source_id)
+             else n.payload end)::private.message
+             order by n.id, n.part, (n.reward).number)
+    from newest as n
+    -- Nobody is told of somebody who is gone.
+    join public.profiles as p on p.id = n.user_id
+    where n.is_told);
+end;
+$$;
+comment on function private.messages_of(private.outbox[]) is
+  'The messages that rows of the outbox make, each person''s in the order of their writes: achievement_unlocked and challenge_completed, level_up, credits_changed. What was taken back shows in credits_changed. null = none.';
+
+create function private.send_messages(messages private.message[])
+returns void
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  wait_until timestamptz := (select s.messages_wait_until from private.worker_state as s);
+begin
+  if wait_until is null and messages is null then
+    return;
+  end if;
+  if wait_until is null or wait_until <= now() then
+    begin
+      if wait_until is not null then
+        -- What waits goes first, but for what has a newer one now or is of somebody who is gone.
+        with gone as (
+          delete from private.waiting_messages as w returning w.*
+        )
+        select array_agg((g.user_id, g.topic, g.event, g.payload)::private.message order by g.noted_at) || messages into messages
+        from gone as g
+        where (g.user_id is null or exists (select from public.profiles as p where p.id = g.user_id))
+          and not exists (select from unnest(messages) as m where m.topic = g.topic and m.event = g.event);
+        update private.worker_state as s set messages_wait_until = null;
+      end if;
+      -- As realtime.send does it, for all of them at once. The owner bypasses row-level security.
+      insert into realtime.messages (id, topic, extension, event, payload, private)
+      select m.id, m.topic, 'broadcast', m.event, m.payload || jsonb_build_object('id', m.id), true
+      from (select u.*, gen_random_uuid() as id from unnest(messages) with ordinality as u (user_id, topic, event, payload, place)) as m
+      order by m.place;
+      return;
+    exception
+      when others then
+        raise warning 'messages wait: % %', sqlstate, sqlerrm;
+    end;
+  end if;
+  insert into private.waiting_messages as w (topic, event, user_id, payload)
+  select distinct on (m.topic, m.event) m.topic, m.event, m.user_id, m.payload
+  from unnest(messages) with ordinality as m (user_id, topic, event, payload, place)
+  order by m.topic, m.event, m.place desc
+  on conflict (topic, event) do update set payload = excluded.payload, noted_at = excluded.noted_at;
+  update private.worker_state as s set messages_wait_until = now() + interval '10 seconds'
+  where s.messages_wait_until is null or s.messages_wait_until <= now();
+end;
+$$;
+comment on function private.send_messages(private.message[]) is
+  'Sends messages to whoever has joined their private topics, in their order, when the transaction commits; each payload gets a member id. The one sender. Never fails: what cannot be sent waits and is tried again every ten seconds, by a call with null too.';
