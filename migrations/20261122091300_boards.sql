@@ -18,10 +18,14 @@ create view private.board_people with (security_invoker = true) as
 select
   p.id as user_id,
   p.privacy_level < 3 and p.visible_in_leaderboard and not p.is_anonymous and p.closed_until is null
-    and not exists (select from private.board_exclusions as x where x.user_id = p.id) as is_listed
+    and not exists (select from private.board_exclusions as x where x.user_id = p.id) as is_listed,
+  p.privacy_level = 2 as is_masked,
+  p.display_name,
+  p.province,
+  p.avatar_url
 from public.profiles as p;
 comment on view private.board_people is
-  'Whom boards list once they have an entry: privacy 1 and 2, visible, not anonymous, not excluded, neither deleted nor banned. The one place that says so.';
+  'Whom boards list once they have an entry: privacy 1 and 2, visible, not anonymous, not excluded, neither deleted nor banned. The one place that says so. And what a row of a board shows of a person: nothing but the province of those who are masked.';
 
 -- What is folded in -------------------------------------------------------------------------
 create table private.board_scores (

@@ -52,13 +52,14 @@ create type private.board_answer as (
 comment on type private.board_answer is
   'What is shown of a board: rows, the viewer''s own place, how many are listed, and where the next page begins.';
 
-create function private.board_json(viewer uuid, page_rows private.board_row[])
+create function private.board_json(viewer uuid, people uuid[], credits bigint[], ranks bigint[])
 returns json
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
 as $$
 begin
+  -- Whom boards do not list any more is gone at once, before their row is: a page may be shorter than asked for.
   return coalesce((
     select json_agg(json_build_object(
       'rank', r.rank,
@@ -72,14 +73,15 @@ begin
       'is_current_user', r.user_id is not distinct from viewer,
       'is_friend', false,
       'masked', m.masked) order by r.place)
-    from unnest(page_rows) as r
-    join public.profiles as p on p.id = r.user_id
+    from unnest(people, credits, ranks) with ordinality as r (user_id, credits, rank, place)
+    join private.board_people as p on p.user_id = r.user_id
     join public.user_totals as t on t.user_id = r.user_id
-    cross join lateral (select p.privacy_level = 2 and r.user_id is distinct from viewer as masked) as m), '[]');
+    cross join lateral (select p.is_masked and r.user_id is distinct from viewer as masked) as m
+    where p.is_listed or r.user_id = viewer), '[]');
 end;
 $$;
-comment on function private.board_json(uuid, private.board_row[]) is
-  'Rows of a board as the viewer may see them; masked rows of privacy 2 name nobody. As text, because jsonb takes three times as long for a hundred rows.';
+comment on function private.board_json(uuid, uuid[], bigint[], bigint[]) is
+  'Rows of a board (lists side by side) as the viewer may see them: listed people and the viewer; masked rows of privacy 2 name nobody. As text, because jsonb takes three times as long for a hundred rows.';
 
 create function private.place_json(standing private.board_standing, earlier_rank bigint)
 returns jsonb
@@ -98,72 +100,6 @@ comment on function private.place_json(private.board_standing, bigint) is
   'The contract''s current_user: rank and percentile null without entries in the period; rank_change positive = climbed, null without both ranks.';
 
 -- Boards of the country and the provinces ----------------------------------------------------
-create type private.board_page as (
-  page bigint,
-  size integer,
-  after_credits bigint,
-  after_user uuid
-);
-comment on type private.board_page is
-  'Which rows of a board: a page by number, or those after a score and user, or the first ones (all null).';
-
-create function private.board_rows_about(person uuid, wanted integer, queue private.board_change[], size integer)
-returns private.board_row[]
-language plpgsql stable
-set search_path = ''
-set enable_seqscan = off
-as $$
-declare
-  own record;
-begin
-  select q.credits, q.entries, q.is_listed into own from unnest(queue) as q where q.user_id = person;
-  if not found then
-    select s.credits, s.entries, s.is_listed into own
-    from private.board_scores as s where s.user_id = person and s.board = wanted;
-  end if;
-  if own.entries is null or own.entries <= 0 then
-    return null;
-  end if;
-  return private.ranked_rows(
-    wanted, queue,
-    private.board_before(wanted, queue, own.credits, person, size / 2)
-      || (0, null, person, own.credits)::private.board_row
-      || private.board_after(wanted, queue, own.credits, person, (size - 1) / 2),
-    case when not own.is_listed then person end);
-end;
-$$;
-comment on function private.board_rows_about(uuid, integer, private.board_change[], integer) is
-  'The person and whoever stands about them; null without entries. Unlisted people see themselves among the others and move nobody.';
-
-create function private.board_rows(wanted integer, queue private.board_change[], asked private.board_page)
-returns private.board_row[]
-language plpgsql stable
-set search_path = ''
-as $$
-declare
-  start record;
-  page_rows private.board_row[];
-begin
-  if asked.page is not null then
-    select n.credits, n.skip into start from private.board_nth(wanted, queue, (asked.page - 1) * asked.size) as n;
-    if start.credits is null then
-      return null;
-    end if;
-    page_rows := private.board_after(
-      wanted, queue, start.credits + 1, 'ffffffff-ffff-ffff-ffff-ffffffffffff', (start.skip + asked.size)::integer);
-    page_rows := page_rows[start.skip + 1 :];
-  else
-    -- One more than asked for tells whether there is a next page.
-    page_rows := private.board_after(
-      wanted, queue, coalesce(asked.after_credits, 9223372036854775807),
-      coalesce(asked.after_user, '00000000-0000-0000-0000-000000000000'), asked.size + 1);
-  end if;
-  return private.ranked_rows(wanted, queue, page_rows, null);
-end;
-$$;
-comment on function private.board_rows(integer, private.board_change[], private.board_page) is
-  'The rows of a page with their ranks, and one more after a cursor; null = none.';
-
 create function private.read_board(viewer uuid, timeframe text, board_province text, asked private.board_page, around_me boolean)
 returns private.board_answer
 language plpgsql stable
@@ -172,37 +108,55 @@ as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
   wanted integer := carbon.board_id(timeframe, today, board_province);
-  queue private.board_change[] := private.board_queue(wanted);
-  page_rows private.board_row[];
+  own private.board_change;
+  found_rows private.board_rows;
+  below private.board_rows;
+  counts record;
+  unlisted_place integer;
   standing private.board_standing;
   earlier_rank bigint;
 begin
-  if around_me then
-    page_rows := private.board_rows_about(viewer, wanted, queue, asked.size);
-  else
-    page_rows := private.board_rows(wanted, queue, asked);
-  end if;
   if viewer is not null then
-    standing := private.board_standing(viewer, wanted, queue);
+    own := private.own_change(viewer, wanted);
+    standing := private.board_standing(own);
     if timeframe <> 'all_time' then
       earlier_rank := private.own_rank(viewer, (
         select carbon.board_id(timeframe, p.first_day, board_province) from carbon.board_period(timeframe, today, 1) as p));
     end if;
   end if;
+  if not around_me then
+    found_rows := private.board_rows(wanted, own, asked);
+  elsif standing.rank is not null then
+    found_rows := private.board_before(wanted, own, asked.size / 2);
+    below := private.board_after(wanted, own, own.credits, viewer, (asked.size - 1) / 2);
+    -- Who is not listed sees themselves among the others and moves nobody.
+    unlisted_place := case when not own.is_listed then coalesce(cardinality(found_rows.people), 0) + 1 end;
+    found_rows.people := found_rows.people || viewer || below.people;
+    found_rows.credits := found_rows.credits || own.credits || below.credits;
+  end if;
+  counts := private.board_counts(wanted, coalesce(found_rows.credits[1], 0), own);
   return (
-    private.board_json(viewer, page_rows[1 : asked.size]),
+    private.board_json(viewer, found_rows.people[: asked.size], found_rows.credits[: asked.size],
+                       carbon.board_ranks(found_rows.credits[: asked.size], counts.above, counts.equal, unlisted_place)),
     case when viewer is not null then private.place_json(standing, earlier_rank) end,
-    case when asked.page is not null then private.board_total(wanted)
-      + coalesce((select count(*) filter (where q.is_listed) - count(*) filter (where q.was_listed)
-                  from unnest(queue) as q), 0) end,
-    case when cardinality(page_rows) > asked.size then
-      private.seal_cursor(page_rows[asked.size].credits, page_rows[asked.size].user_id) end)::private.board_answer;
+    case when asked.page is not null then counts.total end,
+    case when cardinality(found_rows.people) > asked.size then
+      private.seal_cursor(found_rows.credits[asked.size], found_rows.people[asked.size]) end)::private.board_answer;
 end;
 $$;
 comment on function private.read_board(uuid, text, text, private.board_page, boolean) is
   'A board of the country or a province as the viewer may see it.';
 
 -- Circles -----------------------------------------------------------------------------------
+create type private.board_row as (
+  place bigint,
+  rank bigint,
+  user_id uuid,
+  credits bigint
+);
+comment on type private.board_row is
+  'A person on a board: place counts from the first row, rank is the competition rank.';
+
 create function private.circle_scores(timeframe text, periods_back integer, people uuid[])
 returns table (user_id uuid, credits bigint, is_listed boolean)
 language plpgsql stable
@@ -289,7 +243,9 @@ begin
     earlier := private.circle_standing(viewer, timeframe, 1, people);
   end if;
   return (
-    private.board_json(viewer, shown),
+    private.board_json(viewer, array(select s.user_id from unnest(shown) as s order by s.place),
+                       array(select s.credits from unnest(shown) as s order by s.place),
+                       array(select s.rank from unnest(shown) as s order by s.place)),
     private.place_json(standing, earlier.rank),
     case when asked.page is not null then coalesce(cardinality(listed), 0) end,
     case when not around_me and cardinality(listed) > last_place then
@@ -302,9 +258,12 @@ comment on function private.read_circle(uuid, text, uuid[], private.board_page, 
 -- The function clients call -----------------------------------------------------------------
 create function private.get_leaderboard(board_type text, timeframe text, wanted_province text, page integer,
                                         page_size integer, board_cursor text, around_me boolean)
-returns jsonb
+returns json
 language plpgsql stable security definer
 set search_path = ''
+-- For all that is called from here: plans are by index, and kept, whatever the length of a page.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   viewer uuid := auth.uid();
@@ -346,12 +305,15 @@ begin
   return json_build_object(
     'leaderboard', answer.shown,
     'current_user', answer.own,
-    'as_of', now(),
+    'as_of', coalesce((
+      select o.created_at from private.outbox as o
+      where o.id >= (select s.floor from private.worker_state as s)
+      order by o.id limit 1), now()),
     'page', page,
     'limit', size,
     'total', answer.total,
     'total_pages', (answer.total + size - 1) / size,
-    'next_cursor', case when page is null and around_me is not true then answer.next_cursor end)::jsonb;
+    'next_cursor', case when page is null and around_me is not true then answer.next_cursor end);
 end;
 $$;
 comment on function private.get_leaderboard(text, text, text, integer, integer, text, boolean) is
@@ -360,7 +322,7 @@ comment on function private.get_leaderboard(text, text, text, integer, integer, 
 create function public.get_leaderboard(
   board_type text default 'global', timeframe text default 'all_time', province text default null,
   page integer default null, page_size integer default null, cursor text default null, around_me boolean default false)
-returns jsonb
+returns json
 language plpgsql stable
 set search_path = ''
 as $$
@@ -369,7 +331,7 @@ begin
 end;
 $$;
 comment on function public.get_leaderboard(text, text, text, integer, integer, text, boolean) is
-  'A board (board_type global, province or friends; timeframe daily, weekly, monthly or all_time) as the caller may see it, also without signing in: {leaderboard, current_user, as_of, page, limit, total, total_pages, next_cursor}. Either page or cursor; page_size 1 to 100, default 20; around_me shows the rows about the caller. province null = the caller''s own. Errors: 22023 with the parameter''s token, 42501 carbon.not_signed_in.';
+  'A board (board_type global, province or friends; timeframe daily, weekly, monthly or all_time) as the caller may see it, also without signing in: {leaderboard, current_user, as_of, page, limit, total, total_pages, next_cursor}. as_of: others'' writes up to then are counted, the caller''s own always. Somebody who hides is gone at once, so a page may be shorter than page_size; ranks and total follow. Either page or cursor; page_size 1 to 100, default 20; around_me shows the rows about the caller. province null = the caller''s own. Errors: 22023 with the parameter''s token, 42501 carbon.not_signed_in.';
 
 grant execute on function private.get_leaderboard(text, text, text, integer, integer, text, boolean),
   public.get_leaderboard(text, text, text, integer, integer, text, boolean) to anon, authenticated, service_role;

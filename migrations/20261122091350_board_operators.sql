@@ -153,19 +153,24 @@ as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
   wanted integer := carbon.board_id('monthly', today, null);
-  queue private.board_change[] := private.board_queue(wanted);
-  asked private.board_page := (null, most, null, null);
+  own private.board_change := private.own_change(auth.uid(), wanted);
+  found_rows private.board_rows := private.board_rows(wanted, own, (null, most, null, null)::private.board_page);
+  counts record;
 begin
+  counts := private.board_counts(wanted, coalesce(found_rows.credits[1], 0), own);
   return query
   select case when not m.masked then r.user_id end, case when not m.masked then p.display_name::text end, p.province::text,
          t.credits + t.rewards, t.level, carbon.trees(t.credits + t.rewards), r.rank,
          case when p.province is not null then
            private.own_rank(r.user_id, carbon.board_id('monthly', today, p.province)) end,
          r.credits
-  from unnest((private.board_rows(wanted, queue, asked))[1 : most]) as r
-  join public.profiles as p on p.id = r.user_id
+  from unnest(found_rows.people[: most], found_rows.credits[: most],
+              carbon.board_ranks(found_rows.credits[: most], counts.above, counts.equal, null))
+         with ordinality as r (user_id, credits, rank, place)
+  join private.board_people as p on p.user_id = r.user_id
   join public.user_totals as t on t.user_id = r.user_id
-  cross join lateral (select p.privacy_level = 2 and r.user_id is distinct from auth.uid() as masked) as m
+  cross join lateral (select p.is_masked and r.user_id is distinct from auth.uid() as masked) as m
+  where p.is_listed
   order by r.place;
 end;
 $$;

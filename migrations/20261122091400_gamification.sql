@@ -37,7 +37,7 @@ declare
   totals record;
   today date := carbon.local_date(now(), carbon.default_time_zone());
   everybody integer := carbon.board_id('all_time', today, null);
-  standing private.board_standing := private.board_standing(person, everybody, private.board_queue(everybody));
+  standing private.board_standing := private.board_standing(private.own_change(person, everybody));
   province text;
   streak jsonb;
 begin

@@ -261,6 +261,31 @@ pub fn people_after(node: &[i32], slot: i32) -> i64 {
     after.iter().map(|people| i64::from(*people)).sum()
 }
 
+/// The competition ranks of rows that follow one another on a board, by their points, the most first: with so many listed
+/// people above the first row and so many with exactly its points. `unlisted` is a row that is shown but moves nobody.
+#[must_use]
+pub fn ranks(credits: &[i64], above: i64, equal: i64, unlisted: Option<usize>) -> Vec<i64> {
+    let Some(&highest) = credits.first() else {
+        return Vec::new();
+    };
+    // Below the first score everybody between it and a row is one of the rows.
+    let (mut seen, mut group, mut before_group) = (0, highest, 0);
+    credits
+        .iter()
+        .enumerate()
+        .map(|(place, &points)| {
+            if points == highest {
+                return above + 1;
+            }
+            if points != group {
+                (group, before_group) = (points, seen);
+            }
+            seen += i64::from(Some(place) != unlisted);
+            above + equal + before_group + 1
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,5 +465,19 @@ mod tests {
             Timeframe::Monthly.period(NaiveDate::MIN, 1),
             Err(DomainError::DateInvalid)
         );
+    }
+
+    #[test]
+    fn equals_share_a_rank_and_the_next_one_counts_them_all() {
+        assert_eq!(ranks(&[9, 9, 7, 7, 5], 3, 4, None), [4, 4, 8, 8, 10]);
+        assert_eq!(ranks(&[-3], 0, 1, None), [1]);
+        assert_eq!(ranks(&[], 0, 0, None), [0_i64; 0]);
+    }
+
+    #[test]
+    fn who_is_not_listed_has_a_rank_and_moves_nobody() {
+        assert_eq!(ranks(&[9, 8, 7, 7, 5], 0, 1, Some(1)), [1, 2, 2, 2, 4]);
+        assert_eq!(ranks(&[9, 9, 7], 2, 1, Some(0)), [3, 3, 4]);
+        assert_eq!(ranks(&[9, 7], 2, 0, Some(0)), [3, 3]);
     }
 }

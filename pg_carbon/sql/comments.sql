@@ -154,5 +154,7 @@ comment on function is_session_live() is
     'Whether the caller''s token still opens anything: its session (claim session_id) exists, is this person''s and has not run out. A token without session_id is asked about its person, who must be neither deleted nor banned; a caller without a person (anon, service_role) passes. One row by its key.';
 comment on function raise_limit(text, integer) is
     'Raises PT429 with a token. Inside a request of PostgREST it is an error of the form that makes the same answer and tells the client when to come again (Retry-After, in seconds).';
+comment on function board_ranks(bigint[], bigint, bigint, integer) is
+    'Competition ranks of rows that follow one another on a board, by their points: with so many listed people above the first and so many with its points. The last argument is the place, from 1, of a row that is shown but moves nobody; NULL for none.';
 comment on function wake_worker() is
     'Statement trigger, for a table that is read by the background worker: wakes it once the transaction has committed. Does nothing where the server does not preload the library.';

@@ -125,6 +125,20 @@ fn people_after(node: Array<'_, i32>, slot: i32) -> i64 {
     domain::people_after(counts(&node), slot)
 }
 
+/// The competition ranks of rows that follow one another on a board: so many listed people above the first one and so
+/// many with its points; `unlisted_place` counts from 1 and names a row that is shown but moves nobody, NULL for none.
+/// No ranks for NULL rows.
+#[pg_extern(immutable, parallel_safe)]
+fn board_ranks(
+    credits: Option<Vec<i64>>,
+    above: i64,
+    equal: i64,
+    unlisted_place: Option<i32>,
+) -> Vec<i64> {
+    let unlisted = unlisted_place.and_then(|place| usize::try_from(place - 1).ok());
+    domain::ranks(&credits.unwrap_or_default(), above, equal, unlisted)
+}
+
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]
 mod tests {
@@ -245,6 +259,20 @@ mod tests {
             ),
         ] {
             assert_eq!(refused_with(call), token, "{call}");
+        }
+    }
+
+    #[pg_test]
+    fn rows_have_competition_ranks() {
+        for (arguments, ranks) in [
+            ("array[9, 9, 7, 7, 5], 3, 2, null", "{4,4,6,6,8}"),
+            ("array[9, 7, 5], 0, 0, 1", "{1,1,2}"),
+            ("null, 0, 0, null", "{}"),
+        ] {
+            assert_eq!(
+                one::<String>(&format!("select carbon.board_ranks({arguments})::text")),
+                ranks
+            );
         }
     }
 }

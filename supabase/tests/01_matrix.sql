@@ -25,6 +25,8 @@ select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /
 select tests.act_as('anonymous') \g /dev/null
 select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
 select tests.act_as_operator() \g /dev/null
+select private.lock_boards(true) \g /dev/null
+select private.merge_boards(100000) \g /dev/null
 
 \ir matrix_tables.psql
 \ir matrix_functions.psql

@@ -1,5 +1,6 @@
--- Boards against an oracle that adds up entries and ranks everybody, for random people and changes, with everything
--- pending, with a part folded in and with all of it.
+-- Boards against an oracle that adds up entries and ranks everybody, for random people and changes. With everything
+-- pending, or a part of it: one's own row is exact, the others are as far as they are folded in, and nobody is shown who
+-- hides. With all of it folded in everybody is exact.
 begin;
 \ir helpers.psql
 \ir boards_oracle.psql
@@ -52,19 +53,27 @@ $$;
 
 create table tests.viewers as select array_agg(c.id) as ids from tests.crowd as c where c.n % 15 = 0;
 call tests.log(300);
+update tests.reads set others_as_folded = true;
 select is(tests.board_difference(v.ids), null, 'everything pending') from tests.viewers as v;
+update tests.reads set others_as_folded = false;
 select ok(private.merge_boards(150) = 150, 'a slice is folded in') ;
+update tests.reads set others_as_folded = true;
 select is(tests.board_difference(v.ids), null, 'a part folded in') from tests.viewers as v;
+update tests.reads set others_as_folded = false;
 select ok(private.merge_boards(1000000) > 0, 'the rest is folded in');
 select is(tests.board_difference(v.ids), null, 'everything folded in') from tests.viewers as v;
 select is(private.check_all_boards(), '[]', 'equal to a recount');
 
 call tests.shake();
+update tests.reads set others_as_folded = true;
 select is(tests.board_difference(v.ids), null, 'changes pending on what is folded in') from tests.viewers as v;
+update tests.reads set others_as_folded = false;
 select is(private.check_all_boards(), '[]', 'equal to a recount with what is pending');
 select ok(private.merge_boards(60) = 60, 'a slice of the changes') ;
 call tests.shake();
+update tests.reads set others_as_folded = true;
 select is(tests.board_difference(v.ids), null, 'and changes on top of it') from tests.viewers as v;
+update tests.reads set others_as_folded = false;
 select is(private.check_all_boards(), '[]', 'equal to a recount with what is pending');
 select ok(private.merge_boards(1000000) > 0, 'all changes folded in');
 select is(tests.board_difference(v.ids), null, 'all changes folded in') from tests.viewers as v;
@@ -79,7 +88,9 @@ select is(private.folded_changes(array(select o from private.outbox as o), curre
 
 call tests.shake();
 delete from auth.users as u using tests.crowd as c where u.id = c.id;
+update tests.reads set others_as_folded = true;
 select is(tests.board_difference(v.ids), null, 'everybody gone') from tests.viewers as v;
+update tests.reads set others_as_folded = false;
 select ok(private.merge_boards(1000000) > 0, 'and folded in');
 select is((select count(*) from private.board_scores as s join tests.crowd as c on c.id = s.user_id), 0::bigint,
           'deleted accounts leave no row');

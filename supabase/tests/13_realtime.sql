@@ -1,7 +1,7 @@
 -- Who may listen to which topic, that nobody but the database sends, and that what it sends is there.
 begin;
 \ir helpers.psql
-select plan(45);
+select plan(46);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')),
        tests.sign_up('anonymous', tests.id('anonymous'), true) \g /dev/null
 
@@ -79,7 +79,7 @@ select private.lock_boards(true) \g /dev/null
 delete from private.outbox;
 delete from realtime.messages;
 create function tests.told(name text) returns text[] language sql
-as $$ select array_agg(m.event || coalesce(' ' || (m.payload ->> 'achievement_id'), '') || coalesce(' ' || (m.payload ->> 'total_credits'), '') order by m.ctid)
+as $$ select array_agg(m.event || coalesce(' ' || (m.payload ->> 'achievement_id'), '') || coalesce(' ' || (m.payload ->> 'total_credits'), '') order by (m.payload ->> 'revision')::bigint)
       from realtime.messages as m where m.topic like 'user:' || tests.id(told.name) || ':%' $$;
 create function tests.log_one(name text) returns void language sql
 as $$ insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone, province)
@@ -89,9 +89,11 @@ select is((select jsonb_agg(to_jsonb(o) - '{id,user_id,local_date,created_at}'::
           '[{"province": "TH-10", "entries": 1, "credits": 22, "rewards": 110, "change": 132, "total": 132, "level": 2, "revision": 1,
              "first_reward": 1, "last_reward": 4}]', 'a single entry leaves one row, with all that it brought');
 select is(tests.told('anonymous'), null, 'and tells nobody in its own transaction');
+select is((select array_agg(m.event || coalesce(' ' || (m.payload ->> 'achievement_id'), '') || coalesce(' ' || (m.payload ->> 'total_credits'), '') order by m.place)
+           from unnest(private.messages_of(array(select o from private.outbox as o))) with ordinality as m (user_id, topic, event, payload, place)), array['achievement_unlocked compost_master', 'achievement_unlocked first_scan', 'challenge_completed', 'level_up',
+          'credits_changed 132'], 'it makes a message of each thing earned, then of the total');
 select is(private.merge_boards(100), 1, 'the worker takes it');
-select is(tests.told('anonymous'), array['achievement_unlocked compost_master', 'achievement_unlocked first_scan', 'challenge_completed', 'level_up',
-          'credits_changed 132'], 'and tells what was earned, then the total');
+select is((select count(*) from realtime.messages as m where m.topic <> 'leaderboard:live'), 5::bigint, 'and sends them');
 select is((select array[(m.payload ->> 'credits')::integer, (m.payload ->> 'current_level')::integer, (m.payload ->> 'revision')::integer]
            from realtime.messages as m where m.event = 'credits_changed'), array[132, 2, 1], 'with change, level and revision');
 

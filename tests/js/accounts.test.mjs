@@ -2,7 +2,7 @@
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
-  api, awaitSms, bangkokInstant, claimsOf, closeSql, deviceInfo, differences, env, freshPhone, messages, ok, refused, rows, serviceClient, signInAnonymously, signInByPhone, signToken, sleep, sql, supabase, uuid,
+  api, awaitSms, bangkokInstant, claimsOf, closeSql, deviceInfo, differences, env, freshPhone, messages, ok, refused, rows, serviceClient, signInAnonymously, signInByPhone, signToken, sleep, sql, supabase, uuid, boardsKnow,
 } from './lib.mjs'
 import { appEntry, rawDump } from './dumps.mjs'
 
@@ -102,6 +102,7 @@ describe('a session that has ended', () => {
     ok(await someone.api('PUT', '/user/profile', { body: { display_name: 'Probe Person', province: 'TH-58' } }))
     ok(await someone.api('POST', '/waste/entries', { body: { category_id: 'plastic_bottles', disposal_method: 'recycled', weight_kg: 99 } }), 201)
     const listed = async () => rows(await supabase(other).rpc('get_leaderboard', { timeframe: 'daily', page_size: 100 })).leaderboard.some(line => line.user_id === someone.id)
+    await boardsKnow()
     assert.equal(await listed(), true)
     const answer = await fetch(`${env.SUPABASE_URL}/auth/v1/admin/users/${someone.id}`, {
       method: 'DELETE', body: JSON.stringify({ should_soft_delete: true }),

@@ -1,7 +1,7 @@
 // Sums by day, month and category, the gamification profile, boards, and the sync feed, over the edge.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { bangkokDay, bangkokInstant, closeSql, invalidField, ok, refused, signInAnonymously, signInByPhone } from './lib.mjs'
+import { bangkokDay, bangkokInstant, closeSql, invalidField, ok, refused, signInAnonymously, signInByPhone, boardsKnow } from './lib.mjs'
 import { levelOf, rewardsOf, scaled, streakOf, summaryOf } from './figures.mjs'
 
 const KINDS = [['food_waste', 'disposed', 1.1], ['food_waste', 'composted', 2.5], ['plastic_bags', 'disposed', 0.3], ['metal_cans', 'sold', 0.615], ['organic_waste', 'biogas', 10]]
@@ -129,6 +129,7 @@ describe('boards', () => {
       ok(await one.api('PUT', '/user/profile', { body: { province, ...settings[index] } }))
       ok(await one.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: weights[index] } }), 201)
     }
+    await boardsKnow()
     const first = ok(await people[0].api('GET', '/gamification/leaderboard?type=global&timeframe=all_time&limit=1')).current_user
     const rank = ok(await people[0].api('GET', '/gamification/profile')).rank
     assert.deepEqual([first.rank, first.percentile], [rank.global, rank.percentile])

@@ -1,7 +1,7 @@
 // ETag: a person's own answers are asked for again and again, and sent only when something changed, whoever changed it.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { api, bangkokDay, closeSql, env, ok, refused, rows, signInAnonymously, signInByPhone, sql, sqlAs, supabase, uuid } from './lib.mjs'
+import { api, bangkokDay, closeSql, env, ok, refused, rows, signInAnonymously, signInByPhone, sql, sqlAs, supabase, uuid, boardsKnow } from './lib.mjs'
 
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.5, ...more })
 const ROUTES = ['/user/profile', '/gamification/profile', '/waste/entries', '/waste/entries?limit=1', '/waste/stats/daily', '/waste/stats/monthly',
@@ -145,6 +145,7 @@ describe('a personal answer', () => {
     const tag = tagOf(await someone.api('GET', '/gamification/profile'))
     const rival = await signInByPhone()
     ok(await rival.api('POST', '/waste/entries', { body: entry({ weight_kg: 100 }) }), 201)
+    await boardsKnow()
     assert.notEqual(tagOf(await someone.api('GET', '/gamification/profile')), tag)
   })
 

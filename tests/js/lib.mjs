@@ -199,6 +199,15 @@ export async function sql(text, values = []) {
   return (await pool.query(text, values)).rows
 }
 
+/** Waits until boards have learned of everything that was written, at most half a minute; others may not write all the time. */
+export async function boardsKnow() {
+  for (let tries = 0; tries < 1500; tries++) {
+    if ((await sql('select 1 from private.outbox limit 1')).length === 0) return
+    await sleep(20)
+  }
+  assert.fail('the outbox was not emptied')
+}
+
 /** Runs one statement in a transaction as the role PostgREST would use for the person, with the person's claims. */
 export async function sqlAs(someone, text, values = [], role = 'authenticated') {
   pool ??= newPool()

@@ -10,11 +10,11 @@ import { closeSql, env, ROOT, signInAnonymously, sleep, sql, sqlAs } from './lib
 after(closeSql)
 
 /** Waits, up to ten seconds, until something is there. */
-async function until(what, look) {
-  for (let tries = 0; tries < 100; tries++) {
+async function until(what, look, pause = 100) {
+  for (const end = Date.now() + 10_000; Date.now() < end;) {
     const found = await look()
     if (found) return found
-    await sleep(100)
+    await sleep(pause)
   }
   assert.fail(`${what} never came`)
 }
@@ -149,6 +149,47 @@ describe('the worker, by itself', () => {
       const now = await counted()
       return now.scores > before.scores && now.taken > before.taken
     })
+  })
+
+  test('is woken by a commit: what it makes of a write is there at once, and nothing of a write that is undone', async () => {
+    const took = []
+    for (let n = 0; n < 10; n++) {
+      // Not in step with the turns it makes by itself.
+      await sleep(130 + 37 * n)
+      await create()
+      const [{ revision }] = await sql('select revision from public.user_totals where user_id = $1', [someone.id])
+      const begun = Date.now()
+      await until('the message', async () => (await sql(`select 1 from realtime.messages
+        where topic = $1 and event = 'credits_changed' and payload ->> 'revision' = $2`, [`user:${someone.id}:gamification`, revision])).length === 1, 5)
+      took.push(Date.now() - begun)
+    }
+    took.sort((one, other) => one - other)
+    assert.ok(took[5] < 150, `half of them within ${took[5]} ms: ${took}`)
+  })
+
+  test('loses and doubles nothing when it is killed at any moment', async () => {
+    const person = await signInAnonymously()
+    const worker = async () => (await sql(`select pid from pg_stat_activity where backend_type = 'carbon worker'`))[0]?.pid
+    const before = await worker()
+    const killing = (async () => {
+      for (let n = 0; n < 4; n++) {
+        const pid = await until('a worker', worker)
+        await sql('select pg_terminate_backend($1)', [pid])
+        await sleep(300)
+      }
+    })()
+    for (let n = 0; n < 60; n++) {
+      await sqlAs(person, "select public.create_waste_entry(json_build_object('entry', $1::jsonb))",
+        [JSON.stringify({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: 1 })])
+      await sleep(15)
+    }
+    await killing
+    await until('an empty outbox', async () => (await sql('select 1 from private.outbox where user_id = $1', [person.id])).length === 0)
+    assert.notEqual(await worker(), before)
+    assert.deepEqual((await sql('select private.check_boards($1) as d', [person.id]))[0].d, [])
+    const told = await sql(`select (payload ->> 'revision')::int as revision from realtime.messages
+      where topic = $1 and event = 'credits_changed' order by 1`, [`user:${person.id}:gamification`])
+    assert.deepEqual(told.map(one => one.revision), Array.from({ length: 60 }, (_, n) => n + 1))
   })
 
   test('uses no transaction ids while there is nothing to do', async () => {

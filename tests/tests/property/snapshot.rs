@@ -1,5 +1,7 @@
 //! One look at the database: everything read through it is of the same moment, whoever writes meanwhile.
 
+use std::time::Duration;
+
 use carbon_tests::system::System;
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
@@ -11,17 +13,29 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Begins to look.
+    /// Begins to look, once boards have learned of what was written: nobody may write meanwhile.
     pub async fn take(system: &System) -> Self {
         let (client, connection) = tokio_postgres::connect(&system.db_url, NoTls)
             .await
             .expect("the database");
         tokio::spawn(connection);
         let snapshot = Self { client };
+        snapshot.wait_for_boards().await;
         snapshot
             .run("begin isolation level repeatable read read only")
             .await;
         snapshot
+    }
+
+    async fn wait_for_boards(&self) {
+        for _ in 0..600 {
+            let outbox = "select to_json(exists (select from private.outbox))::text";
+            if self.value(outbox, &[]).await == Value::Bool(false) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the outbox is not emptied");
     }
 
     /// One JSON value as the superuser sees it.
