@@ -31,6 +31,8 @@ create function private.get_gamification_profile()
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
+-- As in private.own_rank.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   person uuid := private.caller_id();

@@ -156,5 +156,7 @@ comment on function raise_limit(text, integer) is
     'Raises PT429 with a token. Inside a request of PostgREST it is an error of the form that makes the same answer and tells the client when to come again (Retry-After, in seconds).';
 comment on function board_ranks(bigint[], bigint, bigint, integer) is
     'Competition ranks of rows that follow one another on a board, by their points: with so many listed people above the first and so many with its points. The last argument is the place, from 1, of a row that is shown but moves nobody; NULL for none.';
+comment on function board_row(bigint, uuid, text, text, text, bigint, integer, bigint, boolean, boolean) is
+    'A row of a board as JSON: rank, id, name, province, picture, points on the board, level, total of credits (shown as trees), whether it is the reader''s, whether it is masked, which names nobody. NULL for a NULL number.';
 comment on function wake_worker() is
     'Statement trigger, for a table that is read by the background worker: wakes it once the transaction has committed. Does nothing where the server does not preload the library.';

@@ -3,7 +3,7 @@
 use carbon_domain::error::DomainError;
 use carbon_domain::ranking::{self as domain, Period, Timeframe};
 use chrono::NaiveDate;
-use pgrx::datum::{Array, Date};
+use pgrx::datum::{Array, Date, Uuid};
 use pgrx::prelude::*;
 
 use crate::convert::{calendar_day, date, numeric};
@@ -137,6 +137,44 @@ fn board_ranks(
 ) -> Vec<i64> {
     let unlisted = unlisted_place.and_then(|place| usize::try_from(place - 1).ok());
     domain::ranks(&credits.unwrap_or_default(), above, equal, unlisted)
+}
+
+/// A row of a board as the contract shows it: who, where from, points on the board, level and trees of the total. A masked
+/// row names nobody. By hand, because `json_build_object` looks up the type of every member of every row. NULL for a NULL
+/// number.
+// A JSON text is stored as a text is, and pgrx has no answer of type json that is not parsed first.
+#[pg_extern(
+    immutable,
+    parallel_safe,
+    sql = "create function board_row(rank bigint, user_id uuid, display_name text, province text, avatar_url text,
+             credits bigint, level integer, total bigint, is_own boolean, masked boolean)
+           returns json immutable parallel safe language c as 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
+)]
+#[allow(clippy::too_many_arguments)]
+fn board_row(
+    rank: Option<i64>,
+    user_id: Option<Uuid>,
+    display_name: Option<&str>,
+    province: Option<&str>,
+    avatar_url: Option<&str>,
+    credits: Option<i64>,
+    level: Option<i32>,
+    total: Option<i64>,
+    is_own: bool,
+    masked: bool,
+) -> Option<String> {
+    let (rank, credits, level, total) = (rank?, credits?, level?, total?);
+    let text = |value: Option<&str>| serde_json::to_string(&value).expect("a text can be written");
+    let named = |value: Option<&str>| text(value.filter(|_| !masked));
+    let user_id = user_id.map(|id| id.to_string());
+    Some(format!(
+        r#"{{"rank": {rank}, "user_id": {}, "display_name": {}, "province": {}, "avatar_url": {}, "credits": {credits}, "current_level": {level}, "trees_saved": {}, "is_current_user": {is_own}, "is_friend": false, "masked": {masked}}}"#,
+        named(user_id.as_deref()),
+        named(display_name),
+        text(province),
+        named(avatar_url),
+        carbon_domain::level::trees(total),
+    ))
 }
 
 #[cfg(any(test, feature = "pg_test"))]
@@ -274,5 +312,28 @@ mod tests {
                 ranks
             );
         }
+    }
+
+    #[pg_test]
+    fn a_row_of_a_board_names_nobody_who_is_masked() {
+        let row = |masked: &str| {
+            one::<String>(&format!(
+                r#"select carbon.board_row(3, '0a000000-0000-4000-8000-00000000000a', 'ก "a" \', 'TH-10', null, -7, 2, 1200, true, {masked})::jsonb::text"#
+            ))
+        };
+        let shown = row("false");
+        assert!(
+            shown.contains(r#""user_id": "0a000000-0000-4000-8000-00000000000a""#),
+            "{shown}"
+        );
+        assert!(shown.contains(r#""display_name": "ก \"a\" \\""#), "{shown}");
+        assert!(shown.contains(r#""trees_saved": 2"#), "{shown}");
+        let masked = row("true");
+        assert!(masked.contains(r#""user_id": null"#), "{masked}");
+        assert!(masked.contains(r#""display_name": null"#), "{masked}");
+        assert!(masked.contains(r#""province": "TH-10""#), "{masked}");
+        assert!(is_null(
+            "select carbon.board_row(null, null, null, null, null, 1, 1, 1, true, false)::text"
+        ));
     }
 }

@@ -17,7 +17,7 @@ use pgrx::bgworkers::{
 };
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
-use pgrx::{AllocatedByRust, PgAtomic, PgSharedMemoryInitialization, pg_shmem_init};
+use pgrx::{AllocatedByRust, PgAtomic, pg_shmem_init};
 
 /// After what time the worker looks although nobody woke it.
 const IDLE: Duration = Duration::from_secs(1);
