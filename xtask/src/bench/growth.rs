@@ -80,13 +80,13 @@ fn idle(scratch: &Scratch) -> Result<Figure> {
         target: Target::AtMost(0.0),
         unit: "",
         samples,
-        seen: "the merger of boards at work, no scheduler".to_owned(),
+        seen: "the worker at work, no scheduler".to_owned(),
     })
 }
 
 fn floor(scratch: &Scratch) -> Result<Figure> {
     let mut session = Session::open(scratch, SMALL)?;
-    let samples = scratch.step("the floor of the boards' queue", |_| {
+    let samples = scratch.step("the outbox's floor", |_| {
         (0..ROUNDS)
             .map(|round| {
                 for one in 0..20 {
@@ -101,14 +101,13 @@ fn floor(scratch: &Scratch) -> Result<Figure> {
                 number(&scratch.sql(
                     SMALL,
                     "select q.last_value + 1 - s.floor
-                     from private.board_changes_id_seq as q, private.board_state as s",
+                     from private.outbox_id_seq as q, private.worker_state as s",
                 )?)
             })
             .collect::<Result<Vec<f64>>>()
     })?;
     Ok(Figure {
-        name: "changes of boards between the queue's floor and its end, 2 s after the last"
-            .to_owned(),
+        name: "rows of the outbox between its floor and its end, 2 s after the last".to_owned(),
         target: Target::AtMost(0.0),
         unit: "",
         samples,
