@@ -93,52 +93,138 @@ create trigger tg_user_preferences__check_time_zone
   before insert or update of time_zone on public.user_preferences
   for each row execute function private.tg_user_preferences__check_time_zone();
 
--- Totals of a person ------------------------------------------------------------------------
-create table public.user_totals (
+-- State of a person -------------------------------------------------------------------------
+create table private.user_state (
   user_id uuid primary key references public.profiles (id) on delete cascade,
   entries bigint not null default 0,
-  weight_kg numeric not null default 0,
+  grams bigint not null default 0,
   credits bigint not null default 0,
-  co2e_kg numeric not null default 0,
-  co2e_avoided_kg numeric not null default 0,
+  co2e_mg bigint not null default 0,
+  co2e_avoided_mg bigint not null default 0,
   tally bytea not null default '',
   rewards bigint not null default 0,
   level integer not null default 1,
   achievements text[] not null default '{}',
   ledger_rows bigint not null default 0,
   rules_version bigint not null default 0,
-  settled_until date not null default '1970-01-01',
-  awaiting_day date,
   revision bigint not null default 0,
   last_change_at timestamptz,
+  days_closed_through date not null default '1970-01-01',
+  first_open_day date,
+  latest_day date,
+  latest_challenges text[] not null default '{}',
+  current_run integer not null default 0,
+  longest_run integer not null default 0,
+  plastic_free_days integer not null default 0,
   window_started_at timestamptz not null default '-infinity',
   window_rows integer not null default 0,
   day_started_at timestamptz not null default '-infinity',
-  day_rows integer not null default 0
-) with (fillfactor = 70);
-comment on table public.user_totals is
-  'Sums over all entries of a person, kept by triggers in the transaction of the entry; equal to recomputing them. The row is also the person''s lock: whoever writes entries holds it first.';
-comment on column public.user_totals.credits is 'Points of the entries alone; may be negative. The total of a person is credits + rewards.';
-comment on column public.user_totals.tally is 'Entries and grams by category and method; carbon.tally_rows() shows them.';
-comment on column public.user_totals.rewards is 'Net points of the person''s ledger of rewards.';
-comment on column public.user_totals.level is 'Level of the total, as the ledger''s newest row about levels says.';
-comment on column public.user_totals.achievements is 'Ids of the achievements held now, in order.';
-comment on column public.user_totals.ledger_rows is 'Number of the newest row of the person''s ledger of rewards.';
-comment on column public.user_totals.rules_version is 'Version of the achievements that the person was last judged by.';
-comment on column public.user_totals.settled_until is 'Last local day whose end has been seen; rules about whole days look no further. Never moves back.';
-comment on column public.user_totals.awaiting_day is 'A day with entries whose end has not been seen yet, the earliest; null = none.';
-create index user_totals_awaiting_day on public.user_totals (awaiting_day) where awaiting_day is not null;
+  day_rows integer not null default 0,
+  time_zone text not null default carbon.default_time_zone(),
+  province text,
+  began date not null,
+  closed_until timestamptz
+-- Every write of the person updates this row: half a page stays free for it, and no column that changes is indexed, so
+-- that the update stays in its page and touches no index.
+) with (fillfactor = 50);
+comment on table private.user_state is
+  'All that a write of entries reads and changes about a person, in one row: sums, what is held, runs of days, windows of limits, and what new entries take over from the profile. Equal to recomputing it. The row is also the person''s lock: whoever writes entries holds it first.';
+comment on column private.user_state.grams is 'Weight of all entries.';
+comment on column private.user_state.credits is 'Points of the entries alone; may be negative. The total of a person is credits + rewards.';
+comment on column private.user_state.co2e_mg is 'Sum of the entries'' rounded figures, milligrams CO2e.';
+comment on column private.user_state.co2e_avoided_mg is 'Sum of the entries'' rounded figures, milligrams CO2e against disposal.';
+comment on column private.user_state.tally is 'Entries and grams by category and method; carbon.tally_rows() shows them.';
+comment on column private.user_state.rewards is 'Net points of the person''s ledger of rewards.';
+comment on column private.user_state.level is 'Level of the total, as the ledger''s newest row about levels says.';
+comment on column private.user_state.achievements is 'Ids of the achievements held now, in order.';
+comment on column private.user_state.ledger_rows is 'Number of the newest row of the person''s ledger of rewards.';
+comment on column private.user_state.rules_version is 'Version of the achievements that the person was last evaluated by.';
+comment on column private.user_state.revision is 'How many changes of entries there have been: gapless, the newest one''s number.';
+comment on column private.user_state.days_closed_through is 'Last local day whose end has been seen; rules about whole days look no further. Never moves back.';
+comment on column private.user_state.first_open_day is 'The first day with entries after days_closed_through; null = none.';
+comment on column private.user_state.latest_day is 'The last day with entries; null = none.';
+comment on column private.user_state.latest_challenges is 'Ids of the challenges of latest_day that are held, in order.';
+comment on column private.user_state.current_run is 'Days in a row with entries that end on latest_day.';
+comment on column private.user_state.longest_run is 'The most days in a row with entries.';
+comment on column private.user_state.plastic_free_days is 'Days up to days_closed_through that have entries, and none of plastic thrown away or recycled.';
+comment on column private.user_state.window_rows is 'Rows a client has written since window_started_at; after an hour it starts over.';
+comment on column private.user_state.day_rows is 'Rows a client has added since day_started_at, imports included; after 24 hours it starts over.';
+comment on column private.user_state.time_zone is 'As in the preferences, else the default: kept in step by triggers.';
+comment on column private.user_state.province is 'As in the profile: kept in step by a trigger.';
+comment on column private.user_state.began is 'The day in Bangkok on which the profile began: earlier ones have no challenges.';
+comment on column private.user_state.closed_until is 'As in the profile: kept in step by a trigger.';
+
+alter table private.user_state enable row level security;
+create policy "people read their own state" on private.user_state
+  for select to authenticated using (user_id = (select auth.uid()));
+grant select (user_id, entries, grams, credits, co2e_mg, co2e_avoided_mg, rewards, level, achievements, revision,
+              last_change_at, latest_day, current_run, longest_run, time_zone) on private.user_state to authenticated, service_role;
+
+create view public.user_totals with (security_invoker = true) as
+select s.user_id, s.entries, s.grams * 0.001 as weight_kg, s.credits, s.co2e_mg * 0.000001 as co2e_kg,
+       s.co2e_avoided_mg * 0.000001 as co2e_avoided_kg, s.rewards, s.level, s.achievements, s.revision, s.last_change_at
+from private.user_state as s;
+comment on view public.user_totals is
+  'Sums over all entries of a person and what they hold; own row only.';
 comment on column public.user_totals.weight_kg is 'Kilograms, exact.';
+comment on column public.user_totals.credits is 'Points of the entries alone; may be negative. The total of a person is credits + rewards.';
 comment on column public.user_totals.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
 comment on column public.user_totals.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e against disposal.';
+comment on column public.user_totals.rewards is 'Net points of the person''s ledger of rewards.';
+comment on column public.user_totals.achievements is 'Ids of the achievements held now, in order.';
 comment on column public.user_totals.revision is 'How many changes of entries there have been: gapless, the newest one''s number.';
-comment on column public.user_totals.day_rows is 'Rows a client has added since day_started_at, imports included; after 24 hours it starts again.';
-comment on column public.user_totals.window_rows is 'Rows a client has written since window_started_at; after an hour it starts anew.';
-
-alter table public.user_totals enable row level security;
-create policy "people read their own totals" on public.user_totals
-  for select to authenticated using (user_id = (select auth.uid()));
 grant select on public.user_totals to authenticated, service_role;
+
+create function private.lock_user(person uuid)
+returns void
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  perform from private.user_state as s where s.user_id = person for no key update;
+end;
+$$;
+comment on function private.lock_user(uuid) is
+  'Holds a person''s state until the end of the transaction: before the profile or the preferences, as writers of entries do.';
+
+create function private.tg_profiles__copy_to_state()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  update private.user_state as s
+  set province = new.province, closed_until = new.closed_until,
+      began = carbon.local_date(new.created_at, carbon.default_time_zone())
+  where s.user_id = new.id;
+  return null;
+end;
+$$;
+comment on function private.tg_profiles__copy_to_state() is
+  'Row trigger: the state of the person says the same as their profile.';
+create trigger tg_profiles__copy_to_state after update of province, closed_until, created_at on public.profiles
+  for each row when ((old.province, old.closed_until, old.created_at) is distinct from (new.province, new.closed_until, new.created_at))
+  execute function private.tg_profiles__copy_to_state();
+
+create function private.tg_user_preferences__copy_to_state()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  update private.user_state as s set time_zone = coalesce(new.time_zone, carbon.default_time_zone())
+  where s.user_id = new.user_id;
+  return null;
+end;
+$$;
+comment on function private.tg_user_preferences__copy_to_state() is
+  'Row trigger: the state of the person says the same as their preferences.';
+create trigger tg_user_preferences__copy_to_state after update of time_zone on public.user_preferences
+  for each row when (old.time_zone is distinct from new.time_zone)
+  execute function private.tg_user_preferences__copy_to_state();
 
 -- From Auth to a person ---------------------------------------------------------------------
 create function private.tg_users__keep_profile()
@@ -150,6 +236,9 @@ declare
   proven_phone text := case when new.phone_confirmed_at is not null then '+' || nullif(ltrim(new.phone, '+'), '') end;
   closing timestamptz := case when new.deleted_at is not null then 'infinity' else nullif(greatest(new.banned_until, now()), now()) end;
 begin
+  if tg_op = 'UPDATE' then
+    perform private.lock_user(new.id);
+  end if;
   if closing is not null then
     delete from auth.sessions as s where s.user_id = new.id;
   end if;
@@ -172,12 +261,13 @@ begin
     where (p.is_anonymous, p.phone_number, p.closed_until)
           is distinct from (excluded.is_anonymous, excluded.phone_number, excluded.closed_until);
   insert into public.user_preferences (user_id) values (new.id) on conflict do nothing;
-  insert into public.user_totals (user_id) values (new.id) on conflict do nothing;
+  insert into private.user_state (user_id, began, closed_until)
+  values (new.id, carbon.local_date(now(), carbon.default_time_zone()), closing) on conflict do nothing;
   return null;
 end;
 $$;
 comment on function private.tg_users__keep_profile() is
-  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and totals, and keeps phone number, is_anonymous and closed_until in step afterwards. The sessions of somebody deleted or banned end; somebody deleted softly loses the number as well and is closed for good.';
+  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and state, and keeps phone number, is_anonymous and closed_until in step afterwards. The sessions of somebody deleted or banned end; somebody deleted softly loses the number as well and is closed for good.';
 create trigger tg_users__keep_profile
   after insert or update of phone, phone_confirmed_at, email_confirmed_at, is_anonymous, deleted_at, banned_until on auth.users
   for each row execute function private.tg_users__keep_profile();
@@ -210,9 +300,7 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  return coalesce(
-    (select p.time_zone from public.user_preferences as p where p.user_id = auth.uid()),
-    carbon.default_time_zone());
+  return coalesce((select s.time_zone from private.user_state as s where s.user_id = auth.uid()), carbon.default_time_zone());
 end;
 $$;
 comment on function private.caller_time_zone() is
@@ -225,7 +313,7 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  return (select p.province from public.profiles as p where p.id = auth.uid());
+  return (select s.province from private.user_state as s where s.user_id = auth.uid());
 end;
 $$;
 comment on function private.caller_province() is

@@ -64,7 +64,7 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  if exists (select from public.profiles as p where p.id = person and p.closed_until > now()) then
+  if exists (select from private.user_state as s where s.user_id = person and s.closed_until > now()) then
     perform private.raise_error('carbon.session_ended', 'PT401');
   end if;
 end;
@@ -85,6 +85,23 @@ $$;
 comment on function private.tg_any__refuse_closed() is
   'Statement trigger before a client''s own write (not one of our functions''): somebody deleted or banned writes nothing.';
 grant execute on function private.refuse_closed(uuid) to anon, authenticated;
+
+create function private.tg_any__lock_own_state()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  perform private.lock_user(auth.uid());
+  return null;
+end;
+$$;
+comment on function private.tg_any__lock_own_state() is
+  'Statement trigger before a client''s own write of what the state copies: holds the state first, as writers of entries do. The other order would deadlock with them.';
+create trigger tg_profiles__lock_own_state before update of province on public.profiles
+  for each statement when (current_user = 'authenticated') execute function private.tg_any__lock_own_state();
+create trigger tg_user_preferences__lock_own_state before update of time_zone on public.user_preferences
+  for each statement when (current_user = 'authenticated') execute function private.tg_any__lock_own_state();
 create trigger tg_profiles__refuse_closed before update on public.profiles
   for each statement when (current_user in ('anon', 'authenticated')) execute function private.tg_any__refuse_closed();
 create trigger tg_user_preferences__refuse_closed before update on public.user_preferences

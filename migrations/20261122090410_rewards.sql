@@ -22,7 +22,7 @@ comment on table public.achievements is
 comment on column public.achievements.criteria is
   '{metric, at_least} and filters; checked when written (22023 names the member that is wrong).';
 comment on column public.achievements.active is 'false: from now on neither given nor taken back.';
-comment on column public.achievements.rule is 'The criteria in the short form that is judged.';
+comment on column public.achievements.rule is 'The criteria in the short form that is evaluated.';
 alter table public.achievements enable row level security;
 create policy "everybody reads the achievements" on public.achievements
   for select to anon, authenticated using (true);
@@ -31,14 +31,16 @@ grant select, insert, update on public.achievements to service_role;
 
 create table private.achievement_rules (
   version bigint not null,
+  catalogue_version bigint not null,
   rules text[] not null
 );
 comment on table private.achievement_rules is
-  'One row: what is judged, in one place. Whoever was judged by an older version is judged anew at the next write.';
+  'One row: what is evaluated, in one place. Whoever was evaluated by an older version is evaluated again at the next write.';
 comment on column private.achievement_rules.version is 'How often achievements have changed.';
+comment on column private.achievement_rules.catalogue_version is 'How often achievements or challenges have changed: sessions keep what can be earned under this number.';
 comment on column private.achievement_rules.rules is 'Id and rule of every active achievement.';
 alter table private.achievement_rules enable row level security;
-insert into private.achievement_rules (version, rules) values (1, '{}');
+insert into private.achievement_rules (version, catalogue_version, rules) values (1, 1, '{}');
 
 create function private.tg_achievements__new_rules()
 returns trigger
@@ -49,13 +51,13 @@ begin
   -- A statement of its own: the next one sees what whoever held the row before has changed.
   perform from private.achievement_rules for update;
   update private.achievement_rules as r
-  set version = r.version + 1,
+  set version = r.version + 1, catalogue_version = r.catalogue_version + 1,
       rules = array(select a.id || ' ' || a.rule from public.achievements as a where a.active order by a.id);
   return null;
 end;
 $$;
 comment on function private.tg_achievements__new_rules() is
-  'Statement trigger: achievements changed, so everybody is judged anew at their next write.';
+  'Statement trigger: achievements changed, so everybody is evaluated again at their next write.';
 create trigger tg_achievements__new_rules after insert or update on public.achievements
   for each statement execute function private.tg_achievements__new_rules();
 
@@ -80,7 +82,7 @@ comment on table public.challenge_types is
   'The challenges of every day from starts_on to ends_on. An operator adds and changes rows; a change reaches the days after tomorrow and later ones.';
 comment on column public.challenge_types.criteria is
   '{metric: entries_today, at_least} and filters; checked when written (22023 names the member that is wrong).';
-comment on column public.challenge_types.rule is 'The criteria in the short form that is judged.';
+comment on column public.challenge_types.rule is 'The criteria in the short form that is evaluated.';
 alter table public.challenge_types enable row level security;
 create policy "everybody reads the types of challenges" on public.challenge_types
   for select to anon, authenticated using (true);
@@ -108,12 +110,29 @@ comment on table public.daily_challenges is
   'The challenges of a day as that day has them, made ahead from challenge_types; an operator may add one for a single day. Where a day has no row for a type, readers compute it from the type.';
 comment on column public.daily_challenges.target_value is 'Entries that the criteria ask for.';
 comment on column public.daily_challenges.active is 'false: not shown, and neither given nor taken back.';
-comment on column public.daily_challenges.rule is 'The criteria in the short form that is judged.';
+comment on column public.daily_challenges.rule is 'The criteria in the short form that is evaluated.';
 alter table public.daily_challenges enable row level security;
 create policy "everybody reads the challenges" on public.daily_challenges
   for select to anon, authenticated using (true);
 grant select on public.daily_challenges to anon, authenticated;
 grant select, insert, update on public.daily_challenges to service_role;
+
+create function private.tg_any__new_challenges()
+returns trigger
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  update private.achievement_rules as r set catalogue_version = r.catalogue_version + 1;
+  return null;
+end;
+$$;
+comment on function private.tg_any__new_challenges() is
+  'Statement trigger: challenges changed, so sessions read anew what can be earned.';
+create trigger tg_challenge_types__new_challenges after insert or update or delete on public.challenge_types
+  for each statement execute function private.tg_any__new_challenges();
+create trigger tg_daily_challenges__new_challenges after insert or update or delete on public.daily_challenges
+  for each statement execute function private.tg_any__new_challenges();
 
 create function private.challenges_on(day date)
 returns table (id uuid, challenge_type text, title_th text, title_en text, description_th text, description_en text,
@@ -211,7 +230,7 @@ create table private.rewards (
   constraint source_is_achievement_challenge_or_level check (source in ('achievement', 'challenge', 'level'))
 );
 comment on table private.rewards is
-  'The ledger of rewards, only ever added to: what was given, why, when, how many points, and by which entry or day. A row with an odd sequence gives, the next one of the same source takes it back. Written by private.judge alone, under the lock of the person''s totals.';
+  'The ledger of rewards, only ever added to: what was given, why, when, how many points, and by which entry or day. A row with an odd sequence gives, the next one of the same source takes it back. Written under the lock of the person''s state.';
 comment on column private.rewards.number is 'From 1, gapless for each person.';
 comment on column private.rewards.source_id is 'Id of the achievement, id of the day''s challenge, or the level.';
 comment on column private.rewards.sequence is 'From 1, gapless for each source: odd gives, even takes back.';

@@ -1,7 +1,8 @@
 -- One statement-level trigger per operation keeps everything that is derived from entries, however
--- rows come: by rpc, REST or SQL, one or two hundred thousand at a time.
+-- rows come: by rpc, REST or SQL, one or two hundred thousand at a time. A single
+-- new entry goes by private.record_entry.
 --
--- Every writer of a person's entries first holds that person's row of user_totals. This one lock
+-- Every writer of a person's entries first holds that person's row of private.user_state. This one lock
 -- makes revisions gapless, twins of one offline_id meet one after the other, and a deletion of
 -- the person wait.
 
@@ -21,143 +22,48 @@ as $$
 declare
   -- As private.is_client().
   by_client boolean := current_setting('role') in ('authenticated', 'anon');
-  entry record;
-  totals record;
-  today record;
-  judged record;
-  has_ended boolean;
+  entry public.waste_entries;
+  writer record;
   written record;
   refused text;
 begin
-  -- One row, which is how the app writes: three short statements cost a third of the set-based one.
-  select n.id, n.user_id, n.category_id, n.disposal_method, n.weight_kg, n.logged_at, n.local_date, n.province,
-         n.carbon_credits, n.co2e_kg, n.co2e_avoided_kg, n.offline_id, n.legacy_id, n.batch_id, n.time_zone,
-         carbon.tally(n.category_id, n.disposal_method, 1, (n.weight_kg * 1000)::integer) as tally
-  into entry
+  -- One row, which is how the app writes.
+  select n.* into entry
   from new_rows as n
   where not exists (select from new_rows offset 1);
 
   if found then
-    update public.user_totals as t
-    set entries = t.entries + 1,
-        weight_kg = t.weight_kg + entry.weight_kg,
-        credits = t.credits + entry.carbon_credits,
-        co2e_kg = t.co2e_kg + entry.co2e_kg,
-        co2e_avoided_kg = t.co2e_avoided_kg + entry.co2e_avoided_kg,
-        tally = carbon.add_tallies(t.tally, entry.tally),
-        awaiting_day = case when entry.local_date > t.settled_until then least(t.awaiting_day, entry.local_date)
-                            else t.awaiting_day end,
-        revision = t.revision + 1,
-        last_change_at = now(),
-        window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
-                                 then now() else t.window_started_at end,
-        window_rows = case when not by_client or entry.batch_id is not null then t.window_rows
-                           when t.window_started_at <= now() - interval '1 hour' then 1
-                           else t.window_rows + 1 end,
-        day_started_at = case when by_client and t.day_started_at <= now() - interval '24 hours'
-                              then now() else t.day_started_at end,
-        day_rows = case when not by_client then t.day_rows
-                        when t.day_started_at <= now() - interval '24 hours' then 1
-                        else t.day_rows + 1 end
-    where t.user_id = entry.user_id
-    returning t.revision, t.window_rows, t.day_rows, t.entries, t.credits, t.tally, t.rewards, t.ledger_rows, t.level, t.achievements,
-              t.settled_until, t.awaiting_day, t.rules_version into totals;
+    select s as state, r as rules into writer
+    from private.user_state as s, private.achievement_rules as r
+    where s.user_id = entry.user_id
+    for no key update of s;
     if not found then
       perform private.raise_error('carbon.unknown_user', '23503');
+    elsif by_client and (writer.state).closed_until > now() then
+      perform private.raise_error('carbon.session_ended', 'PT401');
     end if;
-
-    insert into public.user_days as d
-      (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
-       co2e_kg, co2e_avoided_kg)
-    values (entry.user_id, entry.local_date, entry.province, entry.batch_id is not null, entry.tally, 1, entry.weight_kg,
-            entry.carbon_credits, greatest(entry.carbon_credits, 0), least(entry.carbon_credits, 0), entry.co2e_kg,
-            entry.co2e_avoided_kg)
-    on conflict (user_id, local_date, province, imported) do update
-      set entries = d.entries + 1,
-          tally = carbon.add_tallies(d.tally, excluded.tally),
-          weight_kg = d.weight_kg + excluded.weight_kg,
-          credits = d.credits + excluded.credits,
-          credits_positive = d.credits_positive + excluded.credits_positive,
-          credits_negative = d.credits_negative + excluded.credits_negative,
-          co2e_kg = d.co2e_kg + excluded.co2e_kg,
-          co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
-    returning d.entries into today;
-
     insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
-    values (entry.user_id, entry.id, entry.logged_at, totals.revision, entry.offline_id,
+    values (entry.user_id, entry.id, entry.logged_at, (writer.state).revision + 1, entry.offline_id,
             case when entry.offline_id is not null or entry.batch_id is not null then
               carbon.entry_identity(coalesce(entry.offline_id, entry.legacy_id), entry.category_id, entry.disposal_method,
                                     (entry.weight_kg * 1000)::integer, entry.logged_at) end,
-            entry.batch_id);
-
-    -- What is far from every limit need not be asked about.
-    if entry.logged_at not between now() - interval '1 year' and now() or totals.window_rows > 500
-       or totals.day_rows > 5000 or totals.entries > 100000 then
-      refused := private.refused_write(entry.logged_at, entry.logged_at, null,
-                                       case when by_client then totals.window_rows end,
-                                       case when by_client then totals.day_rows end,
-                                       case when by_client then totals.entries end);
-      if refused is not null then
-        perform private.raise_refused_write(refused);
-      end if;
+            entry.batch_id)
+    on conflict do nothing;
+    if not found then
+      perform private.raise_known_offline_ids(array[entry.offline_id::text]);
     end if;
-
-    -- Most entries change nothing that is held: only where one could, it is judged.
-    has_ended := coalesce(totals.awaiting_day < carbon.local_date(now(), entry.time_zone), false);
-    select r.version <> totals.rules_version as is_new,
-           carbon.looks_from(r.rules, totals.achievements, entry.local_date, today.entries = 1, has_ended,
-                             totals.settled_until) is not null
-           or carbon.turned(r.rules, totals.achievements, totals.credits, totals.tally, array[entry.local_date],
-                            array[d.tally], totals.settled_until, false) <> '{}' as is_due,
-           case when entry.batch_id is null then (
-             select array_agg((entry.user_id, 'challenge', c.id, true, c.credits_reward, entry.local_date)::private.verdict)
-             from (
-               select c.id::text, c.rule, c.credits_reward from public.daily_challenges as c
-               where c.date = entry.local_date and c.active
-               union all
-               select carbon.challenge_id(entry.local_date, t.id)::text, t.rule, t.credits_reward
-               from public.challenge_types as t
-               where entry.local_date between t.starts_on and t.ends_on and not exists (
-                 select from public.daily_challenges as c where c.date = entry.local_date and c.challenge_type = t.id)) as c
-             where carbon.is_day_reached(c.rule, d.stated_tally)
-               and (select l.sequence % 2 = 1 from private.rewards as l
-                    where l.user_id = entry.user_id and l.source = 'challenge' and l.source_id = c.id
-                    order by l.sequence desc limit 1) is not true
-               and entry.local_date >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p
-                                        where p.id = entry.user_id)) end as challenges
-    into judged
-    from private.achievement_rules as r
-    cross join (
-      select carbon.sum_tallies(u.tally) as tally,
-             carbon.sum_tallies(u.tally) filter (where not u.imported) as stated_tally
-      from public.user_days as u
-      where u.user_id = entry.user_id and u.local_date = entry.local_date) as d;
-
-    if judged.is_new then
-      perform private.judge_people(array[entry.user_id], array[entry.user_id], array[entry.local_date], entry.id);
-    elsif judged.is_due or has_ended or judged.challenges is not null
-          or carbon.level(totals.credits + totals.rewards) <> totals.level then
-      perform private.judge_entry(entry.user_id, entry.local_date, today.entries = 1, has_ended, judged.challenges, entry.id);
-    end if;
-
-    insert into private.outbox
-      (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward)
-    select entry.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, t.rewards - totals.rewards,
-           nullif(entry.carbon_credits + t.rewards - totals.rewards, 0), t.credits + t.rewards, t.level, t.revision,
-           case when t.ledger_rows > totals.ledger_rows then totals.ledger_rows + 1 end,
-           case when t.ledger_rows > totals.ledger_rows then t.ledger_rows end
-    from public.user_totals as t
-    where t.user_id = entry.user_id;
+    perform private.record_entry(writer.state, writer.rules, entry);
     return null;
   end if;
 
   if by_client then
     perform carbon.hold_heavy_slot();
+    perform private.refuse_closed(auth.uid());
   else
     -- Statements over many people take their locks in one order and so never deadlock.
-    perform from public.user_totals as t
-    where t.user_id in (select n.user_id from new_rows as n)
-    order by t.user_id
+    perform from private.user_state as s
+    where s.user_id in (select n.user_id from new_rows as n)
+    order by s.user_id
     for no key update;
   end if;
 
@@ -195,20 +101,17 @@ begin
     -- In the order of the index, so that one page of it after the other is filled.
     order by n.user_id, n.local_date
   ), tallies as (
-    select d.user_id, carbon.sum_tallies(d.tally) as tally, min(d.local_date) as first_day, max(d.local_date) as last_day
+    select d.user_id, carbon.sum_tallies(d.tally) as tally
     from by_day as d
     group by d.user_id
   ), totals as (
-    update public.user_totals as t
+    update private.user_state as t
     set entries = t.entries + b.entries,
-        weight_kg = t.weight_kg + b.weight_kg,
+        grams = t.grams + (b.weight_kg * 1000)::bigint,
         credits = t.credits + b.credits,
-        co2e_kg = t.co2e_kg + b.co2e_kg,
-        co2e_avoided_kg = t.co2e_avoided_kg + b.co2e_avoided_kg,
+        co2e_mg = t.co2e_mg + (b.co2e_kg * 1000000)::bigint,
+        co2e_avoided_mg = t.co2e_avoided_mg + (b.co2e_avoided_kg * 1000000)::bigint,
         tally = carbon.add_tallies(t.tally, s.tally),
-        awaiting_day = case when s.last_day > t.settled_until
-                            then least(t.awaiting_day, greatest(s.first_day, t.settled_until + 1))
-                            else t.awaiting_day end,
         revision = t.revision + b.entries,
         last_change_at = now(),
         window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
@@ -259,8 +162,8 @@ begin
     -- Days before the profile began have no challenges.
     select distinct d.user_id, d.local_date
     from by_day as d
-    join (select s.user_id, carbon.local_date(p.created_at, carbon.default_time_zone()) as began
-          from tallies as s join public.profiles as p on p.id = s.user_id offset 0) as b on b.user_id = d.user_id
+    join (select s.user_id, u.began
+          from tallies as s join private.user_state as u on u.user_id = s.user_id offset 0) as b on b.user_id = d.user_id
     where d.local_date >= b.began
   )
   select
@@ -296,7 +199,7 @@ begin
   if refused is not null then
     perform private.raise_refused_write(refused);
   end if;
-  perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days);
+  perform private.evaluate_rewards(written.people, written.totals_before, written.touched_people, written.touched_days);
   return null;
 end;
 $$;
@@ -312,7 +215,7 @@ as $$
 begin
   -- Before the rows themselves, as the rpc do: the other order would deadlock with them.
   if private.is_client() then
-    perform from public.user_totals as t where t.user_id = auth.uid() for no key update;
+    perform from private.user_state as s where s.user_id = auth.uid() for no key update;
     perform private.refuse_closed(auth.uid());
   end if;
   return null;
@@ -344,9 +247,9 @@ declare
   written record;
 begin
   if not private.is_client() then
-    perform from public.user_totals as t
-    where t.user_id in (select o.user_id from old_rows as o)
-    order by t.user_id
+    perform from private.user_state as s
+    where s.user_id in (select o.user_id from old_rows as o)
+    order by s.user_id
     for no key update;
   end if;
 
@@ -358,12 +261,12 @@ begin
     from old_rows as o
     group by o.user_id
   ), totals as (
-    update public.user_totals as t
+    update private.user_state as t
     set entries = t.entries - b.entries,
-        weight_kg = t.weight_kg - b.weight_kg,
+        grams = t.grams - (b.weight_kg * 1000)::bigint,
         credits = t.credits - b.credits,
-        co2e_kg = t.co2e_kg - b.co2e_kg,
-        co2e_avoided_kg = t.co2e_avoided_kg - b.co2e_avoided_kg,
+        co2e_mg = t.co2e_mg - (b.co2e_kg * 1000000)::bigint,
+        co2e_avoided_mg = t.co2e_avoided_mg - (b.co2e_avoided_kg * 1000000)::bigint,
         tally = carbon.add_tallies(t.tally, b.tally),
         revision = t.revision + b.entries,
         last_change_at = now()
@@ -422,7 +325,7 @@ begin
     perform private.forget_empty_days(written.emptied_users, written.emptied_dates);
   end if;
   if written.people is not null then
-    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days);
+    perform private.evaluate_rewards(written.people, written.totals_before, written.touched_people, written.touched_days);
   end if;
   return null;
 end;
@@ -440,9 +343,9 @@ declare
   refused text;
 begin
   if not private.is_client() then
-    perform from public.user_totals as t
-    where t.user_id in (select n.user_id from new_rows as n)
-    order by t.user_id
+    perform from private.user_state as s
+    where s.user_id in (select n.user_id from new_rows as n)
+    order by s.user_id
     for no key update;
   end if;
 
@@ -466,20 +369,16 @@ begin
   ), by_user as (
     select b.user_id, sum(b.side * b.weight_kg) as weight_kg, sum(b.side * b.carbon_credits) as credits,
            sum(b.side * b.co2e_kg) as co2e_kg, sum(b.side * b.co2e_avoided_kg) as co2e_avoided_kg,
-           carbon.tally_of(b.category_id, b.disposal_method, (b.weight_kg * 1000)::integer, b.side) as tally,
-           min(b.local_date) as first_day, max(b.local_date) as last_day
+           carbon.tally_of(b.category_id, b.disposal_method, (b.weight_kg * 1000)::integer, b.side) as tally
     from both_sides as b
     group by b.user_id
   ), totals as (
-    update public.user_totals as t
-    set weight_kg = t.weight_kg + b.weight_kg,
+    update private.user_state as t
+    set grams = t.grams + (b.weight_kg * 1000)::bigint,
         credits = t.credits + b.credits,
-        co2e_kg = t.co2e_kg + b.co2e_kg,
-        co2e_avoided_kg = t.co2e_avoided_kg + b.co2e_avoided_kg,
+        co2e_mg = t.co2e_mg + (b.co2e_kg * 1000000)::bigint,
+        co2e_avoided_mg = t.co2e_avoided_mg + (b.co2e_avoided_kg * 1000000)::bigint,
         tally = carbon.add_tallies(t.tally, b.tally),
-        awaiting_day = case when b.last_day > t.settled_until
-                            then least(t.awaiting_day, greatest(b.first_day, t.settled_until + 1))
-                            else t.awaiting_day end,
         revision = t.revision + c.entries,
         last_change_at = now()
     from changed_rows as c
@@ -553,7 +452,7 @@ begin
   end if;
   -- A change of notes or place moves no sum.
   if written.touched_people is not null then
-    perform private.judge(written.people, written.totals_before, written.touched_people, written.touched_days);
+    perform private.evaluate_rewards(written.people, written.totals_before, written.touched_people, written.touched_days);
   end if;
   return null;
 end;
@@ -561,11 +460,13 @@ $$;
 comment on function private.tg_waste_entries__count_updated() is
   'Statement trigger: moves the sums of changed entries between totals and days, numbers the changes and keeps their keys'' time. Rows that did not change count for nothing.';
 
+-- private.create_waste_entry() calls private.record_entry() itself, because it holds the state and answers what came of
+-- it. No client can say that for it.
 create trigger tg_waste_entries__count_inserted after insert on public.waste_entries
   referencing new table as new_rows
-  for each statement execute function private.tg_waste_entries__count_inserted();
-create trigger tg_waste_entries__refuse_closed before insert on public.waste_entries
-  for each statement when (current_user in ('anon', 'authenticated')) execute function private.tg_any__refuse_closed();
+  for each statement
+  when (current_setting('carbon.records_entries', true) is distinct from 'on' or current_user in ('anon', 'authenticated'))
+  execute function private.tg_waste_entries__count_inserted();
 -- Before the sums are moved, by the names' order.
 create trigger tg_waste_entries__cap_deleted after delete on public.waste_entries
   referencing old table as old_rows

@@ -6,9 +6,9 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- Totals first: this waits for whoever is writing this person's entries, and from here on the
+  -- The state first: this waits for whoever is writing this person's entries, and from here on the
   -- triggers see that there is nobody to keep sums for.
-  delete from public.user_totals as t where t.user_id = old.id;
+  delete from private.user_state as t where t.user_id = old.id;
   delete from public.waste_entries as e where e.user_id = old.id;
   delete from public.user_days as d where d.user_id = old.id;
   delete from private.entry_keys as k where k.user_id = old.id;
@@ -28,8 +28,8 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- Writers hold the totals first and then look at the profile; a deletion keeps that order.
-  perform from public.user_totals as t where t.user_id = old.id for update;
+  -- Writers hold the state first and then look at the profile; a deletion keeps that order.
+  perform from private.user_state as t where t.user_id = old.id for update;
   return old;
 end;
 $$;

@@ -19,7 +19,7 @@ $$;
 comment on function private.days_of_entries(uuid) is
   'What user_days must hold for this person: their entries added up.';
 
-create function private.check_totals(owner uuid)
+create function private.check_state(owner uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -27,26 +27,39 @@ as $$
 begin
   return (
     with must as (
-      select coalesce(sum(d.entries), 0) as entries, coalesce(sum(d.weight_kg), 0) as weight_kg,
-             coalesce(sum(d.credits), 0) as credits, coalesce(sum(d.co2e_kg), 0) as co2e_kg,
-             coalesce(sum(d.co2e_avoided_kg), 0) as co2e_avoided_kg, carbon.sum_tallies(d.tally) as tally
+      select coalesce(sum(d.entries), 0) as entries, coalesce(sum(d.weight_kg), 0) * 1000 as grams,
+             coalesce(sum(d.credits), 0) as credits, coalesce(sum(d.co2e_kg), 0) * 1000000 as co2e_mg,
+             coalesce(sum(d.co2e_avoided_kg), 0) * 1000000 as co2e_avoided_mg, carbon.sum_tallies(d.tally) as tally
       from private.days_of_entries(owner) as d
     )
-    select coalesce(jsonb_agg(jsonb_build_object('what', 'user_totals.' || c.name, 'expected', c.expected, 'found', c.found)), '[]')
-    from must as m
-    cross join public.user_totals as t
+    select coalesce(jsonb_agg(jsonb_build_object('what', 'user_state.' || c.name, 'expected', c.expected, 'found', c.found)), '[]')
+    from private.user_state as s
+    join public.profiles as p on p.id = s.user_id
+    join public.user_preferences as f on f.user_id = s.user_id
+    cross join must as m
+    cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
+    cross join lateral carbon.day_state(d.dates, d.tallies, s.days_closed_through) as n
     cross join lateral (values
-      ('entries', m.entries::text, t.entries::text),
-      ('weight_kg', trim_scale(m.weight_kg)::text, trim_scale(t.weight_kg)::text),
-      ('credits', m.credits::text, t.credits::text),
-      ('co2e_kg', trim_scale(m.co2e_kg)::text, trim_scale(t.co2e_kg)::text),
-      ('co2e_avoided_kg', trim_scale(m.co2e_avoided_kg)::text, trim_scale(t.co2e_avoided_kg)::text),
-      ('tally', m.tally::text, t.tally::text)) as c (name, expected, found)
-    where t.user_id = owner and c.expected <> c.found);
+      ('entries', m.entries::text, s.entries::text),
+      ('grams', trim_scale(m.grams)::text, s.grams::text),
+      ('credits', m.credits::text, s.credits::text),
+      ('co2e_mg', trim_scale(m.co2e_mg)::text, s.co2e_mg::text),
+      ('co2e_avoided_mg', trim_scale(m.co2e_avoided_mg)::text, s.co2e_avoided_mg::text),
+      ('tally', m.tally::text, s.tally::text),
+      ('first_open_day', n.first_open_day::text, s.first_open_day::text),
+      ('latest_day', n.latest_day::text, s.latest_day::text),
+      ('current_run', n.current_run::text, s.current_run::text),
+      ('longest_run', n.longest_run::text, s.longest_run::text),
+      ('plastic_free_days', n.plastic_free_days::text, s.plastic_free_days::text),
+      ('time_zone', coalesce(f.time_zone, carbon.default_time_zone()), s.time_zone),
+      ('province', p.province::text, s.province),
+      ('began', carbon.local_date(p.created_at, carbon.default_time_zone())::text, s.began::text),
+      ('closed_until', p.closed_until::text, s.closed_until::text)) as c (name, expected, found)
+    where s.user_id = owner and c.expected is distinct from c.found);
 end;
 $$;
-comment on function private.check_totals(uuid) is
-  'Differences between user_totals and the entries of this person.';
+comment on function private.check_state(uuid) is
+  'Differences between the state of this person and their entries, days and profile; what the ledger says is looked at apart.';
 
 create function private.check_days(owner uuid)
 returns jsonb
@@ -86,8 +99,8 @@ begin
          or k.logged_at <> e.logged_at or k.offline_id is distinct from e.offline_id
       union all
       -- Unique by its index, newest = the total's: with both, no number is given twice or ahead.
-      select 'user_totals.revision', to_jsonb(coalesce(max(k.revision), 0)), to_jsonb(min(t.revision))
-      from public.user_totals as t
+      select 'user_state.revision', to_jsonb(coalesce(max(k.revision), 0)), to_jsonb(min(t.revision))
+      from private.user_state as t
       left join keys as k on true
       where t.user_id = owner
       having coalesce(max(k.revision), 0) <> min(t.revision)
@@ -113,40 +126,42 @@ begin
       select l.source, l.source_id, max(l.sequence) % 2 = 1 as is_held, max(l.sequence) <> count(*) as has_gap
       from ledger as l
       group by l.source, l.source_id
-    ), judged as (
+    ), evaluated as (
       select 'achievement' as source, a.id as source_id,
-             carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.settled_until) >= carbon.rule_target(a.rule) as is_met
-      from public.user_totals as t
+             carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.days_closed_through) >= carbon.rule_target(a.rule) as is_met
+      from private.user_state as t
       cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
       cross join public.achievements as a
       where t.user_id = owner and a.active
       union all
       select v.source, v.source_id, v.is_met
-      from unnest(private.judge_challenges(
-        array(select owner from private.days_to_judge(owner) as d),
-        array(select d.local_date from private.days_to_judge(owner) as d))) as v
+      from unnest(private.evaluate_challenges(
+        array(select owner from private.days_to_evaluate(owner) as d),
+        array(select d.local_date from private.days_to_evaluate(owner) as d))) as v
       union all
       select 'level', l.level::text, carbon.level(t.credits + t.rewards) >= l.level
-      from public.user_totals as t
+      from private.user_state as t
       cross join carbon.levels() as l
       where t.user_id = owner and l.level > 1
     ), differences as (
       select j.source || ' ' || j.source_id as what, to_jsonb(j.is_met) as expected,
              to_jsonb(coalesce(h.is_held, false)) as found
-      from judged as j
+      from evaluated as j
       left join held as h on h.source = j.source and h.source_id = j.source_id
       where j.is_met <> coalesce(h.is_held, false)
       union all
       select 'rewards.sequence ' || h.source_id, 'false', to_jsonb(h.has_gap) from held as h where h.has_gap
       union all
-      select 'user_totals.' || c.name, c.expected, c.found
-      from public.user_totals as t
+      select 'user_state.' || c.name, c.expected, c.found
+      from private.user_state as t
       cross join lateral (values
         ('rewards', to_jsonb((select coalesce(sum(l.credits), 0) from ledger as l)), to_jsonb(t.rewards)),
         ('ledger_rows', to_jsonb((select count(*) from ledger as l)), to_jsonb(t.ledger_rows)),
         ('ledger_rows', to_jsonb((select coalesce(max(l.number), 0) from ledger as l)), to_jsonb(t.ledger_rows)),
         ('level', to_jsonb(carbon.level(t.credits + t.rewards)), to_jsonb(t.level)),
-        ('achievements', to_jsonb(private.held_achievements(owner)), to_jsonb(t.achievements))) as c (name, expected, found)
+        ('achievements', to_jsonb(private.held_achievements(owner)), to_jsonb(t.achievements)),
+        ('latest_challenges', to_jsonb(case when t.latest_day is null then '{}' else private.held_challenges(owner, t.latest_day) end),
+         to_jsonb(t.latest_challenges))) as c (name, expected, found)
       where t.user_id = owner and c.expected <> c.found
     )
     select coalesce(jsonb_agg(to_jsonb(d)), '[]') from differences as d);
@@ -155,7 +170,7 @@ $$;
 comment on function private.check_rewards(uuid) is
   'Differences between the ledger of rewards and what this person''s sums (checked apart) have reached: achievements, challenges, levels, the net, and numbers and sequences without gaps.';
 
-create function private.days_to_judge(owner uuid)
+create function private.days_to_evaluate(owner uuid)
 returns table (local_date date)
 language plpgsql stable
 set search_path = ''
@@ -167,7 +182,7 @@ begin
   select r.local_date from private.rewards as r where r.user_id = owner and r.source = 'challenge';
 end;
 $$;
-comment on function private.days_to_judge(uuid) is
+comment on function private.days_to_evaluate(uuid) is
   'The days whose challenges a recomputation looks at: those with entries and those that paid.';
 
 create function private.check_user(owner uuid)
@@ -177,7 +192,7 @@ set search_path = ''
 as $$
 begin
   -- One snapshot for all of it (the function is stable), so that a writer at work is no difference.
-  return private.check_totals(owner) || private.check_days(owner) || private.check_keys(owner)
+  return private.check_state(owner) || private.check_days(owner) || private.check_keys(owner)
       || private.check_rewards(owner) || private.check_boards(owner);
 end;
 $$;
@@ -209,7 +224,7 @@ begin
     where k.user_id = owner and k.deleted_at is null
       and not exists (select from public.waste_entries as e where e.user_id = owner and e.id = k.entry_id)
   ), numbered as (
-    update public.user_totals as t
+    update private.user_state as t
     set revision = t.revision + (select count(*) from lost), last_change_at = now()
     where t.user_id = owner and exists (select from lost)
     returning t.revision - (select count(*) from lost) as revision
@@ -227,7 +242,7 @@ begin
       and (k.entry_id is null or k.deleted_at is not null or k.logged_at <> e.logged_at
            or k.offline_id is distinct from e.offline_id)
   ), numbered as (
-    update public.user_totals as t
+    update private.user_state as t
     set revision = t.revision + (select count(*) from wrong), last_change_at = now()
     where t.user_id = owner and exists (select from wrong)
     returning t.revision - (select count(*) from wrong) as revision
@@ -238,7 +253,7 @@ begin
   on conflict (user_id, entry_id) do update
     set logged_at = excluded.logged_at, revision = excluded.revision, offline_id = excluded.offline_id, deleted_at = null;
 
-  update public.user_totals as t
+  update private.user_state as t
   set revision = k.newest
   from (select max(k.revision) as newest from private.entry_keys as k where k.user_id = owner) as k
   where t.user_id = owner and t.revision < k.newest;
@@ -272,7 +287,7 @@ as $$
 declare
   differences jsonb;
 begin
-  perform from public.user_totals as t where t.user_id = owner for no key update;
+  perform from private.user_state as t where t.user_id = owner for no key update;
   differences := private.check_user(owner);
   if differences = '[]' then
     return differences;
@@ -281,19 +296,26 @@ begin
   perform private.mend_keys(owner);
   delete from public.user_days as d where d.user_id = owner;
   insert into public.user_days select d.* from private.days_of_entries(owner) as d;
-  update public.user_totals as t
-  set (entries, weight_kg, credits, co2e_kg, co2e_avoided_kg, tally) = (
-    select coalesce(sum(d.entries), 0), coalesce(sum(d.weight_kg), 0), coalesce(sum(d.credits), 0),
-           coalesce(sum(d.co2e_kg), 0), coalesce(sum(d.co2e_avoided_kg), 0), carbon.sum_tallies(d.tally)
+  update private.user_state as t
+  set (entries, grams, credits, co2e_mg, co2e_avoided_mg, tally) = (
+    select coalesce(sum(d.entries), 0), (coalesce(sum(d.weight_kg), 0) * 1000)::bigint, coalesce(sum(d.credits), 0),
+           (coalesce(sum(d.co2e_kg), 0) * 1000000)::bigint, (coalesce(sum(d.co2e_avoided_kg), 0) * 1000000)::bigint,
+           carbon.sum_tallies(d.tally)
     from public.user_days as d where d.user_id = owner)
   where t.user_id = owner;
-  update public.user_totals as t
+  update private.user_state as t
+  set time_zone = coalesce(f.time_zone, carbon.default_time_zone()), province = p.province,
+      began = carbon.local_date(p.created_at, carbon.default_time_zone()), closed_until = p.closed_until
+  from public.profiles as p
+  join public.user_preferences as f on f.user_id = p.id
+  where t.user_id = owner and p.id = owner;
+  update private.user_state as t
   set rewards = coalesce(l.credits, 0), ledger_rows = l.rows, achievements = private.held_achievements(owner)
   from (select sum(r.credits) as credits, count(*) as rows from private.rewards as r where r.user_id = owner) as l
   where t.user_id = owner;
-  perform private.judge(
-    array[owner], array(select t.credits + t.rewards from public.user_totals as t where t.user_id = owner),
-    array(select owner from private.days_to_judge(owner) as d), array(select d.local_date from private.days_to_judge(owner) as d));
+  perform private.evaluate_rewards(
+    array[owner], array(select t.credits + t.rewards from private.user_state as t where t.user_id = owner),
+    array(select owner from private.days_to_evaluate(owner) as d), array(select d.local_date from private.days_to_evaluate(owner) as d));
   perform private.mend_boards(array[owner]);
   perform private.audit('recomputed', owner, jsonb_build_object('differences', jsonb_array_length(differences)));
   return differences;
@@ -350,7 +372,7 @@ begin
   end if;
 
   people := array(
-    select t.user_id from public.user_totals as t
+    select t.user_id from private.user_state as t
     where came_to is null or t.user_id > came_to
     order by t.user_id limit greatest(max_users, 1));
   foreach person in array people loop
@@ -358,6 +380,7 @@ begin
     if private.check_user(person) <> '[]' and private.recompute_user(person) <> '[]' then
       differing := differing + 1;
     end if;
+    perform private.close_elapsed_days(array[person]);
   end loop;
 
   result := jsonb_build_object('busy', false, 'checked', cardinality(people), 'mended', differing,

@@ -60,22 +60,23 @@ set search_path = ''
 -- As in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
+declare
+  closed_until timestamptz;
 begin
   user_id := auth.uid();
   if user_id is null then
     perform private.raise_error('carbon.not_signed_in', '42501');
   end if;
-  select coalesce(p.time_zone, carbon.default_time_zone()), pr.province, t.revision, t.ledger_rows
-  into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.ledger_rows
-  from public.user_totals as t
-  join public.user_preferences as p on p.user_id = t.user_id
-  join public.profiles as pr on pr.id = t.user_id
-  where t.user_id = lock_writer.user_id
-  for no key update of t;
+  select s.time_zone, s.province, s.revision, s.ledger_rows, s.closed_until
+  into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.ledger_rows, closed_until
+  from private.user_state as s
+  where s.user_id = lock_writer.user_id
+  for no key update;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
+  elsif closed_until > now() then
+    perform private.raise_error('carbon.session_ended', 'PT401');
   end if;
-  perform private.refuse_closed(user_id);
 end;
 $$;
 comment on function private.lock_writer() is
@@ -87,8 +88,8 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  perform from public.user_totals as t where t.user_id = auth.uid() for no key update skip locked;
-  if not found and exists (select from public.user_totals as t where t.user_id = auth.uid()) then
+  perform from private.user_state as t where t.user_id = auth.uid() for no key update skip locked;
+  if not found and exists (select from private.user_state as t where t.user_id = auth.uid()) then
     perform carbon.raise_limit('carbon.already_running', 2);
   end if;
   select w.* into user_id, time_zone, province, revision, ledger_rows from private.lock_writer() as w;
@@ -97,25 +98,23 @@ $$;
 comment on function private.try_lock_writer() is
   'As private.lock_writer(), for what takes long: does not wait when the caller''s lock is held, and raises PT429 carbon.already_running.';
 
-create function private.streak_json(user_id uuid, time_zone text)
+create function private.streak_json(user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
 -- As in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
-declare
-  streak record;
 begin
-  select s.current_streak, s.max_streak into streak
-  from carbon.streak(
-    array(select d.local_date from public.user_days as d where d.user_id = streak_json.user_id),
-    carbon.local_date(now(), streak_json.time_zone)) as s;
-  return jsonb_build_object('current', streak.current_streak, 'max', streak.max_streak);
+  return (
+    select jsonb_build_object(
+      'current', carbon.run_as_of(s.current_run, s.latest_day, carbon.local_date(now(), s.time_zone)), 'max', s.longest_run)
+    from private.user_state as s
+    where s.user_id = streak_json.user_id);
 end;
 $$;
-comment on function private.streak_json(uuid, text) is
-  'The streak {current, max} of a user as of today in the zone given, in days.';
+comment on function private.streak_json(uuid) is
+  'The streak {current, max} of a user as of today in their own zone, in days.';
 
 -- Create ------------------------------------------------------------------------------------
 --
@@ -123,27 +122,36 @@ comment on function private.streak_json(uuid, text) is
 -- other function are read by PostgREST and by json_to_record(), which refuse a body whole for half a
 -- surrogate pair or U+0000 anywhere in it.
 
-create function private.known_entry(owner uuid, wanted_offline_id text, wanted_identity uuid)
-returns private.entry_keys
+create function private.known_entry_json(owner uuid, stated carbon.entry_in)
+returns jsonb
 language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
-set enable_seqscan = off
 as $$
 declare
   known private.entry_keys;
+  entry public.waste_entries;
+  answer jsonb := '{"duplicate": true, "achievements_unlocked": [], "challenges_completed": [], "level_up": null}';
 begin
   select k.* into known
   from (
-    select i.* from private.entry_keys as i where i.user_id = owner and i.offline_id = wanted_offline_id
+    select i.* from private.entry_keys as i where i.user_id = owner and i.offline_id = stated.offline_id
     union all
-    select i.* from private.entry_keys as i where i.user_id = owner and i.identity = wanted_identity) as k
+    select i.* from private.entry_keys as i
+    where i.user_id = owner and i.identity = carbon.entry_identity(
+      stated.offline_id, stated.category_id, stated.disposal_method, (stated.weight_kg * 1000)::integer, stated.logged_at)) as k
   limit 1;
-  return known;
+  answer := answer || jsonb_build_object('streak', private.streak_json(owner));
+  if known.deleted_at is not null then
+    return answer || jsonb_build_object(
+      'id', known.entry_id, 'offline_id', stated.offline_id, 'revision', known.revision, 'deleted', true);
+  end if;
+  select e.* into entry from public.waste_entries as e
+  where e.user_id = owner and e.logged_at = known.logged_at and e.id = known.entry_id;
+  return answer || private.entry_json(entry, known.revision);
 end;
 $$;
-comment on function private.known_entry(uuid, text, uuid) is
-  'The key of the entry of this person that has the offline_id, else the identity; null for an entry that is new.';
+comment on function private.known_entry_json(uuid, carbon.entry_in) is
+  'The answer to an entry that is known already, by its offline_id or else its identity: the entry as it is now, or that it was deleted since.';
 
 create function private.create_waste_entry(entry text)
 returns jsonb
@@ -151,48 +159,61 @@ language plpgsql security definer
 set search_path = ''
 -- As in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set carbon.records_entries = 'on'
 as $$
 declare
+  caller uuid := auth.uid();
+  stated carbon.entry_in := carbon.parse_entry(entry, now());
   writer record;
-  stated record;
-  known private.entry_keys;
+  state private.user_state;
+  new_id uuid := gen_random_uuid();
   created public.waste_entries;
+  derived carbon.derived;
   answer jsonb;
 begin
-  select p.* into stated from carbon.parse_entries_text('[' || coalesce(entry, 'null') || ']', now()) as p;
   if stated.errors is not null then
     perform private.raise_entry_error(stated.errors);
+  elsif caller is null then
+    perform private.raise_error('carbon.not_signed_in', '42501');
+  end if;
+  select s as state, r as rules into writer
+  from private.user_state as s, private.achievement_rules as r
+  where s.user_id = caller
+  for no key update of s;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  state := writer.state;
+  if state.closed_until > now() then
+    perform private.raise_error('carbon.session_ended', 'PT401');
   end if;
 
-  writer := private.lock_writer();
-
-  if stated.offline_id is not null then
-    known := private.known_entry(writer.user_id, stated.offline_id, carbon.entry_identity(
-      stated.offline_id, stated.category_id, stated.disposal_method, (stated.weight_kg * 1000)::integer,
-      stated.logged_at));
+  -- The key first: its unique indexes say whether the entry is new.
+  insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity)
+  values (caller, new_id, stated.logged_at, state.revision + 1, stated.offline_id,
+          case when stated.offline_id is not null then
+            carbon.entry_identity(stated.offline_id, stated.category_id, stated.disposal_method,
+                                  (stated.weight_kg * 1000)::integer, stated.logged_at) end)
+  on conflict do nothing;
+  if not found then
+    return private.known_entry_json(caller, stated);
   end if;
 
-  if known.deleted_at is not null then
-    answer := jsonb_build_object('id', known.entry_id, 'offline_id', stated.offline_id, 'revision', known.revision,
-                                 'duplicate', true, 'deleted', true);
-  elsif known.entry_id is not null then
-    select e.* into created from public.waste_entries as e
-    where e.user_id = writer.user_id and e.logged_at = known.logged_at and e.id = known.entry_id;
-    answer := private.entry_json(created, known.revision) || '{"duplicate": true}';
-  else
-    insert into public.waste_entries as e
-      (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
-       notes, place, image_id, device_id, offline_id)
-    values
-      (writer.user_id, stated.category_id, stated.disposal_method, stated.weight_kg, stated.logged_at,
-       coalesce(stated.time_zone, writer.time_zone), writer.province, stated.location_lat, stated.location_lng,
-       stated.notes, stated.place, stated.image_id::uuid, stated.device_id, stated.offline_id)
-    returning e.* into created;
-    answer := private.entry_json(created, writer.revision + 1) || '{"duplicate": false}';
-  end if;
+  insert into public.waste_entries as e
+    (id, user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
+     notes, place, image_id, device_id, offline_id)
+  values
+    (new_id, caller, stated.category_id, stated.disposal_method, stated.weight_kg, stated.logged_at,
+     coalesce(stated.time_zone, state.time_zone), state.province, stated.location_lat, stated.location_lng,
+     stated.notes, stated.place, stated.image_id::uuid, stated.device_id, stated.offline_id)
+  returning e.* into created;
+  derived := private.record_entry(state, writer.rules, created);
 
-  return answer || private.answer_rewards(writer.user_id, writer.ledger_rows) || jsonb_build_object(
-    'streak', private.streak_json(writer.user_id, writer.time_zone));
+  answer := private.entry_json(created, state.revision + 1) || jsonb_build_object(
+    'duplicate', false, 'streak', jsonb_build_object('current', derived.streak, 'max', derived.longest_run));
+  return answer || coalesce(
+    derived.earned, '{"achievements_unlocked": [], "challenges_completed": [], "level_up": null}')::jsonb;
 end;
 $$;
 comment on function private.create_waste_entry(text) is

@@ -11,7 +11,7 @@ declare
 begin
   select jsonb_build_object('revision', t.revision, 'entries', t.entries, 'last_change_at', t.last_change_at)
   into answer
-  from public.user_totals as t where t.user_id = owner;
+  from private.user_state as t where t.user_id = owner;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
@@ -90,7 +90,7 @@ begin
   elsif length(device) not between 1 and 100 then
     perform private.raise_error('carbon.device_id_invalid', '22023');
   end if;
-  select t.revision into current_revision from public.user_totals as t where t.user_id = owner;
+  select t.revision into current_revision from private.user_state as t where t.user_id = owner;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   elsif since_revision > current_revision then

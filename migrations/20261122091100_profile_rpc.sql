@@ -88,6 +88,10 @@ declare
   person uuid := private.caller_id();
   stated jsonb := carbon.parse_profile_changes(coalesce(changes, 'null'))::jsonb;
 begin
+  -- The state copies these: it is held first, as by writers of entries.
+  if stated ?| '{province,time_zone}' then
+    perform private.lock_user(person);
+  end if;
   -- Missing = unchanged, null clears: a cleared switch or level goes back to its default.
   update public.profiles as p
   set username = case when stated ? 'username' then stated ->> 'username' else p.username end,

@@ -18,7 +18,7 @@ begin
     select person, wanted, coalesce(s.credits, 0), coalesce(s.is_listed, false), t.credits + t.rewards, t.entries,
            t.entries > 0 and p.is_listed, false
     into own
-    from public.user_totals as t
+    from private.user_state as t
     join private.board_people as p on p.user_id = t.user_id
     left join private.board_scores as s on s.user_id = person and s.board = wanted
     where t.user_id = person;

@@ -66,7 +66,7 @@ begin
              r.user_id is not distinct from viewer, p.is_masked and r.user_id is distinct from viewer) order by r.place)
     from unnest(people, credits, ranks) with ordinality as r (user_id, credits, rank, place)
     join private.board_people as p on p.user_id = r.user_id
-    join public.user_totals as t on t.user_id = r.user_id
+    join private.user_state as t on t.user_id = r.user_id
     where p.is_listed or r.user_id = viewer), '[]');
 end;
 $$;
@@ -161,7 +161,7 @@ begin
   if period.first_day is null then
     return query
     select t.user_id, t.credits + t.rewards, b.is_listed
-    from public.user_totals as t
+    from private.user_state as t
     join private.board_people as b on b.user_id = t.user_id
     where t.entries > 0 and t.user_id = any (people);
   else

@@ -16,7 +16,7 @@ begin
     where d.user_id = any (people)
     union all
     select t.user_id, carbon.board_id('all_time', today, null), 0, t.rewards
-    from public.user_totals as t
+    from private.user_state as t
     where t.user_id = any (people) and t.rewards <> 0) as r
   group by r.user_id, r.board
   having sum(r.entries) <> 0 or sum(r.credits) <> 0;
@@ -189,7 +189,7 @@ as $$
 begin
   return (
     with people as (
-      select t.user_id from public.user_totals as t
+      select t.user_id from private.user_state as t
       union select s.user_id from private.board_scores as s
       union select o.user_id from private.outbox as o
     ), nodes as (
@@ -240,7 +240,7 @@ begin
   select s.user_id, s.board, s.credits, s.entries, p.is_listed and s.entries > 0
   from (
     select t.user_id, carbon.board_id('all_time', today, null) as board, t.credits + t.rewards as credits, t.entries
-    from public.user_totals as t
+    from private.user_state as t
     where t.entries <> 0 or t.rewards <> 0
     union all
     select d.user_id, carbon.board_id('all_time', today, d.province), sum(d.credits)::bigint, sum(d.entries)
@@ -351,7 +351,7 @@ begin
 
   -- Whoever has totals, and whoever stands on a board without having any.
   people := array(
-    (select t.user_id from public.user_totals as t
+    (select t.user_id from private.user_state as t
      where state.last_user is null or t.user_id > state.last_user order by t.user_id limit size)
     union
     (select distinct s.user_id from private.board_scores as s

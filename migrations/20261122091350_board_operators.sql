@@ -168,7 +168,7 @@ begin
               carbon.board_ranks(found_rows.credits[: most], counts.above, counts.equal, null))
          with ordinality as r (user_id, credits, rank, place)
   join private.board_people as p on p.user_id = r.user_id
-  join public.user_totals as t on t.user_id = r.user_id
+  join private.user_state as t on t.user_id = r.user_id
   cross join lateral (select p.is_masked and r.user_id is distinct from auth.uid() as masked) as m
   where p.is_listed
   order by r.place;

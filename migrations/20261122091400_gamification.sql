@@ -2,25 +2,21 @@
 
 create view public.user_gamification with (security_invoker = true) as
 select
-  t.user_id,
-  t.credits + t.rewards as total_credits,
-  t.level as current_level,
-  carbon.credits_to_next_level(t.credits + t.rewards) as credits_to_next_level,
-  s.current_streak as daily_streak,
-  s.max_streak,
-  carbon.trees(t.credits + t.rewards) as trees_saved,
-  (select max(d.local_date) from public.user_days as d where d.user_id = t.user_id) as last_activity_date,
-  to_jsonb(t.achievements) as achievements_unlocked,
+  s.user_id,
+  s.credits + s.rewards as total_credits,
+  s.level as current_level,
+  carbon.credits_to_next_level(s.credits + s.rewards) as credits_to_next_level,
+  carbon.run_as_of(s.current_run, s.latest_day, carbon.local_date(now(), s.time_zone)) as daily_streak,
+  s.longest_run as max_streak,
+  carbon.trees(s.credits + s.rewards) as trees_saved,
+  s.latest_day as last_activity_date,
+  to_jsonb(s.achievements) as achievements_unlocked,
   p.created_at,
-  coalesce(t.last_change_at, p.created_at) as updated_at
-from public.user_totals as t
-join public.profiles as p on p.id = t.user_id
-left join public.user_preferences as c on c.user_id = t.user_id
-cross join lateral carbon.streak(
-  array(select d.local_date from public.user_days as d where d.user_id = t.user_id),
-  carbon.local_date(now(), coalesce(c.time_zone, carbon.default_time_zone()))) as s;
+  coalesce(s.last_change_at, p.created_at) as updated_at
+from private.user_state as s
+join public.profiles as p on p.id = s.user_id;
 comment on view public.user_gamification is
-  'Points, level, streaks and trees of a person; own row only. A view, so that no job can lose a streak: it counts the days that have entries.';
+  'Points, level, streaks and trees of a person; own row only. A view, so that no job can lose a streak: whether a run goes on is told when it is read.';
 comment on column public.user_gamification.total_credits is 'Points of the entries and the net of the rewards; may be negative.';
 comment on column public.user_gamification.achievements_unlocked is 'Ids of the achievements held now.';
 comment on column public.user_gamification.credits_to_next_level is 'Null at the highest level.';
@@ -40,31 +36,30 @@ declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
   everybody integer := carbon.board_id('all_time', today, null);
   standing private.board_standing := private.board_standing(private.own_change(person, everybody));
-  province text;
-  streak jsonb;
 begin
-  select t.credits + t.rewards as credits, t.level, t.achievements, t.weight_kg, t.co2e_avoided_kg into totals
-  from public.user_totals as t where t.user_id = person;
+  select s.credits + s.rewards as credits, s.level, s.achievements, s.grams * 0.001 as weight_kg,
+         s.co2e_avoided_mg * 0.000001 as co2e_avoided_kg, s.province, s.longest_run,
+         carbon.run_as_of(s.current_run, s.latest_day, carbon.local_date(now(), s.time_zone)) as run
+  into totals
+  from private.user_state as s where s.user_id = person;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
-  select p.province into province from public.profiles as p where p.id = person;
-  streak := private.streak_json(person, private.caller_time_zone());
   return jsonb_build_object(
     'total_credits', totals.credits,
     'current_level', totals.level,
     'credits_to_next_level', carbon.credits_to_next_level(totals.credits),
     'progress_percentage', carbon.level_progress(totals.credits),
-    'daily_streak', streak -> 'current',
-    'max_streak', streak -> 'max',
+    'daily_streak', totals.run,
+    'max_streak', totals.longest_run,
     'trees_saved', carbon.trees(totals.credits),
     'achievements_count', cardinality(totals.achievements),
     'total_waste_kg', trim_scale(totals.weight_kg),
     'co2e_avoided_kg', trim_scale(totals.co2e_avoided_kg),
     'rank', jsonb_build_object(
       'global', standing.rank,
-      'province', case when province is not null then
-        private.own_rank(person, carbon.board_id('all_time', today, province)) end,
+      'province', case when totals.province is not null then
+        private.own_rank(person, carbon.board_id('all_time', today, totals.province)) end,
       'percentile', case when standing.rank is not null then carbon.percentile(standing.below, standing.others) end));
 end;
 $$;

@@ -28,8 +28,8 @@ begin
          case when a.id = any (t.achievements) then (
            select max(r.created_at) from private.rewards as r
            where r.user_id = owner and r.source = 'achievement' and r.source_id = a.id) end,
-         carbon.rule_progress(a.rule, carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.settled_until))
-  from public.user_totals as t
+         carbon.rule_progress(a.rule, carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.days_closed_through))
+  from private.user_state as t
   cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
   cross join public.achievements as a
   where t.user_id = owner and (a.active or a.id = any (t.achievements));
@@ -109,7 +109,7 @@ $$;
 comment on function public.get_achievements() is
   'The caller''s achievements: {achievements: [as list_achievements, with unlocked, unlocked_at, progress {value, at_least, percentage}], unlocked_count, total_count}.';
 
-create function private.judge_caller()
+create function private.evaluate_caller_rewards()
 returns record
 language plpgsql security definer
 set search_path = ''
@@ -118,15 +118,15 @@ declare
   writer record := private.lock_writer();
   today date := carbon.local_date(now(), writer.time_zone);
 begin
-  perform private.judge(
+  perform private.evaluate_rewards(
     array[writer.user_id],
-    array(select t.credits + t.rewards from public.user_totals as t where t.user_id = writer.user_id),
+    array(select t.credits + t.rewards from private.user_state as t where t.user_id = writer.user_id),
     array[writer.user_id], array[today]);
   return row(writer.user_id, writer.ledger_rows, today);
 end;
 $$;
-comment on function private.judge_caller() is
-  'Judges the caller''s achievements and today''s challenges anew; returns (user_id, the ledger''s rows before, today).';
+comment on function private.evaluate_caller_rewards() is
+  'Evaluates the caller''s achievements and today''s challenges; returns (user_id, the ledger''s rows before, today).';
 
 create function private.check_achievements()
 returns jsonb
@@ -139,7 +139,7 @@ declare
   today date;
 begin
   select j.user_id, j.rows, j.today into caller, rows_before, today
-  from private.judge_caller() as j (user_id uuid, rows bigint, today date);
+  from private.evaluate_caller_rewards() as j (user_id uuid, rows bigint, today date);
   return (
     select jsonb_build_object(
       'met', coalesce(jsonb_agg(p.achievement_id order by p.achievement_id) filter (where p.is_held), '[]'),
@@ -207,7 +207,7 @@ begin
     where r.user_id = owner and r.source = 'challenge' and r.source_id = c.id::text
     order by r.sequence desc limit 1) as h on true
   where (c.active or h.is_held)
-    and day >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p where p.id = owner);
+    and day >= (select s.began from private.user_state as s where s.user_id = owner);
 end;
 $$;
 comment on function private.challenge_progress(uuid, date) is
@@ -222,7 +222,7 @@ begin
   return query
   select distinct d.user_id, d.local_date from public.user_days as d
   where d.user_id = auth.uid() and not d.imported
-    and d.local_date >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p where p.id = auth.uid());
+    and d.local_date >= (select s.began from private.user_state as s where s.user_id = auth.uid());
 end;
 $$;
 comment on function private.own_challenge_days() is
@@ -318,7 +318,7 @@ declare
   today date;
 begin
   select j.user_id, j.rows, j.today into caller, rows_before, today
-  from private.judge_caller() as j (user_id uuid, rows bigint, today date);
+  from private.evaluate_caller_rewards() as j (user_id uuid, rows bigint, today date);
   return private.challenges_json(caller, today) || jsonb_build_object(
     'newly_completed', private.answer_rewards(caller, rows_before) -> 'challenges_completed');
 end;
@@ -361,7 +361,7 @@ begin
     with days as materialized (
       select distinct d.local_date from public.user_days as d
       where d.user_id = owner and not d.imported and d.local_date < coalesce(before, 'infinity')
-        and d.local_date >= (select carbon.local_date(p.created_at, carbon.default_time_zone()) from public.profiles as p where p.id = owner)
+        and d.local_date >= (select s.began from private.user_state as s where s.user_id = owner)
       order by d.local_date desc
       limit size + 1
     ), shown as (

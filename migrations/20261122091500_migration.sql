@@ -220,7 +220,7 @@ begin
     from private.write_migration(writer, batch_id, sha256(convert_to(payload, 'UTF8')), parsed, preferences,
                                  completes_onboarding, dry_run) as m;
     earned := private.answer_rewards(writer.user_id, writer.ledger_rows);
-    level := (select t.level from public.user_totals as t where t.user_id = writer.user_id);
+    level := (select t.level from private.user_state as t where t.user_id = writer.user_id);
     if dry_run then
       raise exception using errcode = 'CP000';
     end if;

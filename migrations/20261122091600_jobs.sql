@@ -91,7 +91,7 @@ begin
            greatest(p.created_at, t.last_change_at)
              < now() - case when t.entries = 0 then interval '30 days' else interval '12 months' end as is_idle
     from public.profiles as p
-    join public.user_totals as t on t.user_id = p.id
+    join private.user_state as t on t.user_id = p.id
     where p.is_anonymous and p.id > coalesce(came_to, '00000000-0000-0000-0000-000000000000')
     order by p.id limit most
   loop
@@ -115,6 +115,58 @@ $$;
 comment on function private.drop_idle_anonymous_users(integer, bigint) is
   'Deletes anonymous people without entries 30 days, and with entries 12 months, after they last wrote or came: goes on through all of them by id, at most that number of people a call, and no further once it has deleted most_entries entries. Answers {busy, looked_at, dropped, finished}.';
 
+-- The end of days ----------------------------------------------------------------------------
+insert into private.job_state (job) values ('close_days');
+
+create function private.close_days_of_yesterday(max_rows integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  -- In Bangkok; people further east had it earlier, those further west are found by a later round.
+  day date := carbon.local_date(now(), carbon.default_time_zone()) - 1;
+  wanted integer := carbon.board_id('daily', day, null);
+  state private.job_state;
+  place record;
+  people uuid[];
+  last_place jsonb;
+  result jsonb;
+begin
+  select s.* into state from private.job_state as s where s.job = 'close_days' for update skip locked;
+  if not found then
+    return '{"busy": true, "looked_at": 0, "closed": 0, "finished": false}';
+  elsif state.last_result ->> 'day' = day::text and (state.last_result ->> 'finished')::boolean
+        and state.last_run_at > now() - interval '4 hours' then
+    return state.last_result || '{"looked_at": 0, "closed": 0}';
+  end if;
+  -- The daily board has everybody who logged something that day, listed or not: no index on the state is needed, which
+  -- every write would have to keep. Who moves on the board meanwhile has written, and a write looks anyway.
+  if state.last_result ->> 'day' = day::text and not (state.last_result ->> 'finished')::boolean then
+    select p.* into place from jsonb_to_record(state.last_result -> 'place') as p (is_listed boolean, credits bigint, user_id uuid);
+  else
+    select false as is_listed, 9223372036854775807 as credits, '00000000-0000-0000-0000-000000000000'::uuid as user_id into place;
+  end if;
+  select array_agg(b.user_id), (array_agg(to_jsonb(b) order by b.is_listed desc, b.credits, b.user_id desc))[1]
+  into people, last_place
+  from (
+    select s.is_listed, s.credits, s.user_id
+    from private.board_scores as s
+    where s.board = wanted and (s.is_listed, -s.credits, s.user_id) > (place.is_listed, -place.credits, place.user_id)
+    order by s.is_listed, -s.credits, s.user_id
+    limit max_rows) as b;
+  result := jsonb_build_object(
+    'busy', false, 'day', day, 'place', last_place, 'looked_at', coalesce(cardinality(people), 0),
+    'closed', case when people is not null then private.close_elapsed_days(people) else 0 end,
+    'finished', coalesce(cardinality(people), 0) < max_rows);
+  update private.job_state as s set last_run_at = now(), last_result = result where s.job = 'close_days';
+  return result;
+end;
+$$;
+comment on function private.close_days_of_yesterday(integer) is
+  'Closes the days of people who logged something yesterday: goes on through that day''s board, at most that number of people a call, and once more every four hours for those whose day ends later than in Bangkok. Answers {busy, day, place, looked_at, closed, finished}.';
+
 do $$
 begin
   if to_regnamespace('cron') is null then
@@ -130,9 +182,8 @@ $$;
 select cron.schedule('carbon_partitions', '7 18 * * *',
   $$set lock_timeout = '5s'; select private.ensure_partitions()$$);
 select cron.schedule('carbon_challenges', '47 16 * * *', $$select private.make_challenges(14)$$);
--- Half a second of processor (docs/benchmarks.md), because people in a slice wait for it with their own writes: seven
--- million people a day.
-select cron.schedule('carbon_settle_days', '* * * * *', $$select private.settle_days(5000)$$);
+-- Half a second of processor (docs/benchmarks.md), because people in a slice wait for it with their own writes.
+select cron.schedule('carbon_close_days', '* * * * *', $$select private.close_days_of_yesterday(5000) from generate_series(1, 6)$$);
 select cron.schedule('carbon_unconfirmed_users', '17 * * * *', $$select private.drop_unconfirmed_users()$$);
 -- 144 times a day: 1.4 million lines of each kind, 14,400 imports.
 select cron.schedule('carbon_old_records', '*/10 * * * *', $$select private.drop_old_records(10000)$$);

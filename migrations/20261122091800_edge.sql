@@ -240,7 +240,7 @@ begin
     select md5(concat_ws('|', owner, question, t.revision, t.xmin, p.updated_at, p.xmin, c.updated_at, c.xmin,
                          carbon.local_date(at, coalesce(c.time_zone, carbon.default_time_zone())),
                          (select max(m.version) from private.schema_migrations as m)))
-    from public.user_totals as t
+    from private.user_state as t
     join public.profiles as p on p.id = t.user_id
     join public.user_preferences as c on c.user_id = t.user_id
     where t.user_id = owner);

@@ -322,7 +322,8 @@ impl Criteria {
     }
 }
 
-fn is_plastic_free(day: &Tally) -> bool {
+/// Whether a day has entries, and none of plastic that was thrown away or recycled.
+pub(crate) fn is_plastic_free(day: &Tally) -> bool {
     day.lines().next().is_some()
         && !day.lines().any(|line| {
             let pair = line.pair();

@@ -9,6 +9,7 @@
 pub mod achievement;
 pub mod credit;
 pub mod criteria;
+pub mod derive;
 pub mod device;
 pub mod digits;
 pub mod emission;

@@ -94,6 +94,17 @@ impl Tally {
         }
     }
 
+    /// What takes this away when it is added.
+    #[must_use]
+    pub fn negated(&self) -> Tally {
+        let lines = self.0.iter().map(|line| Line {
+            entries: -line.entries,
+            grams: -line.grams,
+            ..*line
+        });
+        Tally(lines.collect())
+    }
+
     fn add_line(&mut self, line: Line) {
         match self.0.binary_search_by_key(&line.number, |own| own.number) {
             Ok(at) => {

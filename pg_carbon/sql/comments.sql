@@ -46,6 +46,18 @@ comment on function trees(bigint) is
     'Trees that a total of credits stands for; 0 for a negative one.';
 comment on function streak(date[], date) is
     'One row: the run of consecutive days that ends on as_of, the day before it or later, and the longest run. Order, repetitions and NULL days do not matter.';
+comment on type derived is
+    'What follows from one more entry: the user''s state after it, rows for the ledger (sources, source_ids, credits; null = none), what answers say of them, and the run that goes on.';
+comment on function derive_entry(bigint, bytea, bigint, integer, text[], text[], date, date, date, integer, integer, integer, date, text, text, integer, integer, boolean, bytea, bytea, text[], date[], bytea[], date[], date) is
+    'The state of a user after one more entry and what it earned; NULL where something held is lost and everything has to be evaluated. Arguments: the state before, the entry, its day with it, days that have to be known besides, the user''s today. XX000 without carbon.keep_rules for the day.';
+comment on function has_rules(bigint, date) is
+    'Whether this session keeps what can be earned on the day as of the version.';
+comment on function keep_rules(bigint, date, jsonb, jsonb) is
+    'Keeps for this session what can be earned on a day: two lists of {id, rule, credits, shown}, achievements and challenges. 22023 carbon.metric_unknown.';
+comment on function day_state(date[], bytea[], date) is
+    'One row: what days with these tallies come to, when the ends of those up to the date have been seen: the first open day, the latest day, the run that ends on it, the longest run, days without plastic that have ended.';
+comment on function run_as_of(integer, date, date) is
+    'The run of days that still goes on as of the day: the first argument where it ends the day before or later, else 0.';
 comment on function longest_run(date[]) is
     'The longest run of consecutive days. What carbon.max_streak ends with.';
 comment on aggregate max_streak(date) is
@@ -60,6 +72,10 @@ comment on function normalize_phone(text, text) is
     'A Thai mobile number as +66…, however it was typed; country_code is meant where the number has none. 22023 carbon.phone_… for anything else.';
 comment on function entry_identity(text, text, text, integer, timestamptz) is
     'What makes two occurrences of an entry the same one: 16 bytes of SHA-256 over id (may be NULL), category, method, grams and instant, as a uuid.';
+comment on type entry_in is
+    'One entry as clients send it, taken apart into columns, or the mistakes in it.';
+comment on function parse_entry(text, timestamptz) is
+    'Validates one entry, given as JSON text: its columns, or errors and a readable offline_id, as carbon.parse_entries_text has them. NULL counts as JSON''s null.';
 comment on function parse_entries(jsonb, timestamptz) is
     'Validates a list of at most 500 entries as clients send them: one row each, ordinal from 1, columns of a good one (weight_kg rounded half up to grams, logged_at or now), or errors [{field, token, code, message_th, message_en}]. No row for a NULL argument. 22023 carbon.not_a_list, carbon.batch_too_large.';
 comment on function parse_entries_text(text, timestamptz) is

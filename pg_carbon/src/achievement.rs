@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 use serde_json::json;
 
 use crate::convert::{calendar_day, date, numeric};
+use crate::derive::tallied;
 use crate::error::OrRaise;
 
 /// The tally of so many entries of a category and method (negative: taken away) that weigh `grams` in all.
@@ -274,17 +275,6 @@ fn named(rules: &Array<'_, &str>) -> Vec<(String, Criteria)> {
     };
     let rules: Result<_, DomainError> = rules.iter().flatten().map(read).collect();
     rules.or_raise()
-}
-
-fn tallied(days: &Array<'_, Date>, tallies: &Array<'_, &[u8]>) -> Vec<Day> {
-    days.iter()
-        .flatten()
-        .zip(tallies.iter().flatten())
-        .map(|(date, tally)| Day {
-            date: calendar_day(date),
-            tally: read(tally),
-        })
-        .collect()
 }
 
 fn read(bytes: &[u8]) -> Tally {

@@ -3,7 +3,9 @@
 use carbon_domain::error::{DomainError, FieldError};
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use pgrx::datum::Date;
+use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
+use pgrx::tupdesc::PgTupleDesc;
 
 use crate::error::raise;
 
@@ -57,4 +59,24 @@ pub fn date(day: NaiveDate) -> Date {
 /// The numeric of a decimal text made by the domain.
 pub fn numeric(decimal: &str) -> AnyNumeric {
     AnyNumeric::try_from(decimal).expect("the domain writes decimals that PostgreSQL reads")
+}
+
+/// A composite type of this extension, by its name with the schema.
+pub struct Composite(&'static str);
+
+impl Composite {
+    /// The type of that name, which exists when a value is first made.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// A value of the type; `columns` are those of the type, in their order.
+    pub fn value<const N: usize>(
+        &self,
+        columns: [Option<pg_sys::Datum>; N],
+    ) -> PgHeapTuple<'static, AllocatedByRust> {
+        let described = PgTupleDesc::for_composite_type(self.0).expect("the extension made it");
+        // SAFETY: the extension's script declares the columns that are given here, in their order and of their types.
+        unsafe { PgHeapTuple::from_datums(described, columns) }.expect("a value for each column")
+    }
 }

@@ -5,10 +5,10 @@ use carbon_domain::error::{DomainError, FieldError};
 use carbon_domain::json;
 use chrono::{DateTime, Utc};
 use pgrx::prelude::*;
-use pgrx::{AnyNumeric, JsonB};
+use pgrx::{AnyNumeric, IntoDatum, JsonB};
 use serde_json::Value;
 
-use crate::convert::{from_chrono, instant, numeric};
+use crate::convert::{Composite, from_chrono, instant, numeric};
 use crate::error::{OrRaise, raise};
 
 /// The columns of one entry, in the order in which [`parse_entries_text`] names them.
@@ -69,6 +69,58 @@ fn parse_entries_text(
         .map(|(entry, ordinal)| row(ordinal, entry, now))
         .collect();
     TableIterator::new(rows)
+}
+
+extension_sql!(
+    "create type entry_in as (
+       category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz, time_zone text,
+       location_lat numeric, location_lng numeric, notes text, place text, image_id text, device_id text, offline_id text,
+       errors jsonb);",
+    name = "entry_in_type"
+);
+
+static ENTRY_IN: Composite = Composite::new("carbon.entry_in");
+
+/// Validates one entry, given as JSON text (NULL as JSON's null): its columns, or `errors` and a readable `offline_id`, as
+/// [`parse_entries_text`] has them of each entry of a list.
+///
+/// Errors: 22023 `carbon.logged_at_invalid` when `now` is infinite.
+#[pg_extern(immutable, parallel_safe, requires = ["entry_in_type"])]
+fn parse_entry(
+    entry: Option<&str>,
+    now: TimestampWithTimeZone,
+) -> pgrx::composite_type!('static, "entry_in") {
+    let (
+        _,
+        category,
+        method,
+        weight,
+        at,
+        zone,
+        lat,
+        lng,
+        notes,
+        place,
+        image,
+        device,
+        offline,
+        errors,
+    ) = row(0, entry.unwrap_or("null"), instant("now", now));
+    ENTRY_IN.value([
+        category.into_datum(),
+        method.into_datum(),
+        weight.into_datum(),
+        at.into_datum(),
+        zone.into_datum(),
+        lat.into_datum(),
+        lng.into_datum(),
+        notes.into_datum(),
+        place.into_datum(),
+        image.into_datum(),
+        device.into_datum(),
+        offline.into_datum(),
+        errors.into_datum(),
+    ])
 }
 
 /// A member of a JSON object, as JSON text; of repeated ones the last. NULL for a missing one, for anything that is
@@ -223,6 +275,26 @@ mod tests {
             columns,
             "1,food_waste,composted,1.235,1717171200.000000,13.7563,-100.5,มื้อเย็น,บ้าน,0f0e0d0c-0b0a-4908-8706-050403020100,d1,o1,good"
         );
+    }
+
+    #[pg_test]
+    fn one_entry_has_the_columns_that_it_has_in_a_list() {
+        for entry in [
+            r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1.2345,"offline_id":"o1","notes":"x"}"#,
+            r#"{"category_id":"rocks","offline_id":"o2"}"#,
+            "[]",
+        ] {
+            let same = format!(
+                "select (carbon.parse_entry('{entry}', {NOW}))::text
+                      = (select row(category_id, disposal_method, weight_kg, logged_at, time_zone, location_lat, location_lng,
+                                    notes, place, image_id, device_id, offline_id, errors)::text
+                         from carbon.parse_entries_text('[{entry}]', {NOW}))"
+            );
+            assert!(one::<bool>(&same), "{entry}");
+        }
+        assert!(one::<bool>(&format!(
+            "select (carbon.parse_entry(null, {NOW})).errors is not null"
+        )));
     }
 
     #[pg_test]

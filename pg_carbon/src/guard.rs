@@ -9,6 +9,7 @@ use std::ptr;
 
 use carbon_domain::DomainError;
 use pgrx::PgList;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
 use crate::error::raise;
@@ -19,11 +20,21 @@ use crate::request::heavy_refusal;
 /// conditions, as PostgREST writes it, has about 2,000.
 const LONG_BYTES: usize = 3_000;
 
+static RECORDS_ENTRIES: GucSetting<bool> = GucSetting::<bool>::new(false);
+
 static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
 
-/// Puts both guards in front of what the server does next.
+/// Defines the setting and puts both guards in front of what the server does next.
 pub fn register() {
+    GucRegistry::define_bool_guc(
+        c"carbon.records_entries",
+        c"Set by a function that does itself what the trigger on new entries does; counts for nothing in a client's own statement.",
+        c"",
+        &RECORDS_ENTRIES,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
     // SAFETY: the library is loaded once a process, by its only thread.
     unsafe {
         NEXT_ANALYZE = pg_sys::post_parse_analyze_hook;

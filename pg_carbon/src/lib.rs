@@ -14,6 +14,7 @@ mod catalog;
 mod constants;
 mod convert;
 mod credit;
+mod derive;
 mod emission;
 mod entry;
 mod error;

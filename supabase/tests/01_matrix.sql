@@ -73,6 +73,8 @@ select is(
   (select array_agg(c.oid::regclass::text)
    from pg_class as c, unnest(array['anon', 'authenticated']) as client
    where c.relnamespace = 'private'::regnamespace and c.relkind in ('r', 'p', 'v', 'm')
+     -- Two views of the API read columns of the state as the one who asks; the matrix has what else is tried there.
+     and not (c.relname = 'user_state' and client = 'authenticated')
      and (has_table_privilege(client, c.oid, 'select, insert, update, delete, truncate, references, trigger')
           or has_any_column_privilege(client, c.oid, 'select, insert, update, references'))),
   null, 'no client holds any privilege on anything in private');

@@ -21,7 +21,7 @@ select is(tests.outcome('other', tests.rest_insert(1)), '1 rows', 'another perso
 select is(tests.outcome('service', replace(replace(tests.rest_insert(600), '(category_id', '(user_id, time_zone, category_id'), 'select ''food_waste''', format('select %L::uuid, ''Asia/Bangkok'', ''food_waste''', tests.id('own')))),
   '600 rows', 'nor is the service');
 select tests.act_as_operator() \g /dev/null
-update public.user_totals set window_started_at = now() - interval '1 hour' where user_id = tests.id('own');
+update private.user_state set window_started_at = now() - interval '1 hour' where user_id = tests.id('own');
 select is(tests.outcome('own', tests.rest_insert(500)), '500 rows', 'an hour later it begins anew');
 select tests.act_as_operator() \g /dev/null
 
@@ -29,22 +29,22 @@ select tests.act_as_operator() \g /dev/null
 create function tests.dump(entries integer) returns text language sql
 as $$ select jsonb_build_object('waste_entries', jsonb_agg(tests.entry(1, jsonb_build_object('offline_id', 'd' || g, 'logged_at', '2024-01-01T00:00:00Z'))))::text
       from generate_series(1, entries) as g $$;
-update public.user_totals set day_rows = 39999, window_rows = 0 where user_id = tests.id('own');
+update private.user_state set day_rows = 39999, window_rows = 0 where user_id = tests.id('own');
 select is(tests.outcome('own', tests.rest_insert(1)), '1 rows', 'the 40,000th entry of a day is taken');
 select is(tests.token('own', tests.rest_insert(2)), 'PT429 carbon.entries_per_day', 'the next is not by REST');
 select is(tests.token('own', format('select public.create_waste_entries(json_build_object(''entries'', jsonb_build_array(%L::jsonb, %1$L::jsonb)))', tests.entry())), 'PT429 carbon.entries_per_day', 'nor by rpc');
 select is(tests.token('own', format('select public.migrate_local(%L)', tests.dump(2))), 'PT429 carbon.entries_per_day', 'nor by an import');
 select tests.act_as_operator() \g /dev/null
-update public.user_totals set day_started_at = now() - interval '24 hours' where user_id = tests.id('own');
+update private.user_state set day_started_at = now() - interval '24 hours' where user_id = tests.id('own');
 select is(tests.outcome('own', tests.rest_insert(2)), '2 rows', 'a day later it begins again');
 select tests.act_as_operator() \g /dev/null
 select tests.sign_up('full', 'a0000000-0000-4000-8000-000000000009') \g /dev/null
-update public.user_totals set entries = 399999 where user_id = tests.id('full');
+update private.user_state set entries = 399999 where user_id = tests.id('full');
 select is(tests.outcome('full', tests.rest_insert(1)), '1 rows', 'the 400,000th entry of a diary is taken');
 select is(tests.token('full', tests.rest_insert(2)), 'PT429 carbon.entries_in_all', 'the next is not by REST');
 select is(tests.token('full', format('select public.migrate_local(%L)', tests.dump(2))), 'PT429 carbon.entries_in_all', 'nor by an import');
 select tests.act_as_operator() \g /dev/null
-update public.user_totals set entries = 0 where user_id = tests.id('full');
+update private.user_state set entries = 0 where user_id = tests.id('full');
 
 -- Changes and deletions -------------------------------------------------------------------------
 select is(tests.outcome('own', 'update public.waste_entries set notes = ''x'' where id in (select e.id from public.waste_entries as e limit 500)'), '500 rows', 'a change of 500 rows passes');

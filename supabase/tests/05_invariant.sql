@@ -74,7 +74,7 @@ select tests.act_as_operator() \g /dev/null
 select tests.all_right();
 
 -- Mending ---------------------------------------------------------------------------------------
-update public.user_totals set credits = credits + 5, entries = 0 where user_id = tests.id('own');
+update private.user_state set credits = credits + 5, entries = 0, longest_run = 9, province = 'TH-99' where user_id = tests.id('own');
 delete from public.user_days where user_id = tests.id('own');
 update private.entry_keys set logged_at = logged_at - interval '1 day' where user_id = tests.id('own') and deleted_at is null;
 select is(jsonb_array_length(public.check_user(tests.id('own'))) > 3, true, 'damage shows');

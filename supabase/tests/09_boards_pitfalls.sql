@@ -119,7 +119,7 @@ select is((select count(*) from private.board_scores as s cross join carbon.boar
 select is(private.check_all_boards(), '[]', 'equal to a recount');
 
 -- Scores beyond any that can be.
-update public.user_totals set rewards = rewards + 9000000000000 where user_id = tests.id('bob');
+update private.user_state set rewards = rewards + 9000000000000 where user_id = tests.id('bob');
 insert into private.outbox (user_id, rewards) values (tests.id('bob'), 9000000000000);
 select is(tests.own('bob') #>> '{current_user,rank}', '1', 'no score overflows the tree, one''s own');
 select tests.merge() \g /dev/null

@@ -43,7 +43,7 @@ begin
   update auth.users as u set is_anonymous = not u.is_anonymous
   where u.id in (select c.id from tests.crowd as c where random() < 0.05);
   with rewarded as (
-    update public.user_totals as t set rewards = t.rewards + 50 where t.user_id in (select c.id from tests.crowd as c where random() < 0.2)
+    update private.user_state as t set rewards = t.rewards + 50 where t.user_id in (select c.id from tests.crowd as c where random() < 0.2)
     returning t.user_id
   )
   insert into private.outbox (user_id, rewards) select r.user_id, 50 from rewarded as r;

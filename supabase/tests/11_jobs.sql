@@ -48,7 +48,7 @@ begin
   for n in 1..entries loop
     insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone) values (person, 'food_waste', 'composted', 1, 'Asia/Bangkok');
   end loop;
-  update public.user_totals set last_change_at = now() - wrote where user_id = person;
+  update private.user_state set last_change_at = now() - wrote where user_id = person;
 end;
 $$;
 select tests.anonymous('new', interval '29 days'), tests.anonymous('empty', interval '31 days'),

@@ -13,7 +13,7 @@ select tests.act_as_operator() \g /dev/null
 create function tests.credit(points bigint) returns void language plpgsql
 as $$
 begin
-  update public.user_totals set credits = credits + points where user_id = tests.id('own');
+  update private.user_state set credits = credits + points where user_id = tests.id('own');
   update public.user_days
   set credits = credits + points, credits_positive = credits_positive + greatest(points, 0), credits_negative = credits_negative + least(points, 0)
   where user_id = tests.id('own');

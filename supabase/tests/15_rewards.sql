@@ -79,18 +79,17 @@ delete from public.waste_entries where user_id = tests.id('own') and local_date 
 select is(tests.held('daily_tracker'), false, 'its deletion breaks it again');
 select tests.all_right();
 
--- A plastic-free day is judged when it has ended ----------------------------------------------------
+-- A plastic-free day counts when it has ended ----------------------------------------------------
 delete from public.waste_entries where user_id = tests.id('own');
 update public.user_preferences set time_zone = 'Pacific/Pago_Pago' where user_id = tests.id('own');
-update public.user_totals set settled_until = '1970-01-01' where user_id = tests.id('own');
+update private.user_state set days_closed_through = '1970-01-01' where user_id = tests.id('own');
 select tests.own($$tests.log('glass_bottles', 'reused')$$) \g /dev/null
 select is(tests.held('plastic_free'), false, 'today may still bring plastic');
--- 25 hours further east it is tomorrow, or later; the job looks from Bangkok, one day earlier than that.
+-- 25 hours further east it is tomorrow, or later.
 update public.user_preferences set time_zone = 'Pacific/Kiritimati' where user_id = tests.id('own');
-update public.user_totals set awaiting_day = awaiting_day - 1 where user_id = tests.id('own');
-select is(private.settle_days(1000000) > 0, true, 'the job finds who has a day that ended');
-select is(tests.held('plastic_free'), true, 'and judges it without a write of theirs');
-select is((select count(*)::integer from public.user_totals as t where t.awaiting_day is not null and t.user_id = tests.id('own')), 0, 'once');
+select is(private.close_elapsed_days(array[tests.id('own')]), 1, 'a day that has ended is noticed');
+select is(tests.held('plastic_free'), true, 'and evaluated without a write of theirs');
+select is(private.close_elapsed_days(array[tests.id('own')]), 0, 'once');
 select tests.own(format($$public.create_waste_entry(json_build_object('entry', '{"category_id": "plastic_bags", "disposal_method": "disposed", "weight_kg": 1, "logged_at": "%s"}'::jsonb))$$, now())) \g /dev/null
 -- That entry lies on the new today: the day that ended stays free of plastic.
 select is(tests.held('plastic_free'), true, 'plastic of another day changes nothing');

@@ -127,7 +127,7 @@ describe('the end', () => {
     }
     const before = await rowsBesideBoards(other.id)
     const had = await rowsOf(someone.id)
-    for (const name of ['public.waste_entries', 'public.user_totals', 'public.user_days', 'private.entry_keys', 'private.migration_batches', 'private.migration_payloads', 'public.devices']) {
+    for (const name of ['public.waste_entries', 'private.user_state', 'public.user_days', 'private.entry_keys', 'private.migration_batches', 'private.migration_payloads', 'public.devices']) {
       assert.ok(had[name] > 0, `${name} holds something: ${JSON.stringify(had)}`)
     }
     const answer = await asService('DELETE', `/admin/users/${someone.id}`)
@@ -164,7 +164,7 @@ describe('a deletion while the person writes', () => {
 describe('mending', () => {
   after(closeSql)
   const tamper = async someone => {
-    await sql('update public.user_totals set credits = credits + 7 where user_id = $1', [someone.id])
+    await sql('update private.user_state set credits = credits + 7 where user_id = $1', [someone.id])
     await sql('update public.user_days set entries = entries + 1 where user_id = $1', [someone.id])
     await sql(`insert into public.user_days (user_id, local_date, entries, weight_kg, credits, credits_positive, credits_negative, co2e_kg, co2e_avoided_kg)
       values ($1, '2026-01-01', 1, 1, 1, 1, 0, 1, 1)`, [someone.id])

@@ -34,7 +34,7 @@ describe('how long public answers count', () => {
     await holder.connect()
     try {
       await holder.query('begin')
-      await holder.query('lock table public.user_totals in access exclusive mode')
+      await holder.query('lock table private.user_state in access exclusive mode')
       const [old, never] = await Promise.all([api('GET', board), api('GET', freshBoard())])
       assert.equal(asOf(old), asOf(first))
       assert.equal(maxAge(old), 0)

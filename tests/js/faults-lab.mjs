@@ -145,7 +145,7 @@ export async function whileLocked(work) {
   const client = new pg.Client({ connectionString: env.DB_URL })
   await client.connect()
   try {
-    await client.query('begin; lock table public.user_totals in access exclusive mode')
+    await client.query('begin; lock table private.user_state in access exclusive mode')
     await work()
   } finally {
     await client.end()

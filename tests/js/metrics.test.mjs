@@ -75,7 +75,7 @@ test('a request\'s id is in the answer, in the Worker\'s log line and in the dat
   const lock = new pg.Client({ connectionString: env.DB_URL })
   await lock.connect()
   await lock.query('begin')
-  await lock.query('select 1 from public.user_totals where user_id = $1 for update', [someone.id])
+  await lock.query('select 1 from private.user_state where user_id = $1 for update', [someone.id])
   // The database gives up waiting after 3 s, and says so.
   const answer = await someone.api('POST', '/waste/entries', { body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1 } })
   await lock.query('rollback')

@@ -99,7 +99,7 @@ describe('two devices in different zones roll the day twice', () => {
     for (const zone of ['Pacific/Kiritimati', 'Pacific/Pago_Pago', 'Pacific/Kiritimati', 'Asia/Bangkok']) {
       await travel(someone, zone)
       await Promise.all(Array.from({ length: 4 }, () => someone.api('POST', '/gamification/achievement/check', { body: {} })))
-      const [{ settled_until }] = await sql('select settled_until from public.user_totals where user_id = $1', [someone.id])
+      const [{ days_closed_through: settled_until }] = await sql('select days_closed_through from private.user_state where user_id = $1', [someone.id])
       assert.ok(settled_until >= settled, `${settled_until} after ${settled}`)
       settled = settled_until
     }

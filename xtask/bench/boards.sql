@@ -19,7 +19,7 @@ begin
           from generate_series(start_at, least(start_at + 249999, people)) as g (n)) as x;
     insert into public.profiles (id, province, privacy_level, display_name)
     select c.id, c.province, case when c.is_hidden then 3 else 1 end, 'Person ' || c.n from crowd as c;
-    insert into public.user_totals (user_id, entries, weight_kg, credits) select c.id, 10, 10, c.credits from crowd as c;
+    insert into private.user_state (user_id, entries, grams, credits, began) select c.id, 10, 10000, c.credits, '2026-01-01' from crowd as c;
     -- Half of the points long ago, the others within the last sixteen days.
     insert into public.user_days (user_id, local_date, province, entries, weight_kg, credits, credits_positive, credits_negative,
                                   co2e_kg, co2e_avoided_kg)

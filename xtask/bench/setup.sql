@@ -46,7 +46,7 @@ as $$
   update public.achievements set active = offered;
   update public.challenge_types set ends_on = case when offered then date 'infinity' else date '-infinity' end;
   update public.daily_challenges set active = offered;
-  update public.user_totals set rules_version = (select r.version from private.achievement_rules as r);
+  update private.user_state set rules_version = (select r.version from private.achievement_rules as r);
 $$;
 
 -- 300 entries of one person over 150 days, the newest of them so long ago.
@@ -118,9 +118,9 @@ begin
     end if;
   end loop;
   -- What they have reached by then is given before the clock runs.
-  update public.user_totals as t set settled_until = carbon.local_date(now(), 'Asia/Bangkok') - 2
+  update private.user_state as t set days_closed_through = carbon.local_date(now(), 'Asia/Bangkok') - 2
   where t.user_id in (select md5(n::text)::uuid from generate_series(first_person, last_person) as n);
-  perform private.judge(array[md5(n::text)::uuid], array[0::bigint], '{}', '{}', null)
+  perform private.evaluate_rewards(array[md5(n::text)::uuid], array[0::bigint], '{}', '{}')
   from generate_series(first_person, last_person) as n;
   commit;
 end;
@@ -130,8 +130,9 @@ $$;
 create procedure bench.end_a_day(first_person integer, last_person integer)
 language sql
 as $$
-  update public.user_totals as t
-  set settled_until = carbon.local_date(now(), 'Asia/Bangkok') - 2, awaiting_day = carbon.local_date(now(), 'Asia/Bangkok') - 1
+  update private.user_state as t
+  set days_closed_through = carbon.local_date(now(), 'Asia/Bangkok') - 2, first_open_day = carbon.local_date(now(), 'Asia/Bangkok') - 1,
+      plastic_free_days = t.plastic_free_days - 1
   where t.user_id in (select md5(n::text)::uuid from generate_series(first_person, last_person) as n);
 $$;
 

@@ -297,7 +297,7 @@ impl Operator<'_> {
     fn lock(&self, length_ms: u64) -> Result<Child> {
         let mut psql = Postgres::of(self.checkout)?.psql(&self.environment)?;
         let sql = format!(
-            "begin; lock table public.user_totals in access exclusive mode; select pg_sleep({}.{:03}); rollback;",
+            "begin; lock table private.user_state in access exclusive mode; select pg_sleep({}.{:03}); rollback;",
             length_ms / 1000,
             length_ms % 1000
         );

@@ -550,6 +550,7 @@ pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
         }
         let _lock = lock(checkout)?;
         let environment = asked_for(checkout, runs_without_limits(checkout))?;
+        build_for_database(checkout, Build::Shipped)?;
         // The others keep nothing of the database and hold no connection to it: they go on running.
         for name in ["realtime", "postgrest", "auth", "postgres"] {
             stop_one(checkout, name)?;

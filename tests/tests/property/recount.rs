@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 
 /// Totals, ledger, and what the ids of challenges stand for.
 const FACTS: &str = "select jsonb_build_object(
-    'totals', (select to_jsonb(t) from public.user_totals as t where t.user_id = p.id),
+    'totals', (select to_jsonb(t) from private.user_state as t where t.user_id = p.id),
     'began', carbon.local_date(p.created_at, 'Asia/Bangkok'),
     'zone', coalesce((select c.time_zone from public.user_preferences as c where c.user_id = p.id), 'Asia/Bangkok'),
     'ledger', (select coalesce(jsonb_agg(to_jsonb(r) order by r.number), '[]') from private.rewards as r where r.user_id = p.id),
@@ -43,7 +43,7 @@ pub async fn compare(
     let facts = snapshot.value(FACTS, &[&counted.id]).await;
     let begin = Begin {
         day: day_of(&facts["began"]).expect("a day"),
-        settled_until: day_of(&facts["totals"]["settled_until"]),
+        settled_until: day_of(&facts["totals"]["days_closed_through"]),
     };
     compare_settled(counted, begin.settled_until);
     let earned = Earned::from(counted.entries, begin, goals);

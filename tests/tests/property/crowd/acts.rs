@@ -37,10 +37,11 @@ const FOR_SEVERAL: &str = "with made as (
   select jsonb_agg(jsonb_build_object('id', id, 'name', offline_id))::text from made";
 
 /// What runs by the clock or when a person looks.
-const JOBS: [&str; 4] = [
+const JOBS: [&str; 5] = [
     "select to_jsonb(public.refresh_leaderboards())::text",
     "select to_jsonb(public.update_daily_streaks(3))::text",
-    "select to_jsonb(private.settle_days(100))::text",
+    "select private.close_days_of_yesterday(100)::text",
+    "select to_jsonb(private.close_elapsed_days(array(select s.user_id from private.user_state as s order by random() limit 20)))::text",
     "select to_jsonb(private.make_challenges(14))::text",
 ];
 

@@ -211,7 +211,7 @@ async fn compare_graves(snapshot: &Snapshot, crowd: &Crowd) {
 const LEFT: &str = "with gone as (select unnest(string_to_array($1::text, ','))::uuid as id)
   select to_jsonb((select count(*) from public.profiles where id in (select id from gone))
     + (select count(*) from public.waste_entries where user_id in (select id from gone))
-    + (select count(*) from public.user_totals where user_id in (select id from gone))
+    + (select count(*) from private.user_state where user_id in (select id from gone))
     + (select count(*) from public.user_days where user_id in (select id from gone))
     + (select count(*) from private.entry_keys where user_id in (select id from gone))
     + (select count(*) from private.rewards where user_id in (select id from gone))

@@ -1,0 +1,328 @@
+//! What follows from one more entry: the state of its owner afterwards, and what was earned by it.
+//!
+//! Everything here equals what a recomputation from all entries gives (`tests/derive.rs`); it only looks at less.
+
+use chrono::NaiveDate;
+
+use crate::criteria::{Criteria, Day, Diary, Metric, is_plastic_free};
+use crate::level;
+use crate::tally::Tally;
+
+/// Something that can be earned: an achievement, or a challenge of one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earnable {
+    /// Id of the achievement, or of that day's challenge.
+    pub id: String,
+    /// What has to be reached.
+    pub criteria: Criteria,
+    /// Points that it pays.
+    pub credits: i64,
+}
+
+/// What the days of a user come to: runs, days that have ended, days without plastic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayState {
+    /// The last local day whose end has been seen; never moves back.
+    pub closed_through: NaiveDate,
+    /// The first day with entries after `closed_through`.
+    pub first_open: Option<NaiveDate>,
+    /// The last day with entries.
+    pub latest: Option<NaiveDate>,
+    /// Days of the run that ends on `latest`.
+    pub current_run: i32,
+    /// Days of the longest run.
+    pub longest_run: i32,
+    /// Days up to `closed_through` that have entries and no plastic.
+    pub plastic_free: i32,
+}
+
+impl DayState {
+    /// What these days (in any order, each once) come to when the ends of those up to `closed_through` have been seen.
+    #[must_use]
+    pub fn of(days: &[Day], closed_through: NaiveDate) -> DayState {
+        let mut state = DayState {
+            closed_through,
+            first_open: None,
+            latest: None,
+            current_run: 0,
+            longest_run: 0,
+            plastic_free: 0,
+        };
+        state.set_runs(days.iter().map(|day| day.date).collect());
+        let open = days.iter().filter(|day| day.date > closed_through);
+        state.first_open = open.map(|day| day.date).min();
+        state.plastic_free = plastic_free(days.iter().filter(|day| day.date <= closed_through));
+        state
+    }
+
+    /// Whether an entry on `day` needs [`DayOfEntry::open_days`]: a day has ended and has not been closed yet.
+    #[must_use]
+    pub fn needs_open_days(&self, day: NaiveDate, today: NaiveDate) -> bool {
+        let opened = (day > self.closed_through).then_some(day);
+        self.first_open
+            .into_iter()
+            .chain(opened)
+            .any(|open| open < today)
+    }
+
+    /// Whether an entry on `day` needs [`DayOfEntry::all_days`]: it may join runs of earlier days.
+    #[must_use]
+    pub fn needs_all_days(&self, day: NaiveDate, is_first: bool) -> bool {
+        is_first && self.latest.is_some_and(|latest| day < latest)
+    }
+
+    fn set_runs(&mut self, mut dates: Vec<NaiveDate>) {
+        dates.sort_unstable();
+        dates.dedup();
+        self.latest = None;
+        (self.current_run, self.longest_run) = (0, 0);
+        for date in dates {
+            self.append(date);
+        }
+    }
+
+    /// Takes a day after all others.
+    fn append(&mut self, day: NaiveDate) {
+        let follows = self.latest.and_then(|latest| latest.succ_opt()) == Some(day);
+        self.current_run = if follows { self.current_run + 1 } else { 1 };
+        self.longest_run = self.longest_run.max(self.current_run);
+        self.latest = Some(day);
+    }
+
+    /// Takes an entry; `before` is what its day held without it.
+    fn add(
+        &mut self,
+        entry: &NewEntry,
+        seen: &DayOfEntry<'_>,
+        today: NaiveDate,
+    ) -> Result<(), MissingDays> {
+        let day = entry.day;
+        if self.latest.is_none_or(|latest| day > latest) {
+            self.append(day);
+        } else if self.needs_all_days(day, seen.is_first) {
+            self.set_runs(seen.all_days.ok_or(MissingDays)?.to_vec());
+        }
+
+        let needs_open_days = self.needs_open_days(day, today);
+        if day > self.closed_through {
+            self.first_open = Some(self.first_open.map_or(day, |first| first.min(day)));
+        } else {
+            let mut before = seen.tally.clone();
+            before.add(&entry.tally.negated());
+            self.plastic_free +=
+                i32::from(is_plastic_free(seen.tally)) - i32::from(is_plastic_free(&before));
+        }
+        if needs_open_days {
+            let open_days = seen.open_days.ok_or(MissingDays)?;
+            let yesterday = today.pred_opt().unwrap_or(today);
+            let closed_before = self.closed_through;
+            self.closed_through = closed_before.max(yesterday);
+            let closed_through = self.closed_through;
+            let open = open_days.iter().filter(|day| day.date > closed_through);
+            self.first_open = open.map(|day| day.date).min();
+            self.plastic_free += plastic_free(
+                open_days
+                    .iter()
+                    .filter(|day| day.date > closed_before && day.date <= closed_through),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The run that still goes on as of the user's own `today`: `current_run` where it ends yesterday, today, or (after a
+/// flight to the west) tomorrow, else 0.
+#[must_use]
+pub fn run_as_of(current_run: i32, latest: Option<NaiveDate>, today: NaiveDate) -> i32 {
+    let yesterday = today.pred_opt().unwrap_or(today);
+    match latest {
+        Some(latest) if latest >= yesterday => current_run,
+        _ => 0,
+    }
+}
+
+fn plastic_free<'a>(days: impl Iterator<Item = &'a Day>) -> i32 {
+    let count = days.filter(|day| is_plastic_free(&day.tally)).count();
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// What is kept about a user in one row, as far as an entry changes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserState {
+    /// Credits of all entries.
+    pub credits: i64,
+    /// Entries and grams of each category and method.
+    pub tally: Tally,
+    /// Net points of the ledger of rewards.
+    pub rewards: i64,
+    /// Level of the total, credits and rewards.
+    pub level: i32,
+    /// Ids of the achievements held, sorted.
+    pub achievements: Vec<String>,
+    /// Ids of the challenges of the latest day that are held, sorted.
+    pub latest_challenges: Vec<String>,
+    /// What the days come to.
+    pub days: DayState,
+}
+
+/// The entry that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// Its local day.
+    pub day: NaiveDate,
+    /// What it counts for: one entry and its grams.
+    pub tally: Tally,
+    /// Its credits.
+    pub credits: i64,
+}
+
+/// The day of the entry as it is with it, and what else of the diary has to be known.
+#[derive(Debug, Clone, Copy)]
+pub struct DayOfEntry<'a> {
+    /// Whether the day had no entry before.
+    pub is_first: bool,
+    /// Everything logged on the day.
+    pub tally: &'a Tally,
+    /// What of it counts for challenges; `None` where the day has none (before the profile began) or the entry does not
+    /// count (imports).
+    pub counted: Option<&'a Tally>,
+    /// The challenges held of a day before the latest one; not asked for otherwise.
+    pub held_challenges: &'a [String],
+    /// The days with entries after `closed_through`, where [`DayState::needs_open_days`].
+    pub open_days: Option<&'a [Day]>,
+    /// All days with entries, where [`DayState::needs_all_days`].
+    pub all_days: Option<&'a [NaiveDate]>,
+}
+
+/// The days that were asked for were not given: a mistake of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingDays;
+
+/// What an entry did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derived<'a> {
+    /// The state afterwards.
+    pub state: UserState,
+    /// The achievements it reached, by id.
+    pub achievements: Vec<&'a Earnable>,
+    /// The challenges of its day that it completed, by id.
+    pub challenges: Vec<&'a Earnable>,
+}
+
+/// What follows from one more entry, with the active achievements and the active challenges of its day.
+///
+/// `None` where something that is held is no longer reached (points can be negative): what it paid stands in the ledger
+/// alone, so everything has to be evaluated. `today` is the user's own.
+///
+/// # Errors
+/// [`MissingDays`] when days are needed that were not given.
+pub fn derive<'a>(
+    before: &UserState,
+    entry: &NewEntry,
+    day: &DayOfEntry<'_>,
+    achievements: &'a [Earnable],
+    challenges: &'a [Earnable],
+    today: NaiveDate,
+) -> Result<Option<Derived<'a>>, MissingDays> {
+    let mut state = before.clone();
+    state.credits = state.credits.saturating_add(entry.credits);
+    state.tally.add(&entry.tally);
+    state.days.add(entry, day, today)?;
+
+    let Some(reached) = reached(&state, entry, day.tally, achievements) else {
+        return Ok(None);
+    };
+    let latest_before = before.days.latest;
+    let held = match latest_before {
+        Some(latest) if entry.day < latest => day.held_challenges,
+        Some(latest) if entry.day == latest => &before.latest_challenges,
+        _ => &[],
+    };
+    let completed = completed(entry, day.counted, held, challenges);
+
+    for won in &reached {
+        state.rewards = state.rewards.saturating_add(won.credits);
+        state.achievements.push(won.id.clone());
+    }
+    for won in &completed {
+        state.rewards = state.rewards.saturating_add(won.credits);
+    }
+    state.achievements.sort_unstable();
+    if state.days.latest == Some(entry.day) {
+        let won = completed.iter().map(|challenge| challenge.id.clone());
+        state.latest_challenges = held.iter().cloned().chain(won).collect();
+        state.latest_challenges.sort_unstable();
+    }
+    state.level = level::level(state.credits.saturating_add(state.rewards));
+    Ok(Some(Derived {
+        state,
+        achievements: reached,
+        challenges: completed,
+    }))
+}
+
+/// The achievements that are reached now and not held; `None` where one that is held is not reached any more.
+fn reached<'a>(
+    state: &UserState,
+    entry: &NewEntry,
+    day: &Tally,
+    achievements: &'a [Earnable],
+) -> Option<Vec<&'a Earnable>> {
+    let day = [Day {
+        date: entry.day,
+        tally: day.clone(),
+    }];
+    let diary = Diary {
+        credits: state.credits,
+        tally: &state.tally,
+        days: &day,
+        settled_until: state.days.closed_through,
+    };
+    let mut reached = Vec::new();
+    for achievement in achievements {
+        let criteria = &achievement.criteria;
+        let is_held = state.achievements.contains(&achievement.id);
+        let is_reached = match criteria.metric {
+            Metric::DailyStreak => i64::from(state.days.longest_run) >= criteria.at_least,
+            Metric::PlasticFreeDay => i64::from(state.days.plastic_free) >= criteria.at_least,
+            // More entries never take it away, and of the other days nothing has changed.
+            Metric::EntriesInOneDay if is_held => true,
+            _ => criteria.value(&diary) >= criteria.at_least,
+        };
+        match (is_held, is_reached) {
+            (true, false) => return None,
+            (false, true) => reached.push(achievement),
+            _ => {}
+        }
+    }
+    reached.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    Some(reached)
+}
+
+fn completed<'a>(
+    entry: &NewEntry,
+    counted: Option<&Tally>,
+    held: &[String],
+    challenges: &'a [Earnable],
+) -> Vec<&'a Earnable> {
+    let Some(counted) = counted else {
+        return Vec::new();
+    };
+    let day = [Day {
+        date: entry.day,
+        tally: counted.clone(),
+    }];
+    let diary = Diary {
+        credits: 0,
+        tally: counted,
+        days: &day,
+        settled_until: entry.day,
+    };
+    let mut completed: Vec<&Earnable> = challenges
+        .iter()
+        .filter(|challenge| !held.contains(&challenge.id))
+        .filter(|challenge| challenge.criteria.value(&diary) >= challenge.criteria.at_least)
+        .collect();
+    completed.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    completed
+}

@@ -1,0 +1,362 @@
+-- Evaluation of rewards: compares what a person has reached with what the ledger says they hold, and posts the
+-- difference as new rows. One way for everything but a single new entry (private.record_entry), which derives the same
+-- from less; so any order of events ends where a recomputation does.
+
+create function private.load_rules(catalogue_version bigint, day date)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  perform carbon.keep_rules(catalogue_version, day, (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'id', a.id, 'rule', a.rule, 'credits', a.credits_reward, 'shown', jsonb_build_object(
+        'id', a.id, 'name_th', a.name_th, 'name_en', a.name_en, 'icon', a.icon, 'credits_reward', a.credits_reward))), '[]')
+    from public.achievements as a where a.active), (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'id', c.id, 'rule', c.rule, 'credits', c.credits_reward, 'shown', jsonb_build_object(
+        'id', c.id, 'challenge_type', c.challenge_type, 'title_th', c.title_th, 'title_en', c.title_en, 'icon', c.icon,
+        'credits_reward', c.credits_reward, 'date', day))), '[]')
+    from private.challenges_on(day) as c where c.active));
+end;
+$$;
+comment on function private.load_rules(bigint, date) is
+  'Reads what can be earned on a day for this session, under the version that was read before: what is newer comes with the next version. What is shown is that of private.reward_json.';
+
+create function private.held_challenges(owner uuid, day date)
+returns text[]
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return array(
+    select c.id::text from private.challenges_on(day) as c
+    where (select l.sequence % 2 = 1 from private.rewards as l
+           where l.user_id = owner and l.source = 'challenge' and l.source_id = c.id::text
+           order by l.sequence desc limit 1)
+    order by 1);
+end;
+$$;
+comment on function private.held_challenges(uuid, date) is
+  'Ids of the challenges of a day that the ledger says a person holds, in order; also of those that are switched off.';
+
+create type private.reward_evaluation as (
+  user_id uuid,
+  source text,
+  source_id text,
+  is_met boolean,
+  credits integer,
+  local_date date
+);
+comment on type private.reward_evaluation is
+  'What a person has reached or not: an achievement, or the challenge of a day; credits = what it is worth today.';
+
+create function private.close_days(people uuid[], by_version bigint)
+returns private.reward_evaluation[]
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  changed private.reward_evaluation[];
+begin
+  with diaries as materialized (
+    select s.user_id, s.credits, s.tally, s.achievements, s.rules_version, c.closed_through, d.dates, d.tallies
+    from unnest(people) as p (user_id)
+    join private.user_state as s on s.user_id = p.user_id
+    cross join lateral (
+      select greatest(s.days_closed_through, carbon.local_date(now(), s.time_zone) - 1) as closed_through) as c
+    cross join lateral private.tallied_days(p.user_id, '-infinity', 'infinity') as d
+  ), closed as (
+    update private.user_state as s
+    set days_closed_through = d.closed_through, first_open_day = n.first_open_day, latest_day = n.latest_day,
+        current_run = n.current_run, longest_run = n.longest_run, plastic_free_days = n.plastic_free_days,
+        rules_version = by_version
+    from diaries as d
+    cross join lateral carbon.day_state(d.dates, d.tallies, d.closed_through) as n
+    where s.user_id = d.user_id
+  )
+  select array_agg((d.user_id, 'achievement', a.id, a.id <> all (d.achievements), a.credits_reward, null)::private.reward_evaluation)
+  into changed
+  from diaries as d
+  cross join private.achievement_rules as r
+  cross join lateral unnest(carbon.turned(
+    r.rules, d.achievements, d.credits, d.tally, d.dates, d.tallies, d.closed_through, true)) as n (id)
+  join public.achievements as a on a.id = n.id;
+  return coalesce(changed, '{}');
+end;
+$$;
+comment on function private.close_days(uuid[], bigint) is
+  'Notes for these people that the days before their own today have ended (never goes back), what their days come to, and by which version of the achievements they are evaluated; returns the active achievements that they have reached and do not hold, or hold and have not reached. From their sums, under the lock of their state.';
+
+create function private.evaluate_challenges(people uuid[], days date[])
+returns private.reward_evaluation[]
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  -- Days before the profile began have no challenges.
+  return array(
+    with days as materialized (
+      select w.person, w.day, (
+        select coalesce(carbon.sum_tallies(x.tally), '') from public.user_days as x
+        where x.user_id = w.person and x.local_date = w.day and not x.imported) as tally
+      from unnest(people, evaluate_challenges.days) as w (person, day)
+      join private.user_state as s on s.user_id = w.person
+      where w.day >= s.began
+    ), challenges as materialized (
+      select d.day, c.*
+      from (select distinct n.day from days as n) as d
+      cross join lateral private.challenges_on(d.day) as c
+      where c.active
+    )
+    select (d.person, 'challenge', c.id::text, carbon.is_day_reached(c.rule, d.tally), c.credits_reward, d.day)::private.reward_evaluation
+    from days as d
+    join challenges as c on c.day = d.day);
+end;
+$$;
+comment on function private.evaluate_challenges(uuid[], date[]) is
+  'What these people have reached and not of the active challenges of these days (two lists side by side), from their sums.';
+
+create function private.post_reward_changes(evaluations private.reward_evaluation[], cause uuid)
+returns private.rewards[]
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  written private.rewards[];
+begin
+  if cardinality(evaluations) = 0 then
+    return null;
+  end if;
+  with changes as (
+    -- The ledger has the last word on what is held: whoever asks twice is paid once.
+    select v.*, coalesce(h.sequence, 0) as sequence, h.credits as given
+    from unnest(evaluations) as v
+    left join lateral (
+      select l.sequence, l.credits from private.rewards as l
+      where l.user_id = v.user_id and l.source = v.source and l.source_id = v.source_id
+      order by l.sequence desc limit 1) as h on true
+    where v.is_met <> (coalesce(h.sequence, 0) % 2 = 1)
+  ), added as (
+    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
+    select n.user_id,
+           s.ledger_rows + row_number() over (partition by n.user_id order by n.source, n.local_date, n.source_id),
+           n.source, n.source_id, n.sequence + 1, case when n.is_met then n.credits else -n.given end, cause, n.local_date
+    from changes as n
+    join private.user_state as s on s.user_id = n.user_id
+    returning l.*
+  ), by_user as (
+    select a.user_id, sum(a.credits) as credits, count(*) as rows,
+           coalesce(array_agg(a.source_id) filter (where a.source = 'achievement' and a.sequence % 2 = 1), '{}') as won,
+           coalesce(array_agg(a.source_id) filter (where a.source = 'achievement' and a.sequence % 2 = 0), '{}') as lost
+    from added as a
+    group by a.user_id
+  ), totals as (
+    update private.user_state as s
+    set rewards = s.rewards + b.credits,
+        ledger_rows = s.ledger_rows + b.rows,
+        achievements = array(
+          select a.id from unnest(s.achievements || b.won) as a (id) where a.id <> all (b.lost) order by a.id)
+    from by_user as b
+    where s.user_id = b.user_id
+  )
+  select array_agg(a::private.rewards order by a.user_id, a.number) into written from added as a;
+  return written;
+end;
+$$;
+comment on function private.post_reward_changes(private.reward_evaluation[], uuid) is
+  'Grants what is met and not held, takes back what is held and not met: new rows of the ledger, which are returned (null = none), in step with the state. cause: the one entry, if it was one. The caller holds the people''s locks.';
+
+create function private.apply_level_changes(people uuid[])
+returns private.rewards[]
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  written private.rewards[];
+begin
+  with moved as (
+    select s.user_id, s.level as before, carbon.level(s.credits + s.rewards) as after, s.ledger_rows
+    from unnest(people) as p (user_id)
+    join private.user_state as s on s.user_id = p.user_id
+    where carbon.level(s.credits + s.rewards) <> s.level
+  ), steps as (
+    select m.user_id, s.level, m.ledger_rows + row_number() over (
+             partition by m.user_id order by case when m.after > m.before then s.level else -s.level end) as number
+    from moved as m
+    cross join lateral generate_series(least(m.before, m.after) + 1, greatest(m.before, m.after)) as s (level)
+  ), added as (
+    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits)
+    select s.user_id, s.number, 'level', s.level::text, 1 + coalesce((
+             select max(l.sequence) from private.rewards as l
+             where l.user_id = s.user_id and l.source = 'level' and l.source_id = s.level::text), 0), 0
+    from steps as s
+    returning l.*
+  ), counted as (
+    update private.user_state as s
+    set level = m.after, ledger_rows = s.ledger_rows + abs(m.after - m.before)
+    from moved as m
+    where s.user_id = m.user_id
+  )
+  select array_agg(a::private.rewards order by a.user_id, a.number) into written from added as a;
+  return written;
+end;
+$$;
+comment on function private.apply_level_changes(uuid[]) is
+  'Writes into the ledger, without points, the levels that totals have reached or fallen below; returns the rows.';
+
+create function private.reward_json(reward private.rewards)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return case reward.source
+    when 'achievement' then (
+      select jsonb_build_object('id', a.id, 'name_th', a.name_th, 'name_en', a.name_en, 'icon', a.icon,
+                                'credits_reward', reward.credits)
+      from public.achievements as a where a.id = reward.source_id)
+    when 'challenge' then (
+      select jsonb_build_object('id', reward.source_id, 'challenge_type', c.id, 'title_th', c.title_th,
+                                'title_en', c.title_en, 'icon', c.icon, 'credits_reward', reward.credits,
+                                'date', reward.local_date)
+      from (
+        select d.challenge_type, d.title_th, d.title_en, d.icon from public.daily_challenges as d
+        where d.id = reward.source_id::uuid
+        union all
+        select t.id, t.title_th, t.title_en, t.icon from public.challenge_types as t
+        where carbon.challenge_id(reward.local_date, t.id) = reward.source_id::uuid
+        limit 1) as c (id, title_th, title_en, icon)) end;
+end;
+$$;
+comment on function private.reward_json(private.rewards) is
+  'An achievement or challenge of the ledger as answers and events show it, with its names in both languages.';
+
+create function private.evaluate_people(people uuid[], touched_people uuid[], touched_days date[], cause uuid)
+returns private.rewards[]
+language plpgsql security definer
+set search_path = ''
+-- One plan for one person and for thousands, kept: by indexes, and never made again for the length of a list.
+-- What is called from here runs under the same settings.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  written private.rewards[];
+begin
+  -- The version is read before the rules: whoever is evaluated by newer ones is evaluated once more.
+  written := private.post_reward_changes(
+    private.close_days(people, (select r.version from private.achievement_rules as r))
+      || private.evaluate_challenges(touched_people, touched_days), cause);
+  written := written || private.apply_level_changes(people);
+  update private.user_state as s
+  set latest_challenges = c.held
+  from unnest(people) as p (user_id)
+  join private.user_state as o on o.user_id = p.user_id
+  cross join lateral (
+    select case when o.latest_day is null then '{}' else private.held_challenges(o.user_id, o.latest_day) end as held) as c
+  where s.user_id = p.user_id and s.latest_challenges <> c.held;
+  return written;
+end;
+$$;
+comment on function private.evaluate_people(uuid[], uuid[], date[], uuid) is
+  'Grants and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), and keeps the state in step; returns the rows of the ledger (null = none). cause: the one entry, if it was one. The caller holds the people''s locks and writes the outbox.';
+
+create function private.evaluate_rewards(people uuid[], totals_before bigint[], touched_people uuid[], touched_days date[])
+returns void
+language plpgsql security definer
+set search_path = ''
+-- As in private.evaluate_people.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  written private.rewards[] := private.evaluate_people(people, touched_people, touched_days, null);
+begin
+  insert into private.outbox (user_id, rewards, change, total, level, revision, first_reward, last_reward)
+  select s.user_id, coalesce(l.credits, 0), nullif(s.credits + s.rewards - b.total, 0), s.credits + s.rewards, s.level,
+         s.revision, l.first_number, l.last_number
+  from unnest(people, totals_before) as b (user_id, total)
+  join private.user_state as s on s.user_id = b.user_id
+  left join (
+    select w.user_id, sum(w.credits) as credits, min(w.number) as first_number, max(w.number) as last_number
+    from unnest(written) as w
+    group by w.user_id) as l on l.user_id = b.user_id
+  where s.credits + s.rewards <> b.total or l.user_id is not null;
+end;
+$$;
+comment on function private.evaluate_rewards(uuid[], bigint[], uuid[], date[]) is
+  'private.evaluate_people for what a statement of many rows, a repair or a job changed, with a row of the outbox for each person whose total or ledger is another. totals_before: their totals before what caused it.';
+
+create function private.answer_rewards(person uuid, rows_before bigint)
+returns jsonb
+language plpgsql stable security definer
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return (
+    select jsonb_build_object(
+      'achievements_unlocked', coalesce(jsonb_agg(private.reward_json(r) order by r.number)
+        filter (where r.source = 'achievement' and r.sequence % 2 = 1), '[]'),
+      'challenges_completed', coalesce(jsonb_agg(private.reward_json(r) order by r.number)
+        filter (where r.source = 'challenge' and r.sequence % 2 = 1), '[]'),
+      'level_up', case when count(*) filter (where r.source = 'level' and r.sequence % 2 = 1) > 0 then
+        jsonb_build_object(
+          'from', min(r.source_id::integer) filter (where r.source = 'level' and r.sequence % 2 = 1) - 1,
+          'to', max(r.source_id::integer) filter (where r.source = 'level' and r.sequence % 2 = 1)) end)
+    from private.rewards as r
+    where r.user_id = person and r.number > rows_before);
+end;
+$$;
+comment on function private.answer_rewards(uuid, bigint) is
+  'What a write has earned: {achievements_unlocked, challenges_completed, level_up}, from the rows of the person''s ledger after rows_before.';
+
+
+create function private.close_elapsed_days(people uuid[])
+returns integer
+language plpgsql security definer
+set search_path = ''
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  rules record;
+  ended record;
+begin
+  select r.rules, r.version into rules from private.achievement_rules as r;
+  with waiting as materialized (
+    select s.user_id, s.credits + s.rewards as total, s.achievements, s.rules_version, s.days_closed_through,
+           s.plastic_free_days, carbon.local_date(now(), s.time_zone) - 1 as yesterday
+    from unnest(people) as p (user_id)
+    join private.user_state as s on s.user_id = p.user_id
+    where s.first_open_day < carbon.local_date(now(), s.time_zone)
+    order by s.user_id
+    for no key update of s skip locked
+  ), looked_at as materialized (
+    -- A day that ends changes only what counts whole days: the days before it have been counted.
+    select w.user_id, w.total, w.yesterday, w.plastic_free_days + n.plastic_free_days as plastic_free_days, n.first_open_day,
+           w.rules_version <> rules.version
+             or n.plastic_free_days > 0 and carbon.moved_by_end(rules.rules, w.achievements, d.tallies) as is_moved
+    from waiting as w
+    cross join lateral private.tallied_days(w.user_id, w.days_closed_through + 1, 'infinity') as d
+    cross join lateral carbon.day_state(d.dates, d.tallies, w.yesterday) as n
+  ), closed as (
+    update private.user_state as s
+    set days_closed_through = l.yesterday, first_open_day = l.first_open_day, plastic_free_days = l.plastic_free_days
+    from looked_at as l
+    where s.user_id = l.user_id and not l.is_moved
+  )
+  select count(*)::integer as people,
+         array_agg(l.user_id) filter (where l.is_moved) as moved,
+         array_agg(l.total) filter (where l.is_moved) as totals
+  into ended
+  from looked_at as l;
+  if ended.moved is not null then
+    perform private.evaluate_rewards(ended.moved, ended.totals, '{}', '{}');
+  end if;
+  return ended.people;
+end;
+$$;
+comment on function private.close_elapsed_days(uuid[]) is
+  'Notes for those of these people whose first open day has ended that it has, and compares with the ledger those for whom that can reach an achievement. Returns how many people. Safe at any time, also twice at once: who is being written for is passed over, because a write looks anyway.';

@@ -1,0 +1,205 @@
+-- One new entry, which is how the app writes: what follows from it is derived by carbon.derive_entry from the person's
+-- state and the entry's day, and written row by row under the lock of the state.
+
+create function private.record_entry(state private.user_state, rules private.achievement_rules, entry public.waste_entries)
+returns carbon.derived
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  by_client boolean := current_setting('role') in ('authenticated', 'anon');
+  weight_grams integer := entry.weight_kg * 1000;
+  is_imported boolean := entry.batch_id is not null;
+  total_before bigint := state.credits + state.rewards;
+  today date := carbon.local_date(now(), state.time_zone);
+  day record;
+  open_days date[];
+  open_tallies bytea[];
+  all_days date[];
+  held text[];
+  derived carbon.derived;
+  refused text;
+  total bigint;
+begin
+  state.entries := state.entries + 1;
+  if by_client then
+    if state.day_started_at <= now() - interval '24 hours' then
+      state.day_started_at := now();
+      state.day_rows := 0;
+    end if;
+    state.day_rows := state.day_rows + 1;
+    if state.window_started_at <= now() - interval '1 hour' then
+      state.window_started_at := now();
+      state.window_rows := 0;
+    end if;
+    if not is_imported then
+      state.window_rows := state.window_rows + 1;
+    end if;
+  end if;
+  -- What is far from every limit need not be asked about.
+  if entry.logged_at not between now() - interval '1 year' and now() or state.window_rows > 500
+     or state.day_rows > 5000 or state.entries > 100000 then
+    refused := private.refused_write(entry.logged_at, entry.logged_at, null,
+                                     case when by_client then state.window_rows end,
+                                     case when by_client then state.day_rows end,
+                                     case when by_client then state.entries end);
+    if refused is not null then
+      perform private.raise_refused_write(refused);
+    end if;
+  end if;
+
+  with counted as (
+    insert into public.user_days as d
+      (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
+       co2e_kg, co2e_avoided_kg)
+    values (state.user_id, entry.local_date, entry.province, is_imported,
+            carbon.tally(entry.category_id, entry.disposal_method, 1, weight_grams), 1, entry.weight_kg, entry.carbon_credits,
+            greatest(entry.carbon_credits, 0), least(entry.carbon_credits, 0), entry.co2e_kg, entry.co2e_avoided_kg)
+    on conflict (user_id, local_date, province, imported) do update
+      set entries = d.entries + 1,
+          tally = carbon.add_tallies(d.tally, excluded.tally),
+          weight_kg = d.weight_kg + excluded.weight_kg,
+          credits = d.credits + excluded.credits,
+          credits_positive = d.credits_positive + excluded.credits_positive,
+          credits_negative = d.credits_negative + excluded.credits_negative,
+          co2e_kg = d.co2e_kg + excluded.co2e_kg,
+          co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
+    returning d.entries, d.tally
+  )
+  -- A day has further rows where the province changed, or an import reached it.
+  select c.entries = 1 and o.tally = '' as is_first, carbon.add_tallies(c.tally, o.tally) as tally,
+         carbon.add_tallies(c.tally, o.stated) as stated
+  into day
+  from counted as c
+  cross join (
+    select carbon.sum_tallies(u.tally) as tally, carbon.sum_tallies(u.tally) filter (where not u.imported) as stated
+    from public.user_days as u
+    where u.user_id = state.user_id and u.local_date = entry.local_date
+      and (u.province, u.imported) is distinct from (entry.province, is_imported)) as o;
+
+  if rules.version = state.rules_version then
+    if not carbon.has_rules(rules.catalogue_version, entry.local_date) then
+      perform private.load_rules(rules.catalogue_version, entry.local_date);
+    end if;
+    if least(state.first_open_day, case when entry.local_date > state.days_closed_through then entry.local_date end) < today then
+      select d.dates, d.tallies into open_days, open_tallies
+      from private.tallied_days(state.user_id, state.days_closed_through + 1, 'infinity') as d;
+    end if;
+    if entry.local_date < state.latest_day then
+      held := private.held_challenges(state.user_id, entry.local_date);
+      if day.is_first then
+        all_days := array(select distinct d.local_date from public.user_days as d where d.user_id = state.user_id);
+      end if;
+    end if;
+    derived := carbon.derive_entry(
+      state.credits, state.tally, state.rewards, state.level, state.achievements, state.latest_challenges,
+      state.days_closed_through, state.first_open_day, state.latest_day, state.current_run, state.longest_run,
+      state.plastic_free_days, entry.local_date, entry.category_id, entry.disposal_method, weight_grams, entry.carbon_credits,
+      day.is_first, day.tally, case when not is_imported and entry.local_date >= state.began then day.stated end, held,
+      open_days, open_tallies, all_days, today);
+  end if;
+
+  if derived.level is null then
+    return private.record_evaluated(state, entry, total_before);
+  end if;
+
+  if derived.sources is not null then
+    with posted as materialized (
+      select n.*, coalesce((
+        select max(l.sequence) from private.rewards as l
+        where l.user_id = state.user_id and l.source = n.source and l.source_id = n.source_id), 0) as sequence
+      from unnest(derived.sources, derived.source_ids, derived.credits) with ordinality as n (source, source_id, credits, place)
+    )
+    insert into private.rewards (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
+    select state.user_id, state.ledger_rows + p.place, p.source, p.source_id, p.sequence + 1, p.credits,
+           case when p.source <> 'level' then entry.id end, case when p.source = 'challenge' then entry.local_date end
+    from posted as p
+    where not exists (select from posted as o where o.source <> 'level' and o.sequence % 2 = 1);
+    -- The ledger has the last word on what is held: whoever asks twice is paid once.
+    if not found then
+      return private.record_evaluated(state, entry, total_before);
+    end if;
+  end if;
+
+  total := state.credits + entry.carbon_credits + derived.rewards;
+  with told as (
+    insert into private.outbox
+      (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward)
+    values (state.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, derived.rewards - state.rewards,
+            nullif(total - total_before, 0), total, derived.level, state.revision + 1,
+            case when derived.sources is not null then state.ledger_rows + 1 end,
+            case when derived.sources is not null then state.ledger_rows + cardinality(derived.sources) end)
+  )
+  update private.user_state as s
+  set entries = state.entries,
+      grams = state.grams + weight_grams,
+      credits = state.credits + entry.carbon_credits,
+      co2e_mg = state.co2e_mg + (entry.co2e_kg * 1000000)::bigint,
+      co2e_avoided_mg = state.co2e_avoided_mg + (entry.co2e_avoided_kg * 1000000)::bigint,
+      tally = derived.tally,
+      rewards = derived.rewards,
+      level = derived.level,
+      achievements = derived.achievements,
+      ledger_rows = state.ledger_rows + coalesce(cardinality(derived.sources), 0),
+      revision = state.revision + 1,
+      last_change_at = now(),
+      days_closed_through = derived.days_closed_through,
+      first_open_day = derived.first_open_day,
+      latest_day = derived.latest_day,
+      latest_challenges = derived.latest_challenges,
+      current_run = derived.current_run,
+      longest_run = derived.longest_run,
+      plastic_free_days = derived.plastic_free_days,
+      window_started_at = state.window_started_at,
+      window_rows = state.window_rows,
+      day_started_at = state.day_started_at,
+      day_rows = state.day_rows
+  where s.user_id = state.user_id;
+  return derived;
+end;
+$$;
+comment on function private.record_entry(private.user_state, private.achievement_rules, public.waste_entries) is
+  'Everything that follows from one new entry: limits, its day, what it earns, the outbox, the state; its key is written by the caller, who learns by it whether the entry is new. state = the row of its owner, which the caller holds, as it was before. Returns what was derived; of an entry that something was lost by, or that new rules met, the run alone.';
+
+create function private.record_evaluated(state private.user_state, entry public.waste_entries, total_before bigint)
+returns carbon.derived
+language plpgsql security definer
+set search_path = ''
+as $$
+declare
+  after private.user_state;
+  derived carbon.derived;
+  total bigint;
+begin
+  update private.user_state as s
+  set entries = state.entries,
+      grams = state.grams + (entry.weight_kg * 1000)::integer,
+      credits = state.credits + entry.carbon_credits,
+      co2e_mg = state.co2e_mg + (entry.co2e_kg * 1000000)::bigint,
+      co2e_avoided_mg = state.co2e_avoided_mg + (entry.co2e_avoided_kg * 1000000)::bigint,
+      tally = carbon.add_tallies(state.tally, carbon.tally(entry.category_id, entry.disposal_method, 1, (entry.weight_kg * 1000)::integer)),
+      revision = state.revision + 1,
+      last_change_at = now(),
+      window_started_at = state.window_started_at,
+      window_rows = state.window_rows,
+      day_started_at = state.day_started_at,
+      day_rows = state.day_rows
+  where s.user_id = state.user_id;
+  perform private.evaluate_people(array[state.user_id], array[state.user_id], array[entry.local_date], entry.id);
+  select s.* into after from private.user_state as s where s.user_id = state.user_id;
+  total := after.credits + after.rewards;
+  insert into private.outbox
+    (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward)
+  values (state.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, after.rewards - state.rewards,
+          nullif(total - total_before, 0), total, after.level, after.revision,
+          case when after.ledger_rows > state.ledger_rows then state.ledger_rows + 1 end,
+          case when after.ledger_rows > state.ledger_rows then after.ledger_rows end);
+  derived.earned := private.answer_rewards(state.user_id, state.ledger_rows);
+  derived.streak := carbon.run_as_of(after.current_run, after.latest_day, carbon.local_date(now(), after.time_zone));
+  derived.longest_run := after.longest_run;
+  return derived;
+end;
+$$;
+comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint) is
+  'The end of private.record_entry where everything has to be evaluated: something that was held is lost, or the achievements have changed.';
+
