@@ -249,13 +249,28 @@ begin
     private.close_days(people, (select r.version from private.achievement_rules as r))
       || private.evaluate_challenges(touched_people, touched_days), cause);
   written := written || private.apply_level_changes(people);
-  update private.user_state as s
-  set latest_challenges = c.held
-  from unnest(people) as p (user_id)
-  join private.user_state as o on o.user_id = p.user_id
-  cross join lateral (
-    select case when o.latest_day is null then '{}' else private.held_challenges(o.user_id, o.latest_day) end as held) as c
-  where s.user_id = p.user_id and s.latest_challenges <> c.held;
+  -- private.held_challenges for each of them; the challenges of a day are asked for once.
+  with latest as materialized (
+    select s.user_id, s.latest_day
+    from unnest(people) as p (user_id)
+    join private.user_state as s on s.user_id = p.user_id
+  ), challenges as materialized (
+    select d.latest_day, c.id::text as id
+    from (select distinct l.latest_day from latest as l where l.latest_day is not null) as d
+    cross join lateral private.challenges_on(d.latest_day) as c
+  ), held as (
+    select l.user_id, coalesce(array_agg(c.id order by c.id) filter (where h.is_held), '{}') as ids
+    from latest as l
+    left join challenges as c on c.latest_day = l.latest_day
+    left join lateral (
+      select r.sequence % 2 = 1 as is_held from private.rewards as r
+      where r.user_id = l.user_id and r.source = 'challenge' and r.source_id = c.id
+      order by r.sequence desc limit 1) as h on true
+    group by l.user_id
+  )
+  update private.user_state as s set latest_challenges = h.ids
+  from held as h
+  where s.user_id = h.user_id and s.latest_challenges <> h.ids;
   return written;
 end;
 $$;

@@ -25,6 +25,7 @@ declare
   entry public.waste_entries;
   writer record;
   written record;
+  known text[];
   refused text;
 begin
   -- One row, which is how the app writes.
@@ -67,130 +68,138 @@ begin
     for no key update;
   end if;
 
-  -- The rows travel as arrays from the sums to the keys: no join that a plan made for one row
-  -- could do badly for many.
-  with by_user as (
+  begin
+    -- The rows travel as arrays from the sums to the keys: no join that a plan made for one row
+    -- could do badly for many.
+    with by_user as (
+      select
+        n.user_id,
+        count(*) as entries,
+        count(*) filter (where n.batch_id is null) as stated,
+        sum(n.weight_kg) as weight_kg,
+        sum(n.carbon_credits) as credits,
+        sum(n.co2e_kg) as co2e_kg,
+        sum(n.co2e_avoided_kg) as co2e_avoided_kg,
+        min(n.logged_at) as earliest,
+        max(n.logged_at) as latest,
+        array_agg(n.id) as ids,
+        array_agg(n.logged_at) as times,
+        array_agg(n.offline_id) as offline_ids,
+        array_agg(n.batch_id) as batch_ids,
+        array_agg(case when n.offline_id is not null or n.batch_id is not null then
+          carbon.entry_identity(coalesce(n.offline_id, n.legacy_id), n.category_id, n.disposal_method,
+                                (n.weight_kg * 1000)::integer, n.logged_at) end) as identities
+      from new_rows as n
+      group by n.user_id
+    ), by_day as materialized (
+      select n.user_id, n.local_date, n.province, n.batch_id is not null as imported,
+             carbon.tally_of(n.category_id, n.disposal_method, (n.weight_kg * 1000)::integer, 1) as tally,
+             count(*) as entries, sum(n.weight_kg) as weight_kg,
+             sum(n.carbon_credits) as credits, sum(greatest(n.carbon_credits, 0)) as credits_positive,
+             sum(least(n.carbon_credits, 0)) as credits_negative, sum(n.co2e_kg) as co2e_kg,
+             sum(n.co2e_avoided_kg) as co2e_avoided_kg
+      from new_rows as n
+      group by n.user_id, n.local_date, n.province, n.batch_id is not null
+      -- In the order of the index, so that one page of it after the other is filled.
+      order by n.user_id, n.local_date
+    ), tallies as (
+      select d.user_id, carbon.sum_tallies(d.tally) as tally
+      from by_day as d
+      group by d.user_id
+    ), totals as (
+      update private.user_state as t
+      set entries = t.entries + b.entries,
+          grams = t.grams + (b.weight_kg * 1000)::bigint,
+          credits = t.credits + b.credits,
+          co2e_mg = t.co2e_mg + (b.co2e_kg * 1000000)::bigint,
+          co2e_avoided_mg = t.co2e_avoided_mg + (b.co2e_avoided_kg * 1000000)::bigint,
+          tally = carbon.add_tallies(t.tally, s.tally),
+          revision = t.revision + b.entries,
+          last_change_at = now(),
+          window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
+                                   then now() else t.window_started_at end,
+          window_rows = case when not by_client then t.window_rows
+                             when t.window_started_at <= now() - interval '1 hour' then b.stated
+                             else t.window_rows + b.stated end,
+          day_started_at = case when by_client and t.day_started_at <= now() - interval '24 hours'
+                                then now() else t.day_started_at end,
+          day_rows = case when not by_client then t.day_rows
+                          when t.day_started_at <= now() - interval '24 hours' then b.entries
+                          else t.day_rows + b.entries end
+      from by_user as b
+      join tallies as s on s.user_id = b.user_id
+      where t.user_id = b.user_id
+      returning t.user_id, t.revision, t.window_rows, t.day_rows, t.entries as in_all,
+                t.credits + t.rewards - b.credits as total_before, b.entries, b.ids,
+                b.times, b.offline_ids, b.batch_ids, b.identities
+    ), boards as (
+      insert into private.outbox (user_id, local_date, province, entries, credits)
+      select b.user_id, b.local_date, b.province, b.entries, b.credits from by_day as b
+    ), days as (
+      insert into public.user_days as d
+        (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
+         co2e_kg, co2e_avoided_kg)
+      select b.user_id, b.local_date, b.province, b.imported, b.tally, b.entries, b.weight_kg, b.credits,
+             b.credits_positive, b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
+      from by_day as b
+      on conflict (user_id, local_date, province, imported) do update
+        set entries = d.entries + excluded.entries,
+            tally = carbon.add_tallies(d.tally, excluded.tally),
+            weight_kg = d.weight_kg + excluded.weight_kg,
+            credits = d.credits + excluded.credits,
+            credits_positive = d.credits_positive + excluded.credits_positive,
+            credits_negative = d.credits_negative + excluded.credits_negative,
+            co2e_kg = d.co2e_kg + excluded.co2e_kg,
+            co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
+    ), keys as (
+      insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
+      select t.user_id, k.entry_id, k.logged_at, t.revision - t.entries + k.place, k.offline_id, k.identity, k.batch_id
+      from totals as t,
+           unnest(t.ids, t.times, t.offline_ids, t.identities, t.batch_ids) with ordinality
+             as k (entry_id, logged_at, offline_id, identity, batch_id, place)
+    ), touched as materialized (
+      -- Days before the profile began have no challenges.
+      select distinct d.user_id, d.local_date
+      from by_day as d
+      join (select s.user_id, u.began
+            from tallies as s join private.user_state as u on u.user_id = s.user_id offset 0) as b on b.user_id = d.user_id
+      where d.local_date >= b.began
+    )
     select
-      n.user_id,
-      count(*) as entries,
-      count(*) filter (where n.batch_id is null) as stated,
-      sum(n.weight_kg) as weight_kg,
-      sum(n.carbon_credits) as credits,
-      sum(n.co2e_kg) as co2e_kg,
-      sum(n.co2e_avoided_kg) as co2e_avoided_kg,
-      min(n.logged_at) as earliest,
-      max(n.logged_at) as latest,
-      array_agg(n.id) as ids,
-      array_agg(n.logged_at) as times,
-      array_agg(n.offline_id) as offline_ids,
-      array_agg(n.batch_id) as batch_ids,
-      array_agg(case when n.offline_id is not null or n.batch_id is not null then
-        carbon.entry_identity(coalesce(n.offline_id, n.legacy_id), n.category_id, n.disposal_method,
-                              (n.weight_kg * 1000)::integer, n.logged_at) end) as identities
-    from new_rows as n
-    group by n.user_id
-  ), by_day as materialized (
-    select n.user_id, n.local_date, n.province, n.batch_id is not null as imported,
-           carbon.tally_of(n.category_id, n.disposal_method, (n.weight_kg * 1000)::integer, 1) as tally,
-           count(*) as entries, sum(n.weight_kg) as weight_kg,
-           sum(n.carbon_credits) as credits, sum(greatest(n.carbon_credits, 0)) as credits_positive,
-           sum(least(n.carbon_credits, 0)) as credits_negative, sum(n.co2e_kg) as co2e_kg,
-           sum(n.co2e_avoided_kg) as co2e_avoided_kg
-    from new_rows as n
-    group by n.user_id, n.local_date, n.province, n.batch_id is not null
-    -- In the order of the index, so that one page of it after the other is filled.
-    order by n.user_id, n.local_date
-  ), tallies as (
-    select d.user_id, carbon.sum_tallies(d.tally) as tally
-    from by_day as d
-    group by d.user_id
-  ), totals as (
-    update private.user_state as t
-    set entries = t.entries + b.entries,
-        grams = t.grams + (b.weight_kg * 1000)::bigint,
-        credits = t.credits + b.credits,
-        co2e_mg = t.co2e_mg + (b.co2e_kg * 1000000)::bigint,
-        co2e_avoided_mg = t.co2e_avoided_mg + (b.co2e_avoided_kg * 1000000)::bigint,
-        tally = carbon.add_tallies(t.tally, s.tally),
-        revision = t.revision + b.entries,
-        last_change_at = now(),
-        window_started_at = case when by_client and t.window_started_at <= now() - interval '1 hour'
-                                 then now() else t.window_started_at end,
-        window_rows = case when not by_client then t.window_rows
-                           when t.window_started_at <= now() - interval '1 hour' then b.stated
-                           else t.window_rows + b.stated end,
-        day_started_at = case when by_client and t.day_started_at <= now() - interval '24 hours'
-                              then now() else t.day_started_at end,
-        day_rows = case when not by_client then t.day_rows
-                        when t.day_started_at <= now() - interval '24 hours' then b.entries
-                        else t.day_rows + b.entries end
-    from by_user as b
-    join tallies as s on s.user_id = b.user_id
-    where t.user_id = b.user_id
-    returning t.user_id, t.revision, t.window_rows, t.day_rows, t.entries as in_all,
-              t.credits + t.rewards - b.credits as total_before, b.entries, b.ids,
-              b.times, b.offline_ids, b.batch_ids, b.identities
-  ), boards as (
-    insert into private.outbox (user_id, local_date, province, entries, credits)
-    select b.user_id, b.local_date, b.province, b.entries, b.credits from by_day as b
-  ), days as (
-    insert into public.user_days as d
-      (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
-       co2e_kg, co2e_avoided_kg)
-    select b.user_id, b.local_date, b.province, b.imported, b.tally, b.entries, b.weight_kg, b.credits,
-           b.credits_positive, b.credits_negative, b.co2e_kg, b.co2e_avoided_kg
-    from by_day as b
-    on conflict (user_id, local_date, province, imported) do update
-      set entries = d.entries + excluded.entries,
-          tally = carbon.add_tallies(d.tally, excluded.tally),
-          weight_kg = d.weight_kg + excluded.weight_kg,
-          credits = d.credits + excluded.credits,
-          credits_positive = d.credits_positive + excluded.credits_positive,
-          credits_negative = d.credits_negative + excluded.credits_negative,
-          co2e_kg = d.co2e_kg + excluded.co2e_kg,
-          co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
-  ), keys as (
-    insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
-    select t.user_id, k.entry_id, k.logged_at, t.revision - t.entries + k.place, k.offline_id, k.identity, k.batch_id
-    from totals as t,
-         unnest(t.ids, t.times, t.offline_ids, t.identities, t.batch_ids) with ordinality
-           as k (entry_id, logged_at, offline_id, identity, batch_id, place)
-    -- Who is known shows in the number of keys written, so that all of them can be named.
-    on conflict do nothing
-    returning entry_id
-  ), touched as materialized (
-    -- Days before the profile began have no challenges.
-    select distinct d.user_id, d.local_date
-    from by_day as d
-    join (select s.user_id, u.began
-          from tallies as s join private.user_state as u on u.user_id = s.user_id offset 0) as b on b.user_id = d.user_id
-    where d.local_date >= b.began
-  )
-  select
-    (select count(*) from by_user) as users,
-    (select count(*) from totals) as known_users,
-    (select min(b.earliest) from by_user as b) as earliest,
-    (select max(b.latest) from by_user as b) as latest,
-    (select sum(t.entries) from totals as t) > (select count(*) from keys) as has_known,
-    (select sum(b.stated)::bigint from by_user as b) as stated,
-    (select max(t.window_rows) from totals as t) as in_window,
-    (select max(t.day_rows) from totals as t) as in_day,
-    (select max(t.in_all) from totals as t) as in_all,
-    (select array_agg(t.user_id) from totals as t) as people,
-    (select array_agg(t.total_before) from totals as t) as totals_before,
-    (select array_agg(d.user_id) from touched as d) as touched_people,
-    (select array_agg(d.local_date) from touched as d) as touched_days
-  into written;
+      (select count(*) from by_user) as users,
+      (select count(*) from totals) as known_users,
+      (select min(b.earliest) from by_user as b) as earliest,
+      (select max(b.latest) from by_user as b) as latest,
+      (select sum(b.stated)::bigint from by_user as b) as stated,
+      (select max(t.window_rows) from totals as t) as in_window,
+      (select max(t.day_rows) from totals as t) as in_day,
+      (select max(t.in_all) from totals as t) as in_all,
+      (select array_agg(t.user_id) from totals as t) as people,
+      (select array_agg(t.total_before) from totals as t) as totals_before,
+      (select array_agg(d.user_id) from touched as d) as touched_people,
+      (select array_agg(d.local_date) from touched as d) as touched_days
+    into written;
+  exception
+    when unique_violation then
+      -- The server names one of them; a device wants to know all.
+      known := array(
+        select distinct n.offline_id::text from new_rows as n
+        where n.offline_id is not null and (
+          (select count(*) from new_rows as o where o.user_id = n.user_id and o.offline_id = n.offline_id) > 1
+          or exists (select from private.entry_keys as k where k.user_id = n.user_id and k.offline_id = n.offline_id)
+          or exists (
+            select from private.entry_keys as k
+            where k.user_id = n.user_id and k.identity = carbon.entry_identity(
+              n.offline_id, n.category_id, n.disposal_method, (n.weight_kg * 1000)::integer, n.logged_at)))
+        order by 1);
+      if known = '{}' then
+        raise;
+      end if;
+      perform private.raise_known_offline_ids(known);
+  end;
 
   if written.users > written.known_users then
     perform private.raise_error('carbon.unknown_user', '23503');
-  end if;
-  if written.has_known then
-    perform private.raise_known_offline_ids(array(
-      select distinct n.offline_id::text from new_rows as n
-      where n.offline_id is not null and not exists (
-        select from private.entry_keys as k where k.user_id = n.user_id and k.entry_id = n.id)
-      order by 1));
   end if;
   refused := private.refused_write(written.earliest, written.latest, case when by_client then written.stated end,
                                    case when by_client then written.in_window end,

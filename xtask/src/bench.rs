@@ -13,6 +13,7 @@ pub mod realtime;
 mod report;
 mod scratch;
 mod session;
+pub mod writes;
 
 use std::fs;
 use std::time::{Duration, Instant};

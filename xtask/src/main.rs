@@ -52,6 +52,7 @@ cargo xtask COMMAND
   bench               speeds as ratios, for docs/benchmarks.md; about 15 min
   bench database|edge|realtime|growth
                       one part of it alone, about 4 min (realtime: 2)
+  bench writes        what a create costs beside the least that one must do, about 5 min
   bench faults [ATTACK …]
                       what one hostile account does to another person, about 6 min
   bench boards [PEOPLE]
@@ -105,6 +106,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["bench", "boards", people] => bench::boards::run(&checkout, Some(people)),
         ["bench", "edge"] => bench::edge::run(&checkout),
         ["bench", "growth"] => bench::growth::run(&checkout),
+        ["bench", "writes"] => bench::writes::run(&checkout),
         ["bench", "faults", attacks @ ..] => bench::hostile::run(&checkout, attacks),
         // The attacker's process of the line above.
         ["bench", "hostile-client", attack] => bench::hostile::client(attack),
