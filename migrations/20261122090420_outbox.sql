@@ -41,18 +41,18 @@ create trigger tg_outbox__wake_worker before insert on private.outbox
 
 create table private.worker_state (
   is_only boolean primary key default true,
-  floor bigint not null default 0,
-  next_floor bigint,
-  next_floor_from xid8,
+  low_water_mark bigint not null default 0,
+  next_low_water_mark bigint,
+  next_low_water_mark_from xid8,
   messages_wait_until timestamptz,
   dropped_on date,
   constraint there_is_one_row check (is_only)
 );
 comment on table private.worker_state is 'Where the worker stands.';
-comment on column private.worker_state.floor is
+comment on column private.worker_state.low_water_mark is
   'No row of private.outbox below this is there or can still come: whoever looks for the oldest row begins here and never walks over what was deleted.';
-comment on column private.worker_state.next_floor is 'The floor once every transaction that ran when it was noted has ended.';
-comment on column private.worker_state.next_floor_from is 'The first transaction id that was not in use when next_floor was noted.';
+comment on column private.worker_state.next_low_water_mark is 'The low-water mark once every transaction that ran when it was noted has ended.';
+comment on column private.worker_state.next_low_water_mark_from is 'The first transaction id that was not in use when next_low_water_mark was noted.';
 comment on column private.worker_state.messages_wait_until is 'When to try again what realtime.messages refused; null = nothing waits.';
 comment on column private.worker_state.dropped_on is 'The day by which the boards that are no longer kept were deleted.';
 alter table private.worker_state enable row level security;

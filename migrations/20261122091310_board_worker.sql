@@ -94,7 +94,7 @@ $$;
 comment on function private.next_outbox_id() is
   'The number that the next row of private.outbox gets, asked before this transaction has an id of its own; null if it has one.';
 
-create function private.raise_outbox_floor(ceiling bigint)
+create function private.advance_low_water_mark(ceiling bigint)
 returns void
 language plpgsql
 set search_path = ''
@@ -102,27 +102,27 @@ as $$
 begin
   -- Whoever appends has written a row before and so has a transaction id before a number. Every number below the
   -- ceiling therefore belongs to a transaction older than this one, which took its id after the ceiling was read. Once
-  -- all older ones have ended, what they appended is visible, and the lowest row that is left bounds the floor.
+  -- all older ones have ended, what they appended is visible, and the lowest row that is left bounds the mark.
   update private.worker_state as s
-  set floor = case when n.is_reached then least(s.next_floor, n.lowest) else s.floor end,
-      next_floor = case when n.is_due then least(ceiling, n.lowest) else s.next_floor end,
-      next_floor_from = case when n.is_due then pg_current_xact_id() else s.next_floor_from end
+  set low_water_mark = case when n.is_reached then least(s.next_low_water_mark, n.lowest) else s.low_water_mark end,
+      next_low_water_mark = case when n.is_due then least(ceiling, n.lowest) else s.next_low_water_mark end,
+      next_low_water_mark_from = case when n.is_due then pg_current_xact_id() else s.next_low_water_mark_from end
   from (
     select c.lowest,
-           coalesce(o.next_floor > o.floor and pg_snapshot_xmin(c.snapshot) >= o.next_floor_from, false) as is_reached,
-           ceiling is not null and least(ceiling, c.lowest) is distinct from o.next_floor
-             and (o.next_floor is null or pg_snapshot_xmin(c.snapshot) >= o.next_floor_from
+           coalesce(o.next_low_water_mark > o.low_water_mark and pg_snapshot_xmin(c.snapshot) >= o.next_low_water_mark_from, false) as is_reached,
+           ceiling is not null and least(ceiling, c.lowest) is distinct from o.next_low_water_mark
+             and (o.next_low_water_mark is null or pg_snapshot_xmin(c.snapshot) >= o.next_low_water_mark_from
                   -- A dump restored into another cluster remembers ids that are still to come here.
-                  or o.next_floor_from > pg_snapshot_xmax(c.snapshot)) as is_due
+                  or o.next_low_water_mark_from > pg_snapshot_xmax(c.snapshot)) as is_due
     from private.worker_state as o
     cross join lateral (
       select pg_current_snapshot() as snapshot,
-             (select min(q.id) from private.outbox as q where q.id >= o.floor) as lowest) as c) as n
+             (select min(q.id) from private.outbox as q where q.id >= o.low_water_mark) as lowest) as c) as n
   where n.is_reached or n.is_due;
 end;
 $$;
-comment on function private.raise_outbox_floor(bigint) is
-  'Moves the outbox''s floor up as far as nothing can still come below it; ceiling = private.next_outbox_id(), null = note no new one.';
+comment on function private.advance_low_water_mark(bigint) is
+  'Moves the outbox''s low-water mark up as far as nothing can still come below it; ceiling = private.next_outbox_id(), null = note no new one.';
 
 create function private.note_board_news(changes private.board_change[], today date)
 returns void
@@ -255,12 +255,12 @@ begin
   if not private.lock_boards(false) then
     return null;
   end if;
-  select s.floor, s.next_floor, s.messages_wait_until, s.dropped_on into state from private.worker_state as s;
+  select s.low_water_mark, s.next_low_water_mark, s.messages_wait_until, s.dropped_on into state from private.worker_state as s;
   ceiling := private.next_outbox_id();
   with taken as (
     delete from private.outbox as o
-    where o.id between state.floor and (
-      select max(q.id) from (select x.id from private.outbox as x where x.id >= state.floor order by x.id limit max_rows) as q)
+    where o.id between state.low_water_mark and (
+      select max(q.id) from (select x.id from private.outbox as x where x.id >= state.low_water_mark order by x.id limit max_rows) as q)
     returning o as item
   )
   select array_agg(t.item order by (t.item).id) into pending from taken as t;
@@ -270,9 +270,9 @@ begin
     perform private.apply_board_changes(changes);
     perform private.note_board_news(changes, today);
     messages := private.messages_of(pending);
-    perform private.raise_outbox_floor(ceiling);
-  elsif state.next_floor is distinct from state.floor then
-    perform private.raise_outbox_floor(ceiling);
+    perform private.advance_low_water_mark(ceiling);
+  elsif state.next_low_water_mark is distinct from state.low_water_mark then
+    perform private.advance_low_water_mark(ceiling);
   end if;
   if state.dropped_on is distinct from today and coalesce(cardinality(pending), 0) < max_rows then
     perform private.drop_old_boards(today, 2000);

@@ -297,7 +297,7 @@ begin
     'current_user', answer.own,
     'as_of', coalesce((
       select o.created_at from private.outbox as o
-      where o.id >= (select s.floor from private.worker_state as s)
+      where o.id >= (select s.low_water_mark from private.worker_state as s)
       order by o.id limit 1), now()),
     'page', page,
     'limit', size,

@@ -46,7 +46,7 @@ begin
     select q.user_id, q.board, q.entries, q.credits, q.is_listed, q.is_gone
     from unnest(private.folded_changes(array(
       select o from private.outbox as o
-      where o.id >= (select s.floor from private.worker_state as s) and o.user_id = any (people)), today)) as q
+      where o.id >= (select s.low_water_mark from private.worker_state as s) and o.user_id = any (people)), today)) as q
   ), is_now as (
     -- What is pending stands for what is folded in.
     select coalesce(w.user_id, f.user_id) as user_id, coalesce(w.board, f.board) as board,
@@ -263,7 +263,7 @@ begin
   from (select distinct s.board from private.board_scores as s) as b
   cross join lateral private.recount_nodes(b.board) as n;
   update private.worker_state as s set dropped_on = today;
-  perform private.raise_outbox_floor(ceiling);
+  perform private.advance_low_water_mark(ceiling);
   return people_written;
 end;
 $$;

@@ -181,7 +181,7 @@ enum Taken {
 /// One slice, in a transaction of its own. A failure is logged when it differs from the last one, and so is its end.
 ///
 /// It only ever selects: pgrx gives every other call a transaction id in advance. An idle server would use up one a
-/// second, and `private.next_outbox_id()` answers nothing to a transaction that has one, so that the outbox's floor
+/// second, and `private.next_outbox_id()` answers nothing to a transaction that has one, so that the outbox's low-water mark
 /// would stay where it is.
 fn take(said: &mut Option<String>) -> Taken {
     let (taken, failure) = BackgroundWorker::transaction(|| {

@@ -2,7 +2,7 @@
 begin;
 \ir helpers.psql
 \ir boards_oracle.psql
-select plan(49);
+select plan(54);
 update public.profiles set visible_in_leaderboard = false;
 update public.achievements set credits_reward = 0;
 update public.challenge_types set credits_reward = 0;
@@ -174,6 +174,28 @@ select is((select array_agg(f.user_id || ' ' || array_to_string(f.signals, ' '))
   array[tests.id('fay') || ' busy_days heavy_days seconds_apart same_weight', tests.id('gus') || ' backdated'],
   'accounts that look farmed are listed with what is strange, the strangest first, and others are not');
 select tests.act_as_operator() \g /dev/null
+
+-- What is pending costs readers nothing ---------------------------------------------------------------
+insert into private.outbox (user_id, local_date, province, entries, credits, revision)
+select tests.id('bob'), current_date, 'TH-10', 0, 0, 1 from generate_series(1, 10000);
+create function tests.outbox_rows_read() returns bigint language sql
+as $$ select pg_stat_get_xact_tuples_returned('private.outbox'::regclass) + pg_stat_get_xact_tuples_returned('private.outbox_pkey'::regclass) $$;
+create function tests.rows_read_by(statement text) returns bigint language plpgsql
+as $$
+declare
+  before bigint := tests.outbox_rows_read();
+begin
+  perform set_config('request.jwt.claims', json_build_object('sub', tests.id('ann'), 'role', 'authenticated')::text, true);
+  execute statement;
+  perform set_config('request.jwt.claims', '', true);
+  return tests.outbox_rows_read() - before;
+end;
+$$;
+select is(tests.rows_read_by('select public.get_gamification_profile()'), 0::bigint, 'a profile reads no row of the outbox');
+select is(tests.rows_read_by(format('select public.get_leaderboard(%s)', arguments)) <= 2, true, 'a board only looks for the oldest: ' || arguments)
+from unnest(array['page_size => 100', 'around_me => true', $$'province', 'weekly', 'TH-10'$$]) as arguments;
+select ok(tests.rows_read_by('select count(*) from private.outbox') >= 10000, 'as a read of all of it shows');
+select tests.merge() \g /dev/null
 
 -- Repairs -------------------------------------------------------------------------------------------
 update private.board_scores set credits = credits + 7 where user_id = tests.id('ann');

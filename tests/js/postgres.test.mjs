@@ -128,12 +128,12 @@ describe('the worker, by itself', () => {
   const create = () => sqlAs(someone, "select public.create_waste_entry(json_build_object('entry', $1::jsonb))",
     [JSON.stringify({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: 1 })])
 
-  test("raises the outbox's floor behind the last change within seconds", async () => {
+  test("raises the outbox's low-water mark behind the last change within seconds", async () => {
     for (let n = 0; n < 3; n++) {
       await create()
       const [{ last }] = await sql('select last_value as last from private.outbox_id_seq')
-      await until('a floor behind the last change', async () =>
-        (await sql('select 1 from private.worker_state where floor > $1', [last])).length === 1)
+      await until('a mark behind the last change', async () =>
+        (await sql('select 1 from private.worker_state where low_water_mark > $1', [last])).length === 1)
     }
   })
 

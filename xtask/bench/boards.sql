@@ -49,3 +49,23 @@ begin
       and -s.credits < (select -o.credits from private.board_scores as o where o.user_id = person and o.board = wanted));
 end;
 $$;
+
+-- Reads the small province's board every 5 ms until somebody has so many points on it, or more: another connection may have
+-- added some meanwhile. After ten seconds it is an error, which ends the run.
+create or replace function bench.wait_for_credits(person uuid, credits bigint)
+returns void
+language plpgsql
+as $$
+begin
+  for turn in 1..2000 loop
+    perform from json_array_elements(public.get_leaderboard('province', 'daily', 'TH-96', page_size => 100) -> 'leaderboard') as r
+    where r ->> 'user_id' = person::text and (r ->> 'credits')::bigint >= wait_for_credits.credits;
+    if found then
+      return;
+    end if;
+    perform pg_sleep(0.005);
+  end loop;
+  raise exception 'the points never came';
+end;
+$$;
+grant execute on function bench.wait_for_credits(uuid, bigint) to authenticated;

@@ -9,6 +9,7 @@ pub mod edge;
 pub mod growth;
 pub mod hostile;
 mod measure;
+pub mod outbox;
 pub mod realtime;
 mod report;
 mod scratch;
@@ -147,8 +148,8 @@ fn circumstances(
 }
 
 fn measure_all(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
-    // What writers leave to the merger is part of what they cost.
-    scratch.merge(SMALL)?;
+    // What writers leave to the worker is part of what they cost.
+    scratch.with_worker(SMALL)?;
     fill(scratch, size)?;
     let mut figures = creates(scratch)?;
     figures.push(rewards(scratch)?);

@@ -110,6 +110,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["bench", "faults", attacks @ ..] => bench::hostile::run(&checkout, attacks),
         // The attacker's process of the line above.
         ["bench", "hostile-client", attack] => bench::hostile::client(attack),
+        ["bench", "outbox"] => bench::outbox::run(&checkout),
         ["bench", "realtime"] => bench::realtime::run(&checkout),
         ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE, false),
         ["bench", "--large", people, entries] => {

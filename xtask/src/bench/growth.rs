@@ -1,4 +1,4 @@
-//! What grows with time or with what was left lying: transaction ids of an idle server, the floor of the boards' queue,
+//! What grows with time or with what was left lying: transaction ids of an idle server, the low-water mark of the outbox,
 //! what a batch and the step before every request cost, and the end of days.
 
 use std::fs;
@@ -42,9 +42,9 @@ pub fn run(checkout: &Checkout) -> Result<()> {
 
 /// Measures everything, in a database with at least 2,100 people.
 pub fn measure(scratch: &Scratch) -> Result<Vec<Figure>> {
-    scratch.merge(SMALL)?;
+    scratch.with_worker(SMALL)?;
     let mut figures = vec![idle(scratch)?, floor(scratch)?];
-    scratch.without_merger()?;
+    scratch.without_worker()?;
     figures.extend(batches(scratch)?);
     figures.push(pre_request(scratch)?);
     figures.push(end_of_days(scratch)?);
@@ -86,7 +86,7 @@ fn idle(scratch: &Scratch) -> Result<Figure> {
 
 fn floor(scratch: &Scratch) -> Result<Figure> {
     let mut session = Session::open(scratch, SMALL)?;
-    let samples = scratch.step("the outbox's floor", |_| {
+    let samples = scratch.step("the outbox's low-water mark", |_| {
         (0..ROUNDS)
             .map(|round| {
                 for one in 0..20 {
@@ -100,14 +100,14 @@ fn floor(scratch: &Scratch) -> Result<Figure> {
                 std::thread::sleep(Duration::from_secs(2));
                 number(&scratch.sql(
                     SMALL,
-                    "select q.last_value + 1 - s.floor
+                    "select q.last_value + 1 - s.low_water_mark
                      from private.outbox_id_seq as q, private.worker_state as s",
                 )?)
             })
             .collect::<Result<Vec<f64>>>()
     })?;
     Ok(Figure {
-        name: "rows of the outbox between its floor and its end, 2 s after the last".to_owned(),
+        name: "rows of the outbox between its low-water mark and its end, 2 s after the last".to_owned(),
         target: Target::AtMost(0.0),
         unit: "",
         samples,

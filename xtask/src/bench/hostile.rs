@@ -88,7 +88,7 @@ fn fill(scratch: &Scratch) -> Result<()> {
         scratch.sql(SMALL, "call bench.add_diaries(1, 2000, 10)")?;
         scratch.sql(SMALL, "vacuum analyze").map(drop)
     })?;
-    scratch.merge(SMALL)
+    scratch.with_worker(SMALL)
 }
 
 fn measure(system: &System, chosen: &[&Attack]) -> Result<Vec<Figure>> {

@@ -82,28 +82,28 @@ impl<'a> Scratch<'a> {
         up::migrate(self.checkout, &self.environment)?;
         // Without the scheduler: no job runs into a measurement, and a database that nobody is
         // connected to can be copied.
-        self.without_merger()?;
+        self.without_worker()?;
         self.file(SMALL, "setup.sql")?;
         self.sql(SMALL, &format!("create database {LARGE} template {SMALL}"))?;
         Ok(())
     }
 
-    /// Starts the server anew with the merger of boards at work in one database.
-    pub fn merge(&self, database: &str) -> Result<()> {
+    /// Starts the server anew with the worker at work in one database.
+    pub fn with_worker(&self, database: &str) -> Result<()> {
         up::ensure(self.checkout, &self.server(Some("pg_carbon"), database)?).map(drop)
     }
 
     /// Starts the server anew with nothing that works by itself.
-    pub fn without_merger(&self) -> Result<()> {
+    pub fn without_worker(&self) -> Result<()> {
         up::ensure(self.checkout, &self.server(None, SMALL)?).map(drop)
     }
 
-    fn server(&self, preloaded: Option<&str>, merged: &str) -> Result<Service> {
+    fn server(&self, preloaded: Option<&str>, worked_on: &str) -> Result<Service> {
         let mut server = self.postgres.service(&self.environment)?;
         server.name = "bench-postgres";
         for setting in [
             format!("shared_preload_libraries={}", preloaded.unwrap_or("")),
-            format!("carbon.database={merged}"),
+            format!("carbon.database={worked_on}"),
             // As on a server: a million people do not fit into what a laptop spares.
             format!("shared_buffers={}kB", memory_kb()? / 4),
             "max_wal_size=16GB".to_owned(),

@@ -64,7 +64,7 @@ fn measure(scratch: &Scratch) -> Result<Vec<Figure>> {
     figures.push(new_session(scratch)?);
     figures.extend(log_and_ids(scratch)?);
     figures.push(bulk(scratch)?);
-    scratch.merge(SMALL)?;
+    scratch.with_worker(SMALL)?;
     figures.push(durable(scratch)?);
     figures.push(ids_of_the_worker(scratch)?);
     Ok(figures)
