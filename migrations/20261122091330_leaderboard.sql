@@ -251,8 +251,10 @@ create function private.get_leaderboard(board_type text, timeframe text, wanted_
 returns json
 language plpgsql stable security definer
 set search_path = ''
--- For all that is called from here: plans are by index, and kept, whatever the length of a page.
+-- For all that is called from here: plans are by index and in its order, and kept, whatever the length of a page and
+-- whatever is pending.
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
