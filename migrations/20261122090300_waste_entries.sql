@@ -21,18 +21,18 @@ create domain public.longitude as numeric(9, 6)
   constraint longitude_is_between_minus_180_and_180 check (value between -180 and 180);
 comment on domain public.longitude is 'Degrees east, WGS 84.';
 create domain public.place_name as text
-  constraint place_has_at_most_200_characters check (length(value) <= 200);
+  constraint place_has_at_most_200_characters check (length(value) <= carbon.limit_of('place_chars'));
 comment on domain public.place_name is 'Free text that names a place.';
 create domain public.diary_notes as text
-  constraint notes_have_at_most_4000_characters check (length(value) <= 4000);
+  constraint notes_have_at_most_4000_characters check (length(value) <= carbon.limit_of('imported_notes_chars'));
 comment on domain public.diary_notes is 'Free text of an entry.';
 create domain public.image_key as uuid;
 comment on domain public.image_key is 'The id of a picture.';
 create domain public.device_key as text
-  constraint device_id_has_1_to_100_characters check (length(value) between 1 and 100);
+  constraint device_id_has_1_to_100_characters check (length(value) between 1 and carbon.limit_of('device_id_chars'));
 comment on domain public.device_key is 'The id a device gives itself.';
 create domain public.offline_key as text
-  constraint offline_id_has_1_to_200_characters check (length(value) between 1 and 200);
+  constraint offline_id_has_1_to_200_characters check (length(value) between 1 and carbon.limit_of('offline_id_chars'));
 comment on domain public.offline_key is 'The id a device gives an entry.';
 
 do $$
@@ -104,7 +104,7 @@ create table public.waste_entries (
   constraint location_has_both_latitude_and_longitude check (
     (location_lat is null) = (location_lng is null) or carbon.refuse('carbon.location_invalid')),
   constraint notes_have_at_most_500_characters check (
-    notes is null or length(notes) <= 500 or batch_id is not null or carbon.refuse('carbon.notes_too_long'))
+    notes is null or length(notes) <= carbon.limit_of('notes_chars') or batch_id is not null or carbon.refuse('carbon.notes_too_long'))
 ) partition by range (logged_at);
 
 comment on table public.waste_entries is

@@ -70,5 +70,5 @@ $$;
 comment on function private.tg_waste_entries__refuse_notes() is
   'Row trigger: an entry that came with long notes by an import keeps them, but nobody writes new ones (22023 carbon.notes_too_long).';
 create trigger tg_waste_entries__refuse_notes before update of notes on public.waste_entries
-  for each row when (length(new.notes) > 500 and new.notes is distinct from old.notes)
+  for each row when (length(new.notes) > carbon.limit_of('notes_chars') and new.notes is distinct from old.notes)
   execute function private.tg_waste_entries__refuse_notes();

@@ -57,7 +57,7 @@ declare
   person record;
   is_new boolean;
 begin
-  if coalesce(length(new_device), 0) not between 1 and 100 then
+  if coalesce(length(new_device), 0) not between 1 and carbon.limit_of('device_id_chars') then
     perform private.raise_error('carbon.device_id_invalid', '22023');
   elsif coalesce(new_platform not in ('web', 'ios', 'android'), true) then
     perform private.raise_error('carbon.platform_invalid', '22023');

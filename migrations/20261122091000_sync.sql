@@ -87,7 +87,7 @@ begin
     perform private.raise_error('carbon.since_revision_invalid', '22023');
   elsif page_size not between 1 and 500 then
     perform private.raise_error('carbon.limit_invalid', '22023');
-  elsif length(device) not between 1 and 100 then
+  elsif length(device) not between 1 and carbon.limit_of('device_id_chars') then
     perform private.raise_error('carbon.device_id_invalid', '22023');
   end if;
   select t.revision into current_revision from private.user_state as t where t.user_id = owner;

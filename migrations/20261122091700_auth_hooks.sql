@@ -34,7 +34,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  if octet_length(new.raw_user_meta_data::text) > 4096 then
+  if octet_length(new.raw_user_meta_data::text) > carbon.limit_of('user_metadata_bytes') then
     -- Auth answers PTnnn as it stands and any other SQLSTATE as 500.
     perform private.raise_error('carbon.user_metadata_too_large', 'PT413');
   end if;

@@ -1,8 +1,10 @@
 //! How much one person may write, in one place: the database counts by these figures, the Worker by those they are made
 //! of, and messages name them.
 
-use crate::entry::MAX_BATCH_ENTRIES;
-use crate::legacy::MAX_MIGRATED_ENTRIES;
+use crate::entry::{
+    MAX_BATCH_ENTRIES, MAX_DEVICE_ID_CHARS, MAX_NOTES_CHARS, MAX_OFFLINE_ID_CHARS, MAX_PLACE_CHARS,
+};
+use crate::legacy::{MAX_LEGACY_NOTES_CHARS, MAX_MIGRATED_ENTRIES};
 
 /// Single creates that the Worker lets through in an hour.
 pub const CREATES_PER_HOUR: u32 = 60;
@@ -36,6 +38,11 @@ pub const KEPT_ANSWER_BYTES: u32 = 128 * 1024;
 /// Bytes that are kept of such answers of one person in 24 hours.
 pub const KEPT_ANSWERS_BYTES: u32 = 8 * 1024 * 1024;
 
+/// Bytes that are kept of what was read in an import; of more the entries are left out.
+pub const KEPT_IMPORT_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of what people write about themselves in Auth.
+pub const USER_METADATA_BYTES: u32 = 4 * 1024;
+
 /// The limits that SQL asks for, by name.
 pub const ALL: &[(&str, u32)] = &[
     ("rows_per_statement", ROWS_PER_STATEMENT),
@@ -47,6 +54,13 @@ pub const ALL: &[(&str, u32)] = &[
     ("imports_per_day", IMPORTS_PER_DAY),
     ("kept_answer_bytes", KEPT_ANSWER_BYTES),
     ("kept_answers_bytes", KEPT_ANSWERS_BYTES),
+    ("kept_import_bytes", KEPT_IMPORT_BYTES),
+    ("user_metadata_bytes", USER_METADATA_BYTES),
+    ("notes_chars", MAX_NOTES_CHARS as u32),
+    ("imported_notes_chars", MAX_LEGACY_NOTES_CHARS as u32),
+    ("place_chars", MAX_PLACE_CHARS as u32),
+    ("device_id_chars", MAX_DEVICE_ID_CHARS as u32),
+    ("offline_id_chars", MAX_OFFLINE_ID_CHARS as u32),
 ];
 
 /// The limit of a name of [`ALL`].

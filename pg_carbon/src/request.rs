@@ -20,7 +20,8 @@ use crate::refusal::{Refusal, refusing_function};
 static LIMITS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAVY_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(0);
 
-/// What `carbon.heavy_slots = 0` stands for on this machine.
+/// What `carbon.heavy_slots = 0` stands for on this machine. What is heavy computes: more of it at once than there are
+/// cores makes none of it quicker, and others wait.
 static SLOTS_OF_CORES: AtomicI32 = AtomicI32::new(2);
 
 /// The most that is heavy at once: PostgREST has 20 connections, and what is short needs the others.
@@ -38,7 +39,7 @@ type Id = [u8; 16];
 /// Defines the settings.
 pub fn register() {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let slots = i32::try_from(2 * cores).unwrap_or(MOST_HEAVY_SLOTS);
+    let slots = i32::try_from(cores).unwrap_or(MOST_HEAVY_SLOTS);
     SLOTS_OF_CORES.store(slots.clamp(2, MOST_HEAVY_SLOTS), Ordering::Relaxed);
     GucRegistry::define_bool_guc(
         c"carbon.limits",
@@ -50,7 +51,7 @@ pub fn register() {
     );
     GucRegistry::define_int_guc(
         c"carbon.heavy_slots",
-        c"How many imports, batches and searches of everybody may be under way at once, half as many of anonymous people; 0 is twice the cores, at most 8.",
+        c"How many imports, batches and searches of everybody may be under way at once, half as many of anonymous people; 0 is one for each core, 2 to 8.",
         c"",
         &HEAVY_SLOTS,
         0,

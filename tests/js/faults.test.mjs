@@ -2,7 +2,9 @@
 // the way back needs no hand. These tests stop services, so they are a suite of their own: `cargo xtask test faults`.
 import { after, afterEach, beforeEach, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { api, awaitSms, closeSql, deviceInfo, differences, freshPhone, ok, signInAnonymously, signInByPhone, sleep, sql } from './lib.mjs'
+import fs from 'node:fs'
+import path from 'node:path'
+import { ROOT, api, awaitSms, closeSql, deviceInfo, differences, freshPhone, ok, signInAnonymously, signInByPhone, sleep, sql } from './lib.mjs'
 import { LONGEST_ANSWER, Load, entry, mend, operate, outage, recovery, refreshByGateway, rest, selectByApp, whileFull, whileLocked } from './faults-lab.mjs'
 import { largeDiary } from './dumps.mjs'
 
@@ -65,8 +67,13 @@ describe('faults', () => {
       await operate(action, 'postgres')
       await sleep(away)
       await assertNoDatabase(someone)
+      const log = path.join(ROOT, '.local/logs/postgres.log')
+      const { size } = fs.statSync(log)
       await operate('start', 'postgres')
       await assertWritesWork(someone)
+      // What writes the log for clients leaves recovery alone, and what is said of it.
+      const written = fs.readFileSync(log).subarray(size).toString()
+      assert.match(written, action === 'kill' ? /automatic recovery in progress[^]*redo starts at[^]*ready to accept connections/ : /ready to accept connections/)
     })
   }
 

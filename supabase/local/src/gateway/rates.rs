@@ -238,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn the_501st_websocket_of_an_address_is_refused_until_one_ends() {
+        let limits = Limits::new(false);
+        let mut held: Vec<_> = (0..500)
+            .map(|_| limits.socket(address("192.0.2.1")).unwrap())
+            .collect();
+        let denial = limits.socket(address("192.0.2.1")).err().unwrap();
+        assert_eq!((denial.status, denial.code), (429, "too_many_sockets"));
+        assert!(limits.socket(address("192.0.2.2")).is_ok());
+        held.pop();
+        assert!(limits.socket(address("192.0.2.1")).is_ok());
+    }
+
+    #[test]
     fn lifted_limits_count_nothing() {
         let limits = Limits::new(true);
         for _ in 0..1_000 {
