@@ -260,7 +260,11 @@ pub async fn signup(server: &Server, call: &Call) -> ApiResult<Reply> {
         is_anonymous: true,
         ..NewUser::default()
     };
-    let id = user::insert(&tx, new).await?;
+    // Here the real server puts two errors of its own around the database's, and looks at the inner one for no PTnnn.
+    let id = user::insert(&tx, new).await.map_err(|error| ApiError {
+        database: error.database,
+        ..ApiError::internal("Database error creating anonymous user")
+    })?;
     let reply = session::begin(server, call, &tx, id, "anonymous").await?;
     tx.commit().await?;
     Ok(reply)
