@@ -188,8 +188,7 @@ select cron.schedule('carbon_close_days', '* * * * *', $job$
   do $$
   begin
     for slice in 1..20 loop
-      exit when (private.close_days_of_yesterday(5000) ->> 'looked_at')::integer < 5000;
-      commit;
+      exit when (private.close_days_of_yesterday(5000) ->> 'looked_at')::integer < 5000; commit;
     end loop;
   end;
   $$

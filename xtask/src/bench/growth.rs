@@ -107,7 +107,8 @@ fn floor(scratch: &Scratch) -> Result<Figure> {
             .collect::<Result<Vec<f64>>>()
     })?;
     Ok(Figure {
-        name: "rows of the outbox between its low-water mark and its end, 2 s after the last".to_owned(),
+        name: "rows of the outbox between its low-water mark and its end, 2 s after the last"
+            .to_owned(),
         target: Target::AtMost(0.0),
         unit: "",
         samples,
