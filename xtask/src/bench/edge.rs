@@ -61,6 +61,8 @@ pub fn run(checkout: &Checkout) -> Result<()> {
 
 /// Measures everything; the second part is a table of its own.
 pub fn measure(scratch: &Scratch) -> Result<(Vec<Figure>, String)> {
+    // What writers leave to the worker is part of what they cost.
+    scratch.merge(SMALL)?;
     let system = System::start(scratch)?;
     let result = measure_all(&system);
     system.stop()?;
@@ -72,6 +74,7 @@ fn measure_all(system: &System) -> Result<(Vec<Figure>, String)> {
     let worker = system.worker(false)?;
     figures.extend(cached(system, &worker)?);
     figures.extend(creates(system, &worker)?);
+    figures.push(newcomers(system, &worker)?);
     figures.extend(migrations(system)?);
     let calls = calls::table(system)?;
     Ok((figures, calls))
@@ -216,6 +219,7 @@ fn creates(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
     let tokens = system.tokens(CREATORS)?;
     let gateway = system.process("bench-gateway")?;
     let mut of_gateway = Vec::new();
+    let mut of_all = Vec::new();
     let rounds = system.scratch.step("creates at 100 a second", |_| {
         (0..=ROUNDS)
             .map(|round| {
@@ -227,10 +231,11 @@ fn creates(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
                         ..worker.ask("/waste/entries")
                     })
                     .collect();
-                let before = gateway.cpu_ms()?;
+                let (before, all_before) = (gateway.cpu_ms()?, system.cpu_ms(worker)?);
                 let times = open_loop(&asks, CREATES_PER_SECOND, CREATE_CONNECTIONS)?;
                 if round > 0 {
                     of_gateway.push((gateway.cpu_ms()? - before) / f64::from(count));
+                    of_all.push((system.cpu_ms(worker)? - all_before) / f64::from(count));
                 }
                 Ok(times)
             })
@@ -260,7 +265,39 @@ fn creates(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
             samples: of_gateway,
             seen: "carbon-local as `up` builds it".to_owned(),
         },
+        Figure {
+            name: "processor time of everything of ours for each of them".to_owned(),
+            target: Target::AtMost(2.9),
+            unit: " ms",
+            samples: of_all,
+            seen: "the Worker's runtime, gateway, PostgREST, Auth, every process of the server; no Realtime server"
+                .to_owned(),
+        },
     ])
+}
+
+/// Newcomers, one after another, through the Worker.
+fn newcomers(system: &System, worker: &Worker) -> Result<Figure> {
+    const NEWCOMERS: u32 = 60;
+    let samples = system.scratch.step("anonymous sign-ins", |_| {
+        (0..=ROUNDS)
+            .map(|_| {
+                let before = system.cpu_ms(worker)?;
+                for _ in 0..NEWCOMERS {
+                    system.newcomer(worker)?;
+                }
+                Ok((system.cpu_ms(worker)? - before) / f64::from(NEWCOMERS))
+            })
+            .collect::<Result<Vec<f64>>>()
+    })?;
+    Ok(Figure {
+        name: "processor time of everything of ours for an anonymous sign-in through the Worker"
+            .to_owned(),
+        target: Target::AtMost(3.8),
+        unit: " ms",
+        samples: samples[1..].to_vec(),
+        seen: "each over a connection of its own, the stand-in's Auth".to_owned(),
+    })
 }
 
 fn entry(round: usize, number: usize) -> String {

@@ -117,6 +117,22 @@ impl<'a> System<'a> {
         Ok(Process::of(found.pid))
     }
 
+    /// Processor time of everything of ours so far (milliseconds): the Worker's runtime, gateway, PostgREST, Auth, and all
+    /// processes of the server.
+    pub fn cpu_ms(&self, worker: &Worker) -> Result<f64> {
+        let mut sum = worker.runtime(self)?.cpu_ms()?;
+        for name in ["bench-gateway", "bench-postgrest", "bench-auth"] {
+            sum += self.process(name)?.cpu_ms()?;
+        }
+        let server = running(self.scratch.checkout, "bench-postgres").context("it runs")?;
+        sum += Process::of(server.pid).cpu_ms()?;
+        for pid in children(server.pid)? {
+            // One that ends in between took next to nothing.
+            sum += Process::of(pid).cpu_ms().unwrap_or(0.0);
+        }
+        Ok(sum)
+    }
+
     /// Stops everything that `start`, `worker` and `plain` started, and deletes the Worker's state.
     pub fn stop(&self) -> Result<()> {
         for name in NAMES.into_iter().rev() {
@@ -254,6 +270,26 @@ impl Process {
         }
         Ok(nanoseconds / 1e6)
     }
+}
+
+/// The processes that one has started and that still are.
+fn children(parent: i32) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let of = stat.rsplit_once(") ").and_then(|(_, fields)| {
+            let ppid = fields.split(' ').nth(1)?;
+            ppid.parse::<i32>().ok()
+        });
+        if of == Some(parent) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
 fn free_port() -> Result<u16> {
