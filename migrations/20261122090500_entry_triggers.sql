@@ -50,7 +50,9 @@ begin
                                     (entry.weight_kg * 1000)::integer, entry.logged_at) end,
             entry.batch_id)
     on conflict do nothing;
-    if not found then
+    if not found and entry.offline_id is null then
+      raise unique_violation using message = 'An entry of this person has had this id already.';
+    elsif not found then
       perform private.raise_known_offline_ids(array[entry.offline_id::text]);
     end if;
     perform private.record_entry(writer.state, writer.rules, entry);
