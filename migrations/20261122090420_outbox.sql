@@ -128,7 +128,34 @@ $$;
 comment on function private.messages_of(private.outbox[]) is
   'The messages that rows of the outbox make, each person''s in the order of their writes: achievement_unlocked and challenge_completed, level_up, credits_changed. What was taken back shows in credits_changed. null = none.';
 
-create function private.send_messages(messages private.message[])
+create function private.insert_messages(messages private.message[], takes_waiting boolean)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if takes_waiting then
+    -- What waits goes first, but for what has a newer one now or is of somebody who is gone.
+    with gone as (
+      delete from private.waiting_messages as w returning w.*
+    )
+    select array_agg((g.user_id, g.topic, g.event, g.payload)::private.message order by g.noted_at) || messages into messages
+    from gone as g
+    where (g.user_id is null or exists (select from public.profiles as p where p.id = g.user_id))
+      and not exists (select from unnest(messages) as m where m.topic = g.topic and m.event = g.event);
+    update private.worker_state as s set messages_wait_until = null;
+  end if;
+  -- As realtime.send does it, for all of them at once. The owner bypasses row-level security.
+  insert into realtime.messages (id, topic, extension, event, payload, private)
+  select m.id, m.topic, 'broadcast', m.event, m.payload || jsonb_build_object('id', m.id), true
+  from (select u.*, gen_random_uuid() as id from unnest(messages) with ordinality as u (user_id, topic, event, payload, place)) as m
+  order by m.place;
+end;
+$$;
+comment on function private.insert_messages(private.message[], boolean) is
+  'Hands messages to Realtime in their order, those that waited first if they are to be taken along. Each payload gets a member id.';
+
+create function private.send_messages(messages private.message[], is_careful boolean default true)
 returns void
 language plpgsql security definer
 set search_path = ''
@@ -140,23 +167,12 @@ begin
     return;
   end if;
   if wait_until is null or wait_until <= now() then
+    if not is_careful then
+      perform private.insert_messages(messages, wait_until is not null);
+      return;
+    end if;
     begin
-      if wait_until is not null then
-        -- What waits goes first, but for what has a newer one now or is of somebody who is gone.
-        with gone as (
-          delete from private.waiting_messages as w returning w.*
-        )
-        select array_agg((g.user_id, g.topic, g.event, g.payload)::private.message order by g.noted_at) || messages into messages
-        from gone as g
-        where (g.user_id is null or exists (select from public.profiles as p where p.id = g.user_id))
-          and not exists (select from unnest(messages) as m where m.topic = g.topic and m.event = g.event);
-        update private.worker_state as s set messages_wait_until = null;
-      end if;
-      -- As realtime.send does it, for all of them at once. The owner bypasses row-level security.
-      insert into realtime.messages (id, topic, extension, event, payload, private)
-      select m.id, m.topic, 'broadcast', m.event, m.payload || jsonb_build_object('id', m.id), true
-      from (select u.*, gen_random_uuid() as id from unnest(messages) with ordinality as u (user_id, topic, event, payload, place)) as m
-      order by m.place;
+      perform private.insert_messages(messages, wait_until is not null);
       return;
     exception
       when others then
@@ -172,5 +188,5 @@ begin
   where s.messages_wait_until is null or s.messages_wait_until <= now();
 end;
 $$;
-comment on function private.send_messages(private.message[]) is
-  'Sends messages to whoever has joined their private topics, in their order, when the transaction commits; each payload gets a member id. The one sender. Never fails: what cannot be sent waits and is tried again every ten seconds, by a call with null too.';
+comment on function private.send_messages(private.message[], boolean) is
+  'Sends messages to whoever has joined their private topics, in their order, when the transaction commits; each payload gets a member id. The one sender. Never fails where it is careful: what cannot be sent waits and is tried again every ten seconds, by a call with null too.';

@@ -235,7 +235,7 @@ $$;
 comment on function private.folded_changes(private.outbox[], date) is
   'What rows of the outbox change on the boards that are kept today; null = nothing.';
 
-create function private.merge_boards(max_rows integer)
+create function private.merge_boards(max_rows integer, is_careful boolean default true)
 returns integer
 language plpgsql security definer
 set search_path = ''
@@ -285,27 +285,33 @@ begin
     end if;
   end if;
   if messages is not null or state.messages_wait_until <= now() then
-    perform private.send_messages(messages);
+    perform private.send_messages(messages, is_careful);
   end if;
   return coalesce(cardinality(pending), 0);
 end;
 $$;
-comment on function private.merge_boards(integer) is
-  'Takes at most max_rows from the outbox, folds them into the boards and sends their messages; returns how many it took, null while another call does so. Deletes boards that are no longer kept, a slice a call, and tells the shared topic. Safe at any time, by whom- or whatever called.';
+comment on function private.merge_boards(integer, boolean) is
+  'Takes at most max_rows from the outbox, folds them into the boards and sends their messages; returns how many it took, null while another call does so. Deletes boards that are no longer kept, a slice a call, and tells the shared topic. is_careful: as private.send_messages has it. Safe at any time, by whom- or whatever called.';
 
-create function private.run_worker(max_rows integer, out taken integer, out failure text)
+create function private.run_worker(max_rows integer, is_careful boolean, out taken integer, out failure text)
 language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  taken := private.merge_boards(max_rows);
-exception
-  when others then
-    failure := sqlstate || ' ' || sqlerrm;
+  if not is_careful then
+    taken := private.merge_boards(max_rows, false);
+    return;
+  end if;
+  begin
+    taken := private.merge_boards(max_rows, true);
+  exception
+    when others then
+      failure := sqlstate || ' ' || sqlerrm;
+  end;
 end;
 $$;
-comment on function private.run_worker(integer) is
-  'What the extension''s background worker calls when a writer has committed: one slice, and an error as text, so that the worker can say it once.';
+comment on function private.run_worker(integer, boolean) is
+  'What the extension''s background worker calls when a writer has committed: one slice. After one that failed the next is careful: an error is told as text, so that the worker can say it once, and messages that cannot be sent stop nothing. That takes up to two transaction ids more, which is why it is not the rule.';
 
 -- The worker does it at once; where there is none, this does it within a minute.
 select cron.schedule('carbon_boards', '* * * * *', $$select private.merge_boards(100000)$$);

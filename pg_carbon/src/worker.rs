@@ -1,6 +1,6 @@
 //! The background worker: makes boards and messages of what writers left in the outbox, as soon as they have committed.
 //!
-//! It knows nothing of tables: it calls `private.run_worker(integer)` where a database has it. A statement trigger,
+//! It knows nothing of tables: it calls `private.run_worker(integer, boolean)` where a database has it. A statement trigger,
 //! `carbon.wake_worker()`, remembers that the transaction wrote something; once it has committed, the worker's latch is
 //! set. The worker looks by itself as well, so nothing waits for ever. It is registered only where the server preloads
 //! the library; elsewhere the trigger does nothing.
@@ -22,9 +22,9 @@ use pgrx::{AllocatedByRust, PgAtomic, pg_shmem_init};
 /// After what time the worker looks although nobody woke it.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What it rests after a slice that was not full, so that what commits meanwhile is one slice: at most 25 a second, and
-/// nobody is told later than this and a slice.
-const REST: Duration = Duration::from_millis(40);
+/// What it rests after a slice that was not full, so that what commits meanwhile is one slice: at most 18 a second, each
+/// with a transaction id, and nobody is told later than this and a slice.
+const REST: Duration = Duration::from_millis(55);
 
 /// After how long the server starts it again, however it ended.
 const RESTART: Duration = Duration::from_secs(1);
@@ -34,10 +34,10 @@ const FULL_SLICE: i32 = 5_000;
 
 /// Who owns the function that takes a slice, where the database has it.
 const OWNER: &str = "select proowner from pg_catalog.pg_proc
-    where oid = pg_catalog.to_regprocedure('private.run_worker(integer)')";
+    where oid = pg_catalog.to_regprocedure('private.run_worker(integer, boolean)')";
 
 /// Takes a slice.
-const TAKE: &str = "select taken, failure from private.run_worker($1)";
+const TAKE: &str = "select taken, failure from private.run_worker($1, $2)";
 
 static DATABASE: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"postgres"));
@@ -134,6 +134,7 @@ pub extern "C-unwind" fn carbon_worker_main(_argument: pg_sys::Datum) {
     LATCH.get().store(latch as usize, Ordering::Release);
 
     let mut said = None;
+    let mut is_careful = false;
     let mut pause = Duration::ZERO;
     while BackgroundWorker::wait_latch(Some(pause)) {
         if BackgroundWorker::sighup_received() {
@@ -141,7 +142,7 @@ pub extern "C-unwind" fn carbon_worker_main(_argument: pg_sys::Datum) {
             // their settings anew.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
         }
-        let taken = take(&mut said);
+        let taken = take(&mut said, &mut is_careful);
         // Sessions report what they wrote when they wait for the next command; a worker has to do it itself, or
         // autovacuum never learns of the rows that the boards leave dead.
         // SAFETY: no transaction is open here, which is what this function asks for.
@@ -158,6 +159,7 @@ pub extern "C-unwind" fn carbon_worker_main(_argument: pg_sys::Datum) {
                 sleep(REST);
                 REST
             }
+            Taken::Broken => Duration::ZERO,
             // Commits shall not make it fail more often.
             Taken::Failed => {
                 sleep(IDLE);
@@ -175,33 +177,24 @@ enum Taken {
     /// So many rows were taken; none where there is nothing to call.
     Rows(i32),
     Busy,
+    /// An error ended the transaction; a careful slice tells what it was.
+    Broken,
     Failed,
 }
 
 /// One slice, in a transaction of its own. A failure is logged when it differs from the last one, and so is its end.
-///
-/// It only ever selects: pgrx gives every other call a transaction id in advance. An idle server would use up one a
-/// second, and `private.next_outbox_id()` answers nothing to a transaction that has one, so that the outbox's low-water mark
-/// would stay where it is.
-fn take(said: &mut Option<String>) -> Taken {
-    let (taken, failure) = BackgroundWorker::transaction(|| {
-        let owner = Spi::connect(|client| {
-            client
-                .select(OWNER, Some(1), &[])?
-                .first()
-                .get_one::<pg_sys::Oid>()
-        });
-        let Ok(Some(owner)) = owner else {
-            return (Some(0), None);
-        };
-        as_role(owner, || {
-            Spi::connect(|client| {
-                let slice = client.select(TAKE, Some(1), &[FULL_SLICE.into()])?;
-                slice.first().get_two::<i32, String>()
-            })
-            .unwrap_or_else(|error| (None, Some(error.to_string())))
-        })
-    });
+fn take(said: &mut Option<String>, is_careful: &mut bool) -> Taken {
+    let careful = *is_careful;
+    let outcome = PgTryBuilder::new(|| Some(slice(careful)))
+        .catch_others(|_| None)
+        .execute();
+    let Some((taken, failure)) = outcome else {
+        // SAFETY: the process's only thread, in a transaction that an error has ended; as PostgreSQL's own workers do it.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+        *is_careful = true;
+        return Taken::Broken;
+    };
+    *is_careful = failure.is_some();
     let result = match (taken, &failure) {
         (_, Some(_)) => Taken::Failed,
         (Some(rows), None) => Taken::Rows(rows),
@@ -215,6 +208,33 @@ fn take(said: &mut Option<String>) -> Taken {
         *said = failure;
     }
     result
+}
+
+/// How many rows were taken, none while another call takes some, and what failed.
+///
+/// It only ever selects: pgrx gives every other call a transaction id in advance. An idle server would use up one a
+/// second, and `private.next_outbox_id()` answers nothing to a transaction that has one, so that the outbox's low-water mark
+/// would stay where it is.
+fn slice(is_careful: bool) -> (Option<i32>, Option<String>) {
+    BackgroundWorker::transaction(|| {
+        let owner = Spi::connect(|client| {
+            client
+                .select(OWNER, Some(1), &[])?
+                .first()
+                .get_one::<pg_sys::Oid>()
+        });
+        let Ok(Some(owner)) = owner else {
+            return (Some(0), None);
+        };
+        as_role(owner, || {
+            Spi::connect(|client| {
+                let slice =
+                    client.select(TAKE, Some(1), &[FULL_SLICE.into(), is_careful.into()])?;
+                slice.first().get_two::<i32, String>()
+            })
+            .unwrap_or_else(|error| (None, Some(error.to_string())))
+        })
+    })
 }
 
 /// Runs `work` with the rights of a role and no way back to those of the superuser that the worker is, as autovacuum

@@ -140,6 +140,6 @@ update private.worker_state set messages_wait_until = now();
 select is(private.merge_boards(100), 0, 'and is tried again');
 select is((select array_agg(m.event || ' ' || (m.payload ->> 'revision')) from realtime.messages as m where m.event = 'credits_changed'), array['credits_changed 5'], 'until it goes');
 select is((select array[(select count(*) from private.waiting_messages), (select count(s.messages_wait_until) from private.worker_state as s)]), array[0, 0]::bigint[], 'and nothing waits any more');
-select is(obj_description('private.send_messages(private.message[])'::regprocedure) is not null, true, 'the sender says what it is');
+select is(obj_description('private.send_messages(private.message[], boolean)'::regprocedure) is not null, true, 'the sender says what it is');
 select * from finish();
 rollback;

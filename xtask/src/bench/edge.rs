@@ -62,7 +62,7 @@ pub fn run(checkout: &Checkout) -> Result<()> {
 /// Measures everything; the second part is a table of its own.
 pub fn measure(scratch: &Scratch) -> Result<(Vec<Figure>, String)> {
     // What writers leave to the worker is part of what they cost.
-    scratch.merge(SMALL)?;
+    scratch.with_worker(SMALL)?;
     let system = System::start(scratch)?;
     let result = measure_all(&system);
     system.stop()?;
