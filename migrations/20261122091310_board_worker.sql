@@ -33,13 +33,18 @@ begin
   using unnest(changes) as c
   where c.is_gone and s.user_id = c.user_id and s.board = c.board;
 
-  insert into private.board_scores as s (user_id, board, credits, entries, is_listed)
+  -- Nearly all of them are there already, and nobody else writes: an update is cheaper than an insert that conflicts.
+  update private.board_scores as s
+  set credits = c.credits, entries = c.entries, is_listed = c.is_listed
+  from unnest(changes) as c
+  where not c.is_gone and s.user_id = c.user_id and s.board = c.board
+    and (s.credits, s.entries, s.is_listed) is distinct from (c.credits, c.entries, c.is_listed);
+
+  insert into private.board_scores (user_id, board, credits, entries, is_listed)
   select c.user_id, c.board, c.credits, c.entries, c.is_listed
   from unnest(changes) as c
   where not c.is_gone
-  on conflict (user_id, board) do update
-    set credits = excluded.credits, entries = excluded.entries, is_listed = excluded.is_listed
-    where (s.credits, s.entries, s.is_listed) is distinct from (excluded.credits, excluded.entries, excluded.is_listed);
+    and not exists (select from private.board_scores as s where s.user_id = c.user_id and s.board = c.board);
 
   -- What leaves a score and what comes to it cancel out, block by block, before a tree is touched.
   with moves as (
@@ -220,6 +225,11 @@ begin
       select d.user_id, d.board, sum(d.entries)::bigint as entries, sum(d.credits)::bigint as credits
       from deltas as d
       group by d.user_id, d.board
+    ), people as materialized (
+      -- Once a person, not once a board.
+      select u.user_id, p.is_listed
+      from (select distinct o.user_id from unnest(pending) as o) as u
+      join private.board_people as p on p.user_id = u.user_id
     )
     select array_agg((f.user_id, f.board, coalesce(s.credits, 0), coalesce(s.is_listed, false), n.credits,
                       case when p.user_id is null then 0 else n.entries end,
@@ -227,7 +237,7 @@ begin
                       p.user_id is null or (n.entries = 0 and n.credits = 0))::private.board_change)
     from folded as f
     left join private.board_scores as s on s.user_id = f.user_id and s.board = f.board
-    left join private.board_people as p on p.user_id = f.user_id
+    left join people as p on p.user_id = f.user_id
     cross join lateral (
       select coalesce(s.credits, 0) + f.credits as credits, coalesce(s.entries, 0) + f.entries as entries) as n);
 end;

@@ -29,8 +29,9 @@ const REST: Duration = Duration::from_millis(55);
 /// After how long the server starts it again, however it ended.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// Rows a slice may take; after a full one the next follows at once. Some tenths of a second of work.
-const FULL_SLICE: i32 = 5_000;
+/// Rows a slice may take; after a full one the next follows at once. Some seconds of work: what is behind others waits for
+/// them anyway, and a score is written once for all rows of a slice.
+const FULL_SLICE: i32 = 20_000;
 
 /// Who owns the function that takes a slice, where the database has it.
 const OWNER: &str = "select proowner from pg_catalog.pg_proc

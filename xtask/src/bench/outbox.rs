@@ -2,6 +2,7 @@
 //! a board costs in a session that has read one before.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -28,7 +29,7 @@ const PENDING: [u32; 2] = [10_000, 600_000];
 
 /// Rows of a backlog, and of one call.
 const BACKLOG: u32 = 40_000;
-const SLICE: u32 = 5_000;
+const SLICE: u32 = 20_000;
 
 /// Creates a second while their messages are waited for.
 const CREATES_PER_SECOND: u32 = 200;
@@ -103,7 +104,7 @@ fn leave(scratch: &Scratch, rows: u32) -> Result<()> {
                 "insert into private.outbox (user_id, local_date, province, entries, credits, change, total, level, revision, created_at)
                  select md5((1 + n * 7919 % {FEW_PEOPLE})::text)::uuid, carbon.local_date(now(), 'Asia/Bangkok'), 'TH-10',
                         1, 22, 22, 1000 + n, 3, n, now() - interval '1 minute'
-                 from generate_series(1, {rows}) as n"
+                 from generate_series(1::bigint, {rows}) as n"
             ),
         )
         .map(drop)
@@ -196,19 +197,22 @@ fn backlogs(scratch: &Scratch) -> Result<Vec<Figure>> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let half = (saturated / 2.0) as u32;
     let beside = scratch.step("a backlog beside reads", |_| {
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let reading = scope.spawn(|| script(Some(half), 30).latencies_ms());
+            let reading = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    script(Some(half), 3).latencies_ms()?;
+                }
+                Ok(())
+            });
             let rates = (0..ROUNDS)
                 .map(|_| drain(scratch))
-                .collect::<Result<Vec<f64>>>()?;
-            ensure!(
-                !reading.is_finished(),
-                "the reads ended before the backlogs"
-            );
+                .collect::<Result<Vec<f64>>>();
+            is_over.store(true, Ordering::Relaxed);
             reading
                 .join()
                 .unwrap_or_else(|_| Err(anyhow!("the reads panicked")))?;
-            Ok(rates)
+            rates
         })
     })?;
     let figure = |name: &str, least, samples, seen| Figure {
