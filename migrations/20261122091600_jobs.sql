@@ -187,7 +187,7 @@ select cron.schedule('carbon_challenges', '47 16 * * *', $$select private.make_c
 select cron.schedule('carbon_close_days', '* * * * *', $job$
   do $$
   begin
-    for slice in 1..20 loop
+    for turn in 1..20 loop
       exit when (private.close_days_of_yesterday(5000) ->> 'looked_at')::integer < 5000; commit;
     end loop;
   end;

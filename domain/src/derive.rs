@@ -115,16 +115,12 @@ impl DayState {
         if needs_open_days {
             let open_days = seen.open_days.ok_or(MissingDays)?;
             let yesterday = today.pred_opt().unwrap_or(today);
-            let closed_before = self.closed_through;
-            self.closed_through = closed_before.max(yesterday);
+            self.closed_through = self.closed_through.max(yesterday);
             let closed_through = self.closed_through;
             let open = open_days.iter().filter(|day| day.date > closed_through);
             self.first_open = open.map(|day| day.date).min();
-            self.plastic_free += plastic_free(
-                open_days
-                    .iter()
-                    .filter(|day| day.date > closed_before && day.date <= closed_through),
-            );
+            let closed = open_days.iter().filter(|day| day.date <= closed_through);
+            self.plastic_free += plastic_free(closed);
         }
         Ok(())
     }

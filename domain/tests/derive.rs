@@ -196,13 +196,16 @@ proptest! {
             let open_days: Vec<Day> = sums.days().into_iter()
                 .filter(|one| one.date > state.days.closed_through)
                 .collect();
-            let (needs_open, needs_all) =
-                (state.days.needs_open_days(day, today), state.days.needs_all_days(day, is_first));
+            let needs_open = open_days.iter().any(|one| one.date < today);
+            let needs_all = is_first && held_before.days.latest.is_some_and(|latest| day < latest);
+            prop_assert_eq!(state.days.needs_open_days(day, today), needs_open);
+            prop_assert_eq!(state.days.needs_all_days(day, is_first), needs_all);
             let seen = DayOfEntry {
                 is_first,
                 tally: &sums.all[&day],
                 counted: sums.counted.get(&day).filter(|_| !imported && day >= date(BEGAN)),
-                held_challenges: &held_of_day,
+                // Of the latest day the state knows them.
+                held_challenges: if held_before.days.latest.is_some_and(|latest| day < latest) { &held_of_day } else { &[] },
                 open_days: needs_open.then_some(open_days.as_slice()),
                 all_days: needs_all.then_some(all_days.as_slice()),
             };

@@ -19,6 +19,19 @@ async function until(what, look, pause = 100) {
   assert.fail(`${what} never came`)
 }
 
+test('every job of the schedule runs as it is written there, also one that commits between its slices', async () => {
+  const jobs = await sql("select jobname, command from cron.job where jobname like 'carbon_%' order by jobname")
+  assert.ok(jobs.length > 10)
+  const client = new pg.Client(env.DB_URL)
+  await client.connect()
+  try {
+    for (const { jobname, command } of jobs) {
+      await client.query('set statement_timeout = 60000')
+      await assert.doesNotReject(client.query(command), jobname)
+    }
+  } finally { await client.end() }
+})
+
 test('the server runs with every setting of supabase/postgresql.conf', async () => {
   const lines = fs.readFileSync(path.join(ROOT, 'supabase/postgresql.conf'), 'utf8').split('\n')
   const wanted = lines.filter(line => /^[a-z]/.test(line)).map(line => {
