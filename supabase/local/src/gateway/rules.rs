@@ -73,8 +73,9 @@ pub struct Rule {
 
 const MINUTE_SECS: u32 = 60;
 /// One address stands for all people behind a carrier's gateway: 20 requests a second are a hundred people who all use
-/// the app, and less than a twentieth of what one core answers.
-const REST_RATES: &[Rate] = &[Rate::new("rest", Per::Address, 1_200, MINUTE_SECS)];
+/// the app, and less than a twentieth of what one core answers. At once it has what that is in a quarter of a minute: a
+/// whole minute's requests in a second were what others felt of many accounts behind one address.
+const REST_RATES: &[Rate] = &[Rate::new("rest", Per::Address, 300, MINUTE_SECS / 4)];
 /// Tokens are renewed once an hour, and read a few times in between.
 const AUTH_RATES: &[Rate] = &[Rate::new("auth", Per::Address, 300, MINUTE_SECS)];
 /// Auth rewrites a row of `auth.users` for each, and nothing here needs it often: by address, and by token, so that
