@@ -85,6 +85,22 @@ mod tests {
     }
 
     #[test]
+    fn the_figures_are_those_of_the_contract() {
+        assert_eq!(
+            (ROWS_PER_HOUR, MIGRATED_ENTRIES, ENTRIES_PER_DAY),
+            (5_060, 20_000, 40_000)
+        );
+        // 128 KiB, 8 MiB, 4 MiB, 4 KiB.
+        let kept = [
+            KEPT_ANSWER_BYTES,
+            KEPT_ANSWERS_BYTES,
+            KEPT_IMPORT_BYTES,
+            USER_METADATA_BYTES,
+        ];
+        assert_eq!(kept, [131_072, 8_388_608, 4_194_304, 4_096]);
+    }
+
+    #[test]
     fn messages_name_the_limits_that_hold() {
         for (error, limit) in [
             (DomainError::BatchTooLarge, ROWS_PER_STATEMENT),
