@@ -128,7 +128,7 @@ begin
 end;
 $$;
 comment on function private.tg_any__new_challenges() is
-  'Statement trigger: challenges changed, so sessions read anew what can be earned.';
+  'Statement trigger: challenges changed, so sessions read again what can be earned.';
 create trigger tg_challenge_types__new_challenges after insert or update or delete on public.challenge_types
   for each statement execute function private.tg_any__new_challenges();
 create trigger tg_daily_challenges__new_challenges after insert or update or delete on public.daily_challenges

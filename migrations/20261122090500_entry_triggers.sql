@@ -185,9 +185,10 @@ begin
     when unique_violation then
       -- The server names one of them; a device wants to know all.
       known := array(
-        select distinct n.offline_id::text from new_rows as n
+        select distinct n.offline_id::text
+        from (select r.*, count(*) over (partition by r.user_id, r.offline_id) as times from new_rows as r) as n
         where n.offline_id is not null and (
-          (select count(*) from new_rows as o where o.user_id = n.user_id and o.offline_id = n.offline_id) > 1
+          n.times > 1
           or exists (select from private.entry_keys as k where k.user_id = n.user_id and k.offline_id = n.offline_id)
           or exists (
             select from private.entry_keys as k
@@ -226,7 +227,7 @@ as $$
 begin
   -- Before the rows themselves, as the rpc do: the other order would deadlock with them.
   if private.is_client() then
-    perform from private.user_state as s where s.user_id = auth.uid() for no key update;
+    perform private.lock_user(auth.uid());
     perform private.refuse_closed(auth.uid());
   end if;
   return null;

@@ -249,7 +249,7 @@ create function private.merge_boards(max_rows integer, is_careful boolean defaul
 returns integer
 language plpgsql security definer
 set search_path = ''
--- One plan for a row and for thousands: by indexes and in their order, and never made anew for the length of a list.
+-- One plan for a row and for thousands: by indexes and in their order, and never made again for the length of a list.
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan

@@ -149,7 +149,7 @@ begin
 end;
 $$;
 comment on function private.mend_nodes(integer) is
-  'Counts the tree of a board anew. For holders of the boards'' lock.';
+  'Recounts the tree of a board. For holders of the boards'' lock.';
 
 create function private.node_differs(wanted integer, wanted_level integer, wanted_node bigint)
 returns boolean
@@ -324,7 +324,7 @@ begin
 end;
 $$;
 comment on function private.refresh_nodes(integer, integer, bigint) is
-  'Looks at the next nodes of trees, counts those trees anew that differ from their scores, and returns where it came to (null = at the end) and how many it mended. For holders of the boards'' lock.';
+  'Looks at the next nodes of trees, recounts those trees that differ from their scores, and returns where it came to (null = at the end) and how many it mended. For holders of the boards'' lock.';
 
 create function private.refresh_leaderboards(max_users integer)
 returns jsonb

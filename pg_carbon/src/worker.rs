@@ -140,7 +140,7 @@ pub extern "C-unwind" fn carbon_worker_main(_argument: pg_sys::Datum) {
     while BackgroundWorker::wait_latch(Some(pause)) {
         if BackgroundWorker::sighup_received() {
             // SAFETY: this is the worker's only thread, between two transactions, where PostgreSQL's own workers read
-            // their settings anew.
+            // their settings again.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
         }
         let taken = take(&mut said, &mut is_careful);

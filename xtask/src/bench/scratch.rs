@@ -88,7 +88,7 @@ impl<'a> Scratch<'a> {
         Ok(())
     }
 
-    /// Starts the server anew with the worker at work in one database.
+    /// Restarts the server with the worker running in one database.
     pub fn with_worker(&self, database: &str) -> Result<()> {
         up::ensure(self.checkout, &self.server(Some("pg_carbon"), database)?).map(drop)
     }
