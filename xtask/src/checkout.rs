@@ -32,9 +32,11 @@ impl Checkout {
     pub fn find() -> Result<Self> {
         let manifest = std::env::var("CARGO_MANIFEST_DIR")
             .unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+        // The crates of dev/ lie deeper than this one; all are members of the workspace that has the lock file.
         let root = Path::new(&manifest)
-            .parent()
-            .context("xtask lies in the repository's root")?
+            .ancestors()
+            .find(|folder| folder.join("Cargo.lock").is_file())
+            .context("the repository's root has Cargo.lock")?
             .to_owned();
         let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
             Some(path) => PathBuf::from(path),

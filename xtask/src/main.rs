@@ -2,37 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-mod artifacts;
-mod bench;
-mod chaos;
-mod check;
-mod checkout;
-mod copied;
-mod coverage;
-mod environment;
-mod faults;
-mod leaks;
-mod locks;
-mod migrations;
-mod mutants;
-mod openapi;
-mod postgres;
-mod process;
-mod progress;
-mod selection;
-mod services;
-mod stamp;
-mod supervisor;
-mod test;
-mod tools;
-mod up;
-mod wasm_toolchain;
-
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use checkout::Checkout;
+use xtask::checkout::Checkout;
+use xtask::{check, copied, crates, faults, mutants, test, up};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -100,26 +75,8 @@ fn run(words: &[&str]) -> Result<()> {
         ["logs", name, "-f"] => up::logs(&checkout, Some(name), true),
         ["db", action] => up::db(&checkout, action, None),
         ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
-        ["bench"] => bench::run(&checkout, bench::Size::DEFAULT, false),
-        ["bench", "database"] => bench::run(&checkout, bench::Size::DEFAULT, true),
-        ["bench", "boards"] => bench::boards::run(&checkout, None),
-        ["bench", "boards", people] => bench::boards::run(&checkout, Some(people)),
-        ["bench", "edge"] => bench::edge::run(&checkout),
-        ["bench", "growth"] => bench::growth::run(&checkout),
-        ["bench", "writes"] => bench::writes::run(&checkout),
-        ["bench", "faults", attacks @ ..] => bench::hostile::run(&checkout, attacks),
-        // The attacker's process of the line above.
-        ["bench", "hostile-client", attack] => bench::hostile::client(attack),
-        ["bench", "outbox"] => bench::outbox::run(&checkout),
-        ["bench", "realtime"] => bench::realtime::run(&checkout),
-        ["bench", "--large"] => bench::run(&checkout, bench::Size::LARGE, false),
-        ["bench", "--large", people, entries] => {
-            bench::run(&checkout, bench::Size::parse(people, entries)?, false)
-        }
-        ["chaos", "--minutes", minutes] => chaos::run(&checkout, chaos::Plan::new(minutes, None)?),
-        ["chaos", "--minutes", minutes, "--seed", seed] => {
-            chaos::run(&checkout, chaos::Plan::new(minutes, Some(seed))?)
-        }
+        ["bench", rest @ ..] => crates::become_program(&checkout, "carbon-bench", rest),
+        ["chaos", rest @ ..] => crates::become_program(&checkout, "carbon-chaos", rest),
         ["service", action, name] => faults::command(&checkout, action, name),
         ["check"] => check::run_and_report(&checkout, None),
         ["check", name] => check::run_and_report(&checkout, Some(name)),

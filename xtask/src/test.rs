@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::artifacts::{path_with_tools, pgrx_home};
-use crate::chaos;
 use crate::check::{self, Tally};
 use crate::checkout::Checkout;
 use crate::coverage::{self, MIN_LINES_PERCENT};
+use crate::crates::cargo_run;
 use crate::environment::private_folder;
 use crate::leaks;
 use crate::openapi;
 use crate::postgres::Postgres;
 use crate::process::command;
 use crate::progress::{Failure, Step, seconds, step, tail};
+use crate::results::{count, count_tap, failed_parts};
 use crate::selection::{self, Selection};
 use crate::services;
 use crate::supervisor::running;
@@ -28,9 +29,6 @@ const SHOWN_LINES: usize = 60;
 
 /// Signs of such a line that are shown.
 const SHOWN_COLUMNS: usize = 400;
-
-/// Lines shown of what TAP says about one failed test.
-const TAP_LINES: usize = 16;
 
 /// What must be there before a suite can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,9 +63,9 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "xtask",
-        about: "these commands",
+        about: "these commands, with bench and chaos",
         needs: Needs::Nothing,
-        run: |checkout, step, filter| cargo_tests(checkout, step, "xtask", filter),
+        run: commands,
     },
     Suite {
         name: "local",
@@ -140,8 +138,7 @@ const SUITES: &[Suite] = &[
         needs: Needs::System,
         run: |checkout, step, filter| {
             whole("chaos", filter)?;
-            chaos::suite(checkout, step)?;
-            Ok(count(&step.log_text()))
+            chaos(checkout, step)
         },
     },
     // The last one: it reads what the others left.
@@ -287,25 +284,6 @@ fn show_failure(error: &anyhow::Error, log: &Path) {
     println!("  the whole log: {}", log.display());
 }
 
-/// The failed tests in a log of TAP, each with what is said about it.
-fn failed_parts(log: &str) -> Vec<String> {
-    let mut shown = Vec::new();
-    let mut left = 0;
-    for line in log.lines() {
-        let words = line.trim_start();
-        if words.starts_with("not ok ") {
-            left = TAP_LINES;
-        } else if words.starts_with("ok ") {
-            left = 0;
-        }
-        if left > 0 && shown.len() < 5 * SHOWN_LINES {
-            shown.push(line.to_owned());
-            left -= 1;
-        }
-    }
-    shown
-}
-
 fn summary(outcomes: &[Outcome], started: Instant) -> Result<()> {
     println!(
         "\n  {:<10} {:>7} {:>7}  {:>12}",
@@ -331,31 +309,6 @@ fn summary(outcomes: &[Outcome], started: Instant) -> Result<()> {
     Ok(())
 }
 
-/// Sums what cargo's and node's runners say in a log.
-fn count(log: &str) -> Tally {
-    let mut tally = Tally::default();
-    for line in log.lines() {
-        let line = line.trim();
-        if let Some(result) = line.strip_prefix("test result: ") {
-            tally.passed += number_before(result, " passed");
-            tally.failed += number_before(result, " failed");
-        } else if let Some(number) = line.strip_prefix("# pass ") {
-            tally.passed += number.parse().unwrap_or(0);
-        } else if let Some(number) = line.strip_prefix("# fail ") {
-            tally.failed += number.parse().unwrap_or(0);
-        }
-    }
-    tally
-}
-
-fn number_before(text: &str, word: &str) -> usize {
-    text.split(word)
-        .next()
-        .and_then(|before| before.rsplit([' ', ';']).next())
-        .and_then(|digits| digits.parse().ok())
-        .unwrap_or(0)
-}
-
 fn run_counted(step: &Step, command: &mut Command) -> Result<Tally> {
     step.run(command)?;
     Ok(count(&step.log_text()))
@@ -369,6 +322,17 @@ fn cargo_tests(
 ) -> Result<Tally> {
     let mut test = command("cargo");
     test.args(["test", "--locked", "--package", package])
+        .args(filter)
+        .current_dir(&checkout.root);
+    run_counted(step, &mut test)
+}
+
+/// Of the crates in dev/ the programs alone: the clients of chaos need a running system.
+fn commands(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
+    let mut test = command("cargo");
+    test.args(["test", "--locked", "--package", "xtask"])
+        .args(["--package", "carbon-bench", "--package", "carbon-chaos"])
+        .args(["--lib", "--bins"])
         .args(filter)
         .current_dir(&checkout.root);
     run_counted(step, &mut test)
@@ -467,16 +431,6 @@ fn database(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Ta
     result.map(|()| count_tap(&step.log_text()))
 }
 
-/// Counts the lines of TAP, as `pg_prove --verbose` passes them on.
-fn count_tap(log: &str) -> Tally {
-    let passed = log.lines().filter(|line| line.starts_with("ok ")).count();
-    let failed = log
-        .lines()
-        .filter(|line| line.starts_with("not ok "))
-        .count();
-    Tally { passed, failed }
-}
-
 fn property(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let mut test = command("cargo");
     test.args(["test", "--locked", "--package", "carbon-tests"])
@@ -485,6 +439,26 @@ fn property(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Ta
         .current_dir(&checkout.root);
     run_counted(step, &mut test)
 }
+
+/// `cargo xtask chaos` for a minute and from a new seed; the log has everything, the screen the counts.
+fn chaos(checkout: &Checkout, step: &Step) -> Result<Tally> {
+    let result = run_counted(step, &mut cargo_run(checkout, "carbon-chaos", &["suite"]));
+    for line in step.log_text().lines() {
+        if CHAOS_LINES.iter().any(|word| line.contains(word)) {
+            println!("  {line}");
+        }
+    }
+    result
+}
+
+/// What marks the lines of the clients that the suite shows.
+const CHAOS_LINES: [&str; 5] = [
+    "CARBON_TEST_SEED",
+    " operations of ",
+    " faults: ",
+    "longest ",
+    "  ✗ ",
+];
 
 /// Files in tests/js that begin with these words belong to suites of their own.
 const OWN_SUITES: [&str; 4] = ["faults", "hostile", "limits", "realtime"];
@@ -526,41 +500,6 @@ fn node_tests(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn results_of_all_runners_are_summed() {
-        let log = "test result: ok. 12 passed; 0 failed; 0 ignored\n\
-                   test result: FAILED. 3 passed; 2 failed; 0 ignored\n\
-                   # pass 7\n# fail 1\n";
-        assert_eq!(
-            count(log),
-            Tally {
-                passed: 22,
-                failed: 3
-            }
-        );
-    }
-
-    #[test]
-    fn failed_tests_are_picked_out_of_tap() {
-        let log = "ok 1 - a\n    not ok 1 - b\n      ---\n      error: why\nok 2 - c\n  ---\n";
-        assert_eq!(
-            failed_parts(log),
-            ["    not ok 1 - b", "      ---", "      error: why"]
-        );
-    }
-
-    #[test]
-    fn tap_lines_are_counted() {
-        let log = "ok 1 - a\nnot ok 2 - b\n# ok\nok 3\n";
-        assert_eq!(
-            count_tap(log),
-            Tally {
-                passed: 2,
-                failed: 1
-            }
-        );
-    }
 
     #[test]
     fn a_filter_that_chose_no_test_fails() -> Result<()> {

@@ -1,23 +1,24 @@
-//! `chaos`: random faults under the load of 8 clients, and then a comparison of what was acknowledged with what is stored.
-//! The clients are the test `chaos` of the package carbon-tests; this is the operator of the faults.
+//! `cargo xtask chaos`: random faults under the load of 8 clients, and then a comparison of what was acknowledged with
+//! what is stored. The clients are the test `clients` of this package; this is the operator of the faults.
+
+#![forbid(unsafe_code)]
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::checkout::Checkout;
-use crate::environment::Environment;
-use crate::faults::{Action, apply};
-use crate::postgres::Postgres;
-use crate::process::command;
-use crate::progress::Step;
-use crate::supervisor::{Service, status};
-use crate::up;
+use xtask::checkout::Checkout;
+use xtask::environment::Environment;
+use xtask::faults::{Action, apply};
+use xtask::postgres::Postgres;
+use xtask::process::command;
+use xtask::supervisor::{Service, status};
+use xtask::{copied, up};
 
 /// The system is whole again within this after the return of what was away (contract), and an
 /// operator who waits longer has found a fault of ours.
@@ -113,14 +114,14 @@ struct Operator<'a> {
 
 /// How long, and from which seed.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub length: Duration,
-    pub seed: u64,
+struct Plan {
+    length: Duration,
+    seed: u64,
 }
 
 impl Plan {
     /// Of so many minutes; without a seed a new one.
-    pub fn new(minutes: &str, seed: Option<&str>) -> Result<Self> {
+    fn new(minutes: &str, seed: Option<&str>) -> Result<Self> {
         let minutes: f64 = minutes.parse().context("--minutes takes a number")?;
         if !(0.05..=1_440.0).contains(&minutes) {
             bail!("--minutes takes a number up to 1440");
@@ -136,44 +137,49 @@ impl Plan {
     }
 }
 
-/// `chaos --minutes N [--seed S]`: fails on any difference.
-pub fn run(checkout: &Checkout, plan: Plan) -> Result<()> {
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = Checkout::find().and_then(|checkout| {
+        copied::separate(&checkout)?;
+        run(&checkout, &words)
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n✗ {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Fails on any difference.
+fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
+    let plan = match words {
+        ["--minutes", minutes] => Plan::new(minutes, None)?,
+        ["--minutes", minutes, "--seed", seed] => Plan::new(minutes, Some(seed))?,
+        // The suite has prepared the system, and no more must be done to it than to run.
+        ["suite"] => return build_and_operate(checkout, Plan::new("1", None)?),
+        _ => bail!("chaos --minutes N [--seed S]"),
+    };
     let options = up::Options {
         no_limits: true,
         ..up::Options::default()
     };
     up::up(checkout, options)?;
+    build_and_operate(checkout, plan)
+}
+
+fn build_and_operate(checkout: &Checkout, plan: Plan) -> Result<()> {
     if !clients(checkout, plan, &["--no-run"]).status()?.success() {
         bail!("the clients cannot be built");
     }
-    operate(checkout, plan, clients(checkout, plan, SHOW).spawn()?)
+    operate(
+        checkout,
+        plan,
+        clients(checkout, plan, &["--", "--nocapture"]).spawn()?,
+    )
 }
-
-/// The same as a suite, for a minute and from a new seed; its log has all, its lines the counts.
-pub fn suite(checkout: &Checkout, step: &Step) -> Result<()> {
-    let plan = Plan::new("1", None)?;
-    step.run(&mut clients(checkout, plan, &["--no-run"]))?;
-    let clients = step.start(&mut clients(checkout, plan, SHOW))?;
-    let verdict = operate(checkout, plan, clients);
-    for line in step.log_text().lines() {
-        if SHOWN.iter().any(|word| line.contains(word)) {
-            println!("  {line}");
-        }
-    }
-    verdict
-}
-
-/// Lets the clients' counts through.
-const SHOW: &[&str] = &["--", "--nocapture"];
-
-/// Lines of the clients that a suite shows.
-const SHOWN: [&str; 5] = [
-    "CARBON_TEST_SEED",
-    " operations of ",
-    " faults: ",
-    "longest ",
-    "  ✗ ",
-];
 
 /// The clients of a plan.
 fn clients(checkout: &Checkout, plan: Plan, options: &[&str]) -> Command {
@@ -184,9 +190,9 @@ fn clients(checkout: &Checkout, plan: Plan, options: &[&str]) -> Command {
             "--quiet",
             "--locked",
             "--package",
-            "carbon-tests",
+            "carbon-chaos",
             "--test",
-            "chaos",
+            "clients",
         ])
         .args(options)
         .current_dir(&checkout.root)

@@ -12,8 +12,8 @@ use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::session::{Session, undisturbed};
 use super::{ROUNDS, circumstances, conclude, in_turns};
-use crate::checkout::Checkout;
-use crate::up;
+use xtask::checkout::Checkout;
+use xtask::up;
 
 /// People with a diary of a year; each round takes others, so that the first entry of a day is one.
 const PEOPLE: u32 = 4000;
@@ -287,7 +287,7 @@ fn log_and_ids(scratch: &Scratch) -> Result<Vec<Figure>> {
 }
 
 fn bulk(scratch: &Scratch) -> Result<Figure> {
-    let file = scratch.checkout.path("xtask/bench/bulk_entries.sql");
+    let file = scratch.checkout.path("dev/bench/sql/bulk_entries.sql");
     let statement = fs::read_to_string(file)?;
     let samples = scratch.step("bulk inserts", |_| {
         (0..=ROUNDS)

@@ -1,33 +1,36 @@
-//! `bench`: what the rules cost, side by side with what does without them, in one run.
+//! `cargo xtask bench`: what the rules cost, side by side with what does without them, in one run.
 //!
 //! Everything is a ratio of two series measured in turns (every other round in the opposite
 //! order), so that a busy machine slows both. The cluster is durable: fsync and synchronous_commit
 //! stay on, as in the checkout's own.
 
-pub mod boards;
-pub mod edge;
-pub mod growth;
-pub mod hostile;
+#![forbid(unsafe_code)]
+
+mod boards;
+mod edge;
+mod growth;
+mod hostile;
 mod measure;
-pub mod outbox;
-pub mod realtime;
+mod outbox;
+mod realtime;
 mod report;
 mod scratch;
 mod session;
-pub mod writes;
+mod writes;
 
 use std::fs;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::checkout::Checkout;
-use crate::process::{command, text};
-use crate::progress::seconds;
-use crate::up;
 use measure::{Reader, Run, statement_ms};
 use report::{Figure, Target, median, table};
 use scratch::{LARGE, SMALL, Scratch};
+use xtask::checkout::Checkout;
+use xtask::process::{command, text};
+use xtask::progress::seconds;
+use xtask::{copied, up};
 
 /// Rounds of every comparison.
 const ROUNDS: usize = 5;
@@ -44,24 +47,24 @@ const READERS: usize = 8;
 
 /// How much the larger database holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+struct Size {
     people: u32,
     entries: u32,
 }
 
 impl Size {
-    pub const DEFAULT: Self = Self {
+    const DEFAULT: Self = Self {
         people: 100_000,
         entries: 10,
     };
     /// 100 entries of each would be 75 GB and an hour of filling; ten are 8 GB and some minutes.
-    pub const LARGE: Self = Self {
+    const LARGE: Self = Self {
         people: 1_000_000,
         entries: 10,
     };
 
     /// From two words: people, entries of each.
-    pub fn parse(people: &str, entries: &str) -> Result<Self> {
+    fn parse(people: &str, entries: &str) -> Result<Self> {
         let size = Self {
             people: people.parse().context("how many people")?,
             entries: entries.parse().context("how many entries of each")?,
@@ -73,8 +76,48 @@ impl Size {
     }
 }
 
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = Checkout::find().and_then(|checkout| {
+        copied::separate(&checkout)?;
+        run(&checkout, &words)
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n✗ {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `cargo xtask help` describes these.
+fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
+    match words {
+        [] => compare(checkout, Size::DEFAULT, false),
+        ["database"] => compare(checkout, Size::DEFAULT, true),
+        ["boards"] => boards::run(checkout, None),
+        ["boards", people] => boards::run(checkout, Some(people)),
+        ["edge"] => edge::run(checkout),
+        ["growth"] => growth::run(checkout),
+        ["writes"] => writes::run(checkout),
+        ["faults", attacks @ ..] => hostile::run(checkout, attacks),
+        // The attacker's process of the line above.
+        ["hostile-client", attack] => hostile::client(attack),
+        ["outbox"] => outbox::run(checkout),
+        ["realtime"] => realtime::run(checkout),
+        ["--large"] => compare(checkout, Size::LARGE, false),
+        ["--large", people, entries] => compare(checkout, Size::parse(people, entries)?, false),
+        _ => bail!(
+            "cannot do \"bench {}\"; see `cargo xtask help`",
+            words.join(" ")
+        ),
+    }
+}
+
 /// Measures the database's part and, unless it shall be alone, the Worker's and Realtime's; prints the tables.
-pub fn run(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
+fn compare(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
     let started = Instant::now();
     if alone {
         up::prepare_database(checkout)?;

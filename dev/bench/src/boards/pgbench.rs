@@ -5,10 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::bench::scratch::Scratch;
-use crate::process::{command, text};
+use crate::scratch::Scratch;
+use xtask::process::{command, text};
 
-/// A file of xtask/bench, run over and over.
+/// A file of dev/bench/sql, run over and over.
 pub struct Script<'a> {
     pub scratch: &'a Scratch<'a>,
     pub database: &'a str,
@@ -71,7 +71,7 @@ impl Script<'_> {
             .arg(format!("--jobs={}", self.connections))
             .arg(format!("--time={}", self.seconds))
             .arg("--file")
-            .arg(self.scratch.checkout.path("xtask/bench").join(self.file));
+            .arg(self.scratch.checkout.path("dev/bench/sql").join(self.file));
         for define in &self.defines {
             pgbench.arg(format!("--define={define}"));
         }

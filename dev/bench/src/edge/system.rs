@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::load::{Ask, agent, send_well};
-use crate::bench::scratch::{SMALL, Scratch};
-use crate::environment::Environment;
-use crate::services::{self, AuthKind};
-use crate::supervisor::{Health, Service, running};
-use crate::up;
+use crate::scratch::{SMALL, Scratch};
+use xtask::environment::Environment;
+use xtask::services::{self, AuthKind};
+use xtask::supervisor::{Health, Service, running};
+use xtask::up;
 
 /// What is started here, in the order it is started; the other way round it is stopped.
 const NAMES: [&str; 6] = [

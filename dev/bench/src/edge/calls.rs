@@ -128,7 +128,7 @@ fn sign_in(system: &System, worker: &Worker) -> Result<[String; 2]> {
 fn code_of(system: &System, phone: &str) -> Result<String> {
     let url = format!(
         "{}/sms?phone={phone}",
-        crate::environment::Environment::http(system.environment.ports.inbox)
+        xtask::environment::Environment::http(system.environment.ports.inbox)
     );
     for _ in 0..50 {
         let sent: Value =

@@ -7,13 +7,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 
 use super::scratch::Scratch;
-use crate::environment::Environment;
-use crate::process::{command, text};
+use xtask::environment::Environment;
+use xtask::process::{command, text};
 
 /// A pgbench run by the role of signed-in people.
 pub struct Run<'a> {
     pub database: &'a str,
-    /// A file of xtask/bench.
+    /// A file of dev/bench/sql.
     pub script: &'a str,
     pub connections: u32,
     pub seconds: u32,
@@ -55,7 +55,7 @@ impl Run<'_> {
             .arg(format!("--time={}", self.seconds))
             .arg(format!("--define=people={}", self.people))
             .arg("--file")
-            .arg(scratch.checkout.path("xtask/bench").join(self.script))
+            .arg(scratch.checkout.path("dev/bench/sql").join(self.script))
             .arg(self.database)
             .env("PGOPTIONS", settings)
             .env(
@@ -69,7 +69,7 @@ impl Run<'_> {
     }
 }
 
-/// Milliseconds that a file of xtask/bench takes in the server, by psql's own clock.
+/// Milliseconds that a file of dev/bench/sql takes in the server, by psql's own clock.
 pub fn statement_ms(scratch: &Scratch, database: &str, script: &str, set: &[&str]) -> Result<f64> {
     let mut psql = scratch.psql(database)?;
     for variable in set {
@@ -77,7 +77,7 @@ pub fn statement_ms(scratch: &Scratch, database: &str, script: &str, set: &[&str
     }
     let answer = text(
         psql.args(["--command=\\timing on", "--file"])
-            .arg(scratch.checkout.path("xtask/bench").join(script)),
+            .arg(scratch.checkout.path("dev/bench/sql").join(script)),
     )?;
     answer
         .lines()

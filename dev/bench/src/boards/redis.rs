@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::bench::scratch::Scratch;
-use crate::process::{command, succeeds};
-use crate::tools;
+use crate::scratch::Scratch;
+use xtask::process::{command, succeeds};
+use xtask::tools;
 
 /// How long one round asks.
 const ROUND: Duration = Duration::from_secs(2);

@@ -14,8 +14,8 @@ use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::session::{Session, undisturbed};
 use super::{FEW_PEOPLE, ROUNDS, add_diaries, circumstances, conclude};
-use crate::checkout::Checkout;
-use crate::up;
+use xtask::checkout::Checkout;
+use xtask::up;
 
 /// Entries of each person.
 const ENTRIES: u32 = 3;

@@ -6,14 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::checkout::Checkout;
-use crate::environment::{Environment, Ports, Secrets};
-use crate::postgres::{Postgres, psql};
-use crate::process::text;
-use crate::progress::{Step, step};
-use crate::services::{self, AuthKind};
-use crate::supervisor::Service;
-use crate::up;
+use xtask::checkout::Checkout;
+use xtask::environment::{Environment, Ports, Secrets};
+use xtask::postgres::{Postgres, psql};
+use xtask::process::text;
+use xtask::progress::{Step, step};
+use xtask::services::{self, AuthKind};
+use xtask::supervisor::Service;
+use xtask::up;
 
 /// The database that bootstrap and migrations make; the smaller one of the comparisons.
 pub const SMALL: &str = "postgres";
@@ -158,9 +158,9 @@ impl<'a> Scratch<'a> {
         text(self.psql(database)?.arg("--command").arg(statement))
     }
 
-    /// Runs a file of xtask/bench.
+    /// Runs a file of dev/bench/sql.
     pub fn file(&self, database: &str, name: &str) -> Result<String> {
-        let file = self.checkout.path("xtask/bench").join(name);
+        let file = self.checkout.path("dev/bench/sql").join(name);
         text(self.psql(database)?.arg("--file").arg(file))
     }
 }

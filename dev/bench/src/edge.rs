@@ -17,9 +17,9 @@ use self::system::{System, Worker};
 use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::{ROUNDS, circumstances, conclude, in_turns};
-use crate::checkout::Checkout;
-use crate::process::{command, text};
-use crate::up;
+use xtask::checkout::Checkout;
+use xtask::process::{command, text};
+use xtask::up;
 
 /// Connections of the comparison: the runtime answers on one thread, and the machine has two cores.
 const CONNECTIONS: usize = 4;
@@ -119,7 +119,7 @@ fn gzipped(system: &System, file: &str) -> Result<f64> {
 
 fn starts(system: &System) -> Result<[Vec<f64>; 2]> {
     let checkout = system.scratch.checkout;
-    let service = crate::services::edge(checkout, &system.environment)?;
+    let service = xtask::services::edge(checkout, &system.environment)?;
     let mut node = command("node");
     node.arg(checkout.path("edge/bench/startup.mjs"))
         .arg((2 * ROUNDS).to_string())

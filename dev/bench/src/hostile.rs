@@ -22,10 +22,10 @@ use super::edge::system::System;
 use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::{circumstances, conclude, missed};
-use crate::checkout::Checkout;
-use crate::process::command;
-use crate::up;
 use attacks::Attack;
+use xtask::checkout::Checkout;
+use xtask::process::command;
+use xtask::up;
 
 /// Requests a second of the person beside whom others are hostile, and connections to send them over.
 const PER_SECOND: u32 = 20;
@@ -170,7 +170,7 @@ fn start(system: &System, attack: &Attack, tokens: &[String]) -> Result<Attacker
     attacker
         .args(["-n", "15"])
         .arg(std::env::current_exe()?)
-        .args(["bench", "hostile-client", attack.name])
+        .args(["hostile-client", attack.name])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut child = attacker.spawn()?;

@@ -11,8 +11,8 @@ use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::session::{Session, undisturbed};
 use super::{ROUNDS, circumstances, conclude};
-use crate::checkout::Checkout;
-use crate::up;
+use xtask::checkout::Checkout;
+use xtask::up;
 
 /// Seconds in which nobody asks for anything.
 const IDLE_SECS: u32 = 5;

@@ -15,9 +15,9 @@ use super::edge::percentile;
 use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::{circumstances, conclude, in_turns};
-use crate::checkout::Checkout;
-use crate::progress::seconds;
-use crate::up;
+use xtask::checkout::Checkout;
+use xtask::progress::seconds;
+use xtask::up;
 
 /// People of the comparison; `bench boards PEOPLE` measures more of them beside these.
 const PEOPLE: u32 = 1_000_000;

@@ -11,11 +11,11 @@ use super::edge::system::Process;
 use super::report::{Figure, Target, median};
 use super::scratch::Scratch;
 use super::{ROUNDS, circumstances, conclude};
-use crate::checkout::Checkout;
-use crate::environment::Environment;
-use crate::process::{command, text};
-use crate::supervisor::{Service, running};
-use crate::{services, up};
+use xtask::checkout::Checkout;
+use xtask::environment::Environment;
+use xtask::process::{command, text};
+use xtask::supervisor::{Service, running};
+use xtask::{services, up};
 
 /// Connected at the same time.
 const LISTENERS: usize = 5_000;
