@@ -1,4 +1,4 @@
-//! Boards counted anew: everybody's sums of a period, competition ranks, who is listed.
+//! An independent count of boards: all users' sums of a period, competition ranks, who is listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ pub const TIMEFRAMES: [&str; 4] = ["daily", "weekly", "monthly", "all_time"];
 /// The first and last day of the period that holds `today`, or of an earlier one; None for all time.
 ///
 /// # Panics
-/// When the timeframe is none of [`TIMEFRAMES`].
+/// When the timeframe is not one of [`TIMEFRAMES`].
 #[must_use]
 pub fn period(timeframe: &str, today: NaiveDate, back: u32) -> Option<(NaiveDate, NaiveDate)> {
     match timeframe {
@@ -32,10 +32,10 @@ pub fn period(timeframe: &str, today: NaiveDate, back: u32) -> Option<(NaiveDate
     }
 }
 
-/// Points of the entries of one person on one day in one province.
+/// Points of one user's entries on one day in one province.
 #[derive(Clone, Debug)]
 pub struct Sum {
-    /// Whose they are.
+    /// The user whose entries they are.
     pub user: String,
     /// The local day.
     pub day: NaiveDate,
@@ -45,14 +45,14 @@ pub struct Sum {
     pub credits: i64,
 }
 
-/// Everything that boards are made of.
+/// Everything that boards are computed from.
 #[derive(Clone, Debug, Default)]
 pub struct Country {
-    /// All days of everybody who exists.
+    /// All days of all existing users.
     pub sums: Vec<Sum>,
     /// Who may be shown and counted.
     pub listed: BTreeSet<String>,
-    /// Net points of the ledger by person.
+    /// Net points of the ledger by user.
     pub rewards: BTreeMap<String, i64>,
 }
 
@@ -60,23 +60,23 @@ pub struct Country {
 #[derive(Clone, Debug, Default)]
 pub struct Board {
     scores: BTreeMap<String, i64>,
-    /// Listed people in order: most points first, equals by id.
+    /// Listed users in order: most points first, equal ones by id.
     order: Vec<(i64, String)>,
 }
 
-/// Where somebody stands.
+/// A user's standing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// 1 + listed people above; None without entries.
+    /// 1 + listed users above; None without entries.
     pub rank: Option<i64>,
     /// Points in the period.
     pub credits: i64,
-    /// Hundredths of a percent of the other listed people who have fewer.
+    /// The share of other listed users with fewer points, in hundredths of a percent, rounded.
     pub percentile: Option<i64>,
 }
 
 impl Country {
-    /// The board of a province, or of all of them, in a period, or ever.
+    /// The board of a province or of the country, of a period or of all time.
     #[must_use]
     pub fn board(&self, province: Option<&str>, period: Option<(NaiveDate, NaiveDate)>) -> Board {
         let mut scores = BTreeMap::<String, i64>::new();
@@ -111,7 +111,7 @@ impl Country {
 }
 
 impl Board {
-    /// Rank, person and points of every listed one, in order.
+    /// Rank, id and points of every listed user, in order.
     #[must_use]
     pub fn rows(&self) -> Vec<(i64, String, i64)> {
         let rank = |credits: i64| 1 + whole(self.order.partition_point(|one| one.0 > credits));
@@ -119,7 +119,7 @@ impl Board {
         self.order.iter().map(row).collect()
     }
 
-    /// Where this person stands, listed or not.
+    /// The standing of this user, listed or not.
     #[must_use]
     pub fn standing(&self, user: &str) -> Standing {
         let Some(credits) = self.scores.get(user).copied() else {
@@ -129,7 +129,7 @@ impl Board {
         let above = others().filter(|(score, _)| *score > credits).count();
         let below = whole(others().filter(|(score, _)| *score < credits).count());
         let all = whole(others().count());
-        // Alone, a person is behind nobody.
+        // A user alone on a board is ahead of everybody.
         let percentile = if all == 0 {
             10_000
         } else {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_share_a_rank_and_stand_by_id() {
+    fn users_with_equal_points_share_a_rank_and_are_ordered_by_id() {
         let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
         let board = country().board(None, period("daily", day, 0));
         let shown: Vec<_> = board.rows().into_iter().map(|row| (row.0, row.1)).collect();
@@ -178,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn rewards_count_on_the_board_of_all_time_alone() {
+    fn rewards_count_only_on_the_all_time_board_of_the_country() {
         assert_eq!(country().board(None, None).standing("a").rank, Some(1));
         assert_eq!(country().board(Some("TH-10"), None).rows(), []);
     }
 
     #[test]
-    fn periods_are_those_of_the_calendar() {
+    fn weeks_begin_on_monday_and_months_follow_the_calendar() {
         let day = |month, day| NaiveDate::from_ymd_opt(2026, month, day).unwrap();
         let sunday = day(11, 22);
         assert_eq!(period("weekly", sunday, 0), Some((day(11, 16), sunday)));

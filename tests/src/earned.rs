@@ -1,4 +1,4 @@
-//! What a person has earned, computed once more from the entries alone by the words of the contract.
+//! An independent computation of what a user has earned, from the entries alone, by the text of the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::figures::{decimal, level, streak, trees};
 
-/// What of an entry counts for achievements, challenges and boards.
+/// The parts of an entry that count for achievements, challenges and boards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
     /// Id of the category.
@@ -20,18 +20,18 @@ pub struct Logged {
     pub credits: i64,
     /// The local day it belongs to.
     pub day: NaiveDate,
-    /// Whether a migration brought it.
+    /// Whether a migration imported it.
     pub imported: bool,
     /// The province it carries, an ISO code.
     pub province: Option<String>,
 }
 
-/// A condition as its row states it.
+/// A condition as its database row states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Criteria {
     /// What is counted.
     pub metric: String,
-    /// From where on it is met, in thousandths.
+    /// The value from which it is met, in thousandths.
     pub at_least: i64,
     method: Option<String>,
     categories: Option<BTreeSet<String>>,
@@ -57,12 +57,12 @@ impl Criteria {
         }
     }
 
-    /// How far the entries are, in thousandths. Days up to `settled_until` have ended.
+    /// The value that the entries reach, in thousandths. Days up to `closed_through` are closed.
     ///
     /// # Panics
-    /// When the contract does not know the metric.
+    /// When the contract does not define the metric.
     #[must_use]
-    pub fn value(&self, entries: &[Logged], settled_until: Option<NaiveDate>) -> i64 {
+    pub fn value(&self, entries: &[Logged], closed_through: Option<NaiveDate>) -> i64 {
         let credits: i64 = entries.iter().map(|entry| entry.credits).sum();
         let days: BTreeSet<NaiveDate> = entries.iter().map(|entry| entry.day).collect();
         let whole = match self.metric.as_str() {
@@ -76,7 +76,7 @@ impl Criteria {
             "trees_saved" => trees(credits),
             "daily_streak" => days.last().map_or(0, |last| streak(&days, *last).1),
             "plastic_free_day" => {
-                let ended = |day: &&NaiveDate| settled_until.is_some_and(|until| **day <= until);
+                let ended = |day: &&NaiveDate| closed_through.is_some_and(|until| **day <= until);
                 let free = |day: &&NaiveDate| {
                     let mut own = entries.iter().filter(|entry| entry.day == **day);
                     !own.any(is_thrown_plastic)
@@ -121,7 +121,7 @@ pub struct Goal {
 pub struct Goals {
     achievements: BTreeMap<String, Goal>,
     templates: BTreeMap<String, (Goal, Option<NaiveDate>, Option<NaiveDate>)>,
-    /// Rows of a day and whether they are active; they go before the templates.
+    /// Rows of a day and whether they are active; they take precedence over the templates.
     rows: BTreeMap<(NaiveDate, String), (Goal, bool)>,
 }
 
@@ -138,10 +138,10 @@ impl Goals {
         'templates', (select coalesce(jsonb_agg(to_jsonb(t)), '[]') from public.challenge_types as t),
         'rows', (select coalesce(jsonb_agg(to_jsonb(c)), '[]') from public.daily_challenges as c))::text";
 
-    /// Takes over the rows of the operator's tables.
+    /// Reads the rows of the operator's tables.
     ///
     /// # Panics
-    /// When a row is not what the tables promise.
+    /// When a row lacks a member that its table has.
     #[must_use]
     pub fn of(tables: &Value) -> Self {
         let rows = |name: &str| tables[name].as_array().expect("rows").clone();
@@ -204,16 +204,16 @@ impl Goals {
     }
 }
 
-/// What decides about rewards besides the entries.
+/// What rewards depend on besides the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begin {
     /// The day the profile began, in Bangkok.
     pub day: NaiveDate,
-    /// The last local day that has been judged as ended.
-    pub settled_until: Option<NaiveDate>,
+    /// The last closed day.
+    pub closed_through: Option<NaiveDate>,
 }
 
-/// Everything that somebody holds.
+/// Everything that a user holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Earned {
     /// Achievement → points paid.
@@ -235,7 +235,7 @@ impl Earned {
             ..Self::default()
         };
         for (id, goal) in &goals.achievements {
-            if goal.criteria.value(entries, begin.settled_until) >= goal.criteria.at_least {
+            if goal.criteria.value(entries, begin.closed_through) >= goal.criteria.at_least {
                 earned.achievements.insert(id.clone(), goal.reward);
             }
         }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_free_of_plastic_once_it_has_ended() {
+    fn a_plastic_free_day_counts_once_it_is_closed() {
         let criteria = Criteria::of(&json!({ "metric": "plastic_free_day", "at_least": 1 }));
         let entries = [
             logged("plastic_bags", "disposed", 1),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_narrow_what_counts() {
+    fn criteria_count_only_entries_that_pass_their_filters() {
         let criteria = Criteria::of(
             &json!({ "metric": "weight_kg", "disposal_method": "composted", "at_least": 0.5 }),
         );

@@ -1,11 +1,11 @@
-//! Credits, emissions, days, levels and streaks in whole numbers, from the raw factors.
+//! Credits, emissions, days, levels and streaks as integers, computed from the raw factors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta};
 use serde_json::Value;
 
-/// The whole figures of one entry or of a sum of entries.
+/// The figures, as integers, of one entry or of a sum of entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Weight in grams.
@@ -43,7 +43,7 @@ impl Factors {
     /// Reads the raw factors of the current set.
     ///
     /// # Errors
-    /// Says what is wrong with the file.
+    /// A description of what is wrong with the file.
     pub fn load() -> Result<Self, String> {
         let path = crate::system::root().join("domain/data/factors-tgo-app-2024.json");
         let text = std::fs::read_to_string(&path)
@@ -95,12 +95,12 @@ impl Factors {
 /// A plain decimal as a whole number of 10⁻ᵖˡᵃᶜᵉˢ; None if it is not one or has more places.
 #[must_use]
 pub fn decimal(text: &str, places: u32) -> Option<i64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let (kept, dropped) = part.split_at(part.len().min(places as usize));
-    if dropped.bytes().any(|digit| digit != b'0') {
+    let (integer, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (digits, rest) = fraction.split_at(fraction.len().min(places as usize));
+    if rest.bytes().any(|digit| digit != b'0') {
         return None;
     }
-    let scaled: i64 = format!("{whole}{kept:0<width$}", width = places as usize)
+    let scaled: i64 = format!("{integer}{digits:0<width$}", width = places as usize)
         .parse()
         .ok()?;
     Some(scaled)
@@ -141,7 +141,7 @@ pub fn level(total: i64) -> i64 {
     i64::try_from(reached.max(1)).unwrap_or(1)
 }
 
-/// Whole trees of a total, 500 credits each.
+/// Trees of a total, one for every 500 credits, rounded down.
 #[must_use]
 pub fn trees(total: i64) -> i64 {
     total.max(0) / 500
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn decimals_are_read_exactly() {
+    fn decimals_are_parsed_exactly() {
         assert_eq!(decimal("-6.7071", 4), Some(-67071));
         assert_eq!(decimal("0.5", 4), Some(5000));
         assert_eq!(decimal("3", 3), Some(3000));

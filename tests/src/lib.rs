@@ -1,5 +1,5 @@
-//! What the end-to-end tests in Rust share: where the running system is, and the figures of the domain computed once more
-//! from the raw factors, so that the tests compare the system with something that shares no code with it.
+//! What the end-to-end tests in Rust share: the addresses of the running system, and an independent computation of the
+//! domain's figures from the raw factors, so that the system is compared with code that it has no part of.
 
 pub mod boards;
 pub mod earned;

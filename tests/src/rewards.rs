@@ -1,4 +1,4 @@
-//! The ledger of rewards as it must look: gapless, alternating, taking back what was paid.
+//! What the reward ledger must look like: gapless, grants and revocations alternating, each revocation for what was paid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use crate::earned::{Earned, day_of};
 
-/// One row of somebody's ledger.
+/// One row of a user's ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Position in the person's ledger, from 1.
+    /// Position in the user's ledger, from 1.
     pub number: i64,
     /// `achievement`, `challenge` or `level`.
     pub source: String,
     /// Which achievement, challenge (its id) or level.
     pub source_id: String,
-    /// Position among the rows of this source, from 1: odd ones grant, even ones take back.
+    /// Position among the rows of this source, from 1: odd ones grant, even ones revoke.
     pub sequence: i64,
-    /// Points, negative when taken back.
+    /// Points, negative when revoked.
     pub credits: i64,
     /// The day that a challenge belongs to.
     pub day: Option<NaiveDate>,
@@ -47,10 +47,10 @@ impl Row {
 /// Ids of challenges by day and type.
 pub type ChallengeIds = BTreeMap<String, (NaiveDate, String)>;
 
-/// What the ledger comes to, or every reason why it is no ledger.
+/// What the ledger adds up to.
 ///
 /// # Errors
-/// Says each thing that must not be.
+/// Every violation of the ledger's rules.
 pub fn read(rows: &[Row], ids: &ChallengeIds) -> Result<(Earned, BTreeSet<i64>), Vec<String>> {
     let mut wrong = Vec::new();
     let mut last = BTreeMap::<(&str, &str), &Row>::new();
@@ -65,7 +65,7 @@ pub fn read(rows: &[Row], ids: &ChallengeIds) -> Result<(Earned, BTreeSet<i64>),
         }
         let granted = row.sequence % 2 == 1;
         if !granted && before.is_none_or(|before| row.credits != -before.credits) {
-            wrong.push(format!("{row:?} does not take back {before:?}"));
+            wrong.push(format!("{row:?} does not revoke {before:?}"));
         }
         if row.source == "level" && row.credits != 0 {
             wrong.push(format!("{row:?} pays for a level"));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_back_is_not_held() {
+    fn a_revoked_reward_is_not_held() {
         let rows = [row(1, 1, 10), row(2, 2, -10)];
         let (earned, levels) = read(&rows, &ChallengeIds::new()).unwrap();
         assert_eq!((earned.rewards, earned.achievements.len()), (0, 0));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_has_no_gaps_and_takes_back_what_was_paid() {
+    fn a_ledger_has_no_gaps_and_revokes_what_was_paid() {
         let wrong = |rows: &[Row]| read(rows, &ChallengeIds::new()).unwrap_err().len();
         assert_eq!(wrong(&[row(2, 1, 10)]), 1);
         assert_eq!(wrong(&[row(1, 1, 10), row(2, 3, 10)]), 1);

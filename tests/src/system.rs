@@ -1,11 +1,11 @@
-//! Where the system that `cargo xtask up` started can be reached.
+//! The addresses and keys of the system that `cargo xtask up` started.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Idle connections to the system are not used again after this. The local runtime closes them after 5 s without a word,
-/// and a call that leaves at that very moment is lost.
+/// Idle connections to the system are not used again after this. The local runtime closes them after 5 s without traffic,
+/// and a call that is sent at that moment is lost.
 pub const IDLE: Duration = Duration::from_secs(2);
 
 /// Addresses and keys of the running system.
@@ -21,11 +21,11 @@ pub struct System {
     pub db_url: String,
     /// The inbox that shows the SMS.
     pub inbox_url: String,
-    /// What tokens are signed with.
+    /// The key that signs tokens.
     pub jwt_secret: String,
 }
 
-/// The checkout's root folder.
+/// The root directory of the checkout.
 #[must_use]
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -36,7 +36,7 @@ impl System {
     /// Reads `.local/env`; the process environment overrides each name.
     ///
     /// # Errors
-    /// Says which name is missing when the system has not been started.
+    /// Names the missing setting, when the system has not been started.
     pub fn load() -> Result<Self, String> {
         let file = std::fs::read_to_string(root().join(".local/env")).unwrap_or_default();
         let written: HashMap<&str, &str> = file

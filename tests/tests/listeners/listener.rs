@@ -1,4 +1,4 @@
-//! Somebody who listens: one connection by the bare protocol, joined to their own topic and to the shared one.
+//! A user who listens: one connection by the bare protocol, joined to their own topic and to the shared one.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// The topic that everybody listens to.
+/// The topic that all users listen to.
 pub const SHARED: &str = "leaderboard:live";
-/// As often as realtime-js says that it is there.
+/// The interval of realtime-js.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 /// Thousands of connections are held here: small buffers for small frames.
 const BUFFER_BYTES: usize = 2 * 1024;
 
-/// An event that reached somebody.
+/// An event that reached a listener.
 pub struct Arrival {
     pub number: u64,
     pub shared: bool,
@@ -31,18 +31,18 @@ pub struct Listener {
     arrivals: mpsc::UnboundedSender<Arrival>,
 }
 
-/// The person's own topic.
-pub fn topic_of(person: &str) -> String {
-    format!("user:{person}:gamification")
+/// The user's own topic.
+pub fn topic_of(user_id: &str) -> String {
+    format!("user:{user_id}:gamification")
 }
 
 impl Listener {
-    /// Connects, joins and goes on listening; answers the person's id.
+    /// Connects, joins and goes on listening; returns the user's id.
     pub async fn join(
         system: &System,
         arrivals: mpsc::UnboundedSender<Arrival>,
     ) -> Result<String, String> {
-        let person = random_id();
+        let user_id = random_id();
         let url = format!(
             "{}/realtime/v1/websocket?apikey={}&vsn=2.0.0",
             system.supabase_url.replacen("http", "ws", 1),
@@ -53,16 +53,16 @@ impl Listener {
             .write_buffer_size(0);
         let connected = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
         let (mut socket, _) = connected.await.map_err(|why| why.to_string())?;
-        let token = token(&person, &system.jwt_secret);
-        for (number, topic) in [topic_of(&person), SHARED.to_owned()]
+        let token = token(&user_id, &system.jwt_secret);
+        for (number, topic) in [topic_of(&user_id), SHARED.to_owned()]
             .into_iter()
             .enumerate()
         {
             let payload = json!({ "config": { "private": true }, "access_token": token });
-            ask(&mut socket, &topic, &number.to_string(), &payload).await?;
+            join_topic(&mut socket, &topic, &number.to_string(), &payload).await?;
         }
         tokio::spawn(Self { socket, arrivals }.listen());
-        Ok(person)
+        Ok(user_id)
     }
 
     async fn listen(mut self) {
@@ -96,8 +96,8 @@ impl Listener {
     }
 }
 
-/// Joins a topic, and waits for the consent.
-async fn ask(
+/// Joins a topic, and waits for the server's consent.
+async fn join_topic(
     socket: &mut Socket,
     topic: &str,
     number: &str,
@@ -139,11 +139,11 @@ fn random_id() -> String {
     parts.join("-")
 }
 
-/// A token as Auth would issue it: who listens needs no more than that.
-fn token(person: &str, secret: &str) -> String {
+/// A token as Auth would issue it; a listener needs nothing else.
+fn token(user_id: &str, secret: &str) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
-    let claims = json!({ "sub": person, "role": "authenticated", "aud": "authenticated", "exp": now + 3600 });
+    let claims = json!({ "sub": user_id, "role": "authenticated", "aud": "authenticated", "exp": now + 3600 });
     carbon_dev_jwt::sign(secret, &claims)
 }

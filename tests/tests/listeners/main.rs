@@ -1,5 +1,6 @@
-//! Many people listen at the same time, each to their own topic and the shared one, through the gateway: every event of the
-//! database arrives, once, and how long after its commit is told. `cargo xtask bench realtime` runs it with 5,000 of them.
+//! Many users listen at the same time through the gateway, each to their own topic and the shared one: every event of the
+//! database arrives exactly once, and the test prints how long after its commit. `cargo xtask bench realtime` runs it with
+//! 5,000 listeners.
 //!
 //! Settings of the environment: `CARBON_LISTENERS` (20), `CARBON_LISTENER_ROUNDS` (1), `CARBON_LISTENER_SECONDS` of a round
 //! (2) and `CARBON_LISTENER_EVENTS` a second (50). One line a round is printed, with a JSON object.
@@ -20,7 +21,7 @@ use crate::sender::{Sender, Sent};
 
 /// Connections that are made at the same time.
 const AT_ONCE: usize = 32;
-/// So long after a round its last events may be on their way.
+/// How long after a round its last events may still arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Settings {
@@ -41,24 +42,24 @@ async fn every_event_reaches_its_listeners_once() {
     let system = System::load().expect("the running system");
     let (arrivals, mut arrived) = mpsc::unbounded_channel();
     let begun = Instant::now();
-    let people: Vec<String> = stream::iter(0..settings.listeners)
+    let user_ids: Vec<String> = stream::iter(0..settings.listeners)
         .map(|_| Listener::join(&system, arrivals.clone()))
         .buffer_unordered(AT_ONCE)
-        .map(|joined| joined.expect("somebody who listens"))
+        .map(|joined| joined.expect("a listener"))
         .collect()
         .await;
     println!(
         "{} listen, after {:.1} s",
-        people.len(),
+        user_ids.len(),
         begun.elapsed().as_secs_f64()
     );
-    let people = Arc::new(people);
-    let mut sender = Sender::new(&system, people.clone()).await;
+    let user_ids = Arc::new(user_ids);
+    let mut sender = Sender::new(&system, user_ids.clone()).await;
     for _ in 0..settings.rounds {
         let sent = sender
             .round(settings.round, settings.events_per_second)
             .await;
-        let round = collect(&mut arrived, &sent, people.len()).await;
+        let round = collect(&mut arrived, &sent, user_ids.len()).await;
         println!("round {}", report(&sent, &round));
         assert_eq!(
             round.own.len(),
@@ -67,7 +68,7 @@ async fn every_event_reaches_its_listeners_once() {
         );
         assert_eq!(
             round.shared.len(),
-            sent.shared.len() * people.len(),
+            sent.shared.len() * user_ids.len(),
             "events to all that arrived, and that were sent"
         );
     }
@@ -83,11 +84,11 @@ struct Round {
 async fn collect(
     arrived: &mut mpsc::UnboundedReceiver<Arrival>,
     sent: &Sent,
-    people: usize,
+    user_ids: usize,
 ) -> Round {
-    let wanted = sent.own.len() + sent.shared.len() * people;
+    let expected = sent.own.len() + sent.shared.len() * user_ids;
     let mut round = Round::default();
-    while round.own.len() + round.shared.len() < wanted {
+    while round.own.len() + round.shared.len() < expected {
         let Ok(Some(arrival)) = tokio::time::timeout(PATIENCE, arrived.recv()).await else {
             break;
         };

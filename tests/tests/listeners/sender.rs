@@ -1,4 +1,4 @@
-//! The database that sends: transactions with one event each, at a steady rate, whatever the answers take.
+//! Sends events from the database: transactions with one event each, at a steady rate, however long the answers take.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::listener::{SHARED, topic_of};
 
-/// Connections that send to single people.
+/// Connections that send to single users.
 const CONNECTIONS: usize = 4;
 
-/// When the commit of each event was asked for.
+/// When the commit of each event was sent.
 #[derive(Default)]
 pub struct Sent {
     pub own: HashMap<u64, Instant>,
@@ -22,12 +22,12 @@ pub struct Sent {
 
 pub struct Sender {
     connections: Vec<Arc<Client>>,
-    people: Arc<Vec<String>>,
+    user_ids: Arc<Vec<String>>,
     last: u64,
 }
 
 impl Sender {
-    pub async fn new(system: &System, people: Arc<Vec<String>>) -> Self {
+    pub async fn new(system: &System, user_ids: Arc<Vec<String>>) -> Self {
         let mut connections = Vec::new();
         for _ in 0..=CONNECTIONS {
             let connected = tokio_postgres::connect(&system.db_url, NoTls).await;
@@ -37,19 +37,19 @@ impl Sender {
         }
         Self {
             connections,
-            people,
+            user_ids,
             last: 0,
         }
     }
 
-    /// Sends so many events a second to one person each, and one a second to everybody.
+    /// Sends `events_per_second` events to one user each, and one a second to all.
     pub async fn round(&mut self, length: Duration, events_per_second: u32) -> Sent {
         let lanes = u32::try_from(CONNECTIONS).unwrap_or(1);
         let between = Duration::from_secs(1) * lanes / events_per_second.max(1);
         let first = self.last + 1;
         let mut tasks = JoinSet::new();
         for (lane, connection) in self.connections.iter().cloned().enumerate() {
-            let people = self.people.clone();
+            let user_ids = self.user_ids.clone();
             let is_shared = lane == CONNECTIONS;
             let between = if is_shared {
                 Duration::from_secs(1)
@@ -65,8 +65,8 @@ impl Sender {
                     ticks.tick().await;
                     let topic = match is_shared {
                         true => SHARED.to_owned(),
-                        // A prime, so that everybody has their turn, far from their neighbours'.
-                        false => topic_of(&people[number as usize * 7919 % people.len()]),
+                        // A prime stride, so that all users have their turn, far from their neighbours'.
+                        false => topic_of(&user_ids[number as usize * 7919 % user_ids.len()]),
                     };
                     sent.insert(number, send(&connection, &topic, number).await);
                     number += CONNECTIONS as u64 + 1;
@@ -86,7 +86,7 @@ impl Sender {
     }
 }
 
-/// One transaction; answers when its commit was asked for.
+/// Runs one transaction; returns when its commit was sent.
 async fn send(connection: &Client, topic: &str, number: u64) -> Instant {
     let payload = format!(
         r#"{{"number": {number}, "total_credits": 1234, "credits": 15, "current_level": 2}}"#
@@ -97,7 +97,7 @@ async fn send(connection: &Client, topic: &str, number: u64) -> Instant {
         ))
         .await
         .expect("an event");
-    let asked = Instant::now();
+    let committed_at = Instant::now();
     connection.batch_execute("commit").await.expect("a commit");
-    asked
+    committed_at
 }

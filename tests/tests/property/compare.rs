@@ -12,10 +12,10 @@ use crate::person::Person;
 use crate::recount::{self, Counted};
 use crate::snapshot::Snapshot;
 
-/// Asserts that entries, totals, days, streak, level and revision are what the diary says, by every way in, and that the
-/// system's own recomputation changes nothing.
+/// Asserts that entries, totals, days, streak, level and revision are those of the diary, through every interface, and that
+/// the system's own recomputation changes nothing.
 pub async fn compare(person: &Person, diary: &mut Diary, factors: &Factors) {
-    // Settles the days that have ended: no job has anything left to do in the middle of the comparison.
+    // Closes the days that have ended, so that no job does it in the middle of the comparison.
     let checked = person
         .rest("POST", "rpc/check_achievements", Some(&json!({})))
         .await;
@@ -48,7 +48,7 @@ pub async fn compare(person: &Person, diary: &mut Diary, factors: &Factors) {
     );
 }
 
-/// Ledger, achievements, challenges and levels, in every form they are read in.
+/// Ledger, achievements, challenges and levels, in every form in which they can be read.
 async fn compare_earned(person: &Person, diary: &mut Diary, factors: &Factors) -> Earned {
     let snapshot = Snapshot::take(person.system()).await;
     let goals = Goals::of(&snapshot.value(Goals::STATEMENT, &[]).await);
@@ -58,15 +58,15 @@ async fn compare_earned(person: &Person, diary: &mut Diary, factors: &Factors) -
         entries: &entries,
         minutes: diary.zone.minutes,
         eastmost: diary.eastmost,
-        settled_before: diary.settled_until,
+        closed_before: diary.closed_through,
     };
-    let (earned, settled_until) = recount::compare(&snapshot, &counted, &goals).await;
-    diary.settled_until = settled_until;
+    let (earned, closed_through) = recount::compare(&snapshot, &counted, &goals).await;
+    diary.closed_through = closed_through;
     let today = local_date(now_millis(), diary.zone.minutes);
-    let waits = entries
+    let unclosed = entries
         .iter()
-        .find(|entry| entry.day + Days::new(1) < today && settled_until < Some(entry.day));
-    assert_eq!(waits, None, "a day that has ended is settled");
+        .find(|entry| entry.day + Days::new(1) < today && closed_through < Some(entry.day));
+    assert_eq!(unclosed, None, "a day that has ended is closed");
     earned
 }
 
@@ -83,9 +83,9 @@ async fn compare_entries(person: &Person, diary: &Diary, factors: &Factors) {
         .map(|row| (row["id"].as_str().expect("id").to_owned(), row.clone()))
         .collect();
     let expected: BTreeMap<String, Value> = diary.live.iter().map(|(id, entry)| {
-        let own = figures_of(factors, &entry.four);
+        let own = figures_of(factors, &entry.content);
         let row = json!({
-            "id": id, "category": entry.four.category, "method": entry.four.method, "grams": own.grams, "at": entry.four.at_millis,
+            "id": id, "category": entry.content.category, "method": entry.content.method, "grams": own.grams, "at": entry.content.at_millis,
             "day": entry.day().to_string(), "credits": own.credits, "co2e": own.co2e_micro, "avoided": own.avoided_micro,
             "offline": entry.offline_id, "batch": entry.batch,
         });
@@ -175,7 +175,7 @@ async fn compare_gamification(person: &Person, diary: &Diary, factors: &Factors,
     }
 }
 
-/// The person's own standing adds the days of the period by the calendar of Bangkok.
+/// The person's own standing is the sum of the period's days, by the calendar of Bangkok.
 async fn compare_boards(person: &Person, diary: &Diary, factors: &Factors, earned: &Earned) {
     let days = diary.days(factors);
     for timeframe in ["daily", "weekly", "monthly", "all_time"] {
@@ -213,7 +213,7 @@ async fn derived(person: &Person) -> Value {
     person.superuser(statement, &[&person.id]).await
 }
 
-/// A copy of the diary as a device holds it: entry id → (grams, instant, revision), at some revision.
+/// A copy of the diary as a device holds it at some revision: entry id → credits.
 #[derive(Clone, Default)]
 pub struct Device {
     pub since: i64,
@@ -221,7 +221,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Asks for what changed, page by page, until there is no more.
+    /// Fetches what changed, page by page, until there is no more.
     pub async fn pull(&mut self, person: &Person, page: i64) {
         loop {
             let body = json!({ "since_revision": self.since, "limit": page });
@@ -262,7 +262,12 @@ impl Device {
         let expected: BTreeMap<String, Value> = diary
             .live
             .iter()
-            .map(|(id, entry)| (id.clone(), json!(figures_of(factors, &entry.four).credits)))
+            .map(|(id, entry)| {
+                (
+                    id.clone(),
+                    json!(figures_of(factors, &entry.content).credits),
+                )
+            })
             .collect();
         assert_eq!(
             self.entries, expected,

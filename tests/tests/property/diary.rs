@@ -1,5 +1,5 @@
-//! The test's own idea of one person's diary: what must be there after everything that happened, kept by the contract's rules
-//! alone. It shares no code with the system.
+//! The test's own model of one user's diary: what must be there after all operations so far, by the contract's rules alone.
+//! It shares no code with the system.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,17 +40,17 @@ pub const ZONES: [Zone; 5] = [
 
 /// What identifies an entry besides its id: category, method, grams, instant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Four {
+pub struct Content {
     pub category: String,
     pub method: String,
     pub grams: i64,
     pub at_millis: i64,
 }
 
-/// An entry that lives in the diary.
+/// An entry that is in the diary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    pub four: Four,
+    pub content: Content,
     pub zone: Zone,
     pub offline_id: Option<String>,
     pub batch: Option<String>,
@@ -58,12 +58,12 @@ pub struct Entry {
 
 impl Entry {
     pub fn day(&self) -> NaiveDate {
-        figures::local_date(self.four.at_millis, self.zone.minutes)
+        figures::local_date(self.content.at_millis, self.zone.minutes)
     }
 }
 
-/// An identity once recorded stays known, also after a deletion; roll-back alone frees those of its batch.
-pub type Identity = (Option<String>, Four);
+/// An identity stays taken once it is recorded, also after a deletion. Only a roll-back frees those of its batch.
+pub type Identity = (Option<String>, Content);
 
 /// A batch of a migration and whether it has been rolled back.
 #[derive(Clone, Debug)]
@@ -72,24 +72,25 @@ pub struct Batch {
     pub rolled_back: bool,
 }
 
-/// Everything the system should know of one person's entries.
+/// Everything that the system should hold about one user's entries.
 #[derive(Clone, Debug)]
 pub struct Diary {
     pub live: BTreeMap<String, Entry>,
-    /// The ids of all entries there ever were.
+    /// The ids of all entries, deleted ones too.
     pub ever: BTreeSet<String>,
     /// offline_id → (entry id, the batch it came with).
     pub offline: BTreeMap<String, (String, Option<String>)>,
     /// identity → the batch it came with.
     pub identities: BTreeMap<Identity, Option<String>>,
     pub batches: Vec<Batch>,
-    /// How many changes there were: the revision that the person must be at.
+    /// How many changes there were, which is the revision that the user must be at.
     pub changes: i64,
     pub zone: Zone,
-    /// The clock furthest east that the person ever had, minutes east of UTC.
+    /// The easternmost zone that the user ever had, in minutes east of UTC: no day may close before it
+    /// has ended there.
     pub eastmost: i64,
-    /// The last day that was seen settled.
-    pub settled_until: Option<NaiveDate>,
+    /// The last closed day at the latest comparison.
+    pub closed_through: Option<NaiveDate>,
     /// Identities of migrated entries worth sending again.
     pub migrated: Vec<Identity>,
 }
@@ -105,7 +106,7 @@ impl Default for Diary {
             changes: 0,
             zone: ZONES[0],
             eastmost: ZONES[0].minutes,
-            settled_until: None,
+            closed_through: None,
             migrated: Vec::new(),
         }
     }
@@ -121,18 +122,18 @@ pub struct Day {
 }
 
 impl Diary {
-    /// Whether an entry sent by the API with this offline_id is one that is known already.
-    pub fn knows(&self, offline_id: Option<&str>, four: &Four) -> bool {
+    /// Whether an entry that the API sends with this offline_id is a duplicate.
+    pub fn has_sent(&self, offline_id: Option<&str>, content: &Content) -> bool {
         offline_id.is_some_and(|id| {
             self.offline.contains_key(id)
                 || self
                     .identities
-                    .contains_key(&(Some(id.to_owned()), four.clone()))
+                    .contains_key(&(Some(id.to_owned()), content.clone()))
         })
     }
 
-    /// Whether an entry of a dump is known: by its identity, or, in the normalised form, by its offline_id.
-    pub fn knows_old(&self, identity: &Identity, normalised: bool) -> bool {
+    /// Whether an entry of a dump is a duplicate: by its identity or, in the normalised form, by its offline_id.
+    pub fn has_imported(&self, identity: &Identity, normalised: bool) -> bool {
         let by_offline = normalised
             && identity
                 .0
@@ -141,11 +142,11 @@ impl Diary {
         by_offline || self.identities.contains_key(identity)
     }
 
-    /// Takes in an entry that was created.
+    /// Adds an entry that was created.
     pub fn insert(&mut self, id: &str, entry: Entry, identity_id: Option<String>) {
         if entry.offline_id.is_some() || entry.batch.is_some() {
             self.identities
-                .insert((identity_id, entry.four.clone()), entry.batch.clone());
+                .insert((identity_id, entry.content.clone()), entry.batch.clone());
         }
         if let Some(offline_id) = &entry.offline_id {
             self.offline
@@ -153,13 +154,13 @@ impl Diary {
         }
         assert!(
             self.ever.insert(id.to_owned()),
-            "the id {id} was given twice"
+            "the id {id} was assigned twice"
         );
         self.live.insert(id.to_owned(), entry);
         self.changes += 1;
     }
 
-    /// Removes what a batch added and frees what it knew; answers how many entries and credits went.
+    /// Removes what a batch added and frees its ids and identities; returns how many entries and credits went.
     pub fn roll_back(&mut self, batch: &str, factors: &Factors) -> (i64, i64) {
         let gone: Vec<String> = self
             .live
@@ -170,7 +171,7 @@ impl Diary {
         let mut credits = 0;
         for id in &gone {
             if let Some(entry) = self.live.remove(id) {
-                credits += figures_of(factors, &entry.four).credits;
+                credits += figures_of(factors, &entry.content).credits;
             }
         }
         self.offline
@@ -185,13 +186,13 @@ impl Diary {
         (removed, credits)
     }
 
-    /// All live entries as rewards are counted from them.
+    /// All live entries in the form from which rewards are counted.
     pub fn logged(&self, factors: &Factors) -> Vec<Logged> {
         let of = |entry: &Entry| Logged {
-            category: entry.four.category.clone(),
-            method: entry.four.method.clone(),
-            grams: entry.four.grams,
-            credits: figures_of(factors, &entry.four).credits,
+            category: entry.content.category.clone(),
+            method: entry.content.method.clone(),
+            grams: entry.content.grams,
+            credits: figures_of(factors, &entry.content).credits,
             day: entry.day(),
             imported: entry.batch.is_some(),
             province: None,
@@ -203,7 +204,7 @@ impl Diary {
     pub fn totals(&self, factors: &Factors) -> Figures {
         let mut all = Figures::default();
         for entry in self.live.values() {
-            all += figures_of(factors, &entry.four);
+            all += figures_of(factors, &entry.content);
         }
         all
     }
@@ -213,7 +214,7 @@ impl Diary {
         let mut days = BTreeMap::<NaiveDate, Day>::new();
         for entry in self.live.values() {
             let day = days.entry(entry.day()).or_default();
-            let own = figures_of(factors, &entry.four);
+            let own = figures_of(factors, &entry.content);
             day.entries += 1;
             day.figures += own;
             day.positive += own.credits.max(0);
@@ -222,14 +223,14 @@ impl Diary {
         days
     }
 
-    /// The run of days as of today in the person's zone, and the longest one.
+    /// The current run as of today in the user's zone, and the longest one.
     pub fn streak(&self, now_millis: i64) -> (i64, i64) {
         let days: BTreeSet<NaiveDate> = self.live.values().map(Entry::day).collect();
         figures::streak(&days, figures::local_date(now_millis, self.zone.minutes))
     }
 }
 
-/// The figures of an entry's four.
-pub fn figures_of(factors: &Factors, four: &Four) -> Figures {
-    factors.figures(&four.category, &four.method, four.grams)
+/// The figures of an entry's content.
+pub fn figures_of(factors: &Factors, content: &Content) -> Figures {
+    factors.figures(&content.category, &content.method, content.grams)
 }

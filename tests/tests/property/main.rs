@@ -1,21 +1,21 @@
 //! The invariant of the contract: after any order of creates, batches, late arrivals, changes, moves, deletions, migrations,
-//! roll-backs and duplicates, by all three ways in and several at once, everything derived equals a full recomputation: sums,
-//! days, streaks, the ledger of rewards with what it pays for, and boards.
+//! roll-backs and duplicates, through all three interfaces and several at once, everything derived equals a full
+//! recomputation: sums, days, streaks, the reward ledger with what it pays for, and boards.
 //!
-//! Here a person at a time lives by all ways in, each answer checked; `crowd` has many people, connections that are cut, and
-//! counts everybody at once.
+//! This file drives one user at a time through all interfaces and checks each answer; `concurrent` has many users and
+//! connections that are cut, and recounts all users at once.
 //!
-//! `CARBON_TEST_SEED` repeats a run, `CARBON_TEST_OPERATIONS` and `CARBON_TEST_CROWD_OPERATIONS` set how many operations
+//! `CARBON_TEST_SEED` repeats a run, `CARBON_TEST_OPERATIONS` and `CARBON_TEST_CONCURRENT_OPERATIONS` set how many operations
 //! there are.
 
+mod apply;
 mod compare;
-mod crowd;
+mod concurrent;
 mod diary;
 mod operation;
 mod person;
 mod plan;
 mod recount;
-mod settle;
 mod snapshot;
 mod standings;
 mod ways;
@@ -34,26 +34,26 @@ use crate::diary::Diary;
 use crate::person::Person;
 use crate::plan::Planner;
 
-/// Enough people that none comes near the rows or migrations an hour takes from one.
-const OPERATIONS_A_PERSON: usize = 200;
+/// Few enough that no user reaches the limits of rows or migrations in an hour.
+const OPERATIONS_PER_PERSON: usize = 200;
 const DEFAULT_OPERATIONS: usize = 2_400;
-/// People who act at the same time.
+/// Users who act at the same time.
 const PEOPLE_AT_ONCE: usize = 3;
 /// Groups of operations between two comparisons.
 const GROUPS_BETWEEN_COMPARISONS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_everything_derived_equals_the_recomputation() {
+async fn after_any_operations_everything_derived_equals_the_recomputation() {
     let system = System::load().expect("the running system");
     let factors = Factors::load().expect("the factors");
     let seed: u64 =
         setting("CARBON_TEST_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     let operations: usize = setting("CARBON_TEST_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS);
-    let people = operations.div_ceil(OPERATIONS_A_PERSON).max(1);
-    println!("CARBON_TEST_SEED={seed} CARBON_TEST_OPERATIONS={operations}: {people} people");
+    let users = operations.div_ceil(OPERATIONS_PER_PERSON).max(1);
+    println!("CARBON_TEST_SEED={seed} CARBON_TEST_OPERATIONS={operations}: {users} users");
     let begin = Instant::now();
-    let lives = (0..people).map(|index| {
-        let own = operations / people + usize::from(index < operations % people);
+    let lives = (0..users).map(|index| {
+        let own = operations / users + usize::from(index < operations % users);
         live(
             &system,
             &factors,
@@ -73,7 +73,7 @@ async fn whatever_happens_everything_derived_equals_the_recomputation() {
     assert!(done >= operations);
 }
 
-/// One person's random life; answers how many operations there were.
+/// Runs one user's random operations; returns how many there were.
 async fn live(
     system: &System,
     factors: &Factors,
@@ -109,7 +109,7 @@ async fn live(
                 .map(|operation| ways::execute(&person, operation)),
         )
         .await;
-        settle::settle(
+        apply::apply(
             &mut diary,
             factors,
             group.into_iter().zip(outcomes).collect(),
@@ -134,7 +134,7 @@ async fn live(
     done
 }
 
-/// Says which operations were under way when something went wrong.
+/// Prints which operations were under way when an assertion failed.
 struct Trace<'a> {
     person: &'a str,
     seed: u64,

@@ -1,13 +1,13 @@
-//! What a person can do to the diary, and what the system may answer.
+//! What a user can do to the diary, and what the system may answer.
 
-use crate::diary::Four;
+use crate::diary::Content;
 
-/// The way an operation goes in.
+/// The interface that an operation uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// The Worker's API.
     Edge,
-    /// A rpc through the gateway and PostgREST.
+    /// An rpc through the gateway and PostgREST.
     RestRpc,
     /// The table through the gateway and PostgREST.
     RestTable,
@@ -20,21 +20,21 @@ pub enum Way {
 /// An entry as it is sent.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    pub four: Four,
+    pub content: Content,
     pub offline_id: Option<String>,
-    /// A reason to refuse it, for batches: the weight is sent negative.
+    /// Whether it must be refused, for batches: the weight is sent negative.
     pub bad: bool,
 }
 
 /// An entry of an old diary: the id it had in the app.
 #[derive(Clone, Debug)]
 pub struct Old {
-    pub four: Four,
+    pub content: Content,
     pub id: Option<String>,
     pub bad: bool,
 }
 
-/// A changed weight, method or time; None leaves it.
+/// A changed weight, method or time; None leaves it as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     pub grams: Option<i64>,
@@ -90,20 +90,20 @@ pub enum Operation {
     },
 }
 
-/// What became of one sent entry.
+/// The outcome for one sent entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     Created {
         id: String,
     },
-    /// With the id of the entry it is, if the way tells it.
+    /// With the id of the entry that it duplicates, if this interface returns it.
     Duplicate {
         id: Option<String>,
     },
     Refused,
 }
 
-/// What a migration answered, and what it is found to have added.
+/// What a migration answered, and which entries the database has of it.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub batch: String,
@@ -112,19 +112,19 @@ pub struct Report {
     pub duplicate: i64,
     pub rejected: i64,
     pub credits: i64,
-    /// (entry id, its four, its id in the dump)
-    pub added: Vec<(String, Four, Option<String>)>,
+    /// (entry id, its content, its id in the dump)
+    pub added: Vec<(String, Content, Option<String>)>,
 }
 
 /// What the system answered.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// One fate for each sent entry, in order, and the revision if the way tells it.
+    /// One fate for each sent entry, in order, and the revision if this interface returns it.
     Entries {
         fates: Vec<Fate>,
         revision: Option<i64>,
     },
-    /// The ids that were changed, with the revision if the way tells it.
+    /// The ids that were changed, and the revision if this interface returns it.
     Changed {
         ids: Vec<String>,
         revision: Option<i64>,
@@ -139,8 +139,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The order in which answers of a group of simultaneous calls are settled: changes by their revision, then a roll-back,
-    /// then what found nothing. Creations come first; they commute with everything but duplicates of themselves.
+    /// The order in which the answers of a group of simultaneous calls are applied: changes by their revision, then a
+    /// roll-back, then calls that found nothing. Creations come first; they commute with everything but duplicates of themselves.
     pub fn order(&self) -> (u8, i64) {
         match self {
             Self::Entries { fates, revision } => {

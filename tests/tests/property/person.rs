@@ -1,4 +1,4 @@
-//! Somebody signed in, with the three ways in at hand: the Worker, the gateway, and SQL as role authenticated.
+//! A signed-in user with all three interfaces: the Worker, the gateway, and SQL as role authenticated.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,16 +8,17 @@ use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
-/// What a call was answered: an HTTP status (SQL: 200, or the one PostgREST would give) and a body.
+/// The reply to a call: an HTTP status (for SQL 200, or the one that PostgREST would answer) and a body.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ClientReply {
     pub status: u16,
     pub body: Value,
 }
 
-impl Answer {
-    /// Whether another call writes for the same person: long ones do not wait for it, they come again.
-    pub async fn comes_again(&self) -> bool {
+impl ClientReply {
+    /// Whether the call was refused because another one writes for the same user. Long calls do not wait for each other; the
+    /// client repeats them, after the pause that this makes.
+    pub async fn must_be_repeated(&self) -> bool {
         let token = match &self.body["details"]["reason"] {
             Value::Null => &self.body["details"],
             reason => reason,
@@ -67,7 +68,7 @@ impl Person {
     pub async fn by_phone(system: &System, digits: u32) -> Self {
         let http = http();
         let api = format!("{}/api/v1", system.api_url);
-        let asked = post(
+        let requested = post(
             &http,
             &format!("{api}/auth/phone-otp"),
             &json!({ "phone_number": format!("08{digits:08}") }),
@@ -91,7 +92,7 @@ impl Person {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
         let body = json!({
-            "otp_id": asked["otp_id"], "otp_code": code.expect("an SMS with a code"),
+            "otp_id": requested["otp_id"], "otp_code": code.expect("an SMS with a code"),
             "device_info": { "device_id": "property", "platform": "ios", "app_version": "1.0.0" },
         });
         let session = post(&http, &format!("{api}/auth/verify-otp"), &body).await;
@@ -115,7 +116,7 @@ impl Person {
         }
     }
 
-    /// Where the system is that the person uses.
+    /// The system that the person uses.
     pub fn system(&self) -> &System {
         &self.system
     }
@@ -127,7 +128,7 @@ impl Person {
         self.superuser(statement, &[&self.id, &days]).await;
     }
 
-    /// Goes for good, so that the system is as it was before.
+    /// Deletes the person, so that the system is as it was before.
     pub async fn leave(&self) {
         let statement =
             "with gone as (delete from auth.users where id = $1::text::uuid returning id)
@@ -136,7 +137,7 @@ impl Person {
     }
 
     /// Calls the Worker's API as the person; the body of an answer is its `data` or `error`.
-    pub async fn edge(&self, method: &str, route: &str, body: Option<&Value>) -> Answer {
+    pub async fn edge(&self, method: &str, route: &str, body: Option<&Value>) -> ClientReply {
         let method = method.parse().expect("a method");
         let mut request = self
             .http
@@ -147,14 +148,14 @@ impl Person {
         }
         let answer = read(request).await;
         let part = if answer.status < 300 { "data" } else { "error" };
-        Answer {
+        ClientReply {
             status: answer.status,
             body: answer.body[part].clone(),
         }
     }
 
     /// Calls PostgREST through the gateway as the person; rows come back as represented.
-    pub async fn rest(&self, method: &str, route: &str, body: Option<&Value>) -> Answer {
+    pub async fn rest(&self, method: &str, route: &str, body: Option<&Value>) -> ClientReply {
         let method = method.parse().expect("a method");
         let url = format!("{}/rest/v1/{route}", self.system.supabase_url);
         let mut request = self
@@ -170,7 +171,7 @@ impl Person {
     }
 
     /// Runs one statement that answers a single JSON value, in a transaction as role authenticated with the person's claims.
-    pub async fn sql(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Answer {
+    pub async fn sql(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> ClientReply {
         let client = self.connection().await;
         let claims = self.claims.replace('\'', "''");
         let begin = format!(
@@ -184,7 +185,7 @@ impl Person {
             Ok(row) => {
                 client.batch_execute("commit").await.expect("commit");
                 let text: Option<String> = row.get(0);
-                Answer {
+                ClientReply {
                     status: 200,
                     body: text.map_or(Value::Null, |text| {
                         serde_json::from_str(&text).expect("JSON")
@@ -202,7 +203,7 @@ impl Person {
                     "PT429" => 429,
                     _ => 500,
                 };
-                Answer {
+                ClientReply {
                     status,
                     body: json!({ "message": database.to_string(), "details": database.detail() }),
                 }
@@ -238,12 +239,12 @@ impl Person {
     }
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Answer {
+async fn read(request: reqwest::RequestBuilder) -> ClientReply {
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
     let text = response.text().await.expect("a body");
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    Answer { status, body }
+    ClientReply { status, body }
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: &Value) -> Value {

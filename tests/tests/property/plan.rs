@@ -1,4 +1,4 @@
-//! Draws random operations that make sense for the diary as it stands.
+//! Draws random operations that make sense for the present diary.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use crate::diary::{Diary, Four, ZONES};
+use crate::diary::{Content, Diary, ZONES};
 use crate::operation::{Change, Old, Operation, Sent, Way};
 
 const ALL_WAYS: [Way; 5] = [
@@ -27,7 +27,7 @@ pub struct Planner {
     pub now_millis: i64,
 }
 
-/// Several operations that are sent at the same moment; a group of one is the ordinary case.
+/// Operations that are sent at the same moment; most groups have one.
 pub type Group = Vec<Operation>;
 
 impl Planner {
@@ -36,7 +36,7 @@ impl Planner {
         match self.rng.random_range(0..100) {
             0..6 => self.twins(),
             6..12 if !diary.live.is_empty() => self.contention(diary),
-            12..25 => self.crowd(diary),
+            12..25 => self.simultaneous(diary),
             25..28 => self.same_dump(diary),
             _ => {
                 let mut taken = BTreeSet::new();
@@ -48,7 +48,7 @@ impl Planner {
     /// One new entry sent by several ways at once.
     fn twins(&mut self) -> Group {
         let entry = Sent {
-            four: self.four(),
+            content: self.content(),
             offline_id: Some(self.name("twin")),
             bad: false,
         };
@@ -61,7 +61,7 @@ impl Planner {
             .collect()
     }
 
-    /// Changes and deletions of one entry at once, by ways that tell their revision.
+    /// Changes and deletions of one entry at once, through interfaces that return the revision.
     fn contention(&mut self, diary: &Diary) -> Group {
         let id = self.target(diary, &mut BTreeSet::new()).unwrap_or_default();
         let count = self.rng.random_range(2..=4);
@@ -83,8 +83,9 @@ impl Planner {
         group
     }
 
-    /// Different operations at once, each on entries of its own, with at most one migration or roll-back.
-    fn crowd(&mut self, diary: &Diary) -> Group {
+    /// Different operations at once, each on entries of its own. At most one of them migrates, rolls back or sends again: the
+    /// outcome of two of these would depend on their order, which the answers do not show.
+    fn simultaneous(&mut self, diary: &Diary) -> Group {
         let count = self.rng.random_range(3..=6);
         let mut taken = BTreeSet::new();
         let mut group = Group::new();
@@ -95,11 +96,11 @@ impl Planner {
             };
             let resends = |one: &Operation| match one {
                 Operation::Create { entry, .. } => {
-                    diary.knows(entry.offline_id.as_deref(), &entry.four)
+                    diary.has_sent(entry.offline_id.as_deref(), &entry.content)
                 }
                 Operation::Batch { entries, .. } => entries
                     .iter()
-                    .any(|entry| diary.knows(entry.offline_id.as_deref(), &entry.four)),
+                    .any(|entry| diary.has_sent(entry.offline_id.as_deref(), &entry.content)),
                 _ => false,
             };
             let crossing = (moves_batches(&operation) || resends(&operation))
@@ -242,20 +243,20 @@ impl Planner {
         let count = self.rng.random_range(1..=25);
         let mut entries: Vec<Old> = Vec::new();
         for _ in 0..count {
-            let known = self.known(diary);
-            let old = match (self.rng.random_range(0..10), known) {
+            let recorded = self.recorded_identity(diary);
+            let old = match (self.rng.random_range(0..10), recorded) {
                 (0, _) => Old {
-                    four: self.four(),
+                    content: self.content(),
                     id: Some(self.name("bad")),
                     bad: true,
                 },
-                (1..3, Some((id, four))) => Old {
-                    four,
+                (1..3, Some((id, content))) => Old {
+                    content,
                     id,
                     bad: false,
                 },
                 (3, Some((id, _))) if !normalised => Old {
-                    four: self.four(),
+                    content: self.content(),
                     id,
                     bad: false,
                 },
@@ -263,12 +264,12 @@ impl Planner {
                     entries.choose(&mut self.rng).cloned().expect("not empty")
                 }
                 (5, _) => Old {
-                    four: self.four(),
+                    content: self.content(),
                     id: None,
                     bad: false,
                 },
                 _ => Old {
-                    four: self.four(),
+                    content: self.content(),
                     id: Some(self.name("old")),
                     bad: false,
                 },
@@ -283,8 +284,8 @@ impl Planner {
         }
     }
 
-    /// An identity that was recorded once, whether it is still known or was freed by a roll-back.
-    fn known(&mut self, diary: &Diary) -> Option<(Option<String>, Four)> {
+    /// An identity that was recorded once, whether it is still taken or was freed by a roll-back.
+    fn recorded_identity(&mut self, diary: &Diary) -> Option<(Option<String>, Content)> {
         let index = self
             .rng
             .random_range(0..(diary.identities.len() + diary.migrated.len()).max(1));
@@ -303,23 +304,23 @@ impl Planner {
     fn fresh(&mut self) -> Sent {
         let offline_id = self.rng.random_ratio(1, 2).then(|| self.name("offline"));
         Sent {
-            four: self.four(),
+            content: self.content(),
             offline_id,
             bad: false,
         }
     }
 
-    /// An offline_id or a migrated id sent again, with the same other four or with others.
+    /// An offline_id or a migrated id sent again, with the same content or another.
     fn resent(&mut self, diary: &Diary) -> Sent {
-        match self.known(diary) {
-            Some((Some(id), four)) => {
-                let four = if self.rng.random_ratio(1, 2) {
-                    four
+        match self.recorded_identity(diary) {
+            Some((Some(id), content)) => {
+                let content = if self.rng.random_ratio(1, 2) {
+                    content
                 } else {
-                    self.four()
+                    self.content()
                 };
                 Sent {
-                    four,
+                    content,
                     offline_id: Some(id),
                     bad: false,
                 }
@@ -360,13 +361,13 @@ impl Planner {
         change
     }
 
-    fn four(&mut self) -> Four {
+    fn content(&mut self) -> Content {
         let (category, method) = self
             .pairs
             .choose(&mut self.rng)
             .cloned()
             .unwrap_or_default();
-        Four {
+        Content {
             category,
             method,
             grams: self.grams(),
@@ -374,7 +375,7 @@ impl Planner {
         }
     }
 
-    /// Small weights mostly, halves of kilograms often (their credits round), the limits sometimes.
+    /// Mostly small weights, often multiples of 500 g (their credits are rounded), sometimes the limits.
     fn grams(&mut self) -> i64 {
         match self.rng.random_range(0..10) {
             0..5 => self.rng.random_range(10..2_000),
@@ -384,7 +385,7 @@ impl Planner {
         }
     }
 
-    /// Recent days mostly, up to almost seven years back, and often within a moment of somebody's midnight.
+    /// Mostly recent days, up to almost seven years back, and often within a millisecond of midnight in one of the zones.
     fn instant(&mut self) -> i64 {
         let days_back = match self.rng.random_range(0..20) {
             0..12 => self.rng.random_range(0..45),

@@ -1,4 +1,4 @@
-//! What a person has earned, as every reader shows it and as the ledger says, against a recount of the entries.
+//! Compares what a user has earned, by the ledger and by every function that shows it, with a recount of the entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::compare::now_millis;
 use crate::snapshot::Snapshot;
 
-/// Totals, ledger, and what the ids of challenges stand for.
+/// Totals, ledger, and the day and type of each challenge id.
 const FACTS: &str = "select jsonb_build_object(
     'totals', (select to_jsonb(t) from private.user_state as t where t.user_id = p.id),
     'began', carbon.local_date(p.created_at, 'Asia/Bangkok'),
@@ -22,19 +22,19 @@ const FACTS: &str = "select jsonb_build_object(
       cross join public.challenge_types as k))::text
   from public.profiles as p where p.id = $1::text::uuid";
 
-/// Somebody whose rewards are counted anew.
+/// A user whose rewards are recounted.
 pub struct Counted<'a> {
     pub id: &'a str,
     pub entries: &'a [Logged],
-    /// The person's clock now, and the one furthest east they ever had: minutes east of UTC.
+    /// The user's present zone, and the easternmost one they ever had, in minutes east of UTC.
     pub minutes: i64,
     pub eastmost: i64,
-    /// The last settled day that was seen before.
-    pub settled_before: Option<NaiveDate>,
+    /// The last closed day at the comparison before.
+    pub closed_before: Option<NaiveDate>,
 }
 
-/// Asserts that everything that is kept and shown about rewards is what the entries give; answers what that is, and the last
-/// settled day.
+/// Asserts that everything stored and shown about rewards follows from the entries; returns the rewards and the last closed
+/// day.
 pub async fn compare(
     snapshot: &Snapshot,
     counted: &Counted<'_>,
@@ -43,9 +43,9 @@ pub async fn compare(
     let facts = snapshot.value(FACTS, &[&counted.id]).await;
     let begin = Begin {
         day: day_of(&facts["began"]).expect("a day"),
-        settled_until: day_of(&facts["totals"]["days_closed_through"]),
+        closed_through: day_of(&facts["totals"]["days_closed_through"]),
     };
-    compare_settled(counted, begin.settled_until);
+    compare_closed(counted, begin.closed_through);
     let earned = Earned::from(counted.entries, begin, goals);
     let rows: Vec<Row> = array(&facts["ledger"]).iter().map(Row::of).collect();
     let ids: ChallengeIds = facts["ids"]
@@ -73,29 +73,29 @@ pub async fn compare(
         earned.total()
     );
     compare_totals(who, &facts["totals"], &earned, rows.len());
-    snapshot.look_as(Some(who)).await;
+    snapshot.read_as(Some(who)).await;
     compare_history(snapshot, who, &rows).await;
     compare_views(snapshot, counted, &earned).await;
     compare_profile(snapshot, who, &earned).await;
     compare_achievements(snapshot, counted, begin, goals).await;
     compare_challenges(snapshot, counted, begin, goals).await;
     compare_days(snapshot, counted, begin, goals).await;
-    snapshot.look_as_superuser().await;
-    (earned, begin.settled_until)
+    snapshot.read_as_superuser().await;
+    (earned, begin.closed_through)
 }
 
-/// The last settled day never goes back, and its end has been seen by some clock of the person's.
-fn compare_settled(counted: &Counted<'_>, settled_until: Option<NaiveDate>) {
+/// The last closed day never moves back, and it has ended in at least one zone that the user had.
+fn compare_closed(counted: &Counted<'_>, closed_through: Option<NaiveDate>) {
     assert!(
-        settled_until >= counted.settled_before,
-        "{}: settled until {settled_until:?} after {:?}",
+        closed_through >= counted.closed_before,
+        "{}: closed through {closed_through:?} after {:?}",
         counted.id,
-        counted.settled_before
+        counted.closed_before
     );
     let yesterday = local_date(now_millis(), counted.eastmost) - Days::new(1);
     assert!(
-        settled_until.is_none_or(|until| until <= yesterday),
-        "{}: {settled_until:?} has not ended",
+        closed_through.is_none_or(|until| until <= yesterday),
+        "{}: {closed_through:?} has not ended",
         counted.id
     );
 }
@@ -107,15 +107,15 @@ fn compare_totals(who: &str, totals: &Value, earned: &Earned, rows: usize) {
         .collect();
     let expected: BTreeSet<&str> = earned.achievements.keys().map(String::as_str).collect();
     assert_eq!(held, expected, "{who}: achievements of the totals");
-    let kept = json!([totals["credits"], totals["rewards"], totals["ledger_rows"]]);
+    let stored = json!([totals["credits"], totals["rewards"], totals["ledger_rows"]]);
     assert_eq!(
-        kept,
+        stored,
         json!([earned.credits, earned.rewards, rows]),
         "{who}: credits, rewards, rows"
     );
 }
 
-/// What the person reads of the ledger: every row, in both languages.
+/// The user reads every row of their ledger, in both languages.
 async fn compare_history(snapshot: &Snapshot, who: &str, rows: &[Row]) {
     let statement = "select coalesce(jsonb_agg(to_jsonb(h) order by h.number), '[]')::text from public.credit_history as h";
     let shown = snapshot.value(statement, &[]).await;
@@ -128,14 +128,14 @@ async fn compare_history(snapshot: &Snapshot, who: &str, rows: &[Row]) {
             "taken_back"
         };
         let expected = json!([row.number, row.source, row.source_id, event, row.credits]);
-        let known = json!([
+        let shown = json!([
             seen["number"],
             seen["source"],
             seen["source_id"],
             seen["event"],
             seen["credits"]
         ]);
-        assert_eq!(known, expected, "{who}: {seen}");
+        assert_eq!(shown, expected, "{who}: {seen}");
         for name in ["name_th", "name_en"] {
             assert!(
                 seen[name].as_str().is_some_and(|name| !name.is_empty()),
@@ -224,14 +224,14 @@ async fn compare_achievements(
         .iter()
         .map(|(id, goal)| {
             let at_least = goal.criteria.at_least;
-            let value = goal.criteria.value(counted.entries, begin.settled_until);
+            let value = goal.criteria.value(counted.entries, begin.closed_through);
             (id.clone(), (value >= at_least, value, at_least))
         })
         .collect();
     assert_eq!(seen, expected, "{who}: get_achievements");
 }
 
-/// How far the entries of a day that count are with each of its challenges; none before the profile began.
+/// The progress of a day's counted entries in each of its challenges; no challenges before the profile began.
 fn progress(
     counted: &Counted<'_>,
     begin: Begin,
@@ -294,7 +294,7 @@ async fn compare_challenges(
     );
 }
 
-/// The history, page by page: each day with entries that count, newest first, none twice.
+/// The history, page by page: each day with counted entries, newest first, none twice.
 async fn compare_days(snapshot: &Snapshot, counted: &Counted<'_>, begin: Begin, goals: &Goals) {
     let who = counted.id;
     let mut seen: Vec<(NaiveDate, String, i64, i64)> = Vec::new();

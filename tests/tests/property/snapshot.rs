@@ -1,4 +1,4 @@
-//! One look at the database: everything read through it is of the same moment, whoever writes meanwhile.
+//! A consistent view of the database: everything read through it is of the same moment, regardless of concurrent writes.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
-/// A transaction of a superuser that sees one moment, and can look with anybody's eyes.
+/// A superuser's transaction that sees one moment, and can read as any user.
 pub struct Snapshot {
     client: Client,
 }
 
 impl Snapshot {
-    /// Begins to look, once boards have learned of what was written: nobody may write meanwhile.
+    /// Begins once the boards have everything that was written. Nothing may be written meanwhile, or boards and entries could
+    /// be of different moments.
     pub async fn take(system: &System) -> Self {
         let (client, connection) = tokio_postgres::connect(&system.db_url, NoTls)
             .await
@@ -51,9 +52,9 @@ impl Snapshot {
         })
     }
 
-    /// Looks as this person, or as a stranger, until [`Snapshot::look_as_superuser`].
-    pub async fn look_as(&self, person: Option<&str>) {
-        let (role, claims) = match person {
+    /// Reads as this user, or as a signed-out visitor, until [`Snapshot::read_as_superuser`].
+    pub async fn read_as(&self, user_id: Option<&str>) {
+        let (role, claims) = match user_id {
             Some(id) => (
                 "authenticated",
                 json!({ "sub": id, "role": "authenticated" }),
@@ -66,8 +67,8 @@ impl Snapshot {
         .await;
     }
 
-    /// Looks as the superuser again.
-    pub async fn look_as_superuser(&self) {
+    /// Reads as the superuser again.
+    pub async fn read_as_superuser(&self) {
         self.run("set local role none").await;
     }
 

@@ -1,4 +1,4 @@
-//! Every board, page by page and around somebody, against a count of everybody's entries.
+//! Compares every board, page by page and around each user, with a count of all entries.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::diary::ZONES;
 use crate::snapshot::Snapshot;
 
-/// Everybody's days straight from the entries, who is listed, and what the ledgers come to.
+/// All users' days computed from the entries, who is listed, and the sums of the ledgers.
 const COUNTRY: &str = "select jsonb_build_object(
     'sums', (select coalesce(jsonb_agg(jsonb_build_array(s.user_id, s.local_date, s.province, s.credits)), '[]') from (
       select e.user_id, e.local_date, e.province, sum(e.carbon_credits) as credits
@@ -63,15 +63,15 @@ impl Which {
     }
 }
 
-/// Reads the whole country; `excluded` are those of these people whom an operator keeps off the boards.
-async fn country(snapshot: &Snapshot, people: &[String], excluded: &BTreeSet<String>) -> Country {
+/// Reads the entire country; `excluded` are those of these users whom an operator has excluded from boards.
+async fn country(snapshot: &Snapshot, user_ids: &[String], excluded: &BTreeSet<String>) -> Country {
     let facts = snapshot.value(COUNTRY, &[]).await;
     let rows = |name: &str| facts[name].as_array().expect("rows").clone();
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let kept_off: BTreeSet<String> = rows("excluded").iter().map(text).collect();
-    for person in people {
-        let known = excluded.contains(person);
-        assert_eq!(kept_off.contains(person), known, "{person} is excluded");
+    let stored: BTreeSet<String> = rows("excluded").iter().map(text).collect();
+    for user_id in user_ids {
+        let expected = excluded.contains(user_id);
+        assert_eq!(stored.contains(user_id), expected, "{user_id} is excluded");
     }
     Country {
         sums: rows("sums")
@@ -91,14 +91,14 @@ async fn country(snapshot: &Snapshot, people: &[String], excluded: &BTreeSet<Str
     }
 }
 
-/// Asserts that every board shows exactly what a count gives, to a stranger and to each of these people.
+/// Asserts that every board shows exactly what a count yields, to a signed-out visitor and to these users.
 pub async fn compare(
     snapshot: &Snapshot,
     round: usize,
-    people: &[String],
+    user_ids: &[String],
     excluded: &BTreeSet<String>,
 ) {
-    let country = country(snapshot, people, excluded).await;
+    let country = country(snapshot, user_ids, excluded).await;
     let mut provinces: Vec<Option<String>> = vec![None];
     provinces.extend(country.provinces().into_iter().map(Some));
     let mut turn = round;
@@ -108,17 +108,22 @@ pub async fn compare(
                 timeframe,
                 province: province.clone(),
             };
-            // Every other person on this board, the others on the next one and in the next round.
+            // Half of the users on this board, the other half on the next one and in the next round: all would take too long.
             let skipped = turn % 2;
-            let shown: Vec<&String> = people.iter().skip(skipped).step_by(2).collect();
+            let shown: Vec<&String> = user_ids.iter().skip(skipped).step_by(2).collect();
             compare_board(snapshot, &country, &which, &shown).await;
             turn += 1;
         }
     }
 }
 
-async fn compare_board(snapshot: &Snapshot, country: &Country, which: &Which, people: &[&String]) {
-    snapshot.look_as(None).await;
+async fn compare_board(
+    snapshot: &Snapshot,
+    country: &Country,
+    which: &Which,
+    user_ids: &[&String],
+) {
+    snapshot.read_as(None).await;
     let first = which.page(snapshot, 1, None, false).await;
     let as_of = DateTime::parse_from_rfc3339(first["as_of"].as_str().expect("as_of"));
     let today = local_date(as_of.expect("a time").timestamp_millis(), ZONES[0].minutes);
@@ -131,29 +136,29 @@ async fn compare_board(snapshot: &Snapshot, country: &Country, which: &Which, pe
     let board = of(0);
     let earlier = (which.timeframe != "all_time").then(|| of(1));
     compare_pages(snapshot, &board, which).await;
-    for (place, person) in people.iter().enumerate() {
-        snapshot.look_as(Some(person)).await;
-        // A page of another size about everybody: the place in the middle of an even one is the earlier.
+    for (place, user_id) in user_ids.iter().enumerate() {
+        snapshot.read_as(Some(user_id)).await;
+        // A page of another size around each user; in an even one the user is the earlier of the two in the middle.
         let size = 1 + place % 9;
         let page = which.page(snapshot, size, None, true).await;
         compare_own(
             &page["current_user"],
             &board,
             earlier.as_ref(),
-            person,
+            user_id,
             which,
         );
-        compare_around(&page, &board, person, size, which);
+        compare_around(&page, &board, user_id, size, which);
     }
-    snapshot.look_as_superuser().await;
+    snapshot.read_as_superuser().await;
 }
 
-/// All pages one after the other hold everybody listed exactly once, in order, with their ranks.
+/// All pages together hold every listed user exactly once, in order, with their ranks.
 async fn compare_pages(snapshot: &Snapshot, board: &Board, which: &Which) {
     let expected = board.rows();
     let mut seen = Vec::new();
     let mut cursor: Option<String> = None;
-    // Small pages, so that cursors stand in the middle of people who share a score.
+    // Small pages, so that cursors fall between users who share a score.
     let size = (expected.len() / 5).clamp(1, 100);
     loop {
         let page = which.page(snapshot, size, cursor.as_deref(), false).await;
@@ -163,7 +168,7 @@ async fn compare_pages(snapshot: &Snapshot, board: &Board, which: &Which) {
             break;
         }
     }
-    assert_eq!(seen.len(), expected.len(), "{which:?}: people listed");
+    assert_eq!(seen.len(), expected.len(), "{which:?}: users listed");
     for (row, (rank, user, credits)) in seen.iter().zip(&expected) {
         compare_row(row, *rank, user, *credits, which);
     }
@@ -180,41 +185,47 @@ fn compare_row(row: &Value, rank: i64, user: &str, credits: i64, which: &Which) 
     assert_eq!(seen, json!([rank, whose, credits]), "{which:?}: {row}");
 }
 
-fn compare_own(shown: &Value, board: &Board, earlier: Option<&Board>, person: &str, which: &Which) {
-    let own = board.standing(person);
+fn compare_own(
+    shown: &Value,
+    board: &Board,
+    earlier: Option<&Board>,
+    user_id: &str,
+    which: &Which,
+) {
+    let own = board.standing(user_id);
     let seen = Standing {
         rank: shown["rank"].as_i64(),
         credits: shown["credits"].as_i64().expect("points"),
         percentile: decimal(&shown["percentile"].to_string(), 2),
     };
-    assert_eq!(seen, own, "{which:?}: {person}: {shown}");
-    let before = earlier.and_then(|board| board.standing(person).rank);
+    assert_eq!(seen, own, "{which:?}: {user_id}: {shown}");
+    let before = earlier.and_then(|board| board.standing(user_id).rank);
     let change = before.and_then(|before| own.rank.map(|rank| before - rank));
     assert_eq!(
         shown["rank_change"],
         json!(change),
-        "{which:?}: {person} was {before:?}: {shown}"
+        "{which:?}: {user_id} was {before:?}: {shown}"
     );
 }
 
-/// The rows about somebody, who stands among the listed also when nobody else may see it.
-fn compare_around(page: &Value, board: &Board, person: &str, size: usize, which: &Which) {
-    let own = board.standing(person);
+/// The rows around a user. A user who is not listed sees their own row among the listed ones.
+fn compare_around(page: &Value, board: &Board, user_id: &str, size: usize, which: &Which) {
+    let own = board.standing(user_id);
     let shown = page["leaderboard"].as_array().expect("rows");
     let Some(rank) = own.rank else {
-        assert!(shown.is_empty(), "{which:?}: {person}: {shown:?}");
+        assert!(shown.is_empty(), "{which:?}: {user_id}: {shown:?}");
         return;
     };
     let mut rows = board.rows();
-    if !rows.iter().any(|row| row.1 == person) {
-        rows.push((rank, person.to_owned(), own.credits));
+    if !rows.iter().any(|row| row.1 == user_id) {
+        rows.push((rank, user_id.to_owned(), own.credits));
         rows.sort_by(|one, other| other.2.cmp(&one.2).then_with(|| one.1.cmp(&other.1)));
     }
-    let place = rows.iter().position(|row| row.1 == person).expect("there");
+    let place = rows.iter().position(|row| row.1 == user_id).expect("there");
     let first = place.saturating_sub(size / 2);
     let last = (place + (size - 1) / 2).min(rows.len() - 1);
     let expected = &rows[first..=last];
-    assert_eq!(shown.len(), expected.len(), "{which:?}: about {person}");
+    assert_eq!(shown.len(), expected.len(), "{which:?}: about {user_id}");
     for (row, (rank, user, credits)) in shown.iter().zip(expected) {
         compare_row(row, *rank, user, *credits, which);
     }

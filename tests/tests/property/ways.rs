@@ -1,13 +1,14 @@
-//! Carries an operation out by its way and reads the answer into an outcome. Whatever the contract does not foresee panics.
+//! Carries an operation out through its interface and parses the answer into an outcome. Answers that the contract does not
+//! allow panic.
 
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Number, Value, json};
 
-use crate::diary::{Four, ZONES};
+use crate::diary::{Content, ZONES};
 use crate::operation::{Change, Fate, Old, Operation, Outcome, Report, Sent, Way};
-use crate::person::{Answer, Person};
+use crate::person::{ClientReply, Person};
 
-/// Carries the operation out and answers what became of it.
+/// Carries the operation out and returns its outcome.
 pub async fn execute(person: &Person, operation: &Operation) -> Outcome {
     match operation {
         Operation::Create { way, entry } => create(person, *way, entry).await,
@@ -210,7 +211,7 @@ async fn delete(person: &Person, way: Way, id: &str) -> Outcome {
     changed(&answer)
 }
 
-fn changed(answer: &Answer) -> Outcome {
+fn changed(answer: &ClientReply) -> Outcome {
     match answer.status {
         200 => Outcome::Changed {
             ids: vec![text(&answer.body["id"])],
@@ -319,7 +320,7 @@ async fn migrate(
                     .await
             }
         };
-        if !answer.comes_again().await {
+        if !answer.must_be_repeated().await {
             break answer;
         }
     };
@@ -340,13 +341,13 @@ async fn migrate(
     Outcome::Report(report)
 }
 
-async fn added_by(person: &Person, batch: &str) -> Vec<(String, Four, Option<String>)> {
+async fn added_by(person: &Person, batch: &str) -> Vec<(String, Content, Option<String>)> {
     let statement = "select jsonb_agg(jsonb_build_object('id', id, 'category', category_id, 'method', disposal_method,
         'grams', (weight_kg * 1000)::bigint, 'at', (extract(epoch from logged_at) * 1000)::bigint, 'own', coalesce(offline_id, legacy_id)))::text
       from public.waste_entries where user_id = $1::text::uuid and batch_id = $2::text::uuid";
     let found = person.superuser(statement, &[&person.id, &batch]).await;
     let rows = found.as_array().expect("the batch has rows");
-    let four = |row: &Value| Four {
+    let content = |row: &Value| Content {
         category: text(&row["category"]),
         method: text(&row["method"]),
         grams: whole(&row["grams"]),
@@ -356,7 +357,7 @@ async fn added_by(person: &Person, batch: &str) -> Vec<(String, Four, Option<Str
         .map(|row| {
             (
                 text(&row["id"]),
-                four(row),
+                content(row),
                 row["own"].as_str().map(str::to_owned),
             )
         })
@@ -389,7 +390,7 @@ async fn roll_back(person: &Person, way: Way, batch: &str) -> Outcome {
                     .await
             }
         };
-        if !answer.comes_again().await {
+        if !answer.must_be_repeated().await {
             break answer;
         }
     };
@@ -424,13 +425,13 @@ fn instant(at_millis: i64) -> String {
 
 pub fn entry_in(entry: &Sent) -> Value {
     let grams = if entry.bad {
-        -entry.four.grams
+        -entry.content.grams
     } else {
-        entry.four.grams
+        entry.content.grams
     };
     json!({
-        "category_id": entry.four.category, "disposal_method": entry.four.method, "weight_kg": kilograms(grams),
-        "logged_at": instant(entry.four.at_millis), "offline_id": entry.offline_id,
+        "category_id": entry.content.category, "disposal_method": entry.content.method, "weight_kg": kilograms(grams),
+        "logged_at": instant(entry.content.at_millis), "offline_id": entry.offline_id,
     })
 }
 
@@ -452,7 +453,7 @@ pub fn changes(change: &Change) -> Value {
 pub fn normalised_payload(entries: &[Old]) -> Value {
     let sent = |old: &Old| {
         entry_in(&Sent {
-            four: old.four.clone(),
+            content: old.content.clone(),
             offline_id: old.id.clone(),
             bad: old.bad,
         })
@@ -483,13 +484,13 @@ pub fn raw_dump(entries: &[Old]) -> Value {
 
 fn old_entry(old: &Old) -> Value {
     let grams = if old.bad {
-        -old.four.grams
+        -old.content.grams
     } else {
-        old.four.grams
+        old.content.grams
     };
     let mut entry = json!({
-        "categoryId": old.four.category, "disposal": old.four.method, "weight": kilograms(grams),
-        "timestamp": instant(old.four.at_millis), "carbonCredits": 5, "inputMethod": "manual",
+        "categoryId": old.content.category, "disposal": old.content.method, "weight": kilograms(grams),
+        "timestamp": instant(old.content.at_millis), "carbonCredits": 5, "inputMethod": "manual",
     });
     if let Some(id) = &old.id {
         entry["id"] = json!(id);
@@ -497,7 +498,7 @@ fn old_entry(old: &Old) -> Value {
     entry
 }
 
-fn ids(answer: &Answer) -> Vec<String> {
+fn ids(answer: &ClientReply) -> Vec<String> {
     answer
         .body
         .as_array()

@@ -1,4 +1,4 @@
-//! One device of a person: calls by the Worker or by REST, repeated until there is a definite answer.
+//! One device of a user: calls the Worker or REST, and repeats each call until it has a definite reply.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::life::World;
 
-/// The contract's 10 s and what the way here and back may take; then the call counts as unanswered.
+/// The contract's 10 s and some for the way there and back; after it the call counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// Nothing stays away longer than this in all, whatever fails in turn.
+/// No service is unavailable for longer than this in all, even if several fail one after the other.
 const GIVE_UP: Duration = Duration::from_secs(180);
 
-/// The way a call goes.
+/// The interface that a call uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// The Worker's API; the body of a success is its `data`.
@@ -24,16 +24,16 @@ pub enum Way {
     Rest,
 }
 
-/// A definite answer.
+/// A definite reply.
 #[derive(Debug)]
-pub struct Said {
+pub struct Reply {
     pub status: u16,
     pub body: Value,
-    /// Whether an earlier try of the same call had no definite answer: it may have been carried out.
+    /// Whether an earlier try of the same call had no definite reply: it may have been carried out.
     pub again: bool,
 }
 
-impl Said {
+impl Reply {
     pub fn is_ok(&self) -> bool {
         self.status < 300
     }
@@ -69,7 +69,7 @@ impl Request {
     }
 }
 
-/// Who calls: somebody signed in, or nobody yet.
+/// The caller: a user with a token, or a signed-out visitor.
 pub struct Caller {
     pub world: Arc<World>,
     pub rng: StdRng,
@@ -91,7 +91,7 @@ impl Caller {
         }
     }
 
-    /// Opens a session of a new anonymous person and answers its access token.
+    /// Opens a session of a new anonymous user and returns its access token.
     pub async fn sign_in(&mut self) -> String {
         let device = json!({ "device_id": "chaos", "platform": "web", "app_version": "1.0.0" });
         let request = Request::new(
@@ -100,22 +100,22 @@ impl Caller {
             "/auth/anonymous",
             json!({ "device_info": device }),
         );
-        let said = self.settle(&request).await;
-        said.body["access_token"]
+        let reply = self.call(&request).await;
+        reply.body["access_token"]
             .as_str()
-            .unwrap_or_else(|| panic!("a session: {said:?}"))
+            .unwrap_or_else(|| panic!("a session: {reply:?}"))
             .to_owned()
     }
 
-    /// Signs a new number in by the code in the inbox; None when its message was lost with the inbox.
-    pub async fn sign_in_by_phone(&mut self) -> Option<Said> {
+    /// Signs a new number in with the code in the inbox; None when the message was lost with the inbox.
+    pub async fn sign_in_by_phone(&mut self) -> Option<Reply> {
         let (digits, otp_id) = loop {
-            // A number each try: one that had no answer may have a message on its way.
+            // Each try has its own number: a try without an answer may have sent a message that is still on its way.
             let digits = format!("8{:08}", self.rng.random_range(0..100_000_000));
             let body = json!({ "phone_number": format!("0{digits}") });
             let request = Request::new(Way::Edge, "POST", "/auth/phone-otp", body);
-            if let Some((200, asked)) = self.once(&request).await {
-                break (digits, asked["otp_id"].clone());
+            if let Some((200, requested)) = self.once(&request).await {
+                break (digits, requested["otp_id"].clone());
             }
             self.world.report.retried();
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -124,7 +124,7 @@ impl Caller {
         let device = json!({ "device_id": "chaos", "platform": "web", "app_version": "1.0.0" });
         let body = json!({ "otp_id": otp_id, "otp_code": code, "device_info": device });
         Some(
-            self.settle(&Request::new(Way::Edge, "POST", "/auth/verify-otp", body))
+            self.call(&Request::new(Way::Edge, "POST", "/auth/verify-otp", body))
                 .await,
         )
     }
@@ -144,13 +144,13 @@ impl Caller {
         None
     }
 
-    /// Calls until the answer is definite.
-    pub async fn settle(&mut self, request: &Request) -> Said {
+    /// Repeats the call until it has a definite reply.
+    pub async fn call(&mut self, request: &Request) -> Reply {
         let begun = Instant::now();
         let mut again = false;
         loop {
             if let Some((status, body)) = self.once(request).await {
-                return Said {
+                return Reply {
                     status,
                     body,
                     again,
@@ -164,7 +164,7 @@ impl Caller {
         }
     }
 
-    /// One try; None when nobody can know whether it was carried out.
+    /// One try; None when it is unknown whether it was carried out.
     async fn once(&mut self, request: &Request) -> Option<(u16, Value)> {
         let begun_ms = now_ms();
         let begun = Instant::now();
@@ -187,7 +187,7 @@ impl Caller {
         None
     }
 
-    async fn exchange(&self, request: &Request) -> Result<Answer, reqwest::Error> {
+    async fn exchange(&self, request: &Request) -> Result<HttpReply, reqwest::Error> {
         let system = &self.world.system;
         let url = match request.way {
             Way::Edge => format!("{}/api/v1{}", system.api_url, request.route),
@@ -217,7 +217,7 @@ impl Caller {
         if request.way == Way::Edge && status < 300 {
             body = body["data"].take();
         }
-        Ok(Answer {
+        Ok(HttpReply {
             status,
             body,
             retry_after,
@@ -225,14 +225,14 @@ impl Caller {
     }
 }
 
-struct Answer {
+struct HttpReply {
     status: u16,
     body: Value,
     retry_after: bool,
 }
 
-impl Answer {
-    /// What is wrong about an answer that asks to come again.
+impl HttpReply {
+    /// What is wrong with a reply that asks the client to come again: only these may, and only with Retry-After.
     fn wrong(&self, way: Way) -> Option<String> {
         let right_code = way == Way::Rest || self.body["error"]["code"] == "SERVICE_UNAVAILABLE";
         if self.status == 503 && self.retry_after && right_code {
@@ -242,8 +242,8 @@ impl Answer {
             Way::Edge => &self.body["error"]["details"]["reason"],
             Way::Rest => &self.body["details"],
         };
-        let twin_at_work = token == "already_running" || token == "carbon.already_running";
-        if self.status == 429 && self.retry_after && twin_at_work {
+        let is_twin_running = token == "already_running" || token == "carbon.already_running";
+        if self.status == 429 && self.retry_after && is_twin_running {
             return None;
         }
         Some(format!(

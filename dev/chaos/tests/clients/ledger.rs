@@ -1,4 +1,4 @@
-//! What one client was told is stored.
+//! What was acknowledged to one client: all of it must be stored.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use serde_json::{Number, Value, json};
 
-/// The contents of an entry that the comparison looks at.
+/// The contents of an entry that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub category: String,
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Something somebody threw away within the last month.
+    /// Something thrown away within the last month.
     pub fn random(rng: &mut StdRng, pairs: &[(String, String)], now_ms: u64) -> Self {
         let (category, method) = pairs.iter().choose(rng).expect("there are pairs").clone();
         let now_ms = i64::try_from(now_ms).expect("an instant of this era");
@@ -45,7 +45,7 @@ impl Entry {
     }
 }
 
-/// A weight as the JSON number a person would write.
+/// A weight in kilograms as a JSON number with three decimals.
 pub fn kilograms(grams: i64) -> Number {
     format!("{}.{:03}", grams / 1000, grams % 1000)
         .parse()
@@ -56,10 +56,11 @@ pub fn kilograms(grams: i64) -> Number {
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub entry: Entry,
-    /// Known when the answer said it.
+    /// The entry's id, if the answer had it.
     pub id: Option<String>,
-    /// Changed by REST, without a revision that would refuse a late twin: not changed again.
-    pub settled: bool,
+    /// Changed by REST without an expected revision. A try that was given up may still be carried out and undo a later
+    /// change, so the entry is not changed again.
+    pub is_final: bool,
 }
 
 /// All that was acknowledged to one client, by tag.
@@ -78,7 +79,7 @@ impl Ledger {
         let stored = Stored {
             entry,
             id,
-            settled: false,
+            is_final: false,
         };
         self.stored.insert(tag, stored);
     }
@@ -88,11 +89,11 @@ impl Ledger {
         self.gone.push(tag.to_owned());
     }
 
-    /// Some entry whose id is known, with its tag.
-    pub fn any(&self, rng: &mut StdRng, unsettled: bool) -> Option<(String, String)> {
+    /// A random entry whose id the client has, with its tag; with `changeable` none that is final.
+    pub fn any(&self, rng: &mut StdRng, changeable: bool) -> Option<(String, String)> {
         self.stored
             .iter()
-            .filter(|(_, stored)| !(unsettled && stored.settled))
+            .filter(|(_, stored)| !(changeable && stored.is_final))
             .filter_map(|(tag, stored)| Some((tag.clone(), stored.id.clone()?)))
             .choose(rng)
     }

@@ -1,4 +1,4 @@
-//! What the clients do: random operations, each driven to a definite answer and noted.
+//! What the clients do: random operations, each repeated until it has a definite reply and then recorded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use futures_util::future::join;
 use rand::Rng;
 use serde_json::{Value, json};
 
-use crate::caller::{Caller, Request, Said, Way, now_ms};
+use crate::caller::{Caller, Reply, Request, Way, now_ms};
 use crate::ledger::{Entry, Ledger, kilograms};
 use crate::report::Report;
 
-/// Calls of one client before its person makes room for a new one: with two clients a person stays
-/// far below the rows an hour that the database takes from one.
-const CALLS_A_LIFE: usize = 250;
+/// Calls of one client before its user makes room for a new one: with two clients a user stays far below the hourly limit
+/// of rows.
+const CALLS_PER_PERSON: usize = 250;
 
 /// What all clients share.
 pub struct World {
@@ -29,14 +29,14 @@ pub struct World {
     pub until: Instant,
 }
 
-/// A person's end, to be compared with the database.
+/// A user whose clients are done, to be compared with the database.
 pub struct Life {
     pub token: String,
     pub user_id: String,
     pub clients: Vec<Client>,
 }
 
-/// One client of a person.
+/// One client of a user.
 pub struct Client {
     caller: Caller,
     name: String,
@@ -45,7 +45,7 @@ pub struct Client {
     pub device: Device,
 }
 
-/// What a client knows by the sync feed.
+/// What a client has learnt from the sync feed.
 #[derive(Clone, Default)]
 pub struct Device {
     pub since: i64,
@@ -53,7 +53,7 @@ pub struct Device {
     pub entries: BTreeMap<String, i64>,
 }
 
-/// One seat at the table: person after person until the time is over.
+/// Runs one user after the other until the time is over; `seat` numbers those who run at the same time.
 pub async fn seat(world: Arc<World>, seed: u64, seat: u64) -> Vec<Life> {
     let mut lives = Vec::new();
     while Instant::now() < world.until {
@@ -89,13 +89,13 @@ pub async fn seat(world: Arc<World>, seed: u64, seat: u64) -> Vec<Life> {
 
 impl Client {
     async fn live(&mut self) {
-        for _ in 0..CALLS_A_LIFE {
+        for _ in 0..CALLS_PER_PERSON {
             if Instant::now() >= self.caller.world.until {
                 return;
             }
             let kind = self.act().await;
             self.caller.world.report.done(kind);
-            // Like people, not like a benchmark: faults should meet every kind of call.
+            // A person's pace, not a benchmark's: faults should hit every kind of call.
             let pause = self.caller.rng.random_range(10..120);
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
@@ -132,8 +132,8 @@ impl Client {
         )
     }
 
-    fn entries(&mut self, most: usize) -> Vec<(String, Entry)> {
-        let count = self.caller.rng.random_range(2..=most);
+    fn entries(&mut self, max_entries: usize) -> Vec<(String, Entry)> {
+        let count = self.caller.rng.random_range(2..=max_entries);
         (0..count).map(|_| self.entry()).collect()
     }
 
@@ -143,31 +143,31 @@ impl Client {
         way: Way,
         edge: (&'static str, String, Value),
         rpc: (&str, Value),
-    ) -> Said {
+    ) -> Reply {
         let request = match way {
             Way::Edge => Request::new(way, edge.0, edge.1, edge.2),
             Way::Rest => Request::new(way, "POST", format!("rpc/{}", rpc.0), rpc.1),
         };
-        self.caller.settle(&request).await
+        self.caller.call(&request).await
     }
 
-    fn wrong(&self, what: &str, said: &Said) {
-        self.caller.world.report.wrong(format!("{what}: {said:?}"));
+    fn wrong(&self, what: &str, reply: &Reply) {
+        self.caller.world.report.wrong(format!("{what}: {reply:?}"));
     }
 
     async fn create(&mut self, way: Way) -> &'static str {
         let (tag, entry) = self.entry();
         let sent = entry.to_json(&tag, true);
         let edge = ("POST", "/waste/entries".to_owned(), sent.clone());
-        let said = self
+        let reply = self
             .call(way, edge, ("create_waste_entry", json!({ "entry": sent })))
             .await;
-        let duplicate = said.body["duplicate"] == json!(true);
-        if !said.is_ok() || (duplicate && !said.again) {
-            self.wrong("create", &said);
+        let duplicate = reply.body["duplicate"] == json!(true);
+        if !reply.is_ok() || (duplicate && !reply.again) {
+            self.wrong("create", &reply);
         } else {
             self.ledger
-                .add(tag, entry, said.body["id"].as_str().map(str::to_owned));
+                .add(tag, entry, reply.body["id"].as_str().map(str::to_owned));
         }
         "create"
     }
@@ -177,12 +177,12 @@ impl Client {
         let (tag, entry) = self.entry();
         let sent = entry.to_json(&tag, false);
         let request = Request::new(Way::Edge, "POST", "/waste/entries", sent).with_key(&tag);
-        let said = self.caller.settle(&request).await;
-        if said.status == 201 {
+        let reply = self.caller.call(&request).await;
+        if reply.status == 201 {
             self.ledger
-                .add(tag, entry, said.body["id"].as_str().map(str::to_owned));
+                .add(tag, entry, reply.body["id"].as_str().map(str::to_owned));
         } else {
-            self.wrong("create with a key", &said);
+            self.wrong("create with a key", &reply);
         }
         "create with a key"
     }
@@ -195,13 +195,13 @@ impl Client {
             "waste_entries",
             entry.to_json(&tag, true),
         );
-        let said = self.caller.settle(&request).await;
-        let known = said.status == 409 && said.again && said.body["code"] == "23505";
-        if said.is_ok() || known {
+        let reply = self.caller.call(&request).await;
+        let is_duplicate = reply.status == 409 && reply.again && reply.body["code"] == "23505";
+        if reply.is_ok() || is_duplicate {
             self.ledger
-                .add(tag, entry, said.body[0]["id"].as_str().map(str::to_owned));
+                .add(tag, entry, reply.body[0]["id"].as_str().map(str::to_owned));
         } else {
-            self.wrong("insert", &said);
+            self.wrong("insert", &reply);
         }
         "insert by REST"
     }
@@ -211,15 +211,15 @@ impl Client {
         let sent = as_sent(&entries);
         let body = json!({ "entries": sent });
         let edge = ("POST", "/waste/entries/batch".to_owned(), body.clone());
-        let said = self.call(way, edge, ("create_waste_entries", body)).await;
-        let whole = said.body["created"].as_u64().unwrap_or(0)
-            + said.body["duplicates"].as_u64().unwrap_or(0);
-        let half = said.body["created"] != json!(0) && said.body["duplicates"] != json!(0);
-        if !said.is_ok() || whole != entries.len() as u64 || half {
-            self.wrong("batch", &said);
+        let reply = self.call(way, edge, ("create_waste_entries", body)).await;
+        let answered = reply.body["created"].as_u64().unwrap_or(0)
+            + reply.body["duplicates"].as_u64().unwrap_or(0);
+        let is_partial = reply.body["created"] != json!(0) && reply.body["duplicates"] != json!(0);
+        if !reply.is_ok() || answered != entries.len() as u64 || is_partial {
+            self.wrong("batch", &reply);
         }
         for (place, (tag, entry)) in entries.into_iter().enumerate() {
-            let id = said.body["entries"][place]["id"]
+            let id = reply.body["entries"][place]["id"]
                 .as_str()
                 .map(str::to_owned);
             self.ledger.add(tag, entry, id);
@@ -234,14 +234,14 @@ impl Client {
             format!("/waste/entries/{id}"),
             Value::Null,
         );
-        let said = self.caller.settle(&request).await;
-        if !said.is_ok() {
-            self.wrong("read", &said);
+        let reply = self.caller.call(&request).await;
+        if !reply.is_ok() {
+            self.wrong("read", &reply);
         }
-        said.body["revision"].as_i64()
+        reply.body["revision"].as_i64()
     }
 
-    /// By the revision that was read, so that a late twin of the call changes nothing.
+    /// With the revision that was read, so that a late twin of the call changes nothing.
     async fn update(&mut self, way: Way) -> &'static str {
         let Some((tag, id)) = self.ledger.any(&mut self.caller.rng, true) else {
             return self.create(way).await;
@@ -255,15 +255,15 @@ impl Client {
         body["expected_revision"] = json!(revision);
         let edge = ("PUT", format!("/waste/entries/{id}"), body);
         let rpc = json!({ "entry_id": id, "changes": changes, "expected_revision": revision });
-        let said = self.call(way, edge, ("update_waste_entry", rpc)).await;
-        // A try without an answer may have been carried out: then the entry is as wanted.
-        let done = said.again && said.status == 409 && self.weighs(&id, grams).await;
-        if said.is_ok() || done {
+        let reply = self.call(way, edge, ("update_waste_entry", rpc)).await;
+        // A try without an answer may have been carried out: then the entry has the new weight already.
+        let done = reply.again && reply.status == 409 && self.weighs(&id, grams).await;
+        if reply.is_ok() || done {
             if let Some(stored) = self.ledger.stored.get_mut(&tag) {
                 stored.entry.grams = grams;
             }
         } else {
-            self.wrong("update", &said);
+            self.wrong("update", &reply);
         }
         "update"
     }
@@ -275,8 +275,8 @@ impl Client {
             format!("/waste/entries/{id}"),
             Value::Null,
         );
-        let said = self.caller.settle(&request).await;
-        carbon_tests::figures::decimal(&said.body["weight_kg"].to_string(), 3) == Some(grams)
+        let reply = self.caller.call(&request).await;
+        carbon_tests::figures::decimal(&reply.body["weight_kg"].to_string(), 3) == Some(grams)
     }
 
     async fn update_row(&mut self) -> &'static str {
@@ -291,14 +291,14 @@ impl Client {
             format!("waste_entries?id=eq.{id}"),
             changes,
         );
-        let said = self.caller.settle(&request).await;
-        if said.is_ok() && said.body.as_array().is_some_and(|rows| rows.len() == 1) {
+        let reply = self.caller.call(&request).await;
+        if reply.is_ok() && reply.body.as_array().is_some_and(|rows| rows.len() == 1) {
             if let Some(stored) = self.ledger.stored.get_mut(&tag) {
                 stored.entry.grams = grams;
-                stored.settled = true;
+                stored.is_final = true;
             }
         } else {
-            self.wrong("change by REST", &said);
+            self.wrong("change by REST", &reply);
         }
         "change by REST"
     }
@@ -308,13 +308,13 @@ impl Client {
             return self.create(way).await;
         };
         let edge = ("DELETE", format!("/waste/entries/{id}"), Value::Null);
-        let said = self
+        let reply = self
             .call(way, edge, ("delete_waste_entry", json!({ "entry_id": id })))
             .await;
-        if said.is_ok() || (said.again && said.status == 404) {
+        if reply.is_ok() || (reply.again && reply.status == 404) {
             self.ledger.remove(&tag);
         } else {
-            self.wrong("delete", &said);
+            self.wrong("delete", &reply);
         }
         "delete"
     }
@@ -325,17 +325,17 @@ impl Client {
         let body = json!({ "waste_entries": sent });
         let rpc = json!({ "payload": body.to_string() });
         let edge = ("POST", "/user/migrate-local".to_owned(), body);
-        let said = self.call(way, edge, ("migrate_local", rpc)).await;
-        let count = |name: &str| said.body[name].as_u64().unwrap_or(0);
+        let reply = self.call(way, edge, ("migrate_local", rpc)).await;
+        let count = |name: &str| reply.body[name].as_u64().unwrap_or(0);
         let (migrated, duplicate) = (count("migrated_entries"), count("duplicate_entries"));
-        let whole = entries.len() as u64;
-        if !said.is_ok()
-            || ![(whole, 0), (0, whole)].contains(&(migrated, duplicate))
-            || (duplicate > 0 && !said.again)
+        let all = entries.len() as u64;
+        if !reply.is_ok()
+            || ![(all, 0), (0, all)].contains(&(migrated, duplicate))
+            || (duplicate > 0 && !reply.again)
         {
-            self.wrong("migration", &said);
+            self.wrong("migration", &reply);
         }
-        if let (false, Some(batch)) = (said.again, said.body["batch_id"].as_str()) {
+        if let (false, Some(batch)) = (reply.again, reply.body["batch_id"].as_str()) {
             let tags = entries.iter().map(|(tag, _)| tag.clone()).collect();
             self.ledger.batches.push((batch.to_owned(), tags));
         }
@@ -354,16 +354,16 @@ impl Client {
             format!("/user/migrate-local/{batch}"),
             Value::Null,
         );
-        let said = self
+        let reply = self
             .call(
                 way,
                 edge,
                 ("rollback_migration", json!({ "batch_id": batch })),
             )
             .await;
-        let removed = said.body["removed_entries"].as_u64() == Some(tags.len() as u64);
-        if !(said.is_ok() && removed || said.again && said.status == 404) {
-            self.wrong("roll-back", &said);
+        let removed = reply.body["removed_entries"].as_u64() == Some(tags.len() as u64);
+        if !(reply.is_ok() && removed || reply.again && reply.status == 404) {
+            self.wrong("roll-back", &reply);
         }
         for tag in tags {
             self.ledger.remove(&tag);
@@ -371,13 +371,14 @@ impl Client {
         "roll-back"
     }
 
-    /// Somebody else signs in by phone. A code whose right answer was lost is used up.
+    /// Another user signs in by phone. If the answer to the correct code was lost, the repeated call is refused: the code is
+    /// used.
     async fn sign_in(&mut self) -> &'static str {
-        let Some(said) = self.caller.sign_in_by_phone().await else {
+        let Some(reply) = self.caller.sign_in_by_phone().await else {
             return "message lost";
         };
-        if !(said.is_ok() || said.again && said.status == 401) {
-            self.wrong("sign-in", &said);
+        if !(reply.is_ok() || reply.again && reply.status == 401) {
+            self.wrong("sign-in", &reply);
         }
         "sign-in by phone"
     }
@@ -391,7 +392,7 @@ impl Client {
 }
 
 impl Device {
-    /// Asks for what changed, page by page, until there is no more.
+    /// Fetches what changed, page by page, until there is no more.
     pub async fn pull(&mut self, caller: &mut Caller, way: Way, page: i64) {
         loop {
             let request = match way {
@@ -404,21 +405,21 @@ impl Device {
                     Request::new(way, "POST", "rpc/sync_changes", body)
                 }
             };
-            let said = caller.settle(&request).await;
-            if !said.is_ok() || !self.take(&said.body) {
+            let reply = caller.call(&request).await;
+            if !reply.is_ok() || !self.take(&reply.body) {
                 caller
                     .world
                     .report
-                    .wrong(format!("sync from {}: {said:?}", self.since));
+                    .wrong(format!("sync from {}: {reply:?}", self.since));
                 return;
             }
-            if said.body["has_more"] != json!(true) {
+            if reply.body["has_more"] != json!(true) {
                 return;
             }
         }
     }
 
-    /// Takes a page in; false if its revisions do not grow or it ends before what it claims.
+    /// Applies a page; false if its revisions do not grow, or if it ends before the revision that it claims.
     fn take(&mut self, page: &Value) -> bool {
         for change in page["changes"].as_array().into_iter().flatten() {
             let revision = change["revision"].as_i64().unwrap_or(0);
@@ -438,7 +439,7 @@ impl Device {
 }
 
 impl Client {
-    /// The caller, for the last look.
+    /// A new caller of the same world, for the final comparison.
     pub fn caller(&self, token: &str) -> Caller {
         Caller::new(self.caller.world.clone(), 0, Some(token.to_owned()))
     }

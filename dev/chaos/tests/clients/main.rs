@@ -1,7 +1,7 @@
-//! What was acknowledged is stored, once, whatever fails: 8 clients write and read through the Worker and through REST while
-//! `cargo xtask chaos` kills, stops and locks what they depend on. Each client repeats a call with the same keys until it is
-//! acknowledged or definitely refused, and keeps a ledger of what was acknowledged; at the end, when everything is up again,
-//! the ledgers are compared with the database.
+//! What was acknowledged is stored exactly once, regardless of what fails: 8 clients write and read through the Worker and
+//! through REST while `cargo xtask chaos` kills, stops and locks what they depend on. Each client repeats a call with the same
+//! keys until it is acknowledged or definitely refused, and maintains a ledger of what was acknowledged; at the end, when
+//! everything is up again, the ledgers are compared with the database.
 //!
 //! Settings of the environment: `CARBON_CHAOS_SECONDS` (5), `CARBON_TEST_SEED`, and `CARBON_CHAOS_FOLDER`, where the operator
 //! of the faults leaves `faults.jsonl` (one line a fault) and `calm` (everything is up again). Without a folder nothing fails.
@@ -24,13 +24,13 @@ use rand::Rng;
 use crate::life::World;
 use crate::report::Report;
 
-/// People who live at the same time; each has two clients.
+/// Users at the same time; each has two clients.
 const PEOPLE_AT_ONCE: u64 = 4;
-/// So long after the end of the clients' work the system may take to be whole again.
+/// How long the system may take to be fully up again after the clients have finished.
 const CALM_SECS: u64 = 120;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_is_stored_once_whatever_fails() {
+async fn what_was_acknowledged_is_stored_once_under_random_faults() {
     let seed: u64 =
         setting("CARBON_TEST_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     let seconds: u64 = setting("CARBON_CHAOS_SECONDS").unwrap_or(5);
@@ -75,7 +75,7 @@ async fn wait_for_calm(folder: &std::path::Path) {
     while !folder.join("calm").exists() {
         assert!(
             begun.elapsed() < Duration::from_secs(CALM_SECS),
-            "the operator never said that everything is up again"
+            "the operator never reply that everything is up again"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

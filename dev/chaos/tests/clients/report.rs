@@ -9,20 +9,20 @@ use serde_json::Value;
 
 use crate::caller::{Request, Way};
 
-/// Every answer comes within this, whatever is down (contract: never above 10 s).
+/// Every answer comes within this, regardless of what is down (contract: never above 10 s).
 const LONGEST_ANSWER: Duration = Duration::from_secs(10);
-/// What stood in the way of the answer itself and when: a killed door cannot say that it is away.
-const DOORS: [&str; 2] = ["edge", "gateway"];
+/// The services that a client connects to. While one of them is killed, it cannot answer that it is unavailable.
+const FRONT_SERVICES: [&str; 2] = ["edge", "gateway"];
 /// Wrong answers that are shown.
 const SHOWN: usize = 30;
 
-/// A fault of the operator's.
+/// A fault that the operator caused.
 pub struct Fault {
     pub kind: String,
     pub service: String,
     pub from_ms: u64,
     pub until_ms: u64,
-    /// From the return of what was away until the whole system answered.
+    /// From the return of the failed service until the entire system answered.
     pub recovery_ms: u64,
 }
 
@@ -96,13 +96,13 @@ impl Report {
         });
     }
 
-    /// Prints the counts; answers what no rule allows.
-    pub fn print(&self, faults: &[Fault], people: usize) -> Vec<String> {
+    /// Prints the counts; returns what no rule allows.
+    pub fn print(&self, faults: &[Fault], users: usize) -> Vec<String> {
         let mut wrong = self.with(|counts| std::mem::take(&mut counts.wrong));
         self.with(|counts| {
             let total: u64 = counts.operations.values().sum();
             println!(
-                "{total} operations of {people} people: {}",
+                "{total} operations of {users} users: {}",
                 listed(&counts.operations)
             );
             println!(
@@ -124,7 +124,7 @@ impl Report {
                     .filter(|slow| !slow.excused(faults))
                     .map(|slow| {
                         format!(
-                            "{} after {:.1} s although its door was open",
+                            "{} after {:.1} s although the service was up",
                             slow.what,
                             slow.took.as_secs_f64()
                         )
@@ -138,7 +138,7 @@ impl Report {
                 .filter(|fault| fault.recovery_ms > 10_000)
                 .map(|fault| {
                     format!(
-                        "{}: whole again only {} ms after its return",
+                        "{}: fully up only {} ms after its return",
                         fault.kind, fault.recovery_ms
                     )
                 }),
@@ -185,18 +185,22 @@ fn slow(request: &Request, begun_ms: u64, took: Duration, what: &str) -> Slow {
 }
 
 impl Slow {
-    /// Whether the door the call went through was itself away meanwhile.
+    /// Whether the service that the call went to was itself down meanwhile.
     fn excused(&self, faults: &[Fault]) -> bool {
         let end_ms = self.begun_ms + u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX / 2);
-        let door = if self.edge { DOORS[0] } else { DOORS[1] };
+        let front = if self.edge {
+            FRONT_SERVICES[0]
+        } else {
+            FRONT_SERVICES[1]
+        };
         faults.iter().any(|fault| {
             let until_ms = fault.until_ms + fault.recovery_ms;
-            fault.service == door && fault.from_ms <= end_ms && self.begun_ms <= until_ms
+            fault.service == front && fault.from_ms <= end_ms && self.begun_ms <= until_ms
         })
     }
 }
 
-/// The operator's list.
+/// The faults that the operator recorded.
 pub fn faults(folder: &Path) -> Vec<Fault> {
     let text = std::fs::read_to_string(folder.join("faults.jsonl")).unwrap_or_default();
     text.lines()

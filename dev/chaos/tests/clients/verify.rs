@@ -1,4 +1,4 @@
-//! The last look, when everything is up: the ledgers against the tables, the recomputation and the sync feed.
+//! The final comparison, when everything is up: the ledgers against the tables, the recomputation and the sync feed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,15 @@ use crate::caller::Way;
 use crate::ledger::Entry;
 use crate::life::{Device, Life, World};
 
-/// Rows of a person: tag, id, contents.
+/// Rows of a user: tag, id, contents.
 const ROWS: &str = "select notes, id::text, category_id, disposal_method, (weight_kg * 1000)::bigint, \
     (extract(epoch from logged_at) * 1000)::bigint, offline_id from public.waste_entries where user_id = $1::text::uuid";
 
-/// Revisions that the keys of a person carry: newest, highest in the totals, how many twice.
+/// The revision of a user's totals, the newest one of their entry keys, and how many of these occur twice.
 const REVISIONS: &str = "select t.revision, coalesce(max(k.revision), 0), count(k.revision) - count(distinct k.revision) \
     from public.user_totals t left join private.entry_keys k using (user_id) where t.user_id = $1::text::uuid group by 1";
 
-/// Every difference between what was acknowledged and what is.
+/// Every difference between what was acknowledged and what is stored.
 pub async fn all(world: &World, lives: &[Life]) -> Vec<String> {
     let (client, connection) = tokio_postgres::connect(&world.system.db_url, NoTls)
         .await
@@ -45,7 +45,7 @@ pub async fn all(world: &World, lives: &[Life]) -> Vec<String> {
     found
 }
 
-/// Ledgers against rows; answers the ids that are stored.
+/// Compares ledgers with rows; returns the ids that are stored.
 async fn compare(client: &Client, life: &Life, found: &mut Vec<String>) -> BTreeSet<String> {
     let who = &life.user_id;
     let rows = client.query(ROWS, &[who]).await.expect("the rows");
@@ -108,14 +108,14 @@ async fn revisions(client: &Client, who: &String, found: &mut Vec<String>) {
     }
 }
 
-/// The ledger of rewards, and what its challenges' ids stand for; nothing for people who are gone.
+/// The reward ledger, and the day and type of each of its challenge ids; no row for deleted users.
 const LEDGER: &str = "select jsonb_build_object('rewards', t.rewards,
     'rows', (select coalesce(jsonb_agg(to_jsonb(r) order by r.number), '[]') from private.rewards r where r.user_id = t.user_id),
     'ids', (select coalesce(jsonb_object_agg(carbon.challenge_id(r.local_date, c.id), jsonb_build_array(r.local_date, c.id)), '{}')
       from (select distinct local_date from private.rewards where user_id = t.user_id and local_date is not null) r, public.challenge_types c))::text
     from public.user_totals t where t.user_id = $1::text::uuid";
 
-/// Rewards are paid once, taken back as paid, and add up to what the totals say.
+/// Rewards are granted once, revoked for what they paid, and add up to the total.
 async fn ledger(client: &Client, who: &String, found: &mut Vec<String>) {
     let Some(row) = client.query_opt(LEDGER, &[who]).await.expect("the ledger") else {
         return;
@@ -143,7 +143,7 @@ async fn ledger(client: &Client, who: &String, found: &mut Vec<String>) {
     }
 }
 
-/// A device that followed the feed through all of it knows what a new one learns, and that is what is stored.
+/// A device that followed the feed all along and a new device end up with the same entries, and these are the stored ones.
 async fn feed(life: &Life, stored: &BTreeSet<String>, found: &mut Vec<String>) {
     let who = &life.user_id;
     let mut fresh = Device::default();

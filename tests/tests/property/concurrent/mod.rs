@@ -1,11 +1,11 @@
-//! Many people and a few whom everybody writes to, by eight connections that are cut at random. Now and then everybody stops,
-//! and everything that is kept and shown about everybody must be what a recount of the entries gives.
+//! Eight devices write for many users at once, most of all for a few hot ones, by connections that are cut at random. Now and
+//! then all stop, and everything that is stored and shown about every user must equal a recount of the entries.
 
 mod acts;
+mod connection_killer;
 mod device;
-mod killer;
-mod line;
-mod people;
+mod flaky_connection;
+mod population;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,69 +22,79 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
-use self::device::{Device, Kept};
-use self::people::{Crowd, Soul};
-use crate::diary::{Four, ZONES, Zone, figures_of};
+use self::device::{Device, DeviceEntry};
+use self::population::{Population, TestUser};
+use crate::diary::{Content, ZONES, Zone, figures_of};
 use crate::recount::{self, Counted};
 use crate::snapshot::Snapshot;
 use crate::{setting, standings};
 
 const DEFAULT_OPERATIONS: usize = 10_000;
 const DEVICES: usize = 8;
-/// Operations between two counts of everything.
-const OPERATIONS_A_ROUND: usize = 1_000;
+/// Operations between two recounts.
+const OPERATIONS_PER_ROUND: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn eight_connections_cut_at_random_leave_what_a_recount_of_everybody_gives() {
+async fn what_eight_connections_cut_at_random_leave_equals_a_recount_of_all_entries() {
     let seed: u64 =
         setting("CARBON_TEST_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
-    let operations = setting("CARBON_TEST_CROWD_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS);
-    println!("CARBON_TEST_SEED={seed} CARBON_TEST_CROWD_OPERATIONS={operations}");
+    let operations = setting("CARBON_TEST_CONCURRENT_OPERATIONS").unwrap_or(DEFAULT_OPERATIONS);
+    println!("CARBON_TEST_SEED={seed} CARBON_TEST_CONCURRENT_OPERATIONS={operations}");
     let system = System::load().expect("the running system");
     let factors = Factors::load().expect("the factors");
     let begin = Instant::now();
     let mut rng = StdRng::seed_from_u64(seed);
-    let crowd = Crowd::gather(system, factors, &mut rng).await;
+    let population = Population::gather(system, factors, &mut rng).await;
     let mut devices: Vec<Device> = (0..DEVICES)
-        .map(|place| Device::new(&crowd, rng.random(), place))
+        .map(|place| Device::new(&population, rng.random(), place))
         .collect();
-    let mut settled = BTreeMap::new();
+    let mut closed = BTreeMap::new();
     let (mut done, mut counting) = (0, 0.0);
     while done < operations {
-        let now = OPERATIONS_A_ROUND.min(operations - done);
+        let now = OPERATIONS_PER_ROUND.min(operations - done);
         let left = AtomicUsize::new(now);
         let acts = devices.iter_mut().map(|device| act(device, &left));
         tokio::select! {
             _ = join_all(acts) => {}
-            () = killer::kill(&crowd.system, rng.random(), &left) => {}
+            () = connection_killer::cut_at_random(&population.system, rng.random(), &left) => {}
         }
         done += now;
         let counted = Instant::now();
-        compare(&crowd, &devices, done / OPERATIONS_A_ROUND, &mut settled).await;
+        compare(
+            &population,
+            &devices,
+            done / OPERATIONS_PER_ROUND,
+            &mut closed,
+        )
+        .await;
         counting += counted.elapsed().as_secs_f64();
     }
-    let left = crowd.buried.lock().expect("buried").len();
-    leave(&crowd).await;
+    let left = population
+        .deleted_users
+        .lock()
+        .expect("deleted_users")
+        .len();
+    leave(&population).await;
     println!(
-        "{done} operations of {DEVICES} devices in {:.1} s, {:.1} s of it counting; {} connections cut, {} people left",
+        "{done} operations of {DEVICES} devices in {:.1} s, {:.1} s of it counting; {} connections cut, {} users deleted",
         begin.elapsed().as_secs_f64(),
         counting,
-        crowd.cuts.load(Ordering::Relaxed),
+        population.cuts.load(Ordering::Relaxed),
         left,
     );
 }
 
-/// Everybody goes, and nothing of them stays, on no board either.
-async fn leave(crowd: &Crowd) {
-    for soul in crowd.living() {
-        crowd.delete(&soul).await;
+/// Deletes all users, and checks that nothing of them is left, on boards either.
+async fn leave(population: &Population) {
+    for user in population.existing() {
+        population.delete(&user).await;
     }
-    let snapshot = Snapshot::take(&crowd.system).await;
-    compare_graves(&snapshot, crowd).await;
+    let snapshot = Snapshot::take(&population.system).await;
+    compare_deleted(&snapshot, population).await;
     standings::compare(&snapshot, 0, &[], &BTreeSet::new()).await;
 }
 
-/// Whoever is free does the next operation.
+/// Takes operations from the common count `left` until there are none, so that a slow device holds nobody up.
 async fn act(device: &mut Device<'_>, left: &AtomicUsize) {
     let take = |left: usize| left.checked_sub(1);
     while left
@@ -95,60 +105,60 @@ async fn act(device: &mut Device<'_>, left: &AtomicUsize) {
     }
 }
 
-/// Everything about everybody, as of one moment; then the system's own recomputation, which must find nothing to mend.
+/// Compares everything about all users as of one moment, and lets the system recompute itself, which must find no difference.
 async fn compare(
-    crowd: &Crowd,
+    population: &Population,
     devices: &[Device<'_>],
     round: usize,
-    settled: &mut BTreeMap<String, NaiveDate>,
+    closed: &mut BTreeMap<String, NaiveDate>,
 ) {
-    let snapshot = Snapshot::take(&crowd.system).await;
+    let snapshot = Snapshot::take(&population.system).await;
     let goals = Goals::of(&snapshot.value(Goals::STATEMENT, &[]).await);
-    let souls = crowd.living();
+    let users = population.existing();
     let (mut ids, mut excluded) = (Vec::new(), BTreeSet::new());
-    for soul in &souls {
-        let entries = compare_entries(&snapshot, soul, devices, &crowd.factors).await;
-        let chosen = *soul.chosen.lock().await;
+    for user in &users {
+        let entries = compare_entries(&snapshot, user, devices, &population.factors).await;
+        let chosen = *user.chosen.lock().await;
         let counted = Counted {
-            id: &soul.id,
+            id: &user.id,
             entries: &entries,
             minutes: ZONES[chosen.zone].minutes,
-            eastmost: soul.eastmost.load(Ordering::SeqCst),
-            settled_before: settled.get(&soul.id).copied(),
+            eastmost: user.eastmost.load(Ordering::SeqCst),
+            closed_before: closed.get(&user.id).copied(),
         };
         if let (_, Some(until)) = recount::compare(&snapshot, &counted, &goals).await {
-            settled.insert(soul.id.clone(), until);
+            closed.insert(user.id.clone(), until);
         }
-        ids.push(soul.id.clone());
+        ids.push(user.id.clone());
         if chosen.excluded {
-            excluded.insert(soul.id.clone());
+            excluded.insert(user.id.clone());
         }
     }
     standings::compare(&snapshot, round, &ids, &excluded).await;
-    compare_graves(&snapshot, crowd).await;
+    compare_deleted(&snapshot, population).await;
     drop(snapshot);
-    recompute(crowd, &ids).await;
+    recompute(population, &ids).await;
 }
 
-/// The rows of a person: none lost, none twice, none come back, each with its figures and its day.
+/// The rows of a user: none lost, none twice, none come back after a deletion, each with its figures and its day.
 async fn compare_entries(
     snapshot: &Snapshot,
-    soul: &Arc<Soul>,
+    user: &Arc<TestUser>,
     devices: &[Device<'_>],
     factors: &Factors,
 ) -> Vec<Logged> {
-    let rows = snapshot.value(ROWS, &[&soul.id]).await;
-    let own = devices.iter().filter_map(|device| device.own.get(&soul.id));
-    let mut kept: BTreeMap<&String, &Kept> = own.flat_map(|own| &own.entries).collect();
+    let rows = snapshot.value(ROWS, &[&user.id]).await;
+    let own = devices.iter().filter_map(|device| device.own.get(&user.id));
+    let mut written: BTreeMap<&String, &DeviceEntry> = own.flat_map(|own| &own.entries).collect();
     let mut entries = Vec::new();
     for row in rows.as_array().expect("rows") {
         let id = row["id"].as_str().expect("an id").to_owned();
-        let known = kept
+        let entry = written
             .remove(&id)
-            .unwrap_or_else(|| panic!("{}: nobody wrote {row}", soul.id));
-        entries.push(compare_entry(row, known, factors));
+            .unwrap_or_else(|| panic!("{}: no device wrote {row}", user.id));
+        entries.push(compare_entry(row, entry, factors));
     }
-    assert!(kept.is_empty(), "{}: lost {kept:?}", soul.id);
+    assert!(written.is_empty(), "{}: lost {written:?}", user.id);
     entries
 }
 
@@ -157,16 +167,16 @@ const ROWS: &str = "select coalesce(jsonb_agg(jsonb_build_object('id', id, 'cate
     'credits', carbon_credits, 'day', local_date, 'province', province, 'batch', batch_id)), '[]')::text
   from public.waste_entries where user_id = $1::text::uuid";
 
-fn compare_entry(row: &Value, kept: &Kept, factors: &Factors) -> Logged {
-    let Four {
+fn compare_entry(row: &Value, entry: &DeviceEntry, factors: &Factors) -> Logged {
+    let Content {
         category,
         method,
         grams,
         at_millis,
-    } = &kept.four;
-    let is = |zone: &&Zone| json!(zone.name) == row["zone"];
-    let zone = ZONES.iter().find(is).expect("a zone of ours");
-    let credits = figures_of(factors, &kept.four).credits;
+    } = &entry.content;
+    let is_rows = |zone: &&Zone| json!(zone.name) == row["zone"];
+    let zone = ZONES.iter().find(is_rows).expect("one of the zones");
+    let credits = figures_of(factors, &entry.content).credits;
     let day = local_date(*at_millis, zone.minutes);
     let seen = json!([
         row["category"],
@@ -184,7 +194,7 @@ fn compare_entry(row: &Value, kept: &Kept, factors: &Factors) -> Logged {
         at_millis,
         credits,
         day.to_string(),
-        kept.batch
+        entry.batch
     ]);
     assert_eq!(seen, expected, "{row}");
     Logged {
@@ -193,19 +203,19 @@ fn compare_entry(row: &Value, kept: &Kept, factors: &Factors) -> Logged {
         grams: *grams,
         credits,
         day: day_of(&row["day"]).expect("a day"),
-        imported: kept.batch.is_some(),
+        imported: entry.batch.is_some(),
         province: row["province"].as_str().map(str::to_owned),
     }
 }
 
-/// Of who is gone nothing is left.
-async fn compare_graves(snapshot: &Snapshot, crowd: &Crowd) {
+/// Deleted users leave no row behind.
+async fn compare_deleted(snapshot: &Snapshot, population: &Population) {
     let ids: Vec<String> = {
-        let buried = crowd.buried.lock().expect("buried");
-        buried.iter().map(|soul| soul.id.clone()).collect()
+        let deleted_users = population.deleted_users.lock().expect("deleted_users");
+        deleted_users.iter().map(|user| user.id.clone()).collect()
     };
     let left = snapshot.value(LEFT, &[&ids.join(",")]).await;
-    assert_eq!(left, json!(0), "rows of deleted people: {ids:?}");
+    assert_eq!(left, json!(0), "rows of deleted users: {ids:?}");
 }
 
 const LEFT: &str = "with gone as (select unnest(string_to_array($1::text, ','))::uuid as id)
@@ -218,9 +228,9 @@ const LEFT: &str = "with gone as (select unnest(string_to_array($1::text, ',')):
     + (select count(*) from private.board_exclusions where user_id in (select id from gone))
     + (select count(*) from private.idempotency_keys where user_id in (select id from gone)))::text";
 
-/// The system's own check and recomputation of everybody find no difference.
-async fn recompute(crowd: &Crowd, ids: &[String]) {
-    let (client, connection) = tokio_postgres::connect(&crowd.system.db_url, NoTls)
+/// The system's own check and recomputation of all users find no difference.
+async fn recompute(population: &Population, ids: &[String]) {
+    let (client, connection) = tokio_postgres::connect(&population.system.db_url, NoTls)
         .await
         .expect("the database");
     tokio::spawn(connection);

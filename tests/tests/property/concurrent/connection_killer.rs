@@ -1,4 +1,4 @@
-//! Cuts connections at random: those of the devices, and the worker that empties the outbox.
+//! Cuts connections at random: those of the devices, and that of the worker that empties the outbox.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,20 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_postgres::NoTls;
 
-use super::line::APPLICATION;
+use super::flaky_connection::APPLICATION;
 
-/// One of the devices' connections, wherever its transaction stands.
+/// Ends one of the devices' connections, at whatever point its transaction is.
 const CUT_ONE: &str = "select count(pg_terminate_backend(a.pid)) from (
     select pid from pg_stat_activity where application_name = $1 order by random() limit 1) as a";
-/// The worker, if it runs.
+/// Ends the worker, if it runs; the server starts it again.
 const CUT_WORKER: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity
     where backend_type = 'carbon worker'";
-/// Cuts of connections between two of the worker.
-const CUTS_A_WORKER: u32 = 8;
+/// Connections that are cut between two cuts of the worker.
+const CUTS_PER_WORKER_CUT: u32 = 8;
 
-/// Cuts until it is dropped, as long as there is something left to do: the last at work could be cut for ever.
-pub async fn kill(system: &System, seed: u64, left: &AtomicUsize) {
+/// Cuts until it is dropped, but only while operations are left to begin: otherwise the last one at work could be cut
+/// for ever.
+pub async fn cut_at_random(system: &System, seed: u64, left: &AtomicUsize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (client, connection) = tokio_postgres::connect(&system.db_url, NoTls)
         .await
@@ -36,7 +37,7 @@ pub async fn kill(system: &System, seed: u64, left: &AtomicUsize) {
             .query_one(CUT_ONE, &[&APPLICATION])
             .await
             .expect("a connection is cut");
-        if turn % CUTS_A_WORKER == 0 {
+        if turn % CUTS_PER_WORKER_CUT == 0 {
             client
                 .query_one(CUT_WORKER, &[])
                 .await

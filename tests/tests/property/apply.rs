@@ -1,23 +1,24 @@
-//! Takes the answers into the diary, and checks that each is what the contract makes of the diary as it stood.
+//! Applies the answers to the test's diary, and checks that each is the one that the contract demands for the diary as it was.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carbon_tests::figures::Factors;
 
-use crate::diary::{Batch, Diary, Entry, Four, Identity, ZONES, figures_of};
+use crate::diary::{Batch, Content, Diary, Entry, Identity, ZONES, figures_of};
 use crate::operation::{Change, Fate, Old, Operation, Outcome, Report, Sent, Way};
 
-/// Settles a group of simultaneous operations in the order in which the system must have done them.
-pub fn settle(diary: &mut Diary, factors: &Factors, mut group: Vec<(Operation, Outcome)>) {
-    // An update that found everything as it wants it answers the revision of the one before: what changes more came first.
+/// Applies a group of simultaneous operations in the order in which the system must have carried them out.
+pub fn apply(diary: &mut Diary, factors: &Factors, mut group: Vec<(Operation, Outcome)>) {
+    // An update that changes nothing answers the revision of the update before it. At equal revisions the one that states
+    // more members did the change, so it goes first.
     group.sort_by_key(|(operation, outcome)| (outcome.order(), Reverse(members(operation))));
     for (operation, outcome) in group {
-        settle_one(diary, factors, operation, outcome);
+        apply_one(diary, factors, operation, outcome);
     }
 }
 
-/// How many members of an entry an operation states anew.
+/// How many members of an entry an operation states.
 fn members(operation: &Operation) -> usize {
     match operation {
         Operation::Update { change, .. } => {
@@ -29,19 +30,19 @@ fn members(operation: &Operation) -> usize {
     }
 }
 
-fn settle_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcome: Outcome) {
+fn apply_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcome: Outcome) {
     match (operation, outcome) {
         (Operation::Create { entry, .. }, Outcome::Entries { fates, .. }) => {
-            settle_entries(diary, &[entry], &fates)
+            apply_entries(diary, &[entry], &fates)
         }
         (
             Operation::Batch { entries, .. } | Operation::InsertMany { entries, .. },
             Outcome::Entries { fates, .. },
         ) => {
-            settle_entries(diary, &entries, &fates);
+            apply_entries(diary, &entries, &fates);
         }
         (Operation::Update { id, change, .. }, Outcome::Changed { ids, .. }) => {
-            settle_update(diary, &[id], &change, &ids)
+            apply_update(diary, &[id], &change, &ids)
         }
         (
             Operation::UpdateMany {
@@ -50,12 +51,12 @@ fn settle_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcom
                 ..
             },
             Outcome::Changed { ids, .. },
-        ) => settle_update(diary, &targets, &change, &ids),
+        ) => apply_update(diary, &targets, &change, &ids),
         (Operation::Delete { id, .. }, Outcome::Changed { ids, .. }) => {
-            settle_delete(diary, &[id], &ids)
+            apply_delete(diary, &[id], &ids)
         }
         (Operation::DeleteMany { ids: targets, .. }, Outcome::Changed { ids, .. }) => {
-            settle_delete(diary, &targets, &ids)
+            apply_delete(diary, &targets, &ids)
         }
         (Operation::Update { id, .. } | Operation::Delete { id, .. }, Outcome::NotFound) => {
             assert!(
@@ -72,7 +73,7 @@ fn settle_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcom
             },
             Outcome::Report(report),
         ) => {
-            settle_migration(
+            apply_migration(
                 diary,
                 factors,
                 &Dump {
@@ -115,23 +116,23 @@ fn settle_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcom
     }
 }
 
-fn settle_entries(diary: &mut Diary, sent: &[Sent], fates: &[Fate]) {
+fn apply_entries(diary: &mut Diary, sent: &[Sent], fates: &[Fate]) {
     assert_eq!(sent.len(), fates.len(), "an answer for each entry");
-    // In one call an offline_id is one entry, whatever stands beside it.
+    // Within one call an offline_id is one entry, even if its other members differ.
     let mut named = BTreeSet::new();
     for (entry, fate) in sent.iter().zip(fates) {
         let repeated = entry
             .offline_id
             .as_ref()
             .is_some_and(|id| named.contains(id));
-        let known = repeated || diary.knows(entry.offline_id.as_deref(), &entry.four);
+        let is_duplicate = repeated || diary.has_sent(entry.offline_id.as_deref(), &entry.content);
         if !entry.bad {
             named.extend(entry.offline_id.clone());
         }
         match fate {
             Fate::Refused => assert!(entry.bad, "{entry:?} was refused"),
             Fate::Duplicate { id } => {
-                assert!(known, "{entry:?} is new and was called a duplicate");
+                assert!(is_duplicate, "{entry:?} is new and was called a duplicate");
                 let exists = id.as_ref().is_none_or(|id| diary.ever.contains(id));
                 assert!(
                     exists,
@@ -139,9 +140,9 @@ fn settle_entries(diary: &mut Diary, sent: &[Sent], fates: &[Fate]) {
                 );
             }
             Fate::Created { id } => {
-                assert!(!known && !entry.bad, "{entry:?} was created again");
+                assert!(!is_duplicate && !entry.bad, "{entry:?} was created again");
                 let live = Entry {
-                    four: entry.four.clone(),
+                    content: entry.content.clone(),
                     zone: diary.zone,
                     offline_id: entry.offline_id.clone(),
                     batch: None,
@@ -152,30 +153,33 @@ fn settle_entries(diary: &mut Diary, sent: &[Sent], fates: &[Fate]) {
     }
 }
 
-fn settle_update(diary: &mut Diary, targets: &[String], change: &Change, changed: &[String]) {
-    let wanted: BTreeSet<&String> = targets
+fn apply_update(diary: &mut Diary, targets: &[String], change: &Change, changed: &[String]) {
+    let existing: BTreeSet<&String> = targets
         .iter()
         .filter(|id| diary.live.contains_key(*id))
         .collect();
     let found: BTreeSet<&String> = changed.iter().collect();
-    // A roll-back at the same moment is settled later: what it took first was not found by an update of several.
-    assert!(found.is_subset(&wanted), "{found:?} of {wanted:?} changed");
+    // A roll-back at the same moment is applied later: entries that it removed first were not found by this update.
+    assert!(
+        found.is_subset(&existing),
+        "{found:?} of {existing:?} changed"
+    );
     for id in found {
         let entry = diary.live.get_mut(id).expect("checked");
-        let mut four = entry.four.clone();
-        four.grams = change.grams.unwrap_or(four.grams);
-        four.at_millis = change.at_millis.unwrap_or(four.at_millis);
+        let mut content = entry.content.clone();
+        content.grams = change.grams.unwrap_or(content.grams);
+        content.at_millis = change.at_millis.unwrap_or(content.at_millis);
         if let Some((category, method)) = &change.kind {
-            (four.category, four.method) = (category.clone(), method.clone());
+            (content.category, content.method) = (category.clone(), method.clone());
         }
-        if entry.four != four {
-            entry.four = four;
+        if entry.content != content {
+            entry.content = content;
             diary.changes += 1;
         }
     }
 }
 
-fn settle_delete(diary: &mut Diary, targets: &[String], gone: &[String]) {
+fn apply_delete(diary: &mut Diary, targets: &[String], gone: &[String]) {
     for id in gone {
         assert!(targets.contains(id), "{id} was not to be deleted");
         assert!(diary.live.remove(id).is_some(), "{id} was deleted twice");
@@ -190,7 +194,7 @@ struct Dump {
     dry_run: bool,
 }
 
-fn settle_migration(diary: &mut Diary, factors: &Factors, dump: &Dump, report: Report) {
+fn apply_migration(diary: &mut Diary, factors: &Factors, dump: &Dump, report: Report) {
     let (fresh, rejected) = expected_of(diary, dump);
     let received = i64::try_from(dump.entries.len()).expect("a count");
     let migrated = i64::try_from(fresh.len()).expect("a count");
@@ -209,7 +213,7 @@ fn settle_migration(diary: &mut Diary, factors: &Factors, dump: &Dump, report: R
     );
     let credits: i64 = fresh
         .iter()
-        .map(|(_, four)| figures_of(factors, four).credits)
+        .map(|(_, content)| figures_of(factors, content).credits)
         .sum();
     assert_eq!(report.credits, credits, "imported credits");
     if dump.dry_run {
@@ -220,8 +224,8 @@ fn settle_migration(diary: &mut Diary, factors: &Factors, dump: &Dump, report: R
     for identity in fresh {
         *expected.entry(identity).or_default() += 1;
     }
-    for (id, four, own) in &report.added {
-        let identity = (own.clone(), four.clone());
+    for (id, content, own) in &report.added {
+        let identity = (own.clone(), content.clone());
         let left = expected
             .get_mut(&identity)
             .unwrap_or_else(|| panic!("{identity:?} was not in the dump"));
@@ -243,14 +247,14 @@ fn settle_migration(diary: &mut Diary, factors: &Factors, dump: &Dump, report: R
 fn insert_old(
     diary: &mut Diary,
     id: &str,
-    identity: (Option<String>, Four),
+    identity: (Option<String>, Content),
     normalised: bool,
     batch: &str,
 ) {
-    let (own, four) = identity;
+    let (own, content) = identity;
     let offline_id = if normalised { own.clone() } else { None };
     let entry = Entry {
-        four,
+        content,
         zone: diary.zone,
         offline_id,
         batch: Some(batch.to_owned()),
@@ -268,10 +272,10 @@ fn expected_of(diary: &Diary, dump: &Dump) -> (Vec<Identity>, i64) {
             rejected += 1;
             continue;
         }
-        let identity = (old.id.clone(), old.four.clone());
+        let identity = (old.id.clone(), old.content.clone());
         let repeated = seen.contains(&identity)
             || (dump.normalised && old.id.as_ref().is_some_and(|id| seen_ids.contains(id)));
-        if !repeated && !diary.knows_old(&identity, dump.normalised) {
+        if !repeated && !diary.has_imported(&identity, dump.normalised) {
             fresh.push(identity.clone());
         }
         seen.insert(identity);

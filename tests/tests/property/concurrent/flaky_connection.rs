@@ -1,4 +1,4 @@
-//! A connection that may be cut at any moment, and how a client comes to a definite answer all the same: it asks again.
+//! A connection that may be cut at any moment, and how a client gets a certain outcome all the same: it repeats the call.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
-/// The name by which connections that may be cut are known in pg_stat_activity.
-pub const APPLICATION: &str = "carbon crowd";
-/// A statement that is cut this often in a row is not cut by chance.
-const MOST_TRIES: usize = 200;
+/// How pg_stat_activity names connections that may be cut.
+pub const APPLICATION: &str = "carbon concurrent";
+/// A statement that is cut this often in a row is not cut by chance: it causes the cut.
+const MAX_TRIES: usize = 200;
 
-/// Who speaks.
+/// As whom statements run.
 #[derive(Clone, Copy, Debug)]
-pub enum Voice<'a> {
-    /// A signed-in person, by id.
+pub enum Role<'a> {
+    /// A signed-in user, by id.
     Person(&'a str),
     /// The operator's key.
     Service,
-    /// A superuser: what runs by the clock.
+    /// A superuser, as scheduled jobs are.
     Job,
 }
 
@@ -40,39 +40,39 @@ impl Statement {
     }
 }
 
-/// The definite answer.
+/// The outcome of a transaction, known for certain.
 #[derive(Debug)]
-pub enum Said {
+pub enum Outcome {
     /// What each statement of the transaction answered.
     Done(Vec<Value>),
-    /// SQLSTATE, the error's token, and its words.
+    /// SQLSTATE, the error's token, and its message.
     Refused(String, String, String),
 }
 
-/// An answer, and whether an earlier try had none: it may have been carried out already.
+/// An outcome, and whether an earlier try had none: then the call may have been carried out already.
 #[derive(Debug)]
-pub struct Told {
-    pub said: Said,
+pub struct Reply {
+    pub outcome: Outcome,
     pub again: bool,
 }
 
-/// Why a try came to nothing.
-enum Trouble {
-    /// The connection broke: nobody knows what was done.
+/// Why a try has no outcome.
+enum TransportError {
+    /// The connection broke: whether it committed is unknown.
     Cut,
     /// The statement has to be repeated, as PostgREST does.
     Repeat,
 }
 
 /// A connection of one device.
-pub struct Line<'a> {
+pub struct FlakyConnection<'a> {
     system: &'a System,
     client: Option<Client>,
     /// How often it was cut.
     pub cuts: &'a AtomicUsize,
 }
 
-impl<'a> Line<'a> {
+impl<'a> FlakyConnection<'a> {
     pub fn new(system: &'a System, cuts: &'a AtomicUsize) -> Self {
         Self {
             system,
@@ -81,14 +81,14 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Carries the statements out in one transaction.
-    pub async fn call(&mut self, voice: Voice<'_>, statements: &[Statement]) -> Told {
+    /// Carries the statements out in one transaction, and repeats it until the outcome is certain.
+    pub async fn call(&mut self, role: Role<'_>, statements: &[Statement]) -> Reply {
         let mut again = false;
-        for _ in 0..MOST_TRIES {
-            match self.attempt(voice, statements).await {
-                Ok(said) => return Told { said, again },
-                Err(Trouble::Repeat) => {}
-                Err(Trouble::Cut) => {
+        for _ in 0..MAX_TRIES {
+            match self.attempt(role, statements).await {
+                Ok(outcome) => return Reply { outcome, again },
+                Err(TransportError::Repeat) => {}
+                Err(TransportError::Cut) => {
                     again = true;
                     self.client = None;
                     self.cuts.fetch_add(1, Ordering::Relaxed);
@@ -99,24 +99,27 @@ impl<'a> Line<'a> {
     }
 
     /// Carries the statement out and ends the connection before the transaction does.
-    pub async fn abandon(&mut self, voice: Voice<'_>, statement: &Statement) {
+    pub async fn abandon(&mut self, role: Role<'_>, statement: &Statement) {
         let end = Statement::new(
             "select to_jsonb(pg_terminate_backend(pg_backend_pid()))::text",
             &[],
         );
-        let tried = self.attempt(voice, &[statement.clone(), end]).await;
-        assert!(!matches!(tried, Ok(Said::Done(_))), "it should have ended");
+        let tried = self.attempt(role, &[statement.clone(), end]).await;
+        assert!(
+            !matches!(tried, Ok(Outcome::Done(_))),
+            "it should have ended"
+        );
         self.client = None;
     }
 
     async fn attempt(
         &mut self,
-        voice: Voice<'_>,
+        role: Role<'_>,
         statements: &[Statement],
-    ) -> Result<Said, Trouble> {
+    ) -> Result<Outcome, TransportError> {
         self.connect().await?;
         let client = self.client.as_ref().expect("connected");
-        let begin = beginning(voice);
+        let begin = beginning(role);
         if let Err(error) = client.batch_execute(&begin).await {
             return refusal(client, &begin, &error).await;
         }
@@ -138,12 +141,12 @@ impl<'a> Line<'a> {
             }
         }
         match client.batch_execute("commit").await {
-            Ok(()) => Ok(Said::Done(answers)),
+            Ok(()) => Ok(Outcome::Done(answers)),
             Err(error) => refusal(client, "commit", &error).await,
         }
     }
 
-    async fn connect(&mut self) -> Result<(), Trouble> {
+    async fn connect(&mut self) -> Result<(), TransportError> {
         if self.client.as_ref().is_some_and(|one| !one.is_closed()) {
             return Ok(());
         }
@@ -157,22 +160,22 @@ impl<'a> Line<'a> {
             }
             Err(_) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                Err(Trouble::Cut)
+                Err(TransportError::Cut)
             }
         }
     }
 }
 
-fn beginning(voice: Voice<'_>) -> String {
-    match voice {
-        Voice::Person(id) => {
+fn beginning(role: Role<'_>) -> String {
+    match role {
+        Role::Person(id) => {
             let claims = json!({ "sub": id, "role": "authenticated" });
             format!(
                 "begin; select set_config('request.jwt.claims', '{claims}', true); set local role authenticated"
             )
         }
-        Voice::Service => "begin; set local role service_role".to_owned(),
-        Voice::Job => "begin".to_owned(),
+        Role::Service => "begin; set local role service_role".to_owned(),
+        Role::Job => "begin".to_owned(),
     }
 }
 
@@ -181,30 +184,30 @@ async fn refusal(
     client: &Client,
     sql: &str,
     error: &tokio_postgres::Error,
-) -> Result<Said, Trouble> {
+) -> Result<Outcome, TransportError> {
     let Some(database) = error.as_db_error() else {
-        return Err(Trouble::Cut);
+        return Err(TransportError::Cut);
     };
     let code = database.code().code();
     if code.starts_with("57P") || code.starts_with("08") {
-        return Err(Trouble::Cut);
+        return Err(TransportError::Cut);
     }
     assert!(
         code != "40P01" && !code.starts_with("XX"),
         "{sql}: {database:?}"
     );
     if client.batch_execute("rollback").await.is_err() {
-        return Err(Trouble::Cut);
+        return Err(TransportError::Cut);
     }
     if code == "40001" {
-        return Err(Trouble::Repeat);
+        return Err(TransportError::Repeat);
     }
     if database.detail() == Some("carbon.already_running") {
-        // Another device writes for the same person; a long call does not wait for it.
+        // Another device writes for the same user; a long call does not wait for it but is refused at once.
         tokio::time::sleep(Duration::from_millis(20)).await;
-        return Err(Trouble::Repeat);
+        return Err(TransportError::Repeat);
     }
-    Ok(Said::Refused(
+    Ok(Outcome::Refused(
         code.to_owned(),
         database.detail().unwrap_or_default().to_owned(),
         database.message().to_owned(),
