@@ -11,6 +11,7 @@ use crate::artifacts::pgrx_home;
 use crate::checkout::Checkout;
 use crate::process::{command, succeeds, text};
 use crate::progress::{Step, step};
+use crate::released;
 use crate::tools;
 use crate::up;
 
@@ -44,13 +45,14 @@ const SQUAWK: &str = "squawk-cli==2.70.0";
 /// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
 type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     ("format", format),
     ("lints of the workspace", clippy_workspace),
     ("lints of the extension's tests", clippy_extension_tests),
     ("lints of the Worker", clippy_edge),
     ("lints are the same everywhere", same_lints),
     ("lints of the SQL", sql),
+    ("released migrations", released_migrations),
     ("lengths of files", lengths),
     ("words left behind", words),
     ("subjects of commits", subjects),
@@ -90,7 +92,7 @@ pub fn run(checkout: &Checkout, filter: Option<&str>) -> Result<Tally> {
             &checkout.local.join("logs/check"),
             name,
             None,
-            "`cargo fmt` mends the format; the rest is named above",
+            "`cargo fmt` corrects the format; the rest is named above",
             |step| {
                 skipped = check(checkout, step)?;
                 Ok(())
@@ -199,7 +201,7 @@ fn sql(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A migration that ends its transaction by itself would be recorded without being whole.
+/// A migration that ends its own transaction could be recorded although only a part of it was applied.
 fn refuse_own_transaction(path: &Path) -> Result<()> {
     for (number, line) in fs::read_to_string(path)?.lines().enumerate() {
         let statement = line.trim().to_ascii_lowercase();
@@ -212,6 +214,10 @@ fn refuse_own_transaction(path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn released_migrations(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    released::check(&checkout.root)
 }
 
 /// The SQL linter, installed into a Python environment of its own below the cache.

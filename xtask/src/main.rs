@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use xtask::checkout::Checkout;
-use xtask::{check, copied, crates, faults, mutants, test, up};
+use xtask::{check, copied, crates, db, faults, mutants, reference, test, up};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -31,7 +31,7 @@ cargo xtask COMMAND
   bench faults [ATTACK …]
                       what one hostile account does to another person, about 6 min
   bench boards [PEOPLE]
-                      boards among 1,000,000 people, about 7 min; and among so many
+                      boards among 1,000,000 people, or PEOPLE, about 7 min
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users in place of 100,000, of 10 entries each;
                       some 10 min and 10 GB more
@@ -41,7 +41,9 @@ cargo xtask COMMAND
                       what an operator can do to one service
   check [NAME]        format, lints, SQL lint, licences, advisories; or those with NAME in their name
   db migrate|status   apply migrations, or list them   [--url postgres://…]
-  db reset            build the local database anew
+  db reset            delete and rebuild the local database
+  db new TOPIC        the next file of migrations/ (its README has the rules)
+  docs                write docs/reference/sql.md from the local database
 
 Ports: PORT_API PORT_SUPABASE PORT_DB PORT_REST PORT_AUTH PORT_INBOX PORT_REALTIME.
 A real Supabase Auth instead of the stand-in: AUTH_BIN and AUTH_MIGRATIONS.
@@ -73,8 +75,10 @@ fn run(words: &[&str]) -> Result<()> {
         ["logs", "-f"] => up::logs(&checkout, None, true),
         ["logs", name] => up::logs(&checkout, Some(name), false),
         ["logs", name, "-f"] => up::logs(&checkout, Some(name), true),
-        ["db", action] => up::db(&checkout, action, None),
-        ["db", action, "--url", url] => up::db(&checkout, action, Some(url)),
+        ["db", "new", topic] => db::new(&checkout, topic),
+        ["db", action] => db::run(&checkout, action, None),
+        ["db", action, "--url", url] => db::run(&checkout, action, Some(url)),
+        ["docs"] => reference::write(&checkout),
         ["bench", rest @ ..] => crates::become_program(&checkout, "carbon-bench", rest),
         ["chaos", rest @ ..] => crates::become_program(&checkout, "carbon-chaos", rest),
         ["service", action, name] => faults::command(&checkout, action, name),

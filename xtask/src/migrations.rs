@@ -40,6 +40,13 @@ pub struct Migration {
     checksum: String,
 }
 
+impl Migration {
+    /// Fourteen digits, a time in UTC.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
 /// Reads the folder, in the order of versions.
 pub fn load(folder: &Path) -> Result<Vec<Migration>> {
     let mut migrations: Vec<Migration> = Vec::new();
@@ -72,7 +79,8 @@ pub fn load(folder: &Path) -> Result<Vec<Migration>> {
     Ok(migrations)
 }
 
-fn parse_name(stem: &str) -> Option<(String, String)> {
+/// Version and topic of a file name without its ending.
+pub fn parse_name(stem: &str) -> Option<(String, String)> {
     let (version, name) = stem.split_once('_')?;
     let digits = version.len() == 14 && version.bytes().all(|byte| byte.is_ascii_digit());
     let word = !name.is_empty()

@@ -14,7 +14,7 @@ use crate::environment::{Environment, Ports, Secrets, read_env};
 use crate::locks::{lock, lock_cache};
 use crate::migrations;
 use crate::postgres::Postgres;
-use crate::process::{CANCELLED, command, succeeds};
+use crate::process::{CANCELLED, command};
 use crate::progress::{Failure, seconds, step};
 use crate::services::{self, AuthKind};
 use crate::supervisor::{Outcome, Service, running, stop};
@@ -368,7 +368,7 @@ pub fn bootstrap(
             what: "The SQL of the extension changed since this database was made".to_owned(),
             log: None,
             advice: "while its version stays the same there is nothing to upgrade: \
-                     `cargo xtask db reset` builds the database anew and deletes its data"
+                     `cargo xtask db reset` rebuilds the database and deletes its data"
                 .to_owned(),
         }
         .into());
@@ -377,7 +377,7 @@ pub fn bootstrap(
         &checkout.local.join("logs/setup"),
         "roles, schemas, extensions",
         None,
-        "`cargo xtask db reset` builds the database anew",
+        "`cargo xtask db reset` rebuilds the database",
         |step| {
             let secrets = &environment.secrets;
             let mut psql = postgres.psql(environment)?;
@@ -408,7 +408,7 @@ pub fn migrate(checkout: &Checkout, environment: &Environment) -> Result<()> {
         &checkout.local.join("logs/setup"),
         &format!("{waiting} migrations"),
         None,
-        "mend the file named above; what was applied before it stays",
+        "correct the file named above; what was applied before it stays",
         |step| migrations::migrate(&folder, &url, step),
     )?;
     for name in applied {
@@ -541,60 +541,15 @@ pub fn logs(checkout: &Checkout, name: Option<&str>, follow: bool) -> Result<()>
     Ok(())
 }
 
-/// `db migrate|status|reset [--url URL]`.
-pub fn db(checkout: &Checkout, action: &str, url: Option<&str>) -> Result<()> {
-    let folder = checkout.path("migrations");
-    if action == "reset" {
-        if url.is_some() {
-            bail!("db reset deletes everything and is for the local database only");
-        }
-        let _lock = lock(checkout)?;
-        let environment = asked_for(checkout, runs_without_limits(checkout))?;
-        build_for_database(checkout, Build::Shipped)?;
-        // The others keep nothing of the database and hold no connection to it: they go on running.
-        for name in ["realtime", "postgrest", "auth", "postgres"] {
-            stop_one(checkout, name)?;
-        }
-        Postgres::of(checkout)?.delete_cluster()?;
-        return start(checkout, &environment).map(drop);
+/// Deletes the local database and builds it again from bootstrap and migrations.
+pub fn reset_database(checkout: &Checkout) -> Result<()> {
+    let _lock = lock(checkout)?;
+    let environment = asked_for(checkout, runs_without_limits(checkout))?;
+    build_for_database(checkout, Build::Shipped)?;
+    // The others keep nothing of the database and hold no connection to it: they go on running.
+    for name in ["realtime", "postgrest", "auth", "postgres"] {
+        stop_one(checkout, name)?;
     }
-    let url = match url {
-        Some(url) => url.to_owned(),
-        None => {
-            let environment = environment(checkout)?;
-            if running(checkout, "postgres").is_none() {
-                return Err(Failure {
-                    what: "the local database does not run".to_owned(),
-                    log: None,
-                    advice: "`cargo xtask up`, or name another database: `--url postgres://…`"
-                        .to_owned(),
-                }
-                .into());
-            }
-            environment.db_url("postgres")?
-        }
-    };
-    if !succeeds(command("psql").arg("--version")) {
-        bail!("psql is missing: `apt-get install postgresql-client-15`");
-    }
-    match action {
-        "status" => migrations::status(&folder, &url),
-        "migrate" => {
-            let applied = step(
-                &checkout.local.join("logs/setup"),
-                "migrations",
-                None,
-                "mend what is named above; migrations applied before it stay",
-                |step| migrations::migrate(&folder, &url, step),
-            )?;
-            if applied.is_empty() {
-                println!("      nothing to do");
-            }
-            for name in applied {
-                println!("      {name}");
-            }
-            Ok(())
-        }
-        _ => bail!("db migrate, db status or db reset"),
-    }
+    Postgres::of(checkout)?.delete_cluster()?;
+    start(checkout, &environment).map(drop)
 }
