@@ -1,4 +1,5 @@
-// Where a person begins and ends: rows come with the first proof and go with the account, and sums that were tampered with are mended.
+// The beginning and end of an account: its rows are created with the first verified code and deleted with the account. Also
+// the repair of sums that were tampered with.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
@@ -10,7 +11,7 @@ const asService = (method, path, headers = {}) => fetch(`${env.SUPABASE_URL}/aut
   method, headers: { apikey: env.SERVICE_ROLE_KEY, authorization: `Bearer ${env.SERVICE_ROLE_KEY}`, 'x-edge-secret': env.EDGE_SECRET, ...headers },
 })
 
-/** How many rows each table holds of the person. */
+/** The number of the person's rows in each table. */
 async function rowsOf(id) {
   const owned = await sql(`select format('%I.%I', table_schema, table_name) as name from information_schema.columns c join information_schema.tables t using (table_schema, table_name)
     where table_schema in ('public', 'private') and column_name = 'user_id' and t.table_type = 'BASE TABLE' and table_name !~ '_y\\d{4}m\\d\\d$|_default$|_p\\d+$|audit'`)
@@ -20,10 +21,10 @@ async function rowsOf(id) {
   return counts
 }
 
-/** The same without the boards, which take changes in a moment later. */
+/** The same without the boards, which receive changes a moment later. */
 const rowsBesideBoards = async id => Object.entries(await rowsOf(id)).filter(([name]) => !name.startsWith('private.board_'))
 
-/** Asserts that nothing is left of the person once the boards took the deletion in. */
+/** Asserts that nothing is left of the person once the boards have the deletion. */
 async function assertNothingLeft(id) {
   for (let tries = 0; ; tries++) {
     rows(await serviceClient().rpc('refresh_leaderboards', { max_users: 1 }))
@@ -37,13 +38,13 @@ async function assertNothingLeft(id) {
 describe('the beginning', () => {
   after(closeSql)
 
-  test('a number that only asked for a code has no profile, and has one after the proof', async () => {
+  test('a number that only requested a code has no profile; it has one once the code is verified', async () => {
     const phone = freshPhone()
-    const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
+    const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
     const { code } = await awaitSms(phone.bare)
     const profiles = () => sql('select p.id from public.profiles p join auth.users u on u.id = p.id where u.phone = $1', [phone.bare])
     assert.deepEqual(await profiles(), [])
-    const { user } = ok(await api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: code, device_info: deviceInfo() } }))
+    const { user } = ok(await api('POST', '/auth/verify-otp', { body: { otp_id: requested.otp_id, otp_code: code, device_info: deviceInfo() } }))
     assert.deepEqual((await profiles()).map(one => one.id), [user.id])
   })
 
@@ -57,7 +58,7 @@ describe('a session that has ended', () => {
   after(closeSql)
   const logging = { category_id: 'food_waste', disposal_method: 'reduced', weight_kg: 1 }
 
-  /** Asserts that the person's token opens nothing any more: by the Worker, by rpc, by REST, and as the very first request. */
+  /** Asserts that the person's token is refused everywhere: by the Worker, by rpc, by REST, and as the very first request. */
   async function assertShut(someone) {
     for (const answer of [await someone.api('GET', '/user/profile'), await someone.api('POST', '/waste/entries', { body: logging }),
       await someone.api('POST', '/waste/entries', { body: logging, headers: { 'idempotency-key': uuid() } })]) {
@@ -78,7 +79,7 @@ describe('a session that has ended', () => {
     return { ...someone, token, api: (method, route) => api(method, route, { token }) }
   }
 
-  test('is refused by every way in as soon as it is ended, and others of the person go on', async () => {
+  test('is refused by every interface as soon as it ends, and the person\'s other sessions go on', async () => {
     const first = await signInByPhone()
     const second = await withAnother(first)
     await sql('delete from auth.sessions where id = $1', [first.claims.session_id])
@@ -119,7 +120,7 @@ describe('a session that has ended', () => {
 describe('the end', () => {
   after(closeSql)
 
-  test('an account deleted through Auth takes every row along and nobody else\'s', async () => {
+  test('an account deleted through Auth takes all of its rows along and nobody else\'s', async () => {
     const [someone, other] = [await signInByPhone(), await signInAnonymously()]
     for (const one of [someone, other]) {
       ok(await one.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: 80, offline_id: uuid() } }), 201)
@@ -145,7 +146,7 @@ describe('the end', () => {
 describe('a deletion while the person writes', () => {
   after(closeSql)
 
-  test('ends with nothing left, whoever came first', async () => {
+  test('leaves nothing behind, whichever of the two came first', async () => {
     const someone = await signInAnonymously()
     ok(await someone.api('POST', '/user/migrate-local', { body: rawDump({ wasteEntries: Array.from({ length: 50 }, (_, index) => appEntry(bangkokInstant(-index - 1))) }) }))
     const { entries } = ok(await someone.api('GET', '/waste/entries?page=1&limit=100'))
@@ -161,7 +162,7 @@ describe('a deletion while the person writes', () => {
   })
 })
 
-describe('mending', () => {
+describe('repair', () => {
   after(closeSql)
   const tamper = async someone => {
     await sql('update private.user_state set credits = credits + 7 where user_id = $1', [someone.id])
@@ -176,7 +177,7 @@ describe('mending', () => {
     ok(await someone.api('POST', '/waste/entries/batch', { body: { entries } }))
     return someone
   }
-  // First step and a past day without plastic pay 10 and 150 beside the entries.
+  // Besides the entries' own credits, first_scan pays 10 and a past plastic-free day 150.
   const credits = async someone => ok(await someone.api('GET', '/gamification/profile')).total_credits
 
   test('recompute_user rebuilds everything derived from the entries', async () => {
@@ -187,7 +188,7 @@ describe('mending', () => {
     assert.equal(await credits(someone), -30 + 10 + 150)
   })
 
-  test('update_daily_streaks finds and mends it, going on where the last call ended', async () => {
+  test('update_daily_streaks finds and repairs it, continuing where the last call ended', async () => {
     const someone = await withEntries()
     await tamper(someone)
     const service = serviceClient()
@@ -197,9 +198,9 @@ describe('mending', () => {
   })
 })
 
-describe('what people write about themselves', () => {
+describe('the metadata that people write about themselves', () => {
   after(closeSql)
-  // Past the gateway, which takes less: Auth and the database have to stand by themselves.
+  // Bypasses the gateway, which takes less: Auth and the database must hold on their own.
   const put = (token, data) => fetch(`${env.AUTH_URL}/user`, {
     method: 'PUT', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ data }),
   })
@@ -218,7 +219,7 @@ describe('what people write about themselves', () => {
     assert.equal(next.access_token.length, someone.token.length)
   })
 
-  test('may have 4 KiB in all, and locks nobody out', async () => {
+  test('may have 4 KiB in all, and a refusal locks nobody out', async () => {
     const someone = await signInByPhone()
     for (const data of [{ avatar: `data:image/png;base64,${'A'.repeat(900_000)}` }, { avatar: 'A'.repeat(4100) }]) {
       const answer = await put(someone.token, data)
@@ -236,21 +237,21 @@ describe('what people write about themselves', () => {
     ok(await api('GET', '/user/profile', { token: (await signInAgain(someone)).access_token }))
   })
 
-  test('is held to it where an account begins, too', async () => {
+  test('is held to that limit when an account is created, too', async () => {
     const answer = await fetch(`${env.AUTH_URL}/signup`, {
       method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ data: { avatar: 'A'.repeat(900_000) } }),
     })
-    // Auth tells no reason here, and begins no account.
+    // Auth states no reason here, and creates no account.
     assert.deepEqual([answer.status, (await answer.json()).error_code], [500, 'unexpected_failure'])
     const [{ found }] = await sql('select count(*)::int as found from auth.users where octet_length(raw_user_meta_data::text) > 4096')
     assert.equal(found, 0)
   })
 
-  /** Signs the person in once more, from the device that has proved the number. */
+  /** Signs the person in once more, from the device that has verified the number. */
   async function signInAgain({ phone, device, session }) {
     const count = (await messages(phone.bare)).length
-    const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed, device_token: session.device_token } }))
+    const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed, device_token: session.device_token } }))
     const { code } = await awaitSms(phone.bare, count + 1)
-    return ok(await api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: code, device_info: device } }))
+    return ok(await api('POST', '/auth/verify-otp', { body: { otp_id: requested.otp_id, otp_code: code, device_info: device } }))
   }
 })

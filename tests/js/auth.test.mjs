@@ -1,30 +1,30 @@
-// What the product relies on in Auth, case by case. The same file passes against the real Supabase Auth
-// (AUTH_BIN, AUTH_MIGRATIONS) and against the stand-in, which therefore behave alike.
+// Everything the product relies on in Auth. The file passes against the real Supabase Auth (AUTH_BIN, AUTH_MIGRATIONS) and
+// against the stand-in, which therefore behave alike.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
-import { REUSE_SECONDS, TEST_NUMBER, caller, claimsOf, isReal, ok, refused, sign, sleep, startLab } from './auth-lab.mjs'
+import { REUSE_SECONDS, TEST_NUMBER, caller, claimsOf, isReal, ok, refused, sign, sleep, startAuth } from './auth-fixtures.mjs'
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const REFRESH_TOKEN = /^[a-z0-9]{12}$/
-/** A little more than the shortest time between two codes. */
+/** A little longer than the minimum time between two codes. */
 const UNTIL_NEXT_CODE = 1100
 const UNTIL_COPIES_SHOW = REUSE_SECONDS * 1000 + 300
 const otherCode = code => (code === '000000' ? '000001' : '000000')
 
 describe('Auth', () => {
-  let lab, hook, auth
+  let instance, hook, auth
   before(async () => {
-    lab = await startLab()
-    hook = lab.hook
-    auth = caller(lab)
+    instance = await startAuth()
+    hook = instance.hook
+    auth = caller(instance)
   })
   after(async () => {
-    const code = await lab?.stop()
+    const code = await instance?.stop()
     if (!isReal) assert.equal(code, 0, 'SIGTERM ends it in good order')
   })
 
-  describe('tells about itself', () => {
-    test('that it is alive, and which ways in are open', async () => {
+  describe('reports', () => {
+    test('that it is alive, and which sign-in methods are enabled', async () => {
       ok(await auth.call('GET', '/health'))
       const settings = ok(await auth.call('GET', '/settings'))
       assert.equal(settings.disable_signup, false)
@@ -43,7 +43,7 @@ describe('Auth', () => {
   })
 
   describe('a code by SMS', () => {
-    test('goes to the hook, signed, and nobody else learns it', async () => {
+    test('goes to the hook, signed, and is in no answer', async () => {
       const phone = auth.newNumber()
       const answer = await auth.askCode(phone, { create_user: true, channel: 'sms' })
       assert.deepEqual(ok(answer), {})
@@ -56,19 +56,19 @@ describe('Auth', () => {
       assert.ok(!answer.text.includes(hook.last.sms.otp))
     })
 
-    test('makes an account that stays unconfirmed until it is typed in', async () => {
+    test('creates an account that stays unconfirmed until the code is verified', async () => {
       const phone = auth.newNumber()
       await auth.askCode(phone, { data: { from: 'test' } })
-      const look = () => lab.sql('select id, phone_confirmed_at, confirmed_at, is_anonymous, raw_user_meta_data as data from auth.users where phone = $1', [phone])
-      const [asked] = await look()
-      assert.deepEqual([asked.phone_confirmed_at, asked.confirmed_at, asked.is_anonymous, asked.data.from], [null, null, false, 'test'])
+      const readUser = () => instance.sql('select id, phone_confirmed_at, confirmed_at, is_anonymous, raw_user_meta_data as data from auth.users where phone = $1', [phone])
+      const [requested] = await readUser()
+      assert.deepEqual([requested.phone_confirmed_at, requested.confirmed_at, requested.is_anonymous, requested.data.from], [null, null, false, 'test'])
       const { user } = ok(await auth.verify(phone, hook.last.sms.otp))
-      const [confirmed] = await look()
+      const [confirmed] = await readUser()
       assert.ok(confirmed.phone_confirmed_at && confirmed.confirmed_at)
       assert.equal(user.id, confirmed.id)
     })
 
-    test('cannot be asked for twice in a moment', async () => {
+    test('cannot be requested twice within the minimum time', async () => {
       const phone = auth.newNumber()
       ok(await auth.askCode(phone))
       refused(await auth.askCode(phone), 429, 'over_sms_send_rate_limit')
@@ -89,14 +89,14 @@ describe('Auth', () => {
       refused(await auth.verify(phone, second), 403, 'otp_expired')
     })
 
-    test('opens one session of two that are asked for at once', { skip: isReal && 'the real server does not lock the row' }, async () => {
+    test('opens one session when it is verified twice at once', { skip: isReal && 'the real server does not lock the row' }, async () => {
       const phone = auth.newNumber()
       await auth.askCode(phone)
       const answers = await Promise.all([1, 2, 3, 4].map(() => auth.verify(phone, hook.last.sms.otp)))
       assert.deepEqual(answers.map(one => one.status).sort(), [200, 403, 403, 403])
     })
 
-    test('belongs to its number', async () => {
+    test('is valid for its number only', async () => {
       const phone = auth.newNumber()
       await auth.askCode(phone)
       refused(await auth.verify(auth.newNumber(), hook.last.sms.otp), 403, 'otp_expired')
@@ -106,14 +106,14 @@ describe('Auth', () => {
       if (hook.last.sms.otp !== code) refused(await auth.verify(other, code), 403, 'otp_expired')
     })
 
-    test('ends after its time', async () => {
+    test('expires', async () => {
       const phone = auth.newNumber()
       await auth.askCode(phone)
-      await lab.sql(`update auth.users set confirmation_sent_at = now() - interval '301 seconds' where phone = $1`, [phone])
+      await instance.sql(`update auth.users set confirmation_sent_at = now() - interval '301 seconds' where phone = $1`, [phone])
       refused(await auth.verify(phone, hook.last.sms.otp), 403, 'otp_expired')
     })
 
-    test('is not sent when the request makes no sense', async () => {
+    test('is not sent for an invalid request', async () => {
       const sent = hook.hits
       refused(await auth.call('POST', '/otp', { body: {} }), 400, 'validation_failed')
       refused(await auth.call('POST', '/otp', { raw: '{"phone":' }), 400, 'bad_json')
@@ -134,10 +134,10 @@ describe('Auth', () => {
       assert.deepEqual([user.phone, hook.hits], [TEST_NUMBER.phone, sent])
     })
 
-    test('a number that asks twice at once has one account', async () => {
+    test('a number that requests twice at once has one account', async () => {
       const phone = auth.newNumber()
       await Promise.all([auth.askCode(phone), auth.askCode(phone)])
-      const users = await lab.sql('select id from auth.users where phone = $1', [phone])
+      const users = await instance.sql('select id from auth.users where phone = $1', [phone])
       assert.equal(users.length, 1)
     })
   })
@@ -153,7 +153,7 @@ describe('Auth', () => {
       assert.match(claims.session_id, UUID)
       assert.equal(claims.amr[0].method, 'otp')
       assert.deepEqual(claims.app_metadata, { provider: 'phone', providers: ['phone'] })
-      assert.equal(claims.iss, `${lab.base}/auth/v1`)
+      assert.equal(claims.iss, `${instance.base}/auth/v1`)
       assert.deepEqual([claims.exp - claims.iat, session.expires_in], [3600, 3600])
       assert.ok(Math.abs(claims.iat - Date.now() / 1000) < 5)
     })
@@ -171,23 +171,23 @@ describe('Auth', () => {
     test('is read by the functions of the schema auth', async () => {
       const { access_token, user } = await auth.signIn(auth.newNumber())
       const claims = JSON.stringify(claimsOf(access_token))
-      const [seen] = await lab.sql(`with token as materialized (select set_config('request.jwt.claims', $1, false) as claims)
+      const [seen] = await instance.sql(`with token as materialized (select set_config('request.jwt.claims', $1, false) as claims)
         select auth.uid() as uid, auth.role() as role, auth.email() as email, auth.jwt() ->> 'session_id' as session from token where claims <> ''`, [claims])
       assert.deepEqual(seen, { uid: user.id, role: 'authenticated', email: '', session: JSON.parse(claims).session_id })
-      const [none] = await lab.sql('select auth.uid() as uid, auth.role() as role, auth.jwt() as jwt')
+      const [none] = await instance.sql('select auth.uid() as uid, auth.role() as role, auth.jwt() as jwt')
       assert.deepEqual(none, { uid: null, role: null, jwt: null })
     })
 
-    test('stands in the tables where operators look', async () => {
+    test('is in the tables that operators read', async () => {
       const { access_token, refresh_token, user } = await auth.signIn(auth.newNumber())
-      const [row] = await lab.sql(`select s.user_id, s.aal::text, s.ip::text, a.authentication_method, t.token, t.revoked, t.parent
+      const [row] = await instance.sql(`select s.user_id, s.aal::text, s.ip::text, a.authentication_method, t.token, t.revoked, t.parent
         from auth.sessions s join auth.mfa_amr_claims a on a.session_id = s.id join auth.refresh_tokens t on t.session_id = s.id where s.id = $1`,
       [claimsOf(access_token).session_id])
       assert.deepEqual({ ...row, ip: undefined, parent: row.parent || null },
         { user_id: user.id, aal: 'aal1', ip: undefined, authentication_method: 'otp', token: refresh_token, revoked: false, parent: null })
-      const actions = await lab.sql(`select payload ->> 'action' as action from auth.audit_log_entries where payload ->> 'actor_id' = $1 order by created_at`, [user.id])
+      const actions = await instance.sql(`select payload ->> 'action' as action from auth.audit_log_entries where payload ->> 'actor_id' = $1 order by created_at`, [user.id])
       assert.deepEqual(actions.map(one => one.action), ['user_confirmation_requested', 'user_signedup'])
-      const [open] = await lab.sql('select count(*)::int as tokens from auth.one_time_tokens where user_id = $1', [user.id])
+      const [open] = await instance.sql('select count(*)::int as tokens from auth.one_time_tokens where user_id = $1', [user.id])
       assert.equal(open.tokens, 0)
     })
   })
@@ -199,7 +199,7 @@ describe('Auth', () => {
       const answer = await auth.askCode(phone)
       hook.mode = 'ok'
       assert.deepEqual([answer.status, answer.json.msg], [429, 'the budget is spent'])
-      assert.deepEqual(await lab.sql('select 1 from auth.users where phone = $1', [phone]), [])
+      assert.deepEqual(await instance.sql('select 1 from auth.users where phone = $1', [phone]), [])
     })
 
     test('204 is a success', async () => {
@@ -209,14 +209,14 @@ describe('Auth', () => {
       ok(answer)
     })
 
-    test('its own failure is ours', async () => {
+    test('a failure of the hook is an internal error', async () => {
       hook.mode = '500'
       const answer = await auth.askCode(auth.newNumber())
       hook.mode = 'ok'
       refused(answer, 500, 'unexpected_failure')
     })
 
-    test('one that asks to come again is tried three times', async () => {
+    test('a hook that answers Retry-After is tried three times', async () => {
       hook.mode = 'busy'
       const before = hook.hits
       const answer = await auth.askCode(auth.newNumber())
@@ -224,7 +224,7 @@ describe('Auth', () => {
       assert.deepEqual([answer.status, hook.hits - before], [500, 3])
     })
 
-    test('one that hangs is given up after five seconds', async () => {
+    test('a hook that hangs is given up after five seconds', async () => {
       hook.mode = 'hang'
       const [phone, began] = [auth.newNumber(), Date.now()]
       const answer = await auth.askCode(phone)
@@ -232,15 +232,15 @@ describe('Auth', () => {
       refused(answer, 422, 'hook_timeout')
       const took = Date.now() - began
       assert.ok(took > 4500 && took < 7500, `${took} ms`)
-      assert.deepEqual(await lab.sql('select 1 from auth.users where phone = $1', [phone]), [])
+      assert.deepEqual(await instance.sql('select 1 from auth.users where phone = $1', [phone]), [])
     })
   })
 
-  describe('the hook of tokens', () => {
-    const change = (dropped, added = {}) => lab.sql('update hooks.changes set dropped = $1, added = $2', [dropped, added])
+  describe('the access token hook', () => {
+    const change = (dropped, added = {}) => instance.sql('update hooks.changes set dropped = $1, added = $2', [dropped, added])
     after(() => change([]))
 
-    test('sees every token\'s claims before they are signed, and they are what it makes of them', async () => {
+    test('receives every token\'s claims before they are signed and decides what they are', async () => {
       const session = await auth.signIn(auth.newNumber())
       await change(['user_metadata'], { colour: 'green' })
       for (const begin of [async () => ok(await auth.refresh(session.refresh_token)), () => auth.signIn(auth.newNumber()), async () => ok(await auth.call('POST', '/signup', { body: { data: { a: 1 } } }))]) {
@@ -248,13 +248,13 @@ describe('Auth', () => {
         const claims = claimsOf(next.access_token)
         assert.deepEqual(['user_metadata' in claims, claims.colour, claims.sub], [false, 'green', next.user.id])
         assert.ok(claims.amr[0].method && claims.amr[0].timestamp > 0 && claims.app_metadata && claims.session_id)
-        const [{ seen }] = await lab.sql('select seen from hooks.changes')
+        const [{ seen }] = await instance.sql('select seen from hooks.changes')
         assert.deepEqual([seen.user_id, typeof seen.authentication_method, typeof seen.claims.user_metadata], [next.user.id, 'string', 'object'])
         ok(await auth.call('GET', '/user', { token: next.access_token }))
       }
     })
 
-    test('that takes away what a token needs opens no session', async () => {
+    test('that removes a required claim opens no session', async () => {
       await change(['session_id'])
       const answer = await auth.call('POST', '/signup', { body: {} })
       assert.equal(answer.status, 500, answer.text)
@@ -262,15 +262,15 @@ describe('Auth', () => {
   })
 
   describe('an error that the database raises with a status', () => {
-    before(() => lab.sql(`create function hooks.refuse() returns trigger language plpgsql as $$
+    before(() => instance.sql(`create function hooks.refuse() returns trigger language plpgsql as $$
       begin
         if new.raw_user_meta_data ? 'forbidden' then raise exception using errcode = 'PT413', message = 'too much', detail = 'carbon.token', hint = 'less'; end if;
         return new;
       end $$;
       create trigger refuse before insert or update on auth.users for each row execute function hooks.refuse()`))
-    after(() => lab.sql('drop trigger refuse on auth.users'))
+    after(() => instance.sql('drop trigger refuse on auth.users'))
 
-    test('is answered as it stands', async () => {
+    test('is answered unchanged', async () => {
       const { access_token: token } = await auth.signIn(auth.newNumber())
       const answer = await auth.call('PUT', '/user', { body: { data: { forbidden: 1 } }, token })
       assert.equal(answer.status, 413, answer.text)
@@ -279,7 +279,7 @@ describe('Auth', () => {
     })
   })
 
-  describe('the own account', () => {
+  describe('one\'s own account', () => {
     let session
     before(async () => { session = await auth.signIn(auth.newNumber()) })
 
@@ -305,37 +305,37 @@ describe('Auth', () => {
       }
     })
 
-    test('takes data of its owner, member by member', async () => {
+    test('merges its owner\'s data, member by member', async () => {
       const put = data => auth.call('PUT', '/user', { body: { data }, token: session.access_token })
       ok(await put({ display_name: 'สมชาย', colour: 'green' }))
       const user = ok(await put({ colour: null, size: 7 }))
       assert.deepEqual([user.user_metadata.display_name, user.user_metadata.size, 'colour' in user.user_metadata], ['สมชาย', 7, false])
     })
 
-    test('lets its owner not touch app_metadata', async () => {
+    test('does not let its owner change app_metadata', async () => {
       const answer = await auth.call('PUT', '/user', { body: { app_metadata: { admin: true } }, token: session.access_token })
       refused(answer, 403, 'not_admin')
     })
   })
 
-  describe('without a name', () => {
+  describe('anonymously', () => {
     test('a person gets a session', async () => {
       const session = ok(await auth.call('POST', '/signup', { body: { data: { via: 'test' } } }))
       const claims = claimsOf(session.access_token)
       assert.deepEqual([claims.is_anonymous, claims.role, claims.amr[0].method], [true, 'authenticated', 'anonymous'])
       assert.deepEqual([session.user.is_anonymous, session.user.phone, session.user.user_metadata.via], [true, '', 'test'])
-      const [row] = await lab.sql('select is_anonymous, phone, email from auth.users where id = $1', [session.user.id])
+      const [row] = await instance.sql('select is_anonymous, phone, email from auth.users where id = $1', [session.user.id])
       assert.deepEqual(row, { is_anonymous: true, phone: null, email: null })
     })
 
-    test('a person may take a number later and stays the same', async () => {
+    test('a person may add a number later and stays the same user', async () => {
       const taken = auth.newNumber()
       await auth.signIn(taken)
       const { access_token: token, user } = ok(await auth.call('POST', '/signup', { body: {} }))
       refused(await auth.call('PUT', '/user', { body: { phone: `+${taken}` }, token }), 422, 'phone_exists')
       const phone = auth.newNumber()
-      const asked = ok(await auth.call('PUT', '/user', { body: { phone: `+${phone}` }, token }))
-      assert.deepEqual([asked.new_phone, asked.is_anonymous, asked.phone], [phone, true, ''])
+      const requested = ok(await auth.call('PUT', '/user', { body: { phone: `+${phone}` }, token }))
+      assert.deepEqual([requested.new_phone, requested.is_anonymous, requested.phone], [phone, true, ''])
       refused(await auth.verify(phone, otherCode(hook.last.sms.otp), 'phone_change', token), 403, 'otp_expired')
       const session = ok(await auth.verify(phone, hook.last.sms.otp, 'phone_change', token))
       assert.deepEqual([session.user.id, session.user.is_anonymous, session.user.phone], [user.id, false, phone])
@@ -355,14 +355,14 @@ describe('Auth', () => {
       assert.equal(second.user.id, first.user.id)
     })
 
-    test('gives the same successor again to whoever lost the answer', async () => {
+    test('returns the same successor again to a client that lost the answer', async () => {
       const { refresh_token } = await auth.signIn(auth.newNumber())
       const [one, two, three] = await Promise.all([next(refresh_token), next(refresh_token), next(refresh_token)])
       assert.deepEqual([two.refresh_token, three.refresh_token], [one.refresh_token, one.refresh_token])
       assert.equal((await next(refresh_token)).refresh_token, one.refresh_token)
     })
 
-    test('that was replaced long ago ends the whole session', async () => {
+    test('that was replaced long ago ends the session', async () => {
       const { refresh_token: old } = await auth.signIn(auth.newNumber())
       let newest = old
       for (let i = 0; i < 3; i++) newest = (await next(newest)).refresh_token
@@ -372,18 +372,18 @@ describe('Auth', () => {
       refused(await auth.refresh(newest), 400, 'refresh_token_already_used')
     })
 
-    test('must be one', async () => {
+    test('must be valid', async () => {
       for (const odd of ['nonsense', '', 'ABCDEFGHIJKL', 'abcdefghijk!']) refused(await auth.refresh(odd), 400, 'validation_failed')
       refused(await auth.refresh('abcdefghijkl'), 400, 'refresh_token_not_found')
     })
 
-    test('ends with a week of disuse', async () => {
+    test('expires after a week without use', async () => {
       const { access_token, refresh_token } = await auth.signIn(auth.newNumber())
-      await lab.sql(`update auth.sessions set refreshed_at = (now() at time zone 'utc') - interval '169 hours' where id = $1`, [claimsOf(access_token).session_id])
+      await instance.sql(`update auth.sessions set refreshed_at = (now() at time zone 'utc') - interval '169 hours' where id = $1`, [claimsOf(access_token).session_id])
       refused(await auth.refresh(refresh_token), 400, 'session_expired')
     })
 
-    test('is the only grant that works here', async () => {
+    test('is the only grant type that is accepted', async () => {
       refused(await auth.call('POST', '/token?grant_type=id_token', { body: { provider: 'google', id_token: 'x.y.z' } }), 400, 'provider_disabled')
       refused(await auth.call('POST', '/token?grant_type=conjuring', { body: {} }), 400, 'invalid_credentials')
     })
@@ -409,7 +409,7 @@ describe('Auth', () => {
     })
   })
 
-  describe('administration', () => {
+  describe('the admin API', () => {
     test('is for the service alone', async () => {
       const { access_token } = await auth.signIn(auth.newNumber())
       refused(await auth.call('GET', '/admin/users', { token: access_token }), 403, 'not_admin')
@@ -417,7 +417,7 @@ describe('Auth', () => {
       refused(await auth.call('GET', '/admin/users', { token: 'rubbish' }), 403, 'bad_jwt')
     })
 
-    test('lists users by the page', async () => {
+    test('lists users page by page', async () => {
       const answer = await auth.admin('GET', '/users?page=1&per_page=2')
       assert.equal(ok(answer).users.length, 2)
       assert.ok(Number(answer.headers.get('x-total-count')) > 2)
@@ -425,7 +425,7 @@ describe('Auth', () => {
       assert.notDeepEqual(ok(await auth.admin('GET', '/users?page=2&per_page=2')).users[0].id, answer.json.users[0].id)
     })
 
-    test('makes, changes, bans and deletes a user', async () => {
+    test('creates, changes, bans and deletes a user', async () => {
       const phone = auth.newNumber()
       const made = ok(await auth.admin('POST', '/users', { phone: `+${phone}`, phone_confirm: true, user_metadata: { a: 1 }, app_metadata: { province: 'TH-10' } }))
       assert.deepEqual([made.phone, Boolean(made.phone_confirmed_at), made.user_metadata.a], [phone, true, 1])
@@ -450,12 +450,12 @@ describe('Auth', () => {
       refused(await auth.call('GET', '/user', { token: session.access_token }), 403, 'user_not_found')
       refused(await auth.refresh(session.refresh_token), 400, 'refresh_token_not_found')
       refused(await auth.admin('GET', `/users/${made.id}`), 404, 'user_not_found')
-      const [left] = await lab.sql(`select (select count(*) from auth.sessions where user_id = $1) + (select count(*) from auth.identities where user_id = $1)
+      const [left] = await instance.sql(`select (select count(*) from auth.sessions where user_id = $1) + (select count(*) from auth.identities where user_id = $1)
         + (select count(*) from auth.refresh_tokens where user_id = $1::text) as rows`, [made.id])
       assert.equal(Number(left.rows), 0)
     })
 
-    test('opens a session once for someone proved elsewhere', async () => {
+    test('opens one session for a user who was verified elsewhere', async () => {
       const email = `line-${auth.newNumber()}@line.invalid`
       const made = ok(await auth.admin('POST', '/users', { email, email_confirm: true, app_metadata: { line_user_id: 'U1' } }))
       assert.ok(made.email_confirmed_at)
@@ -468,16 +468,16 @@ describe('Auth', () => {
       assert.deepEqual([session.user.id, claims.app_metadata.line_user_id, claims.email, claims.phone], [made.id, 'U1', email, ''])
       refused(await follow(), 403, 'otp_expired')
       const stale = ok(await auth.admin('POST', '/generate_link', { type: 'magiclink', email }))
-      await lab.sql(`update auth.users set recovery_sent_at = now() - interval '61 seconds' where id = $1`, [made.id])
+      await instance.sql(`update auth.users set recovery_sent_at = now() - interval '61 seconds' where id = $1`, [made.id])
       refused(await auth.call('POST', '/verify', { body: { type: 'magiclink', token_hash: stale.hashed_token } }), 403, 'otp_expired')
     })
   })
 
-  test('the log names no phone, no code and no token', { skip: isReal && 'the real server logs what its level says' }, async () => {
-    const tokens = await lab.sql('select token from auth.refresh_tokens')
-    const phones = await lab.sql(`select phone from auth.users where phone <> ''`)
+  test('the log has no phone number, no code and no token', { skip: isReal && 'the real server logs what its level says' }, async () => {
+    const tokens = await instance.sql('select token from auth.refresh_tokens')
+    const phones = await instance.sql(`select phone from auth.users where phone <> ''`)
     assert.ok(tokens.length > 10 && phones.length > 10)
-    const log = lab.log()
+    const log = instance.log()
     for (const { token } of tokens) assert.ok(!log.includes(token))
     for (const { phone } of phones) assert.ok(!log.includes(phone))
     assert.ok(!log.includes(hook.last.sms.otp))

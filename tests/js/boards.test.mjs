@@ -1,4 +1,4 @@
-// Boards while everything happens at once: writers, several slices, repairs, people who hide; and without a worker.
+// Boards under concurrency: writers, several slices, repairs and users who hide, all at once; and without a worker.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { api, closeSql, env, ok, refused, serviceClient, rows, signInByPhone, sleep, sql, sqlAs, supabase, uuid, boardsKnow } from './lib.mjs'
@@ -6,10 +6,10 @@ import { api, closeSql, env, ok, refused, serviceClient, rows, signInByPhone, sl
 const PROVINCE = 'TH-27'
 const worker = async () => (await sql(`select pid from pg_stat_activity where backend_type = 'carbon worker'`))[0]?.pid
 
-/** Waits, up to half a minute, until something is there. */
-async function until(what, look) {
+/** Waits up to half a minute until `found` returns something. */
+async function until(what, read) {
   for (let tries = 0; tries < 150; tries++) {
-    const found = await look()
+    const found = await read()
     if (found) return found
     await sleep(200)
   }
@@ -19,7 +19,7 @@ async function until(what, look) {
 const create = (someone, weight) => sqlAs(someone, "select public.create_waste_entry(json_build_object('entry', $1::jsonb))",
   [JSON.stringify({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: weight })])
 
-/** The board as it is shown once it knows of everything, and as counting the province's sums gives it. */
+/** The board as it is shown once nothing is pending, and as a count of the province's sums. */
 async function assertBoard(people) {
   await boardsKnow()
   const shown = rows(await supabase(people[0]).rpc('get_leaderboard', { board_type: 'province', timeframe: 'daily', province: PROVINCE, page_size: 100 }))
@@ -42,7 +42,7 @@ describe('boards', () => {
     await closeSql()
   })
 
-  test('pages are walked by GET too, where nothing can be written', async () => {
+  test('pages can be fetched by GET too, where the database is read-only', async () => {
     for (const someone of people) await create(someone, 1)
     await boardsKnow()
     const page = async cursor => rows(await supabase(people[0]).rpc('get_leaderboard',
@@ -61,7 +61,7 @@ describe('boards', () => {
     assert.match((await supabase(people[0]).rpc('get_leaderboard', { cursor: forged }, { get: true })).error.details, /carbon\.cursor_invalid/)
   })
 
-  test('when the worker is ended, it comes back and folds in what was written meanwhile', async () => {
+  test('when the worker is killed, it restarts and folds what was written meanwhile', async () => {
     for (let round = 0; round < 3; round++) {
       const ended = await until('a worker', worker)
       await sql('select pg_terminate_backend($1)', [ended])
@@ -72,7 +72,7 @@ describe('boards', () => {
     for (const someone of people) assert.deepEqual((await sql('select private.check_boards($1) as d', [someone.id]))[0].d, [])
   })
 
-  test('writers, slices, repairs and people who hide, all at once: boards equal a recount', async () => {
+  test('boards equal a recount after writers, slices, repairs and users who hide, all at once', async () => {
     const service = serviceClient()
     const end = Date.now() + 4000
     const again = async work => { while (Date.now() < end) await work() }
@@ -92,13 +92,13 @@ describe('boards', () => {
       }),
     ])
     await sql('update public.profiles set privacy_level = 1 where id = any($1)', [people.map(someone => someone.id)])
-    const [{ mended }] = await sql(`select count(*) as mended from private.audit_log where action = 'boards_mended' and at > now() - interval '10 seconds'`)
-    assert.equal(mended, '0', 'nothing had to be mended')
+    const [{ repairs }] = await sql(`select count(*) as repairs from private.audit_log where action = 'boards_mended' and at > now() - interval '10 seconds'`)
+    assert.equal(repairs, '0', 'nothing had to be repaired')
     await assertBoard(people)
     assert.deepEqual((await sql('select private.check_all_boards() as d'))[0].d, [])
   })
 
-  test('the shared topic hears which boards changed, at most once a second, and nothing personal', async () => {
+  test('the shared topic announces which boards changed, at most once a second, and nothing personal', async () => {
     for (let n = 0; n < 60; n++) {
       await create(people[n % people.length], 0.1)
       await sleep(30)
@@ -113,34 +113,34 @@ describe('boards', () => {
       assert.ok(at - last >= 1, `after ${at - last} s`)
       last = at
     }
-    const told = messages.flatMap(({ payload }) => payload.boards).filter(board => board.province === PROVINCE)
-    assert.deepEqual([...new Set(told.map(board => board.timeframe))].sort(), ['all_time', 'daily', 'monthly', 'weekly'])
+    const announced = messages.flatMap(({ payload }) => payload.boards).filter(board => board.province === PROVINCE)
+    assert.deepEqual([...new Set(announced.map(board => board.timeframe))].sort(), ['all_time', 'daily', 'monthly', 'weekly'])
   })
 
-  test('an operator takes an account off every kept board at once, and back', async () => {
+  test('an operator\'s exclusion takes an account off every cached board at once, and can be undone', async () => {
     const [someone] = people
-    const judge = (verdict, body, token = env.OPERATOR_TOKEN) => api('POST', `/operator/${verdict}`, { token, body })
+    const decide = (decision, body, token = env.OPERATOR_TOKEN) => api('POST', `/operator/${decision}`, { token, body })
     const board = `/gamification/leaderboard?type=province&province=${PROVINCE}&limit=99`
     const shown = async () => ok(await api('GET', board)).leaderboard.some(row => row.user_id === someone.id)
     const body = { user_id: someone.id, reason: `test ${uuid()}` }
     await create(someone, 1)
-    ok(await judge('include-in-boards', body))
+    ok(await decide('include-in-boards', body))
     await boardsKnow()
     assert.equal(await shown(), true)
-    assert.deepEqual(ok(await judge('exclude-from-boards', body)), { user_id: someone.id, excluded: true, changed: true })
+    assert.deepEqual(ok(await decide('exclude-from-boards', body)), { user_id: someone.id, excluded: true, changed: true })
     assert.equal(await shown(), false)
-    assert.deepEqual(ok(await judge('exclude-from-boards', body)), { user_id: someone.id, excluded: true, changed: false })
-    assert.deepEqual(ok(await judge('include-in-boards', body)), { user_id: someone.id, excluded: false, changed: true })
+    assert.deepEqual(ok(await decide('exclude-from-boards', body)), { user_id: someone.id, excluded: true, changed: false })
+    assert.deepEqual(ok(await decide('include-in-boards', body)), { user_id: someone.id, excluded: false, changed: true })
     await boardsKnow()
     assert.equal(await shown(), true)
     const lines = await sql(`select action, details ->> 'operator' as operator from private.audit_log where subject = $1 and details ->> 'reason' = $2 order by id`, [someone.id, body.reason])
     assert.deepEqual(lines.map(line => line.action), ['included_in_boards', 'excluded_from_boards', 'excluded_from_boards', 'included_in_boards'])
     assert.deepEqual([...new Set(lines.map(line => line.operator))], ['local'])
-    refused(await judge('exclude-from-boards', body, null), 401, 'AUTH_REQUIRED')
-    refused(await judge('exclude-from-boards', body, someone.token), 401, 'AUTH_INVALID')
+    refused(await decide('exclude-from-boards', body, null), 401, 'AUTH_REQUIRED')
+    refused(await decide('exclude-from-boards', body, someone.token), 401, 'AUTH_INVALID')
     for (const bad of [{ ...body, user_id: 'x' }, { user_id: someone.id }, { ...body, reason: 'x'.repeat(201) }]) {
-      refused(await judge('exclude-from-boards', bad), 400, 'VALIDATION_ERROR')
+      refused(await decide('exclude-from-boards', bad), 400, 'VALIDATION_ERROR')
     }
-    refused(await judge('exclude-from-boards', { ...body, user_id: uuid() }), 404, 'NOT_FOUND')
+    refused(await decide('exclude-from-boards', { ...body, user_id: uuid() }), 404, 'NOT_FOUND')
   })
 })

@@ -1,17 +1,18 @@
-// What is public is kept for a while and shared by strangers; what is personal never reaches anybody else, whatever is tried.
+// Public answers are cached for a while and shared by signed-out visitors; personal ones never reach anybody else,
+// regardless of what a caller tries.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import pg from 'pg'
 import { api, closeSql, env, ok, refused, signInAnonymously, signInByPhone, signToken, sleep, supabase, uuid, boardsKnow } from './lib.mjs'
 
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.5, ...more })
-/** Boards nobody else's test looks at: the size of a page is part of the question. */
+/** Boards that no other test requests: the page size is part of the cache's key. */
 let size = 40 + Math.floor(Math.random() * 20)
 const freshBoard = (more = '') => `/gamification/leaderboard?limit=${size++}${more}`
 const asOf = answer => ok(answer).as_of
 const maxAge = answer => Number(/^public, max-age=(\d+)$/.exec(answer.headers.get('cache-control'))?.[1])
 
-describe('how long public answers count', () => {
+describe('how long public answers are cached', () => {
   after(closeSql)
 
   test('boards: ten seconds, then a new one', async () => {
@@ -26,7 +27,7 @@ describe('how long public answers count', () => {
     assert.notEqual(asOf(await api('GET', board)), asOf(first))
   })
 
-  test('boards: while the database is stuck the last one stands in, with its as_of', async () => {
+  test('boards: while the database is stuck the last answer is served, with its as_of', async () => {
     const board = freshBoard()
     const first = await api('GET', board)
     await sleep(Math.max(0, Date.parse(asOf(first)) + 10_300 - Date.now()))
@@ -52,19 +53,19 @@ describe('how long public answers count', () => {
       assert.equal(maxAge(answer), 86_400)
       assert.match(answer.headers.get('vary'), /Accept-Language/)
       const tag = answer.headers.get('etag')
-      const kept = await api('GET', '/waste/categories', { lang, headers: { 'if-none-match': tag } })
-      assert.deepEqual([kept.status, kept.text, kept.headers.get('etag')], [304, '', tag])
+      const notModified = await api('GET', '/waste/categories', { lang, headers: { 'if-none-match': tag } })
+      assert.deepEqual([notModified.status, notModified.text, notModified.headers.get('etag')], [304, '', tag])
       ok(await api('GET', '/waste/categories', { lang: lang === 'th' ? 'en' : 'th', headers: { 'if-none-match': tag } }))
     }
   })
 
-  test('this description: an hour', async () => {
+  test('the API description: an hour', async () => {
     const answer = await api('GET', '/openapi.json')
     assert.equal(maxAge(answer), 3_600)
     assert.equal((await api('GET', '/openapi.json', { headers: { 'if-none-match': answer.headers.get('etag') } })).status, 304)
   })
 
-  test('everything personal is revalidated, and what is written or refused is not kept', async () => {
+  test('personal answers are revalidated; writes and refusals are not stored', async () => {
     const someone = await signInAnonymously()
     for (const route of ['/user/profile', '/gamification/profile', '/waste/entries', '/waste/stats/daily', '/user/sync/status',
       '/gamification/achievements', '/gamification/challenges/today', '/gamification/challenges/history',
@@ -79,7 +80,7 @@ describe('how long public answers count', () => {
     assert.equal((await api('GET', '/gamification/leaderboard?limit=0')).headers.get('cache-control'), 'no-store')
   })
 
-  test('the same question in other words is the same board; a different one is not', async () => {
+  test('equivalent queries share a cached board; different ones do not', async () => {
     const limit = size++
     const first = asOf(await api('GET', `/gamification/leaderboard?limit=${limit}&page=1`))
     for (const words of [`page=1&limit=${limit}`, `type=global&limit=${limit}&page=1`, `timeframe=all_time&page=1&limit=${limit}&cursor=`,
@@ -92,7 +93,7 @@ describe('how long public answers count', () => {
   })
 })
 
-describe('who hides', () => {
+describe('a user who hides', () => {
   let someone
   before(async () => {
     someone = await signInByPhone()
@@ -107,7 +108,7 @@ describe('who hides', () => {
     ['by privacy level', { privacy_level: 3 }, { privacy_level: 1 }],
     ['by visibility', { visible_in_leaderboard: false }, { visible_in_leaderboard: true }],
   ]) {
-    test(`${name} is off every kept board at once`, async () => {
+    test(`${name} is off every cached board at once`, async () => {
       const boards = [freshBoard('&type=province&province=TH-58'), freshBoard('&type=province&province=TH-58&timeframe=weekly')]
       for (const board of boards) assert.equal(await shown(board), true)
       ok(await someone.api('PUT', '/user/profile', { body: hide }))
@@ -118,7 +119,7 @@ describe('who hides', () => {
     })
   }
 
-  test('past the Worker is off the boards within ten seconds', async () => {
+  test('directly in the database is off the boards within ten seconds', async () => {
     const board = freshBoard('&type=province&province=TH-58')
     assert.equal(await shown(board), true)
     await supabase(someone).from('profiles').update({ visible_in_leaderboard: false }).eq('id', someone.id)
@@ -150,7 +151,7 @@ describe('another\'s answer', () => {
       '/gamification/leaderboard?type=province&province=TH-58&limit=7']
     const claims = { ...two.claims }
     for (const route of routes) {
-      // The owner asks first, so that whatever could be kept is kept.
+      // The owner requests first, so that everything that can be cached is cached.
       const own = await one.api('GET', route)
       const tag = own.headers.get('etag')
       ok(own)
@@ -164,7 +165,7 @@ describe('another\'s answer', () => {
         'an empty bearer': { headers: { authorization: 'Bearer ' } }, 'basic': { headers: { authorization: `Basic ${one.token}` } },
         'the token in the query': { query: `access_token=${one.token}&apikey=${one.token}&user_id=${one.id}` },
         'the id in a header': { headers: { 'x-user-id': one.id, 'x-forwarded-user': one.id, 'cache-control': 'only-if-cached', range: 'bytes=0-9' } },
-        'somebody else in claims': { token: signToken({ ...claims, user_metadata: { sub: one.id }, sub: two.id }) },
+        'another user in claims': { token: signToken({ ...claims, user_metadata: { sub: one.id }, sub: two.id }) },
       }
       for (const [name, { query, ...options }] of Object.entries(tries)) {
         const path = query ? `${route}${mark}${query}` : route
@@ -177,12 +178,12 @@ describe('another\'s answer', () => {
     const board = freshBoard('&type=province&province=TH-58')
     const own = ok(await one.api('GET', board))
     assert.equal(own.current_user.credits > 0, true)
-    const stranger = ok(await api('GET', board))
-    assert.equal(stranger.current_user, null)
-    assert.ok(stranger.leaderboard.every(row => row.is_current_user === false && row.is_friend === false))
-    assert.ok(stranger.leaderboard.some(row => row.masked === true && row.user_id === null))
+    const visitor = ok(await api('GET', board))
+    assert.equal(visitor.current_user, null)
+    assert.ok(visitor.leaderboard.every(row => row.is_current_user === false && row.is_friend === false))
+    assert.ok(visitor.leaderboard.some(row => row.masked === true && row.user_id === null))
     const again = ok(await one.api('GET', board))
-    assert.ok(again.leaderboard.some(row => row.is_current_user === true), 'nor does the stranger\'s board reach a person')
+    assert.ok(again.leaderboard.some(row => row.is_current_user === true), 'nor does the signed-out visitor\'s board reach a signed-in user')
   })
 
   test('a token that is refused does not fall back to the public board', async () => {

@@ -1,4 +1,4 @@
-// A thin typed client of the Worker's API: openapi-fetch over the types made from edge/openapi.yaml.
+// A thin typed client of the Worker's API: openapi-fetch over the types generated from edge/openapi.yaml.
 // @ts-check
 import createFetchClient from 'openapi-fetch'
 

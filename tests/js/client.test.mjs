@@ -19,17 +19,17 @@ function run(program, args) {
   }
 }
 
-test('types are made from the description, and this file and the client keep to them', { timeout: 120_000 }, () => {
+test('types are generated from the API description, and this file and the client compile with them', { timeout: 120_000 }, () => {
   run('openapi-typescript/bin/cli.js', ['../edge/openapi.yaml', '--output', '.types/api.d.ts'])
   run('typescript/bin/tsc', ['--project', 'tsconfig.json'])
 })
 
-test('somebody signs in anonymously, logs, lists and deletes through the typed client', async () => {
+test('a user signs in anonymously, logs, lists and deletes through the typed client', async () => {
   const { env } = await import('./lib.mjs')
-  const apiUrl = env.API_URL ?? assert.fail('API_URL is known')
-  const stranger = createApiClient(apiUrl)
+  const apiUrl = env.API_URL ?? assert.fail('API_URL is set')
+  const visitor = createApiClient(apiUrl)
   const device_info = { device_id: 'typed-client', platform: /** @type {const} */ ('web') }
-  const session = await stranger.POST('/auth/anonymous', { body: { device_info } })
+  const session = await visitor.POST('/auth/anonymous', { body: { device_info } })
   assert.ok(session.data, JSON.stringify(session.error))
   assert.equal(session.data.data.user.is_anonymous, true)
 
@@ -49,8 +49,8 @@ test('somebody signs in anonymously, logs, lists and deletes through the typed c
   const own = achievements.data?.data
   assert.ok(own && 'unlocked_count' in own, 'with a token the answer has the person\'s progress')
   assert.equal(own.unlocked_count, 2)
-  const toStrangers = await stranger.GET('/gamification/achievements')
-  assert.ok(toStrangers.data && !('unlocked_count' in toStrangers.data.data))
+  const toVisitors = await visitor.GET('/gamification/achievements')
+  assert.ok(toVisitors.data && !('unlocked_count' in toVisitors.data.data))
 
   const listed = await client.GET('/waste/entries', { params: { query: { page: 1, limit: 5 } } })
   assert.deepEqual(listed.data?.data.entries.map(({ id }) => id), [entry.id])
@@ -76,14 +76,14 @@ test('through the typed client a write is repeated safely and a read is not sent
 
   const profile = await client.GET('/user/profile')
   const tag = profile.response.headers.get('etag') ?? assert.fail('a tag is there')
-  const known = await client.GET('/user/profile', { params: { header: { 'If-None-Match': tag } } })
-  assert.equal(known.response.status, 304)
+  const notModified = await client.GET('/user/profile', { params: { header: { 'If-None-Match': tag } } })
+  assert.equal(notModified.response.status, 304)
 })
 
 test('the types know which method belongs to which category', async () => {
   const { env } = await import('./lib.mjs')
-  const stranger = createApiClient(env.API_URL ?? '')
-  const refused = await stranger.POST('/waste/entries', {
+  const visitor = createApiClient(env.API_URL ?? '')
+  const refused = await visitor.POST('/waste/entries', {
     // @ts-expect-error plastic bags cannot be composted
     body: { category_id: 'plastic_bags', disposal_method: 'composted', weight_kg: 1 },
   })

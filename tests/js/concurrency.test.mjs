@@ -1,4 +1,4 @@
-// Many writes of one person at the same moment: nothing is lost, nothing counts twice, revisions have no gap.
+// Many simultaneous writes of one user: nothing is lost, nothing counts twice, revisions have no gap.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { bangkokDay, bangkokInstant, closeSql, differences, ok, rows, signInAnonymously, sql, sqlAs, supabase, untilDone, uuid } from './lib.mjs'
@@ -7,7 +7,7 @@ import { rewardsOf, summaryOf } from './figures.mjs'
 
 const body = (more = {}) => ({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: 0.25, ...more })
 
-/** Asserts that the person's keys carry the revisions that the changes so far should have left, up to the newest without a gap. */
+/** Asserts that the user's entry keys have the revisions that the changes so far must have left, without a gap up to the newest. */
 async function assertRevisions(someone, changes) {
   const [found] = await sql(`select t.revision, t.entries, (select count(*) from public.waste_entries e where e.user_id = t.user_id) as live,
     (select count(distinct k.revision) from private.entry_keys k where k.user_id = t.user_id) as keys, (select max(revision) from private.entry_keys k where k.user_id = t.user_id) as newest
@@ -21,20 +21,20 @@ async function assertRevisions(someone, changes) {
 describe('one person on many connections', () => {
   after(closeSql)
 
-  test('50 creates at once are all kept, and credits, days and revisions are right', async () => {
+  test('50 simultaneous creates are all stored, and credits, days and revisions are correct', async () => {
     const someone = await signInAnonymously()
     const stated = Array.from({ length: 50 }, (_, index) => ({ weight_kg: (index + 10) / 1000, logged_at: bangkokInstant(-(index % 35) - 1) }))
     const answers = await Promise.all(stated.map(one => someone.api('POST', '/waste/entries', { body: body(one) })))
     const entries = answers.map(one => ok(one, 201))
     assert.deepEqual(entries.map(one => one.revision).sort((a, b) => a - b), Array.from({ length: 50 }, (_, index) => index + 1))
-    const kept = stated.map(one => ({ category: 'glass_bottles', method: 'reused', weight: one.weight_kg, at: one.logged_at }))
-    const expected = summaryOf(kept).credits + rewardsOf(kept, { today: bangkokDay() }).credits
+    const counted = stated.map(one => ({ category: 'glass_bottles', method: 'reused', weight: one.weight_kg, at: one.logged_at }))
+    const expected = summaryOf(counted).credits + rewardsOf(counted, { today: bangkokDay() }).credits
     assert.equal(BigInt(ok(await someone.api('GET', '/gamification/profile')).total_credits), expected)
     await assertRevisions(someone, 50)
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('of twins with one offline_id exactly one is created, whichever way they come', async () => {
+  test('of simultaneous creates with one offline_id exactly one succeeds, through every interface', async () => {
     const someone = await signInAnonymously()
     const client = supabase(someone)
     for (let round = 0; round < 8; round++) {
@@ -84,7 +84,7 @@ describe('one person on many connections', () => {
     await assertRevisions(someone)
   })
 
-  test('REST inserts, updates and deletions at once keep the totals', async () => {
+  test('simultaneous REST inserts, updates and deletions leave correct totals', async () => {
     const someone = await signInAnonymously()
     const client = supabase(someone)
     const ids = rows(await client.from('waste_entries').insert(Array.from({ length: 30 }, () => body())).select('id')).map(one => one.id)

@@ -1,5 +1,6 @@
 // localStorage of the existing app, as its builds write it: values are strings, mostly JSON.
-// A dump is returned together with what a right import makes of it, stated by hand and not by the importer's rules.
+// A dump is returned together with the expected result of its import, which is written by hand, not computed by the
+// importer's rules.
 
 /** One entry in the app's own shape; `overrides` replace or (undefined) remove members. */
 export function appEntry(at, overrides = {}) {
@@ -18,7 +19,7 @@ export function appEntry(at, overrides = {}) {
   return JSON.parse(JSON.stringify(entry))
 }
 
-/** What an imported app entry counts as, for summaryOf. */
+/** An imported app entry in the form of summaryOf. */
 export const counted = entry => ({
   category: { paper: 'paper_cardboard', electronics: 'electronic_waste' }[entry.categoryId] ?? entry.categoryId,
   method: entry.disposal === 'animalFeed' ? 'animal_feed' : entry.disposal,
@@ -33,8 +34,8 @@ export function rawDump(keys, deviceId) {
 }
 
 /**
- * The diary of somebody who has used the app for three weeks. `day(n, time)` gives the instant n days from today.
- * Answers `{dump, good, received, duplicates, rejected, unreadable, claimed}`.
+ * The diary of a user who has used the app for three weeks. `day(n, time)` returns the instant n days from today.
+ * Returns `{dump, good, received, duplicates, rejected, unreadable, claimed}`.
  */
 export function realisticDiary(day) {
   const good = [

@@ -1,11 +1,11 @@
-// What real phones, keyboards and libraries send: compressed bodies, byte order marks, digits of other scripts, headers of
-// tracing, bodies where none is read, languages by weight.
+// What real phones, keyboards and libraries send: compressed bodies, byte order marks, digits of other scripts, tracing
+// headers, bodies on requests that read none, weighted languages.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import zlib from 'node:zlib'
 import { api, awaitSms, closeSql, deviceInfo, env, freshPhone, invalidField, ok, refused, signInAnonymously, sql, uuid } from './lib.mjs'
-import { freshAddress, startWorker } from './limits-lab.mjs'
+import { freshAddress, startWorker } from './limits-fixtures.mjs'
 
 const entry = () => JSON.stringify({ category_id: 'food_waste', disposal_method: 'reduced', weight_kg: 1, offline_id: uuid() })
 
@@ -15,20 +15,20 @@ describe('a body', () => {
   const create = (raw, headers, type) => someone.api('POST', '/waste/entries', { raw, headers, type })
 
   for (const [coding, packed] of [['gzip', zlib.gzipSync], ['deflate', zlib.deflateSync], ['br', zlib.brotliCompressSync]]) {
-    test(`that is compressed by ${coding} is 415, and the answer says what is taken`, async () => {
+    test(`compressed with ${coding} is 415, and the answer names the accepted encodings`, async () => {
       const answer = await create(packed(entry()), { 'content-encoding': coding })
       refused(answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
       assert.equal(answer.headers.get('accept-encoding'), 'identity')
     })
   }
 
-  test('of another type is 415 without a word on compression', async () => {
+  test('of another content type is 415, and the answer does not mention compression', async () => {
     const answer = await create(entry(), {}, 'text/plain')
     refused(answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
     assert.equal(answer.headers.get('accept-encoding'), null)
   })
 
-  test('that says it is as it is, is taken', async () => {
+  test('with Content-Encoding: identity is accepted', async () => {
     ok(await create(entry(), { 'content-encoding': 'identity' }), 201)
   })
 
@@ -39,17 +39,17 @@ describe('a body', () => {
     ok(await someone.api('POST', '/user/migrate-local?dry_run=true', { raw: `\uFEFF${dump}` }))
   })
 
-  test('is UTF-8 however its charset is spelled', async () => {
+  test('is UTF-8 in every spelling of its charset', async () => {
     for (const charset of ['utf8', 'UTF8', 'utf-8', '"utf-8"']) ok(await create(entry(), {}, `application/json; charset=${charset}`), 201)
     refused(await create(entry(), {}, 'application/json; charset=utf-16'), 415, 'UNSUPPORTED_MEDIA_TYPE')
   })
 })
 
-describe('a body where none is read', () => {
+describe('a body on a request that reads none', () => {
   let someone
   before(async () => { someone = await signInAnonymously() })
 
-  /** One request on a kept connection. */
+  /** One request on a persistent connection. */
   const onConnection = (agent, method, route, body) => new Promise((done, fail) => {
     const { hostname: host, port } = new URL(env.API_URL)
     const request = http.request({ host, port, method, path: `/api/v1${route}`, agent,
@@ -60,7 +60,7 @@ describe('a body where none is read', () => {
   })
 
   for (const [what, size] of [['a short', 2], ['a long', 300_000]]) {
-    test(`${what} one breaks no later request on its connection, whatever its answer was`, async () => {
+    test(`${what} one breaks no later request on its connection`, async () => {
       const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
       const body = `"${'x'.repeat(size)}"`
       try {
@@ -74,7 +74,7 @@ describe('a body where none is read', () => {
     })
   }
 
-  test('logging out with {} goes well', async () => {
+  test('logging out with {} succeeds', async () => {
     const other = await signInAnonymously()
     ok(await other.api('POST', '/auth/logout', { body: {} }))
   })
@@ -86,14 +86,14 @@ describe('a page', () => {
   const allowed = answer => answer.headers.get('access-control-allow-headers').toLowerCase().split(',').map(name => name.trim())
 
   test('may send the headers that tracing libraries add', async () => {
-    const wanted = ['authorization', 'content-type', 'idempotency-key', 'traceparent', 'tracestate', 'baggage', 'sentry-trace', 'x-datadog-trace-id', 'x-datadog-parent-id',
+    const expected = ['authorization', 'content-type', 'idempotency-key', 'traceparent', 'tracestate', 'baggage', 'sentry-trace', 'x-datadog-trace-id', 'x-datadog-parent-id',
       'x-datadog-origin', 'x-datadog-sampling-priority', 'b3', 'x-b3-traceid', 'newrelic', 'x-requested-with']
-    const answer = await preflight(wanted.join(','))
+    const answer = await preflight(expected.join(','))
     assert.equal(answer.status, 204)
-    for (const name of wanted) assert.ok(allowed(answer).includes(name), name)
+    for (const name of expected) assert.ok(allowed(answer).includes(name), name)
   })
 
-  test('of a wrapped app may call when its scheme is listed, and no other may', async () => {
+  test('of a wrapped app may call if its scheme is listed; others may not', async () => {
     const own = await startWorker({ NO_LIMITS: 'true', ALLOWED_ORIGINS: 'https://app.example, capacitor://localhost,ionic://localhost' })
     try {
       for (const origin of ['https://app.example', 'capacitor://localhost', 'ionic://localhost']) {
@@ -109,67 +109,67 @@ describe('a page', () => {
 })
 
 describe('Accept-Language', () => {
-  for (const [header, wanted] of [['*;q=0.9, en;q=0.5', 'th'], ['en;q=0.5, *;q=0.9', 'th'], ['en;Q=0.2, th;q=0.9', 'th'], ['th;q=0.5, *;q=0.9', 'en'], ['th;q=.2, en;q=.3', 'en'],
+  for (const [header, expected] of [['*;q=0.9, en;q=0.5', 'th'], ['en;q=0.5, *;q=0.9', 'th'], ['en;Q=0.2, th;q=0.9', 'th'], ['th;q=0.5, *;q=0.9', 'en'], ['th;q=.2, en;q=.3', 'en'],
     ['th-TH,th;q=0.9,en-US;q=0.8,en;q=0.7', 'th'], ['en_TH', 'en'], ['*', 'th'], ['th;q=0, en;q=0.001', 'en'], ['th;q=0, *', 'en']]) {
-    test(`${header} is ${wanted}`, async () => {
-      assert.equal((await api('GET', '/nothing', { lang: header })).headers.get('content-language'), wanted)
+    test(`${header} is ${expected}`, async () => {
+      assert.equal((await api('GET', '/nothing', { lang: header })).headers.get('content-language'), expected)
     })
   }
 })
 
-describe('a person who types', () => {
+describe('typed input', () => {
   after(closeSql)
   const scripts = { Thai: '๐๑๒๓๔๕๖๗๘๙', Lao: '໐໑໒໓໔໕໖໗໘໙', Khmer: '០១២៣៤៥៦៧៨៩', Myanmar: '၀၁၂၃၄၅၆၇၈၉', 'Arabic-Indic': '٠١٢٣٤٥٦٧٨٩', 'full-width': '０１２３４５６７８９' }
   const inScript = (digits, script) => digits.replace(/\d/g, digit => [...scripts[script]][Number(digit)])
   const verify = (otp_id, otp_code, device_info = deviceInfo()) => api('POST', '/auth/verify-otp', { body: { otp_id, otp_code, device_info } })
 
   for (const script of Object.keys(scripts)) {
-    test(`${script} digits signs in with number and code`, async () => {
+    test(`${script} digits sign in, in the number and in the code`, async () => {
       const phone = freshPhone()
-      const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: inScript(phone.typed, script) } }))
+      const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: inScript(phone.typed, script) } }))
       const { code } = await awaitSms(phone.bare)
-      assert.equal(ok(await verify(asked.otp_id, inScript(code, script))).user.phone_number, phone.e164)
+      assert.equal(ok(await verify(requested.otp_id, inScript(code, script))).user.phone_number, phone.e164)
     })
   }
 
-  test('spaces, hyphens, brackets and marks that copying brings along signs in', async () => {
+  test('with the spaces, hyphens, brackets and marks of copied text signs in', async () => {
     for (const written of [code => `${code.slice(0, 3)} ${code.slice(3)}`, code => `${code.slice(0, 3)}-${code.slice(3)}`, code => `(${code})`, code => `\u200B${code}\u2060\uFEFF`, code => [...code].join('\u00A0')]) {
       const phone = freshPhone()
-      const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: written(phone.typed) } }))
+      const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: written(phone.typed) } }))
       const { code } = await awaitSms(phone.bare)
-      ok(await verify(asked.otp_id, written(code)))
+      ok(await verify(requested.otp_id, written(code)))
     }
   })
 
-  test('no code is told so before it counts as a try', async () => {
-    const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: freshPhone().typed } }))
-    for (const typed of ['12345', '1234567', '12345a', '+12345', ' ', '½23456']) invalidField(await verify(asked.otp_id, typed), 'otp_code')
+  test('that cannot be a code is refused without counting as a try', async () => {
+    const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: freshPhone().typed } }))
+    for (const typed of ['12345', '1234567', '12345a', '+12345', ' ', '½23456']) invalidField(await verify(requested.otp_id, typed), 'otp_code')
   })
 
-  test('a number with its country code is not asked for another one', async () => {
+  test('a number with its country code needs no other', async () => {
     const phone = freshPhone()
     ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.e164, country_code: '+1' } }))
     invalidField(await api('POST', '/auth/phone-otp', { body: { phone_number: freshPhone().typed, country_code: '+1' } }), 'phone_number')
   })
 
-  test('a device that cannot be stored is refused before Auth opens a session, and the code stays good', async () => {
+  test('an invalid device is refused before Auth opens a session, and the code stays valid', async () => {
     const phone = freshPhone()
-    const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
+    const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
     const { code } = await awaitSms(phone.bare)
     for (const [field, value] of [['app_version', '1.0\u0000'], ['app_version', 'x'.repeat(51)], ['device_id', 'a\u0000b'], ['platform', 'web\u0000']]) {
-      invalidField(await verify(asked.otp_id, code, { ...deviceInfo(), [field]: value }), `device_info.${field}`)
+      invalidField(await verify(requested.otp_id, code, { ...deviceInfo(), [field]: value }), `device_info.${field}`)
     }
     const [{ sessions }] = await sql('select count(*)::int as sessions from auth.sessions s join auth.users u on u.id = s.user_id where u.phone = $1', [phone.bare])
     assert.equal(sessions, 0)
-    ok(await verify(asked.otp_id, code))
+    ok(await verify(requested.otp_id, code))
     invalidField(await api('POST', '/auth/anonymous', { body: { device_info: { ...deviceInfo(), app_version: '\u0000' } } }), 'device_info.app_version')
   })
 })
 
 describe('health', () => {
-  test('is asked of the origin once a second, however many ask for it', async () => {
-    let asked = 0
-    const origin = http.createServer((request, response) => { asked += 1; response.writeHead(200, { 'content-type': 'application/json' }).end('[]') })
+  test('queries the origin once a second, regardless of the number of callers', async () => {
+    let calls = 0
+    const origin = http.createServer((request, response) => { calls += 1; response.writeHead(200, { 'content-type': 'application/json' }).end('[]') })
     await new Promise(done => origin.listen(0, '127.0.0.1', done))
     const own = await startWorker({ SUPABASE_URL: `http://127.0.0.1:${origin.address().port}` })
     const agent = new http.Agent({ keepAlive: true })
@@ -178,7 +178,7 @@ describe('health', () => {
     })
     try {
       for (const route of ['/health/ready', '/health/detailed']) assert.equal(await get(route), 200)
-      const [from, begun] = [asked, performance.now()]
+      const [from, begun] = [calls, performance.now()]
       let answered = 0
       const routes = ['/health/ready', '/waste/health', '/gamification/health', '/user/health', '/health/detailed']
       await Promise.all(Array.from({ length: 20 }, async (_, n) => {
@@ -189,8 +189,8 @@ describe('health', () => {
       }))
       // Two dependencies, once a second each: two or three times within two and a half seconds.
       assert.ok(answered > 100, String(answered))
-      assert.ok(asked - from <= 6, `${asked - from} questions for ${answered} answers`)
-      assert.ok(asked - from >= 2, 'what was kept ends')
+      assert.ok(calls - from <= 6, `${calls - from} requests for ${answered} answers`)
+      assert.ok(calls - from >= 2, 'the cached answer expires')
     } finally {
       agent.destroy()
       await own.stop()

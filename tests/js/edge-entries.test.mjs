@@ -12,7 +12,7 @@ describe('creating an entry', () => {
   before(async () => { someone = await signInAnonymously() })
   after(closeSql)
 
-  test('answers everything that was stated and everything that follows', async () => {
+  test('answers everything that was sent and everything that was computed from it', async () => {
     const stated = { location: { latitude: 13.7563, longitude: 100.5018 }, notes: 'กระป๋อง ๓ ใบ 🥫', place: 'ตลาดคลองเตย', device_id: 'phone-1', offline_id: uuid(), logged_at: bangkokInstant(-1) }
     const entry = await create(someone, stated)
     assert.match(entry.id, /^[0-9a-f-]{36}$/)
@@ -38,7 +38,7 @@ describe('creating an entry', () => {
     assert.equal(entry.local_date, bangkokDay())
   })
 
-  test('the same offline_id again is 200, a duplicate, and the first entry', async () => {
+  test('the same offline_id again is 200, marked as a duplicate, with the first entry', async () => {
     const offline_id = `queue-${uuid()}`
     const first = await create(someone, { offline_id })
     const again = ok(await someone.api('POST', '/waste/entries', { body: body({ offline_id, weight_kg: 9, category_id: 'glass_bottles' }) }))
@@ -57,7 +57,7 @@ describe('creating an entry', () => {
     await create(other, { offline_id })
   })
 
-  test('entries without offline_id are never merged by their looks', async () => {
+  test('equal entries without offline_id are all stored', async () => {
     const other = await signInAnonymously()
     const same = { logged_at: bangkokInstant(-1) }
     const [one, two] = [await create(other, same), await create(other, same)]
@@ -65,17 +65,17 @@ describe('creating an entry', () => {
     assert.equal(ok(await other.api('GET', '/user/sync/status')).entries, 2)
   })
 
-  // The text of the weight, what is kept in kilograms; null is refused.
-  for (const [text, kept] of [['0.615', 0.615], ['0.1', 0.1], ['0.0095', 0.01], ['0.00949', null], ['0.01', 0.01], ['100', 100], ['100.0004', 100], ['100.0005', null],
+  // The text of the weight and what is stored, in kilograms; null means refused.
+  for (const [text, stored] of [['0.615', 0.615], ['0.1', 0.1], ['0.0095', 0.01], ['0.00949', null], ['0.01', 0.01], ['100', 100], ['100.0004', 100], ['100.0005', null],
     ['1.0005', 1.001], ['2.00049999999999999999999999', 2], ['5e-1', 0.5], ['1E2', 100], ['1e400', null], ['-0.5', null], ['0', null], ['-0', null],
     ['0.30000000000000004', 0.3], ['1.2344999999999999999999', 1.234], ['1.2345', 1.235], ['"0.1"', null], ['null', null], ['[1]', null], ['true', null]]) {
-    test(`a weight written ${text} is ${kept === null ? 'refused' : `kept as ${kept}`}`, async () => {
+    test(`a weight written ${text} is ${stored === null ? 'refused' : `stored as ${stored}`}`, async () => {
       const other = await signInAnonymously()
       for (const [category, method] of [['metal_cans', 'recycled'], ['plastic_bags', 'disposed']]) {
         const answer = await other.api('POST', '/waste/entries', { raw: `{"category_id":"${category}","disposal_method":"${method}","weight_kg":${text}}` })
-        if (kept === null) { invalidField(answer, 'weight_kg'); continue }
+        if (stored === null) { invalidField(answer, 'weight_kg'); continue }
         const entry = ok(answer, 201)
-        assert.equal(entry.weight_kg, kept)
+        assert.equal(entry.weight_kg, stored)
         assert.equal(BigInt(entry.carbon_credits), figuresOf(category, method, text).credits)
         assertEntryFigures(entry)
       }
@@ -93,20 +93,20 @@ describe('creating an entry', () => {
     })
   }
 
-  test('a time in the future is refused by its own code, five minutes are forgiven', async () => {
+  test('a time in the future is refused by its own code, with five minutes of tolerance', async () => {
     const ahead = minutes => new Date(Date.now() + minutes * 60_000).toISOString()
     const detail = invalidField(await someone.api('POST', '/waste/entries', { body: body({ logged_at: ahead(6) }) }), 'logged_at')
     assert.equal(detail.code, 'logged_at_in_future')
     await create(someone, { logged_at: ahead(4) })
   })
 
-  test('500 letters of any kind are notes enough, whatever their bytes', async () => {
+  test('500 letters of any kind are accepted as notes, however many bytes they have', async () => {
     const notes = '🌿'.repeat(500)
     assert.equal((await create(someone, { notes })).notes, notes)
     invalidField(await someone.api('POST', '/waste/entries', { body: body({ notes: `${notes}.` }) }), 'notes')
   })
 
-  test('an entry belongs to the day of its own time zone, and later changes of the preference move nothing', async () => {
+  test('an entry belongs to the day of its own time zone, and later changes of the preference do not move it', async () => {
     const other = await signInAnonymously()
     const july = `${new Date().getUTCFullYear() - 1}-07`
     ok(await other.api('PUT', '/user/profile', { body: { time_zone: 'Pacific/Auckland' } }))
@@ -123,12 +123,12 @@ describe('creating an entry', () => {
 describe('a batch', () => {
   after(closeSql)
 
-  test('of good, bad and repeated entries costs the good ones nothing', async () => {
+  test('of valid, invalid and repeated entries stores the valid ones', async () => {
     const someone = await signInAnonymously()
-    const known = uuid(), fresh = uuid()
-    const first = await create(someone, { offline_id: known })
+    const existing = uuid(), fresh = uuid()
+    const first = await create(someone, { offline_id: existing })
     const data = ok(await someone.api('POST', '/waste/entries/batch', { body: { entries: [
-      body({ offline_id: fresh, weight_kg: 2 }), body({ offline_id: known }), body({ offline_id: fresh }), body({ weight_kg: -1, offline_id: 'bad' }), body(), null, 7, body({ category_id: 'gold' }),
+      body({ offline_id: fresh, weight_kg: 2 }), body({ offline_id: existing }), body({ offline_id: fresh }), body({ weight_kg: -1, offline_id: 'bad' }), body(), null, 7, body({ category_id: 'gold' }),
     ] } }))
     assert.deepEqual([data.processed, data.created, data.duplicates, data.errors], [8, 2, 2, 4])
     assert.deepEqual(data.entries.map(one => one.status), ['created', 'duplicate', 'duplicate', 'error', 'created', 'error', 'error', 'error'])
@@ -140,7 +140,7 @@ describe('a batch', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('of 500 is taken, of 501 refused, of none answered', async () => {
+  test('of 500 is accepted, of 501 refused, of none answered', async () => {
     const someone = await signInAnonymously()
     const entries = Array.from({ length: 501 }, (_, index) => body({ weight_kg: (index + 10) / 1000, logged_at: bangkokInstant(-(index % 60) - 1) }))
     refused(await someone.api('POST', '/waste/entries/batch', { body: { entries } }), 400, 'VALIDATION_ERROR')
@@ -167,9 +167,9 @@ describe('the list', () => {
   })
   const list = async query => someone.api('GET', `/waste/entries?${query}`)
   const found = async query => ok(await list(`limit=100&${query}`)).entries.map(one => one.id)
-  const those = keep => all.filter(keep).map(one => one.id)
+  const those = matches => all.filter(matches).map(one => one.id)
 
-  test('is ordered by time then id, newest first, and pages tell how many there are', async () => {
+  test('is ordered by time then id, newest first, and pages state the total', async () => {
     const sorted = [...all].sort((a, b) => Date.parse(b.logged_at) - Date.parse(a.logged_at) || (a.id < b.id ? 1 : -1))
     assert.deepEqual(all.map(one => one.id), sorted.map(one => one.id))
     const answer = await list('page=3&limit=20')
@@ -178,7 +178,7 @@ describe('the list', () => {
     assert.deepEqual(ok(await list('page=9&limit=20')).entries, [])
   })
 
-  test('follows its cursor to the end without a gap or a repeat, also while entries are added', async () => {
+  test('follows its cursor to the end without a gap or a repeat, even while entries are added', async () => {
     const seen = []
     let cursor = '', pages = 0
     do {
@@ -211,7 +211,7 @@ describe('the list', () => {
       those(one => one.category_id === 'glass_bottles' && one.disposal_method === 'recycled' && one.local_date >= bangkokDay(-90) && one.notes?.includes('ตลาด')))
   })
 
-  test('finds Thai and Latin words however their marks were typed, by the edge and by rpc', async () => {
+  test('finds Thai and Latin words regardless of the order of their marks, by the edge and by rpc', async () => {
     const reader = await signInAnonymously()
     const written = { water: ['ขวดน้ำ', 'ขวดน\u0e33\u0e49', 'ขวดน\u0e4d\u0e49\u0e32', 'ขวด\u200bน\u0e49\u0e4d\u0e32'], cafe: ['Café', 'CAFE\u0301'], jar: ['แก้ว', 'เเก้ว'] }
     const ids = {}
@@ -234,7 +234,7 @@ describe('the list', () => {
     test(`?${query} is refused naming ${field}`, async () => { invalidField(await list(query), field) })
   }
 
-  test('is one\'s own', async () => {
+  test('shows one\'s own entries only', async () => {
     const other = await signInAnonymously()
     assert.deepEqual(ok(await other.api('GET', '/waste/entries?page=1')).entries, [])
     for (const method of ['GET', 'DELETE', 'PUT']) refused(await other.api(method, `/waste/entries/${all[0].id}`, method === 'PUT' ? { body: { weight_kg: 1 } } : {}), 404, 'NOT_FOUND')
@@ -247,7 +247,7 @@ describe('changing and deleting', () => {
   after(closeSql)
   const put = (id, changes) => someone.api('PUT', `/waste/entries/${id}`, { body: changes })
 
-  test('an update takes each stated field, null clears, what is missing stays', async () => {
+  test('an update changes each field that is sent, null clears it, and missing fields stay', async () => {
     const entry = await create(someone, { notes: 'a', place: 'b', location: { latitude: 1, longitude: 2 } })
     const changed = ok(await put(entry.id, { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 3.25, logged_at: bangkokInstant(-45), notes: null, location: null }))
     assert.deepEqual([changed.category_id, changed.disposal_method, changed.weight_kg, changed.notes, changed.place, changed.location], ['food_waste', 'composted', 3.25, null, 'b', null])
@@ -257,7 +257,7 @@ describe('changing and deleting', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('a category and a method that do not go together are refused, also when only one is sent', async () => {
+  test('a category and a method that do not go together are refused, even when only one of them is sent', async () => {
     const entry = await create(someone)
     invalidField(await put(entry.id, { category_id: 'food_waste' }), 'disposal_method')
     invalidField(await put(entry.id, { disposal_method: 'composted' }), 'disposal_method')
@@ -274,14 +274,14 @@ describe('changing and deleting', () => {
     })
   }
 
-  test('an expected revision that has passed is a conflict and shows the entry as it is', async () => {
+  test('an outdated expected revision is a conflict and shows the present entry', async () => {
     const entry = await create(someone)
     const changed = ok(await put(entry.id, { weight_kg: 1, expected_revision: entry.revision }))
     const error = refused(await put(entry.id, { weight_kg: 2, expected_revision: entry.revision }), 409, 'CONFLICT')
     assert.deepEqual([error.details.entry.revision, error.details.entry.weight_kg], [changed.revision, 1])
   })
 
-  test('of two updates at once that expect the same revision one wins', async () => {
+  test('of two simultaneous updates that expect the same revision one succeeds', async () => {
     const entry = await create(someone)
     const answers = await Promise.all([1, 2, 3].map(weight_kg => put(entry.id, { weight_kg, expected_revision: entry.revision })))
     assert.deepEqual(answers.map(one => one.status).sort(), [200, 409, 409])
@@ -297,14 +297,14 @@ describe('changing and deleting', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('a list that ends before the first entry is empty, and at once', async () => {
+  test('a list that ends before the first entry is empty, and answers at once', async () => {
     await create(someone)
     for (const query of ['date_to=2000-01-01', 'date_from=2000-01-01&date_to=2000-01-01&q=x', 'date_to=2000-01-01&page=1']) {
       assert.deepEqual(ok(await someone.api('GET', `/waste/entries?${query}`)).entries, [], query)
     }
   })
 
-  test('an entry that cannot be stored costs only its own line of a batch', async () => {
+  test('an entry that cannot be stored fails only its own line of a batch', async () => {
     const bad = ['"notes":"a\\u0000"', '"weight_kg":1e999999', '"location":{"latitude":1e999999,"longitude":1}', '"x":{"\\u0000":1e999999}']
     const lines = bad.map(more => JSON.stringify(body()).replace('}', `,${more}}`))
     const answer = ok(await someone.api('POST', '/waste/entries/batch', { raw: `{"entries":[${lines.join()},"\\u0000"]}` }))
@@ -312,13 +312,13 @@ describe('changing and deleting', () => {
       ['notes_invalid', 'weight_out_of_range', 'latitude_out_of_range', 'created', 'not_an_object'])
   })
 
-  test('a path of its own is never an entry\'s id', async () => {
+  test('the path of another endpoint is never read as an entry\'s id', async () => {
     const answer = await someone.api('GET', '/waste/entries/batch')
     refused(answer, 405, 'METHOD_NOT_ALLOWED')
     assert.equal(answer.headers.get('allow'), 'POST, OPTIONS')
   })
 
-  test('an id that is none is not found or named', async () => {
+  test('an invalid id is not found, or refused by name', async () => {
     const answer = await someone.api('GET', '/waste/entries/not-an-id')
     assert.ok([400, 404].includes(answer.status), answer.text)
   })

@@ -1,4 +1,5 @@
-// The edge's manners: envelope, languages, every code that a caller can bring about, health, categories, profile, codes by SMS.
+// What all answers of the edge have in common, and its simple endpoints: envelope, languages, every error code that a caller
+// can cause, health, categories, profile, codes by SMS.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
@@ -13,7 +14,7 @@ describe('the envelope', () => {
   let someone
   before(async () => { someone = await signInAnonymously() })
 
-  test('messages are Thai unless English is asked for, and carry a request id of their own', async () => {
+  test('messages are Thai unless English is requested, and each has its own request id', async () => {
     const thai = refused(await api('GET', '/user/profile'), 401, 'AUTH_REQUIRED')
     const english = refused(await api('GET', '/user/profile', { lang: 'en' }), 401, 'AUTH_REQUIRED')
     const preferred = refused(await api('GET', '/user/profile', { lang: 'fr, en-GB;q=0.8, th;q=0.3' }), 401, 'AUTH_REQUIRED')
@@ -23,7 +24,7 @@ describe('the envelope', () => {
     assert.notEqual(thai.request_id, english.request_id)
   })
 
-  test('validation details name every bad field in the language asked for', async () => {
+  test('validation details name every invalid field in the requested language', async () => {
     const body = { category_id: 'gold', disposal_method: 'recycled', weight_kg: 0, location: { latitude: 91, longitude: 0 }, notes: 'x'.repeat(501) }
     const thai = refused(await someone.api('POST', '/waste/entries', { body }), 400, 'VALIDATION_ERROR')
     const english = refused(await someone.api('POST', '/waste/entries', { body, lang: 'en' }), 400, 'VALIDATION_ERROR')
@@ -37,7 +38,7 @@ describe('the envelope', () => {
     assert.ok(thai.details.fields.some(detail => detail.field.startsWith('location')))
   })
 
-  test('tokens that are missing, broken, foreign, unsigned or expired are told apart', async () => {
+  test('missing, broken, foreign, unsigned and expired tokens are distinguished', async () => {
     const now = Math.floor(Date.now() / 1000)
     const claims = someone.claims
     refused(await api('GET', '/user/profile'), 401, 'AUTH_REQUIRED')
@@ -57,7 +58,7 @@ describe('the envelope', () => {
     }
   })
 
-  test('unknown paths are 404, known ones with another method 405 with Allow', async () => {
+  test('unknown paths are 404, other methods of existing ones 405 with Allow', async () => {
     refused(await someone.api('GET', '/nothing/here'), 404, 'NOT_FOUND')
     for (const [method, path, allowed] of [['PATCH', '/waste/entries', ['GET', 'POST']], ['DELETE', '/user/profile', ['GET', 'PUT']], ['GET', '/auth/phone-otp', ['POST']],
       ['POST', `/waste/entries/${uuid()}`, ['GET', 'PUT', 'DELETE']]]) {
@@ -68,7 +69,7 @@ describe('the envelope', () => {
     }
   })
 
-  test('a body of another type, broken, empty or no object is refused by kind', async () => {
+  test('a body that is of another type, broken, empty or not an object is refused with the reason', async () => {
     refused(await someone.api('POST', '/waste/entries', { raw: 'a=1', type: 'application/x-www-form-urlencoded' }), 415, 'UNSUPPORTED_MEDIA_TYPE')
     refused(await someone.api('POST', '/waste/entries', { raw: '<a/>', type: 'text/xml' }), 415, 'UNSUPPORTED_MEDIA_TYPE')
     for (const raw of ['{', '', '[]', 'null', '"x"', '{"a":1}x', '\u0000']) refused(await someone.api('POST', '/waste/entries', { raw }), 400, 'VALIDATION_ERROR')
@@ -81,7 +82,7 @@ describe('the envelope', () => {
     refused(await someone.api('POST', '/waste/entries', { raw }), 413, 'PAYLOAD_TOO_LARGE')
   })
 
-  test('what comes later says so', async () => {
+  test('endpoints that are not implemented say so', async () => {
     refused(await someone.api('POST', '/waste/image/recognize', { body: {} }), 501, 'FEATURE_UNAVAILABLE')
   })
 
@@ -121,7 +122,7 @@ describe('the profile', () => {
       ['th', 'Asia/Bangkok', 100, 'kg', 'notebook', true, 1])
   })
 
-  test('keeps what is missing and clears what is null', async () => {
+  test('leaves missing fields and clears those that are null', async () => {
     const first = ok(await put({ display_name: 'มะลิ 🌿', district: 'เมือง', province: 'TH-38', daily_goal: 250, language: 'en' }))
     assert.deepEqual([first.display_name, first.district, first.province, first.daily_goal, first.language], ['มะลิ 🌿', 'เมือง', 'TH-38', 250, 'en'])
     const second = ok(await put({ district: null, daily_goal: null }))
@@ -140,10 +141,10 @@ describe('the profile', () => {
   }
 
   for (const field of ['id', 'is_anonymous', 'phone_number', 'avatar_url', 'created_at', 'updated_at']) {
-    test(`${field} cannot be put`, async () => { invalidField(await put({ [field]: null }), field) })
+    test(`${field} cannot be changed`, async () => { invalidField(await put({ [field]: null }), field) })
   }
 
-  test('a username is one person\'s, whatever its case', async () => {
+  test('a username belongs to one person, case-insensitively', async () => {
     const name = `mali${uuid().slice(0, 8)}`
     ok(await put({ username: name }))
     const other = await signInAnonymously()
@@ -161,17 +162,17 @@ describe('codes by SMS', () => {
     test(`${JSON.stringify(number)} gets no SMS`, async () => { invalidField(await ask(number), 'phone_number') })
   }
 
-  test('numbers of wrong kinds are refused by name', async () => {
+  test('landlines, foreign and other numbers are refused by their kind', async () => {
     for (const number of [812345678, null, {}, ['0812345678']]) invalidField(await ask(number), 'phone_number')
     invalidField(await api('POST', '/auth/phone-otp', { body: {} }), 'phone_number')
   })
 
   test('all the ways to type a number lead to the same person', async () => {
     const phone = freshPhone()
-    const asked = ok(await ask(`+66 (0)${phone.typed.slice(1, 3)} ${phone.typed.slice(3, 6)}-${phone.typed.slice(6)}`))
-    assert.deepEqual(Object.keys(asked).sort(), ['expires_at', 'otp_id', 'resend_available_at'])
+    const requested = ok(await ask(`+66 (0)${phone.typed.slice(1, 3)} ${phone.typed.slice(3, 6)}-${phone.typed.slice(6)}`))
+    assert.deepEqual(Object.keys(requested).sort(), ['expires_at', 'otp_id', 'resend_available_at'])
     const sms = await awaitSms(phone.bare)
-    assert.equal(ok(await verify(asked.otp_id, sms.code)).user.phone_number, phone.e164)
+    assert.equal(ok(await verify(requested.otp_id, sms.code)).user.phone_number, phone.e164)
   })
 
   test('a second SMS to the number before the pause is over is 429 with Retry-After', async () => {
@@ -198,39 +199,39 @@ describe('codes by SMS', () => {
     ok(await verify(two.otp_id, foreign))
   })
 
-  test('five wrong tries spend a code, also for the right one', async () => {
+  test('after five wrong tries the correct code is refused too', async () => {
     const phone = freshPhone()
-    const asked = ok(await ask(phone.typed))
+    const requested = ok(await ask(phone.typed))
     const { code } = await awaitSms(phone.bare)
     const wrong = []
-    for (let tries = 0; tries < 5; tries++) wrong.push((await verify(asked.otp_id, otherCode(code))).status)
+    for (let tries = 0; tries < 5; tries++) wrong.push((await verify(requested.otp_id, otherCode(code))).status)
     assert.deepEqual(wrong.slice(0, 4), [401, 401, 401, 401])
     assert.ok([401, 429].includes(wrong[4]))
-    refused(await verify(asked.otp_id, code), 429, 'RATE_LIMITED')
+    refused(await verify(requested.otp_id, code), 429, 'RATE_LIMITED')
   })
 
-  test('ten wrong tries at once count one by one', async () => {
+  test('ten simultaneous wrong tries are all counted', async () => {
     const phone = freshPhone()
-    const asked = ok(await ask(phone.typed))
+    const requested = ok(await ask(phone.typed))
     const { code } = await awaitSms(phone.bare)
-    const answers = await Promise.all(Array.from({ length: 10 }, () => verify(asked.otp_id, otherCode(code))))
+    const answers = await Promise.all(Array.from({ length: 10 }, () => verify(requested.otp_id, otherCode(code))))
     assert.ok(answers.filter(one => one.status === 401).length <= 5)
-    refused(await verify(asked.otp_id, code), 429, 'RATE_LIMITED')
+    refused(await verify(requested.otp_id, code), 429, 'RATE_LIMITED')
   })
 
-  test('of four right tries at once exactly one signs in', async () => {
+  test('of four simultaneous correct tries exactly one signs in', async () => {
     const phone = freshPhone()
-    const asked = ok(await ask(phone.typed))
+    const requested = ok(await ask(phone.typed))
     const { code } = await awaitSms(phone.bare)
-    const answers = await Promise.all(Array.from({ length: 4 }, () => verify(asked.otp_id, code)))
+    const answers = await Promise.all(Array.from({ length: 4 }, () => verify(requested.otp_id, code)))
     assert.equal(answers.filter(one => one.status === 200).length, 1, answers.map(one => one.status).join())
   })
 
-  test('what is missing at the verification is named', async () => {
+  test('a verification names its missing fields', async () => {
     const answer = await api('POST', '/auth/verify-otp', { body: {} })
     for (const field of ['otp_id', 'otp_code']) invalidField(answer, field)
-    const asked = ok(await ask(freshPhone().typed))
-    const platform = await verify(asked.otp_id, '123456', { device_id: 'd', platform: 'toaster', app_version: '1' })
+    const requested = ok(await ask(freshPhone().typed))
+    const platform = await verify(requested.otp_id, '123456', { device_id: 'd', platform: 'toaster', app_version: '1' })
     assert.ok(refused(platform, 400, 'VALIDATION_ERROR').details.fields[0].field.includes('platform'))
   })
 
@@ -246,7 +247,7 @@ describe('codes by SMS', () => {
     invalidField(await api('POST', '/auth/refresh', { body: {} }), 'refresh_token')
   })
 
-  test('a session of the Worker is a session for supabase-js and the other way round', async () => {
+  test('a session of the Worker works with supabase-js, and vice versa', async () => {
     const someone = await signInByPhone()
     const client = supabase()
     const { data, error } = await client.auth.refreshSession({ refresh_token: someone.refreshToken })

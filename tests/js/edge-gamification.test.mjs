@@ -1,4 +1,5 @@
-// Achievements and challenges over the edge: what a create leads to, what is taken back, what strangers see, and that nothing is taken from the client.
+// Achievements and challenges over the edge: what a create earns, what is revoked, what signed-out visitors see, and that no
+// claim of a client counts.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import pg from 'pg'
@@ -16,10 +17,10 @@ const total = async someone => ok(await someone.api('GET', '/gamification/profil
 const maxAge = answer => Number(/^public, max-age=(\d+)$/.exec(answer.headers.get('cache-control'))?.[1])
 const ids = list => list.map(one => one.id ?? one.challenge_type)
 const types = list => list.map(one => one.challenge_type).sort()
-/** Names in one language: no member carries a language in its own name. */
+/** Asserts that names are in one language: no member has a language in its name. */
 const oneLanguage = answer => assert.doesNotMatch(answer.text, /_(th|en)"/)
 
-describe('strangers', () => {
+describe('signed-out visitors', () => {
   after(closeSql)
 
   test('see the achievements in their language, for six hours', async () => {
@@ -31,16 +32,16 @@ describe('strangers', () => {
       assert.ok(left > 0 && left <= 6 * 3600, `${left} s`)
       assert.match(answer.headers.get('vary'), /Accept-Language, Authorization/)
       const list = ok(answer).achievements
-      for (const known of ACHIEVEMENTS) {
-        const shown = list.find(one => one.id === known.id)
+      for (const expected of ACHIEVEMENTS) {
+        const shown = list.find(one => one.id === expected.id)
         assert.deepEqual(Object.keys(shown).sort(), ['credits_reward', 'criteria', 'description', 'icon', 'id', 'name'])
-        assert.equal(shown.credits_reward, known.reward, known.id)
+        assert.equal(shown.credits_reward, expected.reward, expected.id)
         for (const text of [shown.name, shown.description]) assert.equal(THAI.test(text), lang === 'th', text)
       }
       seen[lang] = list
       const tag = answer.headers.get('etag')
-      const kept = await api('GET', '/gamification/achievements', { lang, headers: { 'if-none-match': tag } })
-      assert.deepEqual([kept.status, kept.text, kept.headers.get('etag')], [304, '', tag])
+      const notModified = await api('GET', '/gamification/achievements', { lang, headers: { 'if-none-match': tag } })
+      assert.deepEqual([notModified.status, notModified.text, notModified.headers.get('etag')], [304, '', tag])
       ok(await api('GET', '/gamification/achievements', { lang: lang === 'th' ? 'en' : 'th', headers: { 'if-none-match': tag } }))
     }
     assert.deepEqual(ids(seen.th), ids(seen.en))
@@ -56,16 +57,16 @@ describe('strangers', () => {
       assert.ok(Math.abs(maxAge(answer) - (midnight - Date.now()) / 1000) < 5, answer.headers.get('cache-control'))
       const shown = ok(answer)
       assert.equal(shown.date, bangkokDay())
-      for (const known of CHALLENGES) {
-        const one = shown.challenges.find(found => found.challenge_type === known.type)
+      for (const expected of CHALLENGES) {
+        const one = shown.challenges.find(found => found.challenge_type === expected.type)
         assert.deepEqual(Object.keys(one).sort(), ['challenge_type', 'credits_reward', 'criteria', 'description', 'icon', 'id', 'target_value', 'title'])
-        assert.deepEqual([one.credits_reward, one.target_value], [known.reward, known.atLeast])
+        assert.deepEqual([one.credits_reward, one.target_value], [expected.reward, expected.atLeast])
         assert.equal(THAI.test(one.title) && THAI.test(one.description), lang === 'th')
       }
     }
   })
 
-  test('see both from the cache while the database is stuck; a person is told to come again', async () => {
+  test('see both from the cache while the database is stuck; a signed-in user gets 503 with Retry-After', async () => {
     const someone = await signInAnonymously()
     const before = await Promise.all(['/gamification/achievements', '/gamification/challenges/today'].map(route => api('GET', route, { lang: 'en' })))
     before.forEach(answer => ok(answer))
@@ -90,13 +91,13 @@ describe('strangers', () => {
     }
   })
 
-  test('are asked to sign in for everything else', async () => {
+  test('must sign in for everything else', async () => {
     refused(await api('GET', '/gamification/challenges/history'), 401, 'AUTH_REQUIRED')
     for (const route of ['/gamification/achievement/check', '/gamification/challenges/progress']) refused(await api('POST', route), 401, 'AUTH_REQUIRED')
     for (const route of ['/gamification/achievements', '/gamification/challenges/today']) refused(await api('GET', route, { token: 'x' }), 401, 'AUTH_INVALID')
   })
 
-  test('learn the methods of each path', async () => {
+  test('are answered the allowed methods of each path', async () => {
     for (const [method, route, allow] of [['POST', '/gamification/achievements', 'GET, HEAD, OPTIONS'], ['GET', '/gamification/achievement/check', 'POST, OPTIONS'],
       ['DELETE', '/gamification/challenges/today', 'GET, HEAD, OPTIONS'], ['PUT', '/gamification/challenges/history', 'GET, HEAD, OPTIONS'], ['GET', '/gamification/challenges/progress', 'POST, OPTIONS']]) {
       const answer = await api(method, route)
@@ -112,7 +113,7 @@ describe('a create', () => {
   after(closeSql)
 
   for (const [lang, name, title] of [['th', 'ก้าวแรก', 'นักรีไซเคิลประจำวัน'], ['en', 'First Step', 'Daily Recycler']]) {
-    test(`tells in ${lang} what it unlocks and completes, once`, async () => {
+    test(`answers in ${lang} what it unlocks and completes, once`, async () => {
       const someone = await signInAnonymously()
       const answer = await someone.api('POST', '/waste/entries', { body: entry({ disposal_method: 'recycled' }), lang })
       const made = ok(answer, 201)
@@ -128,9 +129,9 @@ describe('a create', () => {
     })
   }
 
-  test('is level up by the total, rewards included', async () => {
+  test('raises the level by the total, rewards included', async () => {
     const someone = await signInAnonymously()
-    // 40 points of its own; first_scan, compost_master and compost_organic make it 150.
+    // Its own 40 points, and first_scan, compost_master and compost_organic: 150 in all.
     const made = await create(someone, { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1.8 })
     assert.deepEqual([made.carbon_credits, made.level_up], [40, { from: 1, to: 2 }])
     assert.deepEqual(ids(made.achievements_unlocked).sort(), ['compost_master', 'first_scan'])
@@ -138,7 +139,7 @@ describe('a create', () => {
     assert.deepEqual([profile.total_credits, profile.current_level, profile.achievements_count], [150, 2, 2])
   })
 
-  test('completes scan_5_items with the fifth of a day, a deletion takes it back, another brings it again', async () => {
+  test('completes scan_5_items as the fifth of a day; a deletion revokes it, another create grants it again', async () => {
     const someone = await signInAnonymously()
     const made = []
     for (let count = 1; count <= 5; count++) {
@@ -161,7 +162,7 @@ describe('a create', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('undone leaves nothing unlocked', async () => {
+  test('that is rolled back leaves nothing unlocked', async () => {
     const someone = await signInAnonymously()
     const made = await create(someone)
     assert.deepEqual(await held(someone), ['first_scan'])
@@ -179,14 +180,14 @@ describe('a create', () => {
     const [first, again] = [await send('th'), await send('en')]
     assert.equal(again.headers.get('idempotent-replayed'), 'true')
     assert.deepEqual([ok(first, 201).achievements_unlocked[0].name, ok(again, 201).achievements_unlocked[0].name], ['ก้าวแรก', 'First Step'])
-    const known = ok(await someone.api('POST', '/waste/entries', { body: entry({ offline_id }) }))
-    assert.deepEqual([known.duplicate, known.achievements_unlocked, known.challenges_completed, known.level_up], [true, [], [], null])
-    assert.equal(await total(someone), known.carbon_credits + 10)
+    const duplicate = ok(await someone.api('POST', '/waste/entries', { body: entry({ offline_id }) }))
+    assert.deepEqual([duplicate.duplicate, duplicate.achievements_unlocked, duplicate.challenges_completed, duplicate.level_up], [true, [], [], null])
+    assert.equal(await total(someone), duplicate.carbon_credits + 10)
     const [{ rows }] = await sql('select count(*)::int as rows from private.rewards where user_id = $1', [someone.id])
     assert.equal(rows, 1)
   })
 
-  test('of a batch tells what all its entries lead to', async () => {
+  test('of a batch answers what all of its entries earn', async () => {
     const someone = await signInAnonymously()
     const entries = Array.from({ length: 10 }, () => entry({ disposal_method: 'recycled', offline_id: uuid() }))
     const send = lang => someone.api('POST', '/waste/entries/batch', { body: { entries }, lang })
@@ -206,10 +207,10 @@ describe('a create', () => {
   })
 })
 
-describe('a moved diary', () => {
+describe('an imported diary', () => {
   after(closeSql)
 
-  test('earns achievements, never challenges, and its roll-back takes them along', async () => {
+  test('earns achievements, never challenges, and its roll-back revokes them', async () => {
     const someone = await signInAnonymously()
     const moved = Array.from({ length: 8 }, (_, index) => ({ category: 'food_waste', method: 'composted', weight: 0.25, at: bangkokInstant(-index, '00:00:01'), moved: true }))
     const waste_entries = moved.map(one => ({ category_id: one.category, disposal_method: one.method, weight_kg: one.weight, logged_at: one.at }))
@@ -247,7 +248,7 @@ describe('a person', () => {
     assert.deepEqual(ids((await achievements(other, { lang: 'th' })).achievements), ids(then.data.achievements))
   })
 
-  test('sees challenges of the day it is where they are', async () => {
+  test('sees the challenges of the present day in their own time zone', async () => {
     const zone = ['Pacific/Kiritimati', 'Pacific/Pago_Pago'].find(name => new Intl.DateTimeFormat('en-CA', { timeZone: name }).format() !== bangkokDay())
     const traveller = await signInAnonymously()
     assert.equal((await today(traveller)).date, bangkokDay())
@@ -258,7 +259,7 @@ describe('a person', () => {
     assert.deepEqual(types(there.challenges), CHALLENGES.map(one => one.type).sort())
   })
 
-  test('is told what is met and what is missing', async () => {
+  test('sees which criteria are met and what is missing', async () => {
     const other = await signInAnonymously()
     await create(other, { logged_at: bangkokInstant(-1) })
     const answer = await other.api('POST', '/gamification/achievement/check', { lang: 'en' })
@@ -272,7 +273,7 @@ describe('a person', () => {
   })
 
   for (const route of ['/gamification/achievement/check', '/gamification/challenges/progress']) {
-    test(`states nothing to ${route}`, async () => {
+    test(`cannot claim anything to ${route}`, async () => {
       await create(someone)
       const before = [await total(someone), await today(someone), await held(someone)]
       for (const options of [{}, { raw: '' }, { body: {} }]) ok(await someone.api('POST', route, options))
@@ -284,7 +285,7 @@ describe('a person', () => {
       assert.deepEqual([await total(someone), await today(someone), await held(someone)], before)
     })
 
-    test(`asks ${route} once for a key`, async () => {
+    test(`runs ${route} once for an idempotency key`, async () => {
       const [key, options] = [uuid(), { body: {} }]
       const send = () => someone.api('POST', route, { ...options, headers: { 'idempotency-key': key } })
       const [first, again] = [await send(), await send()]
@@ -293,7 +294,7 @@ describe('a person', () => {
     })
   }
 
-  test('sees the same challenges when they are derived anew', async () => {
+  test('sees the same challenges after a recomputation', async () => {
     await create(someone)
     const answer = await someone.api('POST', '/gamification/challenges/progress', { lang: 'en' })
     oneLanguage(answer)
@@ -302,7 +303,7 @@ describe('a person', () => {
     assert.deepEqual(refreshed, await today(someone, { lang: 'en' }))
   })
 
-  test('sees an achievement and a challenge of an operator\'s at once, and no longer when they end', async () => {
+  test('sees an operator\'s new achievement and challenge at once, and no longer after they end', async () => {
     const [id, type] = [`test_${uuid().slice(0, 8)}`, `test_${uuid().slice(0, 8)}`]
     const tags = await Promise.all(['/gamification/achievements', '/gamification/challenges/today'].map(async route => (await someone.api('GET', route)).headers.get('etag')))
     const ask = (route, tag) => someone.api('GET', route, { lang: 'th', headers: { 'if-none-match': tag } })
@@ -374,13 +375,13 @@ describe('the history of challenges', () => {
     assert.ok(english.data.history.every(one => !THAI.test(one.title)))
   })
 
-  test('refuses limits and cursors that are none', async () => {
+  test('refuses invalid limits and cursors', async () => {
     for (const [query, field] of [['limit=0', 'limit'], ['limit=101', 'limit'], ['limit=x', 'limit'], ['cursor=nonsense', 'cursor'], [`cursor=${'x'.repeat(600)}`, 'cursor'], ['limit=1&limit=2', 'limit']]) {
       invalidField(await page(query), field)
     }
   })
 
-  test('is one\'s own', async () => {
+  test('shows one\'s own challenges only', async () => {
     const other = await signInAnonymously()
     const { meta } = await page('limit=1')
     const answer = await other.api('GET', `/gamification/challenges/history?limit=100&cursor=${encodeURIComponent(meta.next_cursor)}`)

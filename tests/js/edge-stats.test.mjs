@@ -28,7 +28,7 @@ describe('sums', () => {
     assert.equal(scaled(shown.co2e_avoided_kg, 6), expected.avoided)
   }
 
-  test('of a day add that day\'s entries, by category too; today without a parameter', async () => {
+  test('of a day are those of that day\'s entries, by category too; today is the default', async () => {
     for (const offset of [0, -1, -2, -3, -400]) {
       const day = bangkokDay(offset)
       const shown = ok(await someone.api('GET', `/waste/stats/daily?date=${day}`))
@@ -44,7 +44,7 @@ describe('sums', () => {
     assert.equal(ok(await someone.api('GET', '/waste/stats/daily')).date, bangkokDay())
   })
 
-  test('of a month add its days', async () => {
+  test('of a month are those of its days', async () => {
     for (const offset of [0, -40, -100]) {
       const month = bangkokDay(offset).slice(0, 7)
       const shown = ok(await someone.api('GET', `/waste/stats/monthly?month=${month}`))
@@ -59,7 +59,7 @@ describe('sums', () => {
     }
   })
 
-  test('by category add between two days, methods within', async () => {
+  test('by category cover the days between two dates, with sums by method', async () => {
     const [from, to] = [bangkokDay(-100), bangkokDay(-1)]
     const expected = within(from, to)
     const { categories } = ok(await someone.api('GET', `/waste/stats/category?date_from=${from}&date_to=${to}`))
@@ -75,7 +75,7 @@ describe('sums', () => {
     }
   })
 
-  test('of days that are none are refused by name', async () => {
+  test('of invalid dates are refused by name', async () => {
     invalidField(await someone.api('GET', '/waste/stats/daily?date=2025-02-30'), 'date')
     invalidField(await someone.api('GET', '/waste/stats/monthly?month=2025-13'), 'month')
     invalidField(await someone.api('GET', '/waste/stats/category?date_from=x'), 'date_from')
@@ -96,7 +96,7 @@ describe('sums', () => {
     assert.equal(BigInt(shown.trees_saved), level.trees)
   })
 
-  test('of somebody without entries are zero, level 1, and without a percentile', async () => {
+  test('of a user without entries are zero, level 1, and without a percentile', async () => {
     const nobody = await signInAnonymously()
     const shown = ok(await nobody.api('GET', '/gamification/profile'))
     assert.deepEqual([shown.total_credits, shown.current_level, shown.credits_to_next_level, shown.progress_percentage, shown.daily_streak, shown.max_streak, shown.trees_saved, shown.total_waste_kg],
@@ -120,7 +120,7 @@ describe('sums', () => {
 describe('boards', () => {
   after(closeSql)
 
-  test('show equals with one rank, the next with the rank after both, hidden people not, masked ones without a name', async () => {
+  test('show equal users with one rank, the next with the rank after both, no hidden users, and masked ones without a name', async () => {
     const province = 'TH-85'
     const people = await Promise.all(Array.from({ length: 5 }, () => signInByPhone()))
     const settings = [{ display_name: 'หนึ่ง' }, { display_name: 'สอง' }, { display_name: 'สาม', privacy_level: 2 }, { display_name: 'สี่', privacy_level: 3 }, { display_name: 'ห้า', visible_in_leaderboard: false }]
@@ -153,7 +153,7 @@ describe('boards', () => {
     }
   })
 
-  test('do not list anonymous people, and tell them their rank', async () => {
+  test('do not list anonymous users, but show them their own rank', async () => {
     const someone = await signInAnonymously()
     ok(await someone.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: 99 } }), 201)
     const board = await wholeBoard(someone, 'type=global&timeframe=daily')
@@ -163,7 +163,7 @@ describe('boards', () => {
     assert.ok(current_user.rank >= 1)
   })
 
-  test('refuse parameters they do not know', async () => {
+  test('refuse unknown parameters', async () => {
     const someone = await signInAnonymously()
     for (const [query, field] of [['type=village', 'type'], ['timeframe=hourly', 'timeframe'], ['limit=101', 'limit'], ['type=province&province=TH-99', 'province']]) {
       invalidField(await someone.api('GET', `/gamification/leaderboard?${query}`), field)
@@ -218,7 +218,7 @@ describe('the sync feed', () => {
     assert.ok(Date.parse(status.last_change_at) > Date.now() - 60_000)
   })
 
-  test('shows an entry that changed twice once, with its newest revision', async () => {
+  test('shows an entry that changed twice only once, with its newest revision', async () => {
     const { revision } = ok(await someone.api('GET', '/user/sync/status'))
     const entry = await create()
     ok(await someone.api('PUT', `/waste/entries/${entry.id}`, { body: { weight_kg: 5 } }))
@@ -230,7 +230,7 @@ describe('the sync feed', () => {
     refused(await request(1_000_000), 409, 'CONFLICT')
   })
 
-  test('answers one that is level with nothing', async () => {
+  test('answers a device that is up to date with no changes', async () => {
     const { revision } = ok(await someone.api('GET', '/user/sync/status'))
     assert.deepEqual(ok(await request(revision)), { changes: [], revision, has_more: false })
   })
@@ -239,7 +239,7 @@ describe('the sync feed', () => {
     test(`${JSON.stringify(body)} is refused naming ${field}`, async () => { invalidField(await someone.api('POST', '/user/sync/request', { body }), field) })
   }
 
-  test('remembers what each device has seen', async () => {
+  test('records which revision each device has seen', async () => {
     const phoned = await signInByPhone()
     ok(await phoned.api('POST', '/waste/entries', { body: { category_id: 'metal_cans', disposal_method: 'sold', weight_kg: 1 } }), 201)
     ok(await phoned.api('POST', '/user/sync/request', { body: { since_revision: 1, device_id: phoned.device.device_id } }))

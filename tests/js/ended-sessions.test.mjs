@@ -1,4 +1,4 @@
-// A token whose session has ended opens nothing at any endpoint of the Worker.
+// A token whose session has ended is refused by every endpoint of the Worker.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { api, awaitSms, closeSql, deviceInfo, env, ok, refused, signInByPhone, sleep, uuid } from './lib.mjs'
@@ -13,8 +13,8 @@ describe('a session that has ended', () => {
   after(closeSql)
   const entry = { category_id: 'food_waste', disposal_method: 'reduced', weight_kg: 1 }
   const id = uuid()
-  /** Every endpoint that takes a token, with what it takes. */
-  const doors = [
+  /** Every endpoint that takes a token, with a valid request. */
+  const endpoints = [
     ['GET', '/user/profile'], ['PUT', '/user/profile', { district: 'x' }], ['POST', '/user/migrate-local', rawDump({ first_visit: 'true' })], ['DELETE', `/user/migrate-local/${id}`],
     ['GET', '/user/sync/status'], ['POST', '/user/sync/request', { since_revision: 0, limit: 1 }], ['POST', '/waste/entries', entry], ['GET', '/waste/entries'],
     ['POST', '/waste/entries/batch', { entries: [entry] }], ['GET', `/waste/entries/${id}`], ['PUT', `/waste/entries/${id}`, { weight_kg: 1 }], ['DELETE', `/waste/entries/${id}`],
@@ -27,12 +27,12 @@ describe('a session that has ended', () => {
     ['by a ban', async someone => { assert.equal((await admin('PUT', someone.id, { ban_duration: '24h' })).status, 200) }],
     ['with the account', async someone => { assert.equal((await admin('DELETE', someone.id)).status, 200) }],
   ]) {
-    test(`${what} is AUTH_INVALID at every endpoint, also where strangers get a kept answer`, async () => {
+    test(`${what} is AUTH_INVALID at every endpoint, even where signed-out visitors get a cached answer`, async () => {
       const someone = await signInByPhone()
       for (const route of ['/gamification/leaderboard', '/gamification/achievements', '/gamification/challenges/today']) ok(await api('GET', route))
       const tag = (await someone.api('GET', '/user/profile')).headers.get('etag')
       await end(someone)
-      for (const [method, route, body] of doors) {
+      for (const [method, route, body] of endpoints) {
         const error = refused(await someone.api(method, route, { body, lang: 'en' }), 401, 'AUTH_INVALID')
         assert.ok(error.message, route)
       }
@@ -44,9 +44,9 @@ describe('a session that has ended', () => {
   test('ends no other session of the person', async () => {
     const someone = await signInByPhone()
     await sleep(1100)
-    const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: someone.phone.typed, device_token: someone.session.device_token } }))
+    const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: someone.phone.typed, device_token: someone.session.device_token } }))
     const { code } = await awaitSms(someone.phone.bare, 2)
-    const other = ok(await api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: code, device_info: deviceInfo() } }))
+    const other = ok(await api('POST', '/auth/verify-otp', { body: { otp_id: requested.otp_id, otp_code: code, device_info: deviceInfo() } }))
     ok(await someone.api('POST', '/auth/logout'))
     ok(await api('GET', '/user/profile', { token: other.access_token }))
   })

@@ -1,4 +1,4 @@
-// ETag: a person's own answers are asked for again and again, and sent only when something changed, whoever changed it.
+// ETag: personal answers are requested again and again, but sent only when something changed, no matter who changed it.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { api, bangkokDay, closeSql, env, ok, refused, rows, signInAnonymously, signInByPhone, sql, sqlAs, supabase, uuid, boardsKnow } from './lib.mjs'
@@ -32,7 +32,7 @@ describe('a personal answer', () => {
   after(closeSql)
   const routes = () => [...ROUTES, `/waste/entries/${made.id}`]
 
-  test('has a tag that stays while nothing changes, and is not sent again', async () => {
+  test('has a tag that stays the same while nothing changes, and is then not sent again', async () => {
     for (const route of routes()) {
       const [first, second] = [await someone.api('GET', route), await someone.api('GET', route)]
       ok(first)
@@ -42,7 +42,7 @@ describe('a personal answer', () => {
     }
   })
 
-  test('keeps its tag while its cursor is another one at each read', async () => {
+  test('has the same tag although its cursor differs at each read', async () => {
     const rival = await signInByPhone()
     ok(await rival.api('POST', '/waste/entries', { body: entry() }), 201)
     const route = '/gamification/leaderboard?limit=1'
@@ -63,7 +63,7 @@ describe('a personal answer', () => {
     }
   })
 
-  test('is another one for another person, another language and a stranger', async () => {
+  test('has another tag for another person, another language and a signed-out visitor', async () => {
     for (const route of ROUTES) {
       const tag = tagOf(await someone.api('GET', route, { lang: 'th' }))
       ok(await ask(other, route, tag, { lang: 'th' }))
@@ -76,7 +76,7 @@ describe('a personal answer', () => {
     refused(await ask(other, `/waste/entries/${made.id}`, '*'), 404, 'NOT_FOUND')
   })
 
-  test('does not answer another question by its tag', async () => {
+  test('has a tag that matches no other request', async () => {
     const tag = tagOf(await someone.api('GET', '/waste/entries?limit=1'))
     ok(await ask(someone, '/waste/entries?limit=2', tag))
     ok(await ask(someone, '/waste/stats/daily?date=2025-01-01', tagOf(await someone.api('GET', '/waste/stats/daily'))))
@@ -93,13 +93,13 @@ describe('a personal answer', () => {
     ['a migration', () => someone.api('POST', '/user/migrate-local', { body: { waste_entries: [{ ...entry(), logged_at: bangkokDay() + 'T00:00:00+07:00', offline_id: uuid() }] } })],
   ]
   for (const [name, change] of ways) {
-    test(`is a new one after ${name}`, async () => {
+    test(`has a new tag after ${name}`, async () => {
       const own = routes().filter(route => route !== '/user/profile')
       const tags = await Promise.all(own.map(async route => tagOf(await someone.api('GET', route))))
       const notesOnly = name.startsWith('an operator')
       await change()
       for (const [i, route] of own.entries()) {
-        // Challenges look at how many entries a day has, moved ones left out.
+        // Challenges count a day's entries without imported ones.
         if (/challenges/.test(route) && /update|operator|migration/.test(name)) continue
         const ranks = /leaderboard|gamification/.test(route)
         if (notesOnly && ranks) continue
@@ -110,7 +110,7 @@ describe('a personal answer', () => {
     })
   }
 
-  test('is a new one after a change of profile or preferences by any way', async () => {
+  test('has a new tag after a change of profile or preferences by any interface', async () => {
     for (const change of [
       () => someone.api('PUT', '/user/profile', { body: { display_name: uuid() } }),
       () => someone.api('PUT', '/user/profile', { body: { theme: `t${Date.now()}` } }),
@@ -126,22 +126,22 @@ describe('a personal answer', () => {
     }
   })
 
-  test('of devices is a new one when a device was seen', async () => {
+  test('of devices has a new tag when a device was seen', async () => {
     const tag = tagOf(await someone.api('GET', '/user/sync/status'))
     ok(await someone.api('POST', '/user/sync/request', { body: { since_revision: 0, device_id: `d-${uuid()}` } }))
     ok(await ask(someone, '/user/sync/status', tag))
   })
 
-  test('of today is a new one when the person\'s date is another', async () => {
+  test('of today has a new tag when the person\'s date changes', async () => {
     const tag = tagOf(await someone.api('GET', '/waste/stats/daily'))
-    // Somewhere on Earth it is always another day than in Bangkok.
+    // There is always a zone on Earth with another date than Bangkok.
     const zone = ['Pacific/Kiritimati', 'Pacific/Pago_Pago'].find(name => new Intl.DateTimeFormat('en-CA', { timeZone: name }).format() !== bangkokDay())
     ok(await someone.api('PUT', '/user/profile', { body: { time_zone: zone } }))
     const there = await ask(someone, '/waste/stats/daily', tag)
     assert.notEqual(ok(there).date, bangkokDay())
   })
 
-  test('of ranks is a new one when somebody else moves them', async () => {
+  test('of ranks has a new tag when another user changes them', async () => {
     const tag = tagOf(await someone.api('GET', '/gamification/profile'))
     const rival = await signInByPhone()
     ok(await rival.api('POST', '/waste/entries', { body: entry({ weight_kg: 100 }) }), 201)
@@ -149,21 +149,21 @@ describe('a personal answer', () => {
     assert.notEqual(tagOf(await someone.api('GET', '/gamification/profile')), tag)
   })
 
-  test('of a deleted entry is gone, whatever the client has', async () => {
+  test('of a deleted entry is not found, regardless of the tag that is sent', async () => {
     const extra = ok(await someone.api('POST', '/waste/entries', { body: entry() }), 201)
     const tag = tagOf(await someone.api('GET', `/waste/entries/${extra.id}`))
     ok(await someone.api('DELETE', `/waste/entries/${extra.id}`))
     refused(await ask(someone, `/waste/entries/${extra.id}`, tag), 404, 'NOT_FOUND')
   })
 
-  test('writes have none', async () => {
+  test('answers to writes have no tag', async () => {
     const answer = await someone.api('POST', '/waste/entries', { body: entry(), headers: { 'if-none-match': '*' } })
     ok(answer, 201)
     assert.equal(answer.headers.get('etag'), null)
     assert.equal(answer.headers.get('cache-control'), 'no-store')
   })
 
-  test('pages may read the tags: they are exposed to allowed origins', async () => {
+  test('tags are exposed to pages of allowed origins', async () => {
     const response = await fetch(`${env.API_URL}/api/v1/user/profile`, { headers: { authorization: `Bearer ${someone.token}`, origin: 'http://localhost:5173' } })
     assert.match(response.headers.get('access-control-expose-headers'), /ETag.*Idempotent-Replayed/)
   })

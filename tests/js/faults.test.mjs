@@ -1,11 +1,11 @@
-// Dependencies fail while people write: every answer is right and in time, nothing acknowledged is lost, nothing doubled, and
-// the way back needs no hand. These tests stop services, so they are a suite of their own: `cargo xtask test faults`.
+// Dependencies fail while users write: every answer is correct and in time, nothing acknowledged is lost or stored twice, and
+// recovery needs no operator. These tests stop services, so they are a suite of their own: `cargo xtask test faults`.
 import { after, afterEach, beforeEach, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { ROOT, api, awaitSms, closeSql, deviceInfo, differences, freshPhone, ok, signInAnonymously, signInByPhone, sleep, sql } from './lib.mjs'
-import { LONGEST_ANSWER, Load, entry, mend, operate, outage, recovery, refreshByGateway, rest, selectByApp, whileFull, whileLocked } from './faults-lab.mjs'
+import { LONGEST_ANSWER, Load, entry, restoreServices, operate, outage, recovery, refreshByGateway, rest, selectByApp, whileFull, whileLocked } from './faults-fixtures.mjs'
 import { largeDiary } from './dumps.mjs'
 
 const profile = someone => () => someone.api('GET', '/user/profile')
@@ -13,10 +13,10 @@ const create = someone => () => someone.api('POST', '/waste/entries', { body: en
 const select = someone => () => rest(someone, 'GET', 'waste_entries?select=id&limit=1')
 const ready = () => api('GET', '/health/ready')
 
-/** The same once what the Worker keeps of it for a second is over. */
+/** The same after the second for which the Worker caches it. */
 const readyAgain = () => sleep(1_100).then(ready)
 
-/** The calls that need the database, by every way: each says 503 in time. */
+/** The calls that need the database, by every interface: each answers 503 in time. */
 const assertNoDatabase = someone => Promise.all([
   outage('profile', profile(someone)),
   outage('create', create(someone)),
@@ -25,14 +25,14 @@ const assertNoDatabase = someone => Promise.all([
   outage('sync', () => someone.api('POST', '/user/sync/request', { body: { since_revision: 0, limit: 10 } })),
   outage('own place', () => someone.api('GET', '/gamification/profile')),
   outage('own achievements', () => someone.api('GET', '/gamification/achievements')),
-  outage('challenges derived anew', () => someone.api('POST', '/gamification/challenges/progress')),
+  outage('challenges derived again', () => someone.api('POST', '/gamification/challenges/progress')),
   outage('ready', readyAgain),
   outage('REST select', select(someone)),
   outage('REST rpc', () => rest(someone, 'POST', 'rpc/create_waste_entry', { entry: entry() })),
   outage('supabase-js', () => selectByApp(someone)),
 ])
 
-/** A long call that does not wait for a lock: it says that a twin may be at work, or that the database is away, in time. */
+/** A long call does not wait for a lock: it answers in time that a twin may be running, or that the database is unavailable. */
 async function comesAgain(what, call) {
   const begun = performance.now()
   const answer = await call()
@@ -56,12 +56,12 @@ describe('faults', () => {
     someone = await signInAnonymously()
   })
   afterEach(async () => {
-    await mend()
+    await restoreServices()
     await load.end()
   })
   after(closeSql)
 
-  // The first long enough for PostgREST to lose patience, were it left to recover by itself.
+  // The first outage is long enough that PostgREST, left to recover on its own, would back off for long.
   for (const [action, away] of [['stop', 6_000], ['kill', 300], ['crash', 300]]) {
     test(`PostgreSQL: ${action}`, async () => {
       await operate(action, 'postgres')
@@ -71,13 +71,13 @@ describe('faults', () => {
       const { size } = fs.statSync(log)
       await operate('start', 'postgres')
       await assertWritesWork(someone)
-      // What writes the log for clients leaves recovery alone, and what is said of it.
+      // The hook that writes the log for clients does not hold up recovery or change its messages.
       const written = fs.readFileSync(log).subarray(size).toString()
       assert.match(written, action === 'kill' ? /automatic recovery in progress[^]*redo starts at[^]*ready to accept connections/ : /ready to accept connections/)
     })
   }
 
-  test('PostgreSQL stops while Realtime listens, also after a message that is shorter in its log', async () => {
+  test('PostgreSQL stops while Realtime listens, even after a message that is shorter in its log', async () => {
     await sql(`select realtime.send(jsonb_build_object('text', repeat('x', 200000)), 'probe', 'user:' || $1 || ':gamification', true)`, [someone.id])
     const begun = performance.now()
     await operate('stop', 'postgres')
@@ -105,7 +105,7 @@ describe('faults', () => {
   })
 
   test('the gateway killed, and halted', async () => {
-    load.doorMayBeAway = true
+    load.serviceMayBeDown = true
     const byWorker = () => Promise.all([outage('profile', profile(someone)), outage('create', create(someone)), outage('ready', readyAgain),
       outage('anonymous', () => api('POST', '/auth/anonymous', { body: { device_info: deviceInfo() } }))])
     await operate('kill', 'gateway')
@@ -123,9 +123,9 @@ describe('faults', () => {
       const [first, second] = [await signInByPhone(), await signInAnonymously()]
       const phone = freshPhone()
       const device = deviceInfo()
-      const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
+      const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
       const { code } = await awaitSms(phone.bare)
-      const verify = () => api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: code, device_info: device } })
+      const verify = () => api('POST', '/auth/verify-otp', { body: { otp_id: requested.otp_id, otp_code: code, device_info: device } })
       await operate(begin, 'auth')
       await Promise.all([
         outage('phone-otp', () => api('POST', '/auth/phone-otp', { body: { phone_number: freshPhone().typed } })),
@@ -136,11 +136,11 @@ describe('faults', () => {
         outage('refresh by supabase-js', () => refreshByGateway(first.refreshToken)),
         outage('ready', readyAgain),
       ])
-      // Whoever is signed in notices nothing.
+      // Signed-in users are not affected.
       ok(await profile(someone)())
       await operate(end, 'auth')
       await recovery('anonymous', () => api('POST', '/auth/anonymous', { body: { device_info: deviceInfo() } }))
-      // The right code was not used up by the tries that failed.
+      // The failed tries did not use up the correct code.
       ok(await verify())
     })
   }
@@ -158,14 +158,14 @@ describe('faults', () => {
   })
 
   test('the Worker killed in the middle of a batch and of a migration', async () => {
-    load.doorMayBeAway = true
+    load.serviceMayBeDown = true
     const batch = Array.from({ length: 400 }, (_, index) => entry({ offline_id: `batch-${index}` }))
     const { dump, good } = largeDiary(2_000)
     const send = [
       ['/waste/entries/batch', { entries: batch }, batch.length, answer => [answer.created, answer.duplicates]],
       ['/user/migrate-local', dump, good.length, answer => [answer.migrated_entries, answer.duplicate_entries]],
     ]
-    for (const [route, body, whole, counts] of send) {
+    for (const [route, body, all, counts] of send) {
       for (const wait of [40, 250]) {
         const one = await signInAnonymously()
         const lost = one.api('POST', route, { body }).then(answer => answer.status, () => 'no answer')
@@ -175,16 +175,16 @@ describe('faults', () => {
         await operate('start', 'edge')
         await recovery('ready', ready)
         const [created, duplicates] = counts(ok(await one.api('POST', route, { body })))
-        assert.ok((created === whole && duplicates === 0 && first !== 200) || (created === 0 && duplicates === whole),
+        assert.ok((created === all && duplicates === 0 && first !== 200) || (created === 0 && duplicates === all),
           `all or nothing the first time (${first}): then ${created} created, ${duplicates} duplicates`)
         const [{ count }] = await sql('select count(*) from public.waste_entries where user_id = $1', [one.id])
-        assert.equal(Number(count), whole)
+        assert.equal(Number(count), all)
         assert.deepEqual(await differences(one), [])
       }
     }
   })
 
-  test('a slow database: statements are ended, the pool fills up, and nobody waits longer than 10 s', async () => {
+  test('a slow database: statements are cancelled, the pool fills up, and no call takes longer than 10 s', async () => {
     const others = await Promise.all(Array.from({ length: 5 }, signInAnonymously))
     await whileLocked(async () => {
       const writes = others.flatMap(one => [
@@ -195,8 +195,8 @@ describe('faults', () => {
         comesAgain('migration', () => one.api('POST', '/user/migrate-local', { body: { waste_entries: [entry({ logged_at: new Date().toISOString() })] } })),
       ])
       await sleep(1_000)
-      // By now every connection of PostgREST's waits for the lock. Writers give it up before the patience of who waits for a
-      // connection ends: a read of what is not locked is answered.
+      // By now all connections of PostgREST wait for the lock. Writers give up before callers that wait for a connection do, so
+      // a read of what is not locked is answered.
       const begun = performance.now()
       const [read] = await Promise.all([select(someone)(), outage('profile', profile(someone))])
       assert.equal(read.status, 200, read.text)
@@ -208,7 +208,7 @@ describe('faults', () => {
 
   test('no connection left in PostgreSQL', async () => {
     await whileFull(async () => {
-      // PostgREST has connections of its own; one that starts anew finds none.
+      // A running PostgREST has its connections; one that starts now gets none.
       await operate('crash', 'postgrest')
       await sleep(200)
       await Promise.all([outage('profile', profile(someone)), outage('create', create(someone)), outage('REST select', select(someone))])
@@ -222,9 +222,9 @@ describe('faults', () => {
       const phone = freshPhone()
       const asking = more => api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed }, ...more })
       await outage(fault, () => asking({ headers }))
-      const asked = ok(await asking())
+      const requested = ok(await asking())
       const { code } = await awaitSms(phone.bare)
-      const verify = more => api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: code, device_info: deviceInfo() }, ...more })
+      const verify = more => api('POST', '/auth/verify-otp', { body: { otp_id: requested.otp_id, otp_code: code, device_info: deviceInfo() }, ...more })
       await outage(fault, () => verify({ headers }))
       ok(await verify())
     }
@@ -236,7 +236,7 @@ describe('faults', () => {
     const begun = performance.now()
     const answer = await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } })
     assert.ok(performance.now() - begun < LONGEST_ANSWER)
-    // The message goes out after the answer; what the answer may not be is an error of ours.
+    // The message is sent after the answer, so the answer may be a success; it must not be an internal error.
     assert.ok([200, 503].includes(answer.status), answer.text)
     ok(await profile(someone)())
     await operate('start', 'inbox')

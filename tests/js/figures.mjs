@@ -1,5 +1,5 @@
-// The rules of credits, emissions, days, levels, streaks and rewards once more, in whole numbers and from the raw factors,
-// so that the tests compare the system with something that shares no code with it.
+// An independent computation of credits, emissions, days, levels, streaks and rewards, in integers and from the raw factors:
+// the system is compared with code that it has no part of.
 import fs from 'node:fs'
 import path from 'node:path'
 import assert from 'node:assert/strict'
@@ -37,9 +37,9 @@ const floorDiv = (a, b) => { const q = a / b; return a % b !== 0n && (a < 0n) !=
 export function scaled(value, places) {
   const match = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(String(value))
   assert.ok(match, `${value} is a decimal`)
-  const [, sign, whole, part = '', exponent = '0'] = match
-  const digits = BigInt(whole + part) * (sign ? -1n : 1n)
-  const shift = BigInt(places) - BigInt(part.length) + BigInt(exponent)
+  const [, sign, integer, fraction = '', exponent = '0'] = match
+  const digits = BigInt(integer + fraction) * (sign ? -1n : 1n)
+  const shift = BigInt(places) - BigInt(fraction.length) + BigInt(exponent)
   if (shift >= 0n) return digits * 10n ** shift
   const unit = 10n ** -shift
   return floorDiv(2n * digits + unit, 2n * unit)
@@ -48,7 +48,7 @@ export function scaled(value, places) {
 /** Grams of a weight in kilograms, halves up. */
 export const grams = weight => scaled(weight, 3)
 
-/** Whole figures of one entry: grams, credits, micro-kilograms CO2e and micro-kilograms avoided. */
+/** The figures of one entry as integers: grams, credits, micro-kilograms CO2e and micro-kilograms avoided. */
 export function figuresOf(category, method, weight) {
   const own = pair(category, method)
   const disposed = pair(category, 'disposed')
@@ -61,7 +61,7 @@ export function figuresOf(category, method, weight) {
   }
 }
 
-// Making one takes longer than using it a hundred times.
+// Creating one takes longer than using it a hundred times.
 const calendars = new Map()
 
 /** The calendar day of an instant in a time zone, YYYY-MM-DD. */
@@ -95,7 +95,7 @@ export function levelOf(total) {
 }
 
 /**
- * Sums of entries `{category, method, weight, at, zone?}`: whole figures as in figuresOf, how many, per day and per category.
+ * Sums of entries `{category, method, weight, at, zone?}`: figures as in figuresOf and the number of entries, in all, per day, per category and per method.
  */
 export function summaryOf(entries) {
   const empty = () => ({ entries: 0, grams: 0n, credits: 0n, positive: 0n, negative: 0n, co2e: 0n, avoided: 0n })
@@ -117,7 +117,7 @@ export function summaryOf(entries) {
 
 const PLASTIC = ['plastic_bottles', 'plastic_bags']
 
-/** The achievements of the contract, judged by what `reached` makes of the entries. */
+/** The achievements of the contract, evaluated from the figures of `reached`. */
 export const ACHIEVEMENTS = [
   { id: 'first_scan', reward: 10, met: all => all.entries >= 1 },
   { id: 'daily_tracker', reward: 50, met: all => all.longest >= 7 },
@@ -128,7 +128,7 @@ export const ACHIEVEMENTS = [
   { id: 'tree_saver', reward: 300, met: all => all.credits >= 500n },
 ]
 
-/** The challenges of every day, judged by that day's entries. */
+/** The challenges of every day, evaluated from that day's entries. */
 export const CHALLENGES = [
   { type: 'scan_5_items', reward: 20, atLeast: 5, counts: () => true },
   { type: 'recycle_something', reward: 15, atLeast: 1, counts: one => one.method === 'recycled' },
@@ -154,14 +154,14 @@ function reached(entries, today) {
     longest: streakOf([...days.keys()], today).max,
     mostRecycled: Math.max(0, ...[...days.values()].map(ofDay => ofDay.filter(one => one.method === 'recycled').length)),
     compostedGrams: entries.filter(one => one.method === 'composted').reduce((sum, one) => sum + grams(one.weight), 0n),
-    // Only days that have ended are judged.
+    // Only days that have ended count.
     plasticFree: [...days].some(([day, ofDay]) => day < today && ofDay.every(free)),
   }
 }
 
 /**
- * What entries as in summaryOf pay besides their own credits, to a person who wrote today: `{achievements, challenges, credits}`.
- * Entries that were moved in (`moved`) and days before the profile `began` complete no challenges.
+ * What entries as in summaryOf earn besides their own credits, for a user who wrote today: `{achievements, challenges, credits}`.
+ * Imported entries (`moved`) and days before the profile `began` complete no challenges.
  */
 export function rewardsOf(entries, { today, began = today }) {
   const all = reached(entries, today)
@@ -173,7 +173,7 @@ export function rewardsOf(entries, { today, began = today }) {
   return { achievements: achievements.map(one => one.id).sort(), challenges, credits }
 }
 
-/** Asserts that an entry as the system shows it carries the figures computed here. */
+/** Asserts that an entry of the system has the figures computed here. */
 export function assertEntryFigures(entry, where = '') {
   const own = figuresOf(entry.category_id, entry.disposal_method, entry.weight_kg)
   const place = `${where} ${entry.category_id}/${entry.disposal_method} ${entry.weight_kg}`

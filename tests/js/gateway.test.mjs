@@ -6,7 +6,7 @@ import { bangkokInstant, closeSql, env, ok, rows, signInAnonymously, signInByPho
 
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.75, ...more })
 
-/** A request as it stands, over a connection of the agent's. */
+/** A raw request over one of the agent's connections. */
 const raw = (method, path, { token = env.ANON_KEY, headers = {}, body, agent } = {}) => new Promise((done, fail) => {
   const { hostname: host, port } = new URL(env.SUPABASE_URL)
   const request = http.request({
@@ -23,7 +23,7 @@ const raw = (method, path, { token = env.ANON_KEY, headers = {}, body, agent } =
   request.on('error', fail).end(body)
 })
 
-/** Asserts that supabase-js was refused by the gateway's own word. */
+/** Asserts that the gateway itself refused supabase-js. */
 function refusedBy(answer, code, status = 400) {
   assert.equal(answer.status, status, JSON.stringify(answer.error ?? answer.data)?.slice(0, 300))
   assert.equal(answer.error.code, code)
@@ -57,7 +57,7 @@ describe('the gateway', () => {
     assert.equal(rows(await client.from('waste_entries').select('id').or('notes.ilike.*a::b*,notes.eq."c::d"')).length, 1)
   })
 
-  test('a query has twenty conditions and four kibibytes', async () => {
+  test('a query may have twenty conditions and four kibibytes', async () => {
     const terms = count => Array.from({ length: count }, () => 'notes.match.a').join(',')
     assert.equal(rows(await client.from('waste_entries').select('id').or(terms(20))).length, 1)
     refusedBy(await client.from('waste_entries').select('id').or(terms(21)), 'too_many_conditions')
@@ -70,7 +70,7 @@ describe('the gateway', () => {
     assert.deepEqual(rows(await client.from('waste_entries').select('id').in('id', ids)), [], 'a list of values is one condition')
   })
 
-  test('a column is answered once', async () => {
+  test('a column may be selected once', async () => {
     refusedBy(await client.from('waste_entries').select('notes,a:notes,b:notes'), 'repeated_column')
     const [row] = rows(await client.from('waste_entries').select('id,text:notes').limit(1))
     assert.deepEqual(Object.keys(row), ['id', 'text'])
@@ -83,7 +83,7 @@ describe('the gateway', () => {
     }
   })
 
-  test('nobody else hears of a HEAD', async () => {
+  test('the answer to a HEAD does not disturb later requests on its connection', async () => {
     const foreign = supabase(other)
     let stop = false
     const heads = Array.from({ length: 2 }, async () => {
@@ -114,7 +114,7 @@ describe('the gateway', () => {
     agent.destroy()
   })
 
-  test('what a person stores about themself in Auth has one kibibyte', async () => {
+  test('the metadata that a person stores in Auth may have one kibibyte', async () => {
     const someone = await signInAnonymously()
     const put = data => raw('PUT', '/auth/v1/user', { token: someone.token, body: Buffer.from(JSON.stringify({ data })) })
     assert.equal((await put({ theme: 'dark' })).status, 200)
@@ -125,7 +125,7 @@ describe('the gateway', () => {
     ok(await someone.api('GET', '/user/profile'))
   })
 
-  test('a batch of 500 full entries fits, escaped as any JSON writer does', async () => {
+  test('a batch of 500 entries of full length fits, in every JSON escaping', async () => {
     const someone = await signInAnonymously()
     const notes = 'ขวดพลาสติกใส'.repeat(41).slice(0, 490)
     const entries = Array.from({ length: 500 }, (_, n) => entry({ notes, offline_id: uuid(), logged_at: bangkokInstant(-1 - (n % 5)) }))

@@ -1,4 +1,4 @@
-// What docs/gamification.md tells an operator: its statements are run as printed, and they do what it says.
+// The statements that docs/gamification.md shows to operators are run as printed, and do what the page says.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
@@ -7,19 +7,19 @@ import { ROOT, bangkokDay, bangkokInstant, closeSql, differences, ok, serviceCli
 
 const page = fs.readFileSync(path.join(ROOT, 'docs/gamification.md'), 'utf8')
 
-/** The statements that the page prints after a mark. */
+/** The statements that the page prints after a marker. */
 function printed(mark) {
   const block = new RegExp(`<!-- ${mark} -->\\s*\`\`\`sql\\n([\\s\\S]*?)\`\`\``).exec(page)
   assert.ok(block, `the page has SQL after <!-- ${mark} -->`)
   return block[1]
 }
 
-/** As the operator's key, without a person. */
+/** Runs SQL as the operator's key, without a user. */
 const operator = text => sqlAs(undefined, text, [], 'service_role')
 const bottle = (more = {}) => ({ category_id: 'glass_bottles', disposal_method: 'returned', weight_kg: 0.5, ...more })
 const ids = list => list.map(one => one.id ?? one.challenge_type)
 
-/** Nothing of an earlier run stands in the way, nor of this one afterwards. */
+/** Removes what an earlier run left behind, and afterwards what this one does. */
 async function clear() {
   await sql(`delete from auth.users where id in (select user_id from private.rewards
     where source_id in ('glass_guardian', carbon.challenge_id(local_date, 'return_a_bottle')::text))`)
@@ -33,7 +33,7 @@ describe('an operator adds what can be earned, without code', () => {
   before(clear)
   after(async () => { await clear(); await closeSql() })
 
-  test('an achievement and a challenge are rows: the next write grants them, an edit takes them back', async () => {
+  test('an achievement and a challenge are rows: the next write grants them, an edit revokes them', async () => {
     const someone = await signInAnonymously()
     for (let count = 0; count < 2; count++) ok(await someone.api('POST', '/waste/entries', { body: bottle() }), 201)
     earlier = await signInAnonymously()
@@ -58,7 +58,7 @@ describe('an operator adds what can be earned, without code', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('who had met it before gets it with the next write, whatever that is', async () => {
+  test('a user who met the criteria before gets it with the next write of any kind', async () => {
     const written = ok(await earlier.api('POST', '/waste/entries', { body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 0.1 } }), 201)
     assert.ok(ids(written.achievements_unlocked).includes('glass_guardian'), JSON.stringify(written.achievements_unlocked))
     const shown = ok(await earlier.api('GET', '/gamification/achievements'))
@@ -66,7 +66,7 @@ describe('an operator adds what can be earned, without code', () => {
     assert.deepEqual(await differences(earlier), [])
   })
 
-  test('ending takes nothing back and grants nothing more', async () => {
+  test('ending one revokes nothing and grants nothing more', async () => {
     const holder = await signInAnonymously()
     const entries = Array.from({ length: 3 }, () => bottle())
     const batch = ok(await holder.api('POST', '/waste/entries/batch', { body: { entries } }))
@@ -76,9 +76,9 @@ describe('an operator adds what can be earned, without code', () => {
     const later = ok(await late.api('POST', '/waste/entries/batch', { body: { entries } }))
     assert.ok(!ids(later.achievements_unlocked).includes('glass_guardian'))
     assert.ok(!ids(later.challenges_completed).includes('return_a_bottle'))
-    const kept = await sqlAs(holder, `select source, name_th, event from public.credit_history where user_id = $1
+    const remaining = await sqlAs(holder, `select source, name_th, event from public.credit_history where user_id = $1
       and (source_id = 'glass_guardian' or source_id = carbon.challenge_id(local_date, 'return_a_bottle')::text) order by source`, [holder.id])
-    assert.deepEqual(kept, [
+    assert.deepEqual(remaining, [
       { source: 'achievement', name_th: 'ผู้พิทักษ์ขวดแก้ว', event: 'granted' },
       { source: 'challenge', name_th: 'คืนขวดวันนี้', event: 'granted' },
     ])

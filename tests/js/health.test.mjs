@@ -1,18 +1,18 @@
-// Whether the service is well, in all the places one may ask.
+// The health endpoints.
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import { api, env, ok } from './lib.mjs'
 
 const secrets = ['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN'].map(name => env[name]).filter(Boolean)
 
-test('live, ready and each area answer anybody', async () => {
+test('live, ready and each area answer without a token', async () => {
   assert.deepEqual(ok(await api('GET', '/health')), { status: 'ok' })
   assert.deepEqual(ok(await api('GET', '/health/live')), { status: 'ok' })
   for (const route of ['/health/ready', '/user/health']) assert.deepEqual(ok(await api('GET', route)), { status: 'ok', checks: { database: 'ok', auth: 'ok' } })
   for (const area of ['waste', 'gamification', 'social', 'analytics']) assert.deepEqual(ok(await api('GET', `/${area}/health`)), { status: 'ok', checks: { database: 'ok' } }, area)
 })
 
-test('in detail each dependency has its state and its milliseconds, and no secret is told', async () => {
+test('the detailed answer has the state and milliseconds of each dependency, and no secret', async () => {
   const answer = await api('GET', '/health/detailed')
   const { status, checks } = ok(answer)
   assert.equal(status, 'ok')

@@ -1,4 +1,4 @@
-// The door through which Auth has SMS sent: only what Auth signed, only now, only to Thai mobiles, and never twice.
+// The hook through which Auth sends SMS: only what Auth signed, only in time, only to Thai mobiles, and never twice.
 import { describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import crypto from 'node:crypto'
@@ -7,7 +7,7 @@ import { api, awaitSms, env, freshPhone, messages, ok, sleep, uuid } from './lib
 const key = Buffer.from(env.HOOK_SECRET.split('|')[0].replace('v1,whsec_', ''), 'base64')
 const now = () => Math.floor(Date.now() / 1000)
 
-/** Calls the hook as Auth would; the parts that differ are given. */
+/** Calls the hook as Auth would, except for the parts that are passed. */
 function hook(phone, { id = uuid(), at = now(), signedBody, sign = text => `v1,${text}`, otp = '1234567890' } = {}) {
   const raw = JSON.stringify({ user: { id: uuid(), phone }, sms: { otp, phone } })
   const signature = crypto.createHmac('sha256', key).update(`${id}.${at}.${signedBody ?? raw}`).digest('base64')
@@ -17,7 +17,7 @@ function hook(phone, { id = uuid(), at = now(), signedBody, sign = text => `v1,$
 const silent = async bare => { await sleep(300); assert.equal((await messages(bare)).length, 0) }
 
 describe('the SMS hook', () => {
-  test('takes what Auth signed, and one good signature among several is enough', async () => {
+  test('accepts what Auth signed, and one valid signature among several is enough', async () => {
     const { bare } = freshPhone()
     assert.equal((await hook(bare)).status, 200)
     assert.equal((await hook(bare, { sign: good => `v1,${'A'.repeat(43)}= v1,${good}` })).status, 200)
@@ -34,14 +34,14 @@ describe('the SMS hook', () => {
     })
   }
 
-  test('sends nothing to numbers that are no Thai mobiles', async () => {
+  test('sends nothing to numbers other than Thai mobiles', async () => {
     for (const phone of ['14155552671', '6621234567', '66601234567', '', '812345678901234']) {
       const answer = await hook(phone)
       assert.ok(answer.status >= 400 && answer.status < 500, `${phone}: ${answer.status} ${answer.text}`)
     }
   })
 
-  test('sends nothing to a number that asked for nothing', async () => {
+  test('sends nothing to a number that requested no code', async () => {
     const { bare } = freshPhone()
     assert.equal((await hook(bare)).status, 200)
     await silent(bare)

@@ -1,24 +1,24 @@
-// One hostile account, and forty cheap ones, ask at full speed for what costs most: they are told to wait, and nobody else
-// is refused anything. Limits are on, and statuses alone are looked at, never times: those are `cargo xtask bench faults`.
+// One hostile account, and forty cheap ones, call what costs most at full speed: they are told to wait, and nobody else is
+// refused. Limits are on, and only statuses are checked, never times, which `cargo xtask bench faults` measures.
 import { after, before, describe, test } from 'node:test'
 import http from 'node:http'
 import { availableParallelism } from 'node:os'
 import assert from 'node:assert/strict'
 import { claimsOf, closeSql, deviceInfo, env, ok, sql, uuid } from './lib.mjs'
-import { call, freshAddress } from './limits-lab.mjs'
+import { call, freshAddress } from './limits-fixtures.mjs'
 
 /** How long each row lasts. */
 const SECONDS = 2
-/** Requests that one account keeps in flight: more than PostgREST has connections. */
+/** Requests that one account has in flight: more than PostgREST has connections. */
 const AT_ONCE = 25
 
-/** An anonymous person with the token itself, signed in from an address of their own. */
+/** An anonymous user, signed in from an address of their own, with the token. */
 async function person() {
   const session = ok(await call('POST', '/auth/anonymous', { body: { device_info: deviceInfo() } }))
   return { id: claimsOf(session.access_token).sub, token: session.access_token, from: freshAddress() }
 }
 
-/** A request to Supabase's address as the person, from their own address; answers status and headers. */
+/** A request to Supabase's address as the user, from their own address; returns status and headers. */
 function rest(someone, method, path, { body, headers = {} } = {}) {
   const { hostname: host, port } = new URL(env.SUPABASE_URL)
   const payload = body && JSON.stringify(body)
@@ -37,7 +37,7 @@ function rest(someone, method, path, { body, headers = {} } = {}) {
   })
 }
 
-/** Keeps a number of requests of each account in flight until the time is over; answers all answers. */
+/** Maintains a number of requests of each account in flight until the time is over; returns all answers. */
 async function flood(accounts, atOnce, request) {
   const until = Date.now() + SECONDS * 1000
   const answers = []
@@ -47,13 +47,13 @@ async function flood(accounts, atOnce, request) {
   return answers
 }
 
-/** Somebody who reads their profile and logs while `deed` goes on; answers the statuses of both. */
+/** A victim reads their profile and logs while `deed` runs; returns the statuses of both. */
 async function beside(deed) {
   const victim = await person()
   const statuses = []
   let goesOn = true
   const living = (async () => {
-    // 60 creates an hour are what a person has.
+    // A user has 60 creates an hour.
     for (let n = 0; goesOn && n < 50; n++) {
       const [read, written] = await Promise.all([
         call('GET', '/user/profile', { token: victim.token }),
@@ -69,7 +69,7 @@ async function beside(deed) {
   return { result, statuses }
 }
 
-/** Asserts that every answer of the flood is one of these, that a limit says when to come again, and that the victim met none. */
+/** Asserts that every answer of the flood has one of these statuses, that limits have Retry-After, and that the victim met none. */
 function assertServed({ result: answers, statuses }, allowed, { refuses = true } = {}) {
   const counts = answers.reduce((all, { status }) => ({ ...all, [status]: (all[status] ?? 0) + 1 }), {})
   assert.ok(answers.length > 0 && answers.every(({ status }) => allowed.includes(status)),
@@ -87,7 +87,7 @@ const entry = () => ({ category_id: 'food_waste', disposal_method: 'reduced', we
 const matches = Array.from({ length: 15 }, (_, n) => `notes.match."(ข.*ว${n}|น้ำ.*${n}.*น้ำ)"`)
 const imports = { payload: JSON.stringify(dump(300, 'x')) }
 
-/** What each row of the list of faults does: a request, the statuses that may come of it, and whether it must be refused sometimes. */
+/** Each attack: a request, the statuses that it may have, and whether some of its requests must be refused. */
 const ROWS = [
   ['imports by rpc', one => rest(one, 'POST', '/rest/v1/rpc/migrate_local', { body: imports }), [200, 429]],
   ['dry runs by rpc', one => rest(one, 'POST', '/rest/v1/rpc/migrate_local', { body: { ...imports, dry_run: true } }), [200, 429]],
@@ -95,12 +95,12 @@ const ROWS = [
   ['searches by rpc', one => rest(one, 'POST', '/rest/v1/rpc/list_waste_entries', { body: { q: 'ไม่มี', page: 1 } }), [200, 429]],
   ['batches by rpc', one => rest(one, 'POST', '/rest/v1/rpc/create_waste_entries', { body: { entries: Array.from({ length: 100 }, entry) } }), [200, 429]],
   ['arrays by REST', one => rest(one, 'POST', '/rest/v1/waste_entries', { body: Array.from({ length: 100 }, entry), headers: { prefer: 'return=minimal' } }), [201, 429]],
-  ['whole answers kept by a key', one => rest(one, 'POST', '/rest/v1/rpc/run_once', { body: { idempotency_key: uuid(), request_scope: 'x', request_fingerprint: 'a'.repeat(64),
+  ['full answers stored for a key', one => rest(one, 'POST', '/rest/v1/rpc/run_once', { body: { idempotency_key: uuid(), request_scope: 'x', request_fingerprint: 'a'.repeat(64),
     operation: 'sync_changes', arguments: { since_revision: 0 } } }), [200, 429]],
   ['twins of one key', one => rest(one, 'POST', '/rest/v1/rpc/run_once', { body: { idempotency_key: 'one', request_scope: `x${Math.floor(Date.now() / 100)}`, request_fingerprint: 'a'.repeat(64),
     operation: 'create_waste_entry', arguments: { entry: entry() } } }), [200, 429]],
   ['deletions without a filter', one => rest(one, 'DELETE', '/rest/v1/waste_entries'), [400, 429], { refuses: false }],
-  ['changes of a whole diary', one => rest(one, 'PATCH', '/rest/v1/waste_entries?weight_kg=gt.0', { body: { notes: 'x' } }), [429, 503]],
+  ['changes of an entire diary', one => rest(one, 'PATCH', '/rest/v1/waste_entries?weight_kg=gt.0', { body: { notes: 'x' } }), [429, 503]],
   ['the description of all tables', one => rest(one, 'GET', '/rest/v1/'), [404, 429], { refuses: false }],
   ['casts to another type', one => rest(one, 'GET', '/rest/v1/waste_entries?select=notes::numeric'), [400, 429], { refuses: false }],
   ['requests for heads', one => rest(one, 'HEAD', '/rest/v1/waste_entries?select=id', { headers: { prefer: 'count=exact' } }), [200, 206, 429]],
@@ -117,31 +117,31 @@ describe('one hostile account is told to wait, and others are served', () => {
 
   for (const [name, request, allowed, options] of ROWS) {
     test(name, async () => {
-      // From an address of its own each time: here the account is what is counted.
+      // Each from another address: here the account is what counts.
       hostile.from = freshAddress()
       assertServed(await beside(() => flood([hostile], AT_ONCE, request)), allowed, options)
     })
   }
 
-  test('its diary is whole', async () => {
+  test('its diary is complete', async () => {
     const [{ found }] = await sql('select public.check_user($1) as found', [hostile.id])
     assert.deepEqual(found, [])
   })
 })
 
 describe('forty cheap accounts cannot do what one cannot', () => {
-  let crowd
+  let accounts
   before(async () => {
-    crowd = await Promise.all(Array.from({ length: 40 }, person))
-    await Promise.all(crowd.slice(0, 10).map(one => call('POST', '/user/migrate-local', { token: one.token, body: dump(500) })))
+    accounts = await Promise.all(Array.from({ length: 40 }, person))
+    await Promise.all(accounts.slice(0, 10).map(one => call('POST', '/user/migrate-local', { token: one.token, body: dump(500) })))
   })
   after(closeSql)
 
   for (const [name, request, allowed] of ROWS.slice(0, 6)) {
-    test(name, async () => assertServed(await beside(() => flood(crowd, 2, request)), allowed))
+    test(name, async () => assertServed(await beside(() => flood(accounts, 2, request)), allowed))
   }
 
-  test('and at no moment do they hold more than half of the slots for what is heavy', async () => {
+  test('and at no time do they hold more than half of the heavy slots', async () => {
     let most = 0
     let goesOn = true
     const watching = (async () => {
@@ -151,7 +151,7 @@ describe('forty cheap accounts cannot do what one cannot', () => {
         most = Math.max(most, held)
       }
     })()
-    await flood(crowd, 2, ROWS[1][1])
+    await flood(accounts, 2, ROWS[1][1])
     goesOn = false
     await watching
     const slots = Math.min(Math.max(availableParallelism(), 2), 8)

@@ -1,4 +1,4 @@
-// Idempotency-Key: every write of a signed-in user is done once for a key, however often and however quickly it is sent.
+// Idempotency-Key: every write of a signed-in user runs once for a key, regardless of how often and how quickly it is sent.
 import { before, after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import pg from 'pg'
@@ -7,7 +7,7 @@ import { api, closeSql, differences, env, invalidField, ok, refused, signInAnony
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.5, ...more })
 const send = (someone, method, route, key, options = {}) =>
   someone.api(method, route, { ...options, headers: { ...options.headers, 'idempotency-key': key } })
-/** Asserts the refusal that leaves open what came of the twin. */
+/** Asserts the refusal that leaves the outcome of the twin open. */
 function alreadyRunning(answer) {
   const { details } = refused(answer, 429, 'RATE_LIMITED')
   assert.equal(details.reason, 'already_running')
@@ -21,7 +21,7 @@ describe('the same key again', () => {
   before(async () => { someone = await signInAnonymously() })
   after(closeSql)
 
-  test('answers the first answer with its status and writes nothing', async () => {
+  test('returns the first answer with its status and writes nothing', async () => {
     const key = uuid()
     const first = await send(someone, 'POST', '/waste/entries', key, { body: entry() })
     const again = await send(someone, 'POST', '/waste/entries', key, { body: entry() })
@@ -30,7 +30,7 @@ describe('the same key again', () => {
     assert.equal(await entriesOf(someone), 1)
   })
 
-  test('answers in the language of the one who asks', async () => {
+  test('answers in the language of the repeated request', async () => {
     const key = uuid()
     const inThai = ok(await send(someone, 'POST', '/waste/entries', key, { body: entry(), lang: 'th' }), 201)
     const inEnglish = ok(await send(someone, 'POST', '/waste/entries', key, { body: entry(), lang: 'en' }), 201)
@@ -39,7 +39,7 @@ describe('the same key again', () => {
     assert.equal(inEnglish.category_name, 'Metal Cans')
   })
 
-  test('with other bytes is a conflict, even if they mean the same', async () => {
+  test('with another body is a conflict, even if it means the same', async () => {
     const key = uuid()
     ok(await send(someone, 'POST', '/waste/entries', key, { raw: JSON.stringify(entry()) }), 201)
     for (const raw of [JSON.stringify(entry({ weight_kg: 1 })), JSON.stringify(entry()) + ' ']) {
@@ -48,7 +48,7 @@ describe('the same key again', () => {
     }
   })
 
-  test('a known offline_id stays 200 when it is replayed', async () => {
+  test('a duplicate offline_id stays 200 when it is replayed', async () => {
     const offline_id = uuid()
     ok(await someone.api('POST', '/waste/entries', { body: entry({ offline_id }) }), 201)
     const key = uuid()
@@ -65,7 +65,7 @@ describe('the same key again', () => {
     ['a profile', 'PUT', () => '/user/profile', () => ({ body: { display_name: 'สมชาย' } })],
     ['a sync', 'POST', () => '/user/sync/request', () => ({ body: { since_revision: 0, device_id: 'phone' } })],
     ['a check of achievements', 'POST', () => '/gamification/achievement/check', () => ({ body: {} })],
-    ['progress derived anew', 'POST', () => '/gamification/challenges/progress', () => ({})],
+    ['progress derived again', 'POST', () => '/gamification/challenges/progress', () => ({})],
     ['a migration', 'POST', () => '/user/migrate-local', () => ({ body: { local_storage: { wasteEntries: JSON.stringify([{ id: uuid(), categoryId: 'food_waste', disposal: 'composted', weight: 1, timestamp: '2025-05-01T00:00:00Z' }]) } } })],
   ]) {
     test(`${name} is done once`, async () => {
@@ -82,7 +82,7 @@ describe('the same key again', () => {
     })
   }
 
-  test('a roll-back is replayed where a second one would not be found', async () => {
+  test('a roll-back is replayed, where a second one would be 404', async () => {
     const other = await signInAnonymously()
     const dump = { waste_entries: [{ ...entry(), logged_at: '2025-05-01T00:00:00Z' }] }
     const { batch_id } = ok(await other.api('POST', '/user/migrate-local', { body: dump }))
@@ -101,10 +101,10 @@ describe('the same key again', () => {
   })
 })
 
-describe('twins at the same moment', () => {
+describe('simultaneous twins', () => {
   after(closeSql)
 
-  test('one writes, the others are told so or get its answer', async () => {
+  test('one writes; the others are refused as already_running or get its answer', async () => {
     const someone = await signInAnonymously()
     for (let round = 0; round < 5; round++) {
       const key = uuid()
@@ -116,7 +116,7 @@ describe('twins at the same moment', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('a twin does not wait for one that is still writing, and writes itself when that one failed', async () => {
+  test('a twin does not wait for one that is still writing, and writes if that one failed', async () => {
     const someone = await signInAnonymously()
     const lock = `select pg_advisory_xact_lock(hashtextextended(concat_ws(' ', $1::uuid, $2::text, $3::text), 0))`
     const key = uuid()
@@ -141,7 +141,7 @@ describe('a key', () => {
   before(async () => { [one, two] = await Promise.all([signInAnonymously(), signInAnonymously()]) })
   after(closeSql)
 
-  test('belongs to its person, method and path', async () => {
+  test('is scoped to its user, method and path', async () => {
     const key = uuid()
     const first = ok(await send(one, 'POST', '/waste/entries', key, { body: entry() }), 201)
     const other = ok(await send(two, 'POST', '/waste/entries', key, { body: entry() }), 201)
@@ -173,27 +173,27 @@ describe('a key', () => {
     }
   })
 
-  test('is for signed-in people: without a token nothing is replayed', async () => {
+  test('is for signed-in users: without a token nothing is replayed', async () => {
     const key = uuid()
     ok(await send(one, 'POST', '/waste/entries', key, { body: entry() }), 201)
     refused(await api('POST', '/waste/entries', { body: entry(), headers: { 'idempotency-key': key } }), 401, 'AUTH_REQUIRED')
     refused(await api('POST', '/waste/entries', { token: `${one.token}x`, body: entry(), headers: { 'idempotency-key': key } }), 401, 'AUTH_INVALID')
   })
 
-  test('sign-in takes none', async () => {
-    const asked = () => api('POST', '/auth/anonymous', { body: {}, headers: { 'idempotency-key': 'same' } })
-    const [first, again] = [ok(await asked()), ok(await asked())]
+  test('sign-in ignores it', async () => {
+    const request = () => api('POST', '/auth/anonymous', { body: {}, headers: { 'idempotency-key': 'same' } })
+    const [first, again] = [ok(await request()), ok(await request())]
     assert.notEqual(first.user.id, again.user.id)
   })
 
-  test('is forgotten after a day', async () => {
+  test('expires after a day', async () => {
     const key = uuid()
     const first = ok(await send(one, 'POST', '/waste/entries', key, { body: entry() }), 201)
     await sql(`update private.idempotency_keys set created_at = now() - interval '24 hours' where user_id = $1 and key = $2`, [one.id, key])
     assert.notEqual(ok(await send(one, 'POST', '/waste/entries', key, { body: entry({ weight_kg: 1 }) }), 201).id, first.id)
   })
 
-  test('goes with its person', async () => {
+  test('is deleted with its user', async () => {
     const gone = await signInAnonymously()
     ok(await send(gone, 'POST', '/waste/entries', 'k', { body: entry() }), 201)
     await sql('delete from auth.users where id = $1', [gone.id])
@@ -211,11 +211,11 @@ describe('a key', () => {
   })
 })
 
-test('a migration of 10 MiB goes through with a key, and again', async () => {
+test('a migration of 10 MiB works with a key, and is replayed', async () => {
   const someone = await signInAnonymously()
   const entries = Array.from({ length: 8000 }, (_, i) => ({ id: `${i}`, categoryId: 'food_waste', disposal: 'composted', weight: 1, timestamp: new Date(1_740_000_000_000 + i * 60_000).toISOString(), notes: '"' }))
   const dump = { local_storage: { wasteEntries: JSON.stringify(entries), padding: '' } }
-  // Each "\\" is two bytes here and four on its way to the database.
+  // Each "\\" has two bytes here, and four on the way to the database.
   const room = 10 * 1024 * 1024 - Buffer.byteLength(JSON.stringify(dump))
   dump.local_storage.padding = '\\'.repeat(Math.floor(room / 2) - 10)
   const raw = JSON.stringify(dump)

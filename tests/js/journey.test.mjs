@@ -1,5 +1,5 @@
-// The main job on real input: a person with the existing app's diary signs in by phone code, has it moved in, logs from
-// two devices of which one was offline, and sees the same figures by the edge API, by supabase-js and by SQL.
+// The main journey on real input: a person with the existing app's diary signs in by phone code, imports it, logs from two
+// devices of which one was offline, and sees the same figures through the edge API, supabase-js and SQL.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
@@ -14,7 +14,7 @@ const diary = realisticDiary(bangkokInstant)
 const deviceA = deviceInfo()
 const deviceB = deviceInfo(undefined, 'ios')
 const logged = []
-let asked, personA, personB
+let requested, personA, personB
 
 const entryIn = (category, method, weight, at, more = {}) => {
   logged.push({ category, method, weight: String(weight), at })
@@ -23,16 +23,16 @@ const entryIn = (category, method, weight, at, more = {}) => {
 const expectedEntries = () => [...diary.good.map(one => ({ ...one, moved: true })), ...logged]
 const expectedRewards = () => rewardsOf(expectedEntries(), { today: bangkokDay() })
 
-describe('the main job on real input', () => {
+describe('the main journey on real input', () => {
   before(async () => {
     const typed = `${phone.typed.slice(0, 3)}-${phone.typed.slice(3, 6)} ${phone.typed.slice(6)}`
-    asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: typed } }))
+    requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: typed } }))
   })
   after(closeSql)
 
   test('the code comes by SMS, in Thai, with six digits', async () => {
-    assert.ok(Date.parse(asked.expires_at) > Date.now() + 4 * 60_000)
-    assert.ok(Date.parse(asked.resend_available_at) > Date.now())
+    assert.ok(Date.parse(requested.expires_at) > Date.now() + 4 * 60_000)
+    assert.ok(Date.parse(requested.resend_available_at) > Date.now())
     const sms = await awaitSms(phone.bare)
     assert.match(sms.code, /^\d{6}$/)
     assert.match(sms.text, /[\u0E00-\u0E7F]/)
@@ -41,7 +41,7 @@ describe('the main job on real input', () => {
 
   test('the code signs device A in, and a profile begins', async () => {
     const sms = await awaitSms(phone.bare)
-    const session = ok(await api('POST', '/auth/verify-otp', { body: { otp_id: asked.otp_id, otp_code: sms.code, device_info: deviceA } }))
+    const session = ok(await api('POST', '/auth/verify-otp', { body: { otp_id: requested.otp_id, otp_code: sms.code, device_info: deviceA } }))
     assert.equal(session.user.phone_number, phone.e164)
     assert.equal(session.user.is_new_user, true)
     assert.equal(session.user.onboarding_completed, false)
@@ -59,7 +59,7 @@ describe('the main job on real input', () => {
     assert.equal(profile.time_zone, 'Asia/Bangkok')
   })
 
-  test('a dry run tells what the old diary holds and writes nothing', async () => {
+  test('a dry run reports what the old diary holds and writes nothing', async () => {
     const report = ok(await personA.api('POST', '/user/migrate-local?dry_run=true', { body: diary.dump }))
     assertMigration(report)
     assert.equal(report.migrated_entries, diary.good.length)
@@ -68,7 +68,7 @@ describe('the main job on real input', () => {
     assert.deepEqual(counts, { entries: '0', batches: '0' })
   })
 
-  test('the old diary moves in whole, and what could not is told with its reason', async () => {
+  test('the old diary is imported, and what could not be is reported with its reason', async () => {
     const report = ok(await personA.api('POST', '/user/migrate-local', { body: diary.dump }))
     assertMigration(report)
     assert.match(report.batch_id, /^[0-9a-f-]{36}$/)
@@ -109,7 +109,7 @@ describe('the main job on real input', () => {
 
   test('device B signs in with the same number after the resend pause', async () => {
     refused(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }), 429, 'RATE_LIMITED')
-    await sleep(Math.max(0, Date.parse(asked.resend_available_at) - Date.now()) + 500)
+    await sleep(Math.max(0, Date.parse(requested.resend_available_at) - Date.now()) + 500)
     personB = await signInByPhone(phone, deviceB)
     assert.equal(personB.id, personA.id)
     assert.equal(personB.session.user.is_new_user, false)
@@ -155,9 +155,9 @@ describe('the main job on real input', () => {
     assert.equal(status.devices.length, 2)
   })
 
-  test('credits, level, streak and rank are the same by the edge, by supabase-js and by SQL, and are right', assertSameFiguresEverywhere)
+  test('credits, level, streak and rank are the same by the edge, by supabase-js and by SQL, and correct', assertSameFiguresEverywhere)
 
-  test('rank counts the listed people with more credits, and the board shows the person there', async () => {
+  test('rank counts the listed users with more credits, and the board shows the person in that place', async () => {
     await eventually(async () => {
       const profile = ok(await personA.api('GET', '/gamification/profile'))
       const board = ok(await personA.api('GET', '/gamification/leaderboard?type=global&timeframe=all_time&limit=1'))
@@ -186,12 +186,12 @@ function assertMigration(report) {
 const expectedStreak = () => streakOf([...summaryOf(expectedEntries()).days.keys()], bangkokDay(0))
 
 async function assertSameFiguresEverywhere() {
-  const expected = summaryOf(expectedEntries())
+  const sums = summaryOf(expectedEntries())
   const rewards = expectedRewards()
-  const total = expected.credits + rewards.credits
+  const total = sums.credits + rewards.credits
   const level = levelOf(total)
   const streak = expectedStreak()
-  const wanted = {
+  const expected = {
     credits: total, level: level.level, next: level.toNext, streak: BigInt(streak.current), longest: BigInt(streak.max), trees: level.trees,
   }
   const shape = one => ({
@@ -200,15 +200,15 @@ async function assertSameFiguresEverywhere() {
   })
   const client = supabase(personA)
   const edge = ok(await personA.api('GET', '/gamification/profile'))
-  assert.deepEqual(shape(edge), wanted, 'edge')
+  assert.deepEqual(shape(edge), expected, 'edge')
   assert.equal(edge.achievements_count, rewards.achievements.length)
-  assert.equal(scaled(edge.total_waste_kg, 3), expected.grams)
-  assert.equal(scaled(edge.co2e_avoided_kg, 6), expected.avoided)
-  assert.deepEqual(shape(rows(await client.rpc('get_gamification_profile'))), wanted, 'rpc')
+  assert.equal(scaled(edge.total_waste_kg, 3), sums.grams)
+  assert.equal(scaled(edge.co2e_avoided_kg, 6), sums.avoided)
+  assert.deepEqual(shape(rows(await client.rpc('get_gamification_profile'))), expected, 'rpc')
   const [view] = rows(await client.from('user_gamification').select('*'))
-  assert.deepEqual(shape(view), wanted, 'REST view')
+  assert.deepEqual(shape(view), expected, 'REST view')
   const [inSql] = await sqlAs(personA, 'select * from public.user_gamification')
-  assert.deepEqual(shape(inSql), wanted, 'SQL view')
+  assert.deepEqual(shape(inSql), expected, 'SQL view')
   const history = rows(await client.from('credit_history').select('*').order('number'))
   assert.deepEqual(history.map(one => one.number), history.map((_, index) => index + 1))
   assert.equal(history.reduce((sum, one) => sum + BigInt(one.credits), 0n), rewards.credits, 'the ledger')
@@ -217,18 +217,18 @@ async function assertSameFiguresEverywhere() {
     from (select sum(carbon.credits(category_id, disposal_method, weight_kg, factor_set))::bigint + $3 as total_credits,
         carbon.max_streak(local_date) as max_streak, array_agg(local_date) as days
       from public.waste_entries where user_id = $1) as sums`, [personA.id, bangkokDay(0), rewards.credits.toString()])
-  assert.deepEqual(shape(again), wanted, 'SQL functions over the entries')
+  assert.deepEqual(shape(again), expected, 'SQL functions over the entries')
   const list = rows(await client.from('waste_entries').select('*').order('logged_at'))
   assert.equal(list.length, expectedEntries().length)
   list.forEach(one => assertEntryFigures(one, 'REST'))
-  assert.deepEqual(summaryOf(list.map(one => ({ category: one.category_id, method: one.disposal_method, weight: one.weight_kg, at: one.logged_at }))).credits, expected.credits)
+  assert.deepEqual(summaryOf(list.map(one => ({ category: one.category_id, method: one.disposal_method, weight: one.weight_kg, at: one.logged_at }))).credits, sums.credits)
   const pages = ok(await personA.api('GET', '/waste/entries?page=1&limit=100'))
   assert.deepEqual(pages.entries.map(one => one.id).sort(), list.map(one => one.id).sort())
   pages.entries.forEach(one => assertEntryFigures(one, 'edge'))
   assert.deepEqual(await differences(personA), [])
 }
 
-/** Others sign in and log meanwhile: what compares two moments gets a few tries. */
+/** Other tests sign in and log meanwhile, so comparisons of two moments get a few tries. */
 async function eventually(attempt, tries = 5) {
   for (let left = tries - 1; ; left--) {
     try { return await attempt() } catch (error) { if (left === 0) throw error }

@@ -1,5 +1,5 @@
-// What every end-to-end test shares: the addresses of the running system, people to act as, and the three ways in
-// (the Worker's API, supabase-js, SQL). Nothing here knows a rule of the domain; those are in figures.mjs.
+// What all end-to-end tests share: the addresses of the running system, users to act as, and the three interfaces (the
+// Worker's API, supabase-js, SQL). The rules of the domain are not here but in figures.mjs.
 import crypto from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
@@ -9,7 +9,7 @@ import { createClient } from '@supabase/supabase-js'
 import pg from 'pg'
 import ws from 'ws'
 
-/** The checkout's root folder. */
+/** The root directory of the checkout. */
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 
 /** The addresses and keys that `cargo xtask up` wrote; the process environment overrides each by its name. */
@@ -27,7 +27,7 @@ function loadEnv() {
     'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'OPERATOR_TOKEN', 'AUTH_URL', 'REST_URL', 'REALTIME_URL', 'PUBLISHABLE_KEY', 'SECRET_KEY']
   for (const name of names) if (process.env[name]) env[name] = process.env[name]
   for (const name of ['API_URL', 'SUPABASE_URL', 'ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'DB_URL', 'INBOX_URL']) {
-    assert.ok(env[name], `${name} is unknown: start the system with "cargo xtask up" first`)
+    assert.ok(env[name], `${name} is not set: start the system with "cargo xtask up" first`)
   }
   return env
 }
@@ -35,21 +35,21 @@ function loadEnv() {
 export const env = loadEnv()
 export const sleep = milliseconds => new Promise(done => setTimeout(done, milliseconds))
 
-// A test that says "today" twice must mean the same day: shortly before midnight in Bangkok the tests wait for it.
+// Tests may use "today" several times and must mean the same day, so shortly before midnight in Bangkok they wait for it.
 const toMidnight = 86_400_000 - ((Date.now() + 7 * 3_600_000) % 86_400_000)
 if (toMidnight < 120_000) await sleep(toMidnight + 2_000)
 
 export const uuid = () => crypto.randomUUID()
 
-/** A Thai mobile number nobody has used: eight digits after 08 or 09, `{typed: '0…', e164: '+66…', bare: '66…'}`. */
+/** An unused Thai mobile number: eight digits after 08 or 09, `{typed: '0…', e164: '+66…', bare: '66…'}`. */
 export function freshPhone() {
   const digits = `${crypto.randomInt(8, 10)}${String(crypto.randomInt(0, 1e8)).padStart(8, '0')}`
   return { typed: `0${digits}`, e164: `+66${digits}`, bare: `66${digits}` }
 }
 
 /**
- * Calls the Worker's API. `body` is sent as JSON, `raw` as it stands; `type` replaces the content type (null sends none).
- * Answers `{status, headers, text, json, data, error, meta}`; `json` is undefined when the body is not JSON.
+ * Calls the Worker's API. `body` is sent as JSON, `raw` unchanged; `type` replaces the content type (null sends none).
+ * Returns `{status, headers, text, json, data, error, meta}`; `json` is undefined when the body is not JSON.
  */
 export async function api(method, route, { token, body, raw, type, lang, headers } = {}) {
   const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
@@ -70,28 +70,29 @@ export async function api(method, route, { token, body, raw, type, lang, headers
   return { status: response.status, headers: response.headers, text, json, data: json?.data, error: json?.error, meta: json?.meta }
 }
 
-/** Asserts a success envelope with the status and answers its data. */
+/** Asserts a success envelope with the status and returns its data. */
 export function ok(answer, status = 200) {
   assert.equal(answer.status, status, `expected ${status}, got ${answer.status}: ${answer.text.slice(0, 600)}`)
   assert.equal(answer.json?.success, true, answer.text.slice(0, 300))
   return answer.data
 }
 
-/** Asserts a failure envelope with status and code and answers its error. */
+/** Asserts a failure envelope with status and code and returns its error. */
 export function refused(answer, status, code) {
   assert.equal(answer.status, status, `expected ${status} ${code}, got ${answer.status}: ${answer.text.slice(0, 600)}`)
   assert.equal(answer.json?.success, false, answer.text.slice(0, 300))
   assert.equal(answer.error.code, code, answer.text.slice(0, 300))
   assert.equal(typeof answer.error.message, 'string')
-  assert.ok(answer.error.message.length > 0, 'an error says something')
+  assert.ok(answer.error.message.length > 0, 'an error has a message')
   assert.equal(typeof answer.error.request_id, 'string')
   return answer.error
 }
 
-/** Whether a limit says that the same, or another long call of the person, is at work: the one 429 that leaves open what came of it. */
+/** Whether the call was refused because the same, or another long call of the user, is running: the only 429 after which the
+ * outcome is unknown. */
 export const isAlreadyRunning = answer => answer.status === 429 && answer.error?.details?.reason === 'already_running'
 
-/** Sends again, as docs/retrying.md says, until no twin is at work; answers the answer. */
+/** Repeats the request, as docs/retrying.md says, until no twin is running; returns the answer. */
 export async function untilDone(request) {
   for (let tries = 0; tries < 300; tries++) {
     const answer = await request()
@@ -99,10 +100,10 @@ export async function untilDone(request) {
     assert.ok(Number(answer.headers.get('retry-after')) >= 1, 'a limit says when to come again')
     await sleep(100)
   }
-  assert.fail('a twin is at work for 30 s')
+  assert.fail('a twin has been running for 30 s')
 }
 
-/** Asserts a VALIDATION_ERROR that names the field and answers that field's detail. */
+/** Asserts a VALIDATION_ERROR that names the field and returns that field's detail. */
 export function invalidField(answer, field) {
   const error = refused(answer, 400, 'VALIDATION_ERROR')
   const detail = error.details?.fields?.find(one => one.field === field)
@@ -112,14 +113,14 @@ export function invalidField(answer, field) {
   return detail
 }
 
-/** What the inbox holds for the number, newest first. */
+/** The inbox's messages to the number, newest first. */
 export async function messages(bare) {
   const response = await fetch(`${env.INBOX_URL}/sms?phone=${bare}`)
   assert.equal(response.status, 200, 'the inbox answers')
   return response.json()
 }
 
-/** Waits for the n-th SMS (1 is the first) to the number and answers the newest one. */
+/** Waits for the n-th SMS (1 is the first) to the number and returns the newest one. */
 export async function awaitSms(bare, count = 1) {
   for (let tries = 0; tries < 50; tries++) {
     const found = await messages(bare)
@@ -132,18 +133,18 @@ export async function awaitSms(bare, count = 1) {
 export const deviceInfo = (deviceId = `device-${uuid()}`, platform = 'android') =>
   ({ device_id: deviceId, platform, app_version: '2.4.0' })
 
-/** Asks for a code as a person types the number, reads it from the inbox, and verifies: the whole phone sign-in. */
+/** The complete phone sign-in: requests a code, reads it from the inbox, and verifies it. */
 export async function signInByPhone(phone = freshPhone(), device = deviceInfo()) {
   const before = (await messages(phone.bare)).length
-  const asked = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
+  const requested = ok(await api('POST', '/auth/phone-otp', { body: { phone_number: phone.typed } }))
   const sms = await awaitSms(phone.bare, before + 1)
   const session = ok(await api('POST', '/auth/verify-otp', {
-    body: { otp_id: asked.otp_id, otp_code: sms.code, device_info: device },
+    body: { otp_id: requested.otp_id, otp_code: sms.code, device_info: device },
   }))
   return person(session, phone, device)
 }
 
-/** A fresh anonymous user: the cheap way to somebody with an empty diary. */
+/** A new anonymous user: the cheapest user with an empty diary. */
 export async function signInAnonymously() {
   const device = deviceInfo()
   const answer = await api('POST', '/auth/anonymous', { body: { device_info: device } })
@@ -159,7 +160,7 @@ function person(session, phone, device) {
 
 export const claimsOf = token => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString())
 
-/** Signs claims as the auth server would, for tokens it would never give out. */
+/** Signs claims as Auth does, for tokens that it would never issue. */
 export function signToken(claims, { secret = env.JWT_SECRET, header = { alg: 'HS256', typ: 'JWT' } } = {}) {
   const part = value => Buffer.from(JSON.stringify(value)).toString('base64url')
   const text = `${part(header)}.${part(claims)}`
@@ -168,7 +169,7 @@ export function signToken(claims, { secret = env.JWT_SECRET, header = { alg: 'HS
 
 const clientOptions = { auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false }, realtime: { transport: ws } }
 
-/** supabase-js as the person, or as nobody signed in when no person is given. */
+/** supabase-js as the user, or as a signed-out visitor. */
 export function supabase(someone, key = env.ANON_KEY) {
   const global = someone ? { headers: { Authorization: `Bearer ${someone.token}` } } : undefined
   return createClient(env.SUPABASE_URL, key, { ...clientOptions, ...(global && { global }) })
@@ -177,7 +178,7 @@ export function supabase(someone, key = env.ANON_KEY) {
 /** supabase-js with the service key. */
 export const serviceClient = () => supabase(undefined, env.SERVICE_ROLE_KEY)
 
-/** Asserts that a supabase-js answer is a success and answers its data. */
+/** Asserts that a supabase-js answer is a success and returns its data. */
 export function rows(answer) {
   assert.equal(answer.error, null, JSON.stringify(answer.error))
   return answer.data
@@ -188,7 +189,7 @@ const numbersAsText = { getTypeParser: (oid, format) => (oid === 1700 || oid ===
 
 function newPool() {
   const made = new pg.Pool({ connectionString: env.DB_URL, max: 8, types: numbersAsText })
-  // Idle connections end with a database that stops; the next query makes a new one.
+  // Idle connections break when the database stops; the next query opens a new one.
   made.on('error', () => {})
   return made
 }
@@ -199,7 +200,7 @@ export async function sql(text, values = []) {
   return (await pool.query(text, values)).rows
 }
 
-/** Waits until boards have learned of everything that was written, at most half a minute; others may not write all the time. */
+/** Waits, at most half a minute, until nothing is pending for boards; it does not end while others write without pause. */
 export async function boardsKnow() {
   for (let tries = 0; tries < 1500; tries++) {
     if ((await sql('select 1 from private.outbox limit 1')).length === 0) return
@@ -208,7 +209,7 @@ export async function boardsKnow() {
   assert.fail('the outbox was not emptied')
 }
 
-/** Runs one statement in a transaction as the role PostgREST would use for the person, with the person's claims. */
+/** Runs one statement in a transaction with the role and claims that PostgREST would use for the user. */
 export async function sqlAs(someone, text, values = [], role = 'authenticated') {
   pool ??= newPool()
   const connection = await pool.connect()
@@ -227,10 +228,10 @@ export async function sqlAs(someone, text, values = [], role = 'authenticated') 
   }
 }
 
-/** Closes the database connections; a test file that used SQL calls it last. */
+/** Closes the database connections; test files that used SQL call it last. */
 export const closeSql = async () => { await pool?.end(); pool = undefined }
 
-/** The differences between what is derived for the person and a recomputation; [] when all is right. */
+/** The differences between the user's derived data and a recomputation; [] when there are none. */
 export async function differences(someone) {
   const [row] = await sql('select to_jsonb(public.check_user($1)) as found', [someone.id])
   return row?.found ?? []

@@ -1,27 +1,27 @@
-// Sign-in codes against abuse: what strangers use up costs the owner nothing, challenges, budgets of messages, the lock,
-// and no way to learn who has an account.
+// Protection of sign-in codes against abuse: what unrecognised devices use up costs the owner nothing; bot checks; message
+// budgets; the lock; and nothing shows who has an account.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import crypto from 'node:crypto'
 import { awaitSms, closeSql, deviceInfo, env, freshPhone, messages, ok, refused, sleep, sql, uuid } from './lib.mjs'
-import { agreeableOrigin, call, freshAddress, hook, limited, rewriteObjects, server, startWorker } from './limits-lab.mjs'
+import { acceptingOrigin, call, freshAddress, hook, limited, rewriteObjects, server, startWorker } from './limits-fixtures.mjs'
 
 const sha256 = text => crypto.createHash('sha256').update(text).digest('hex')
 const otherCode = code => (code === '000000' ? '000001' : '000000')
 const ask = (phone, { base, from, ...body } = {}) => call('POST', '/auth/phone-otp', { base, from, body: { phone_number: phone.typed, ...body } })
 const verify = (otpId, code, options = {}) => call('POST', '/auth/verify-otp', { ...options, body: { otp_id: otpId, otp_code: code, device_info: deviceInfo() } })
 
-/** Asks for a code, reads it, signs in. */
+/** Requests a code, reads it from the inbox, signs in. */
 async function signIn(phone, options) {
   const before = (await messages(phone.bare)).length
-  const asked = ok(await ask(phone, options))
-  return ok(await verify(asked.otp_id, (await awaitSms(phone.bare, before + 1)).code))
+  const requested = ok(await ask(phone, options))
+  return ok(await verify(requested.otp_id, (await awaitSms(phone.bare, before + 1)).code))
 }
 
 after(closeSql)
 
 describe('a number', () => {
-  test('waits 60 s for its next code when a stranger asks, while a known device has a timer of its own', async () => {
+  test('waits 60 s for its next code from an unrecognised device, while a recognised device has a timer of its own', async () => {
     const phone = freshPhone()
     const { device_token } = await signIn(phone)
     limited(await ask(phone), 1, { within: 60 })
@@ -30,22 +30,22 @@ describe('a number', () => {
     limited(await ask(phone, { device_token }), 1, { within: 60 })
   })
 
-  test('spends a code with five wrong tries, exactly, also when they come at once', async () => {
+  test('uses up a code with exactly five wrong tries, even simultaneous ones', async () => {
     const phone = freshPhone()
-    const asked = ok(await ask(phone))
+    const requested = ok(await ask(phone))
     const { code } = await awaitSms(phone.bare)
-    const tries = await Promise.all(Array.from({ length: 30 }, () => verify(asked.otp_id, otherCode(code))))
+    const tries = await Promise.all(Array.from({ length: 30 }, () => verify(requested.otp_id, otherCode(code))))
     assert.equal(tries.filter(answer => answer.status === 401).length, 5)
     for (const answer of tries.filter(one => one.status !== 401)) limited(answer, 5)
-    limited(await verify(asked.otp_id, code), 5)
+    limited(await verify(requested.otp_id, code), 5)
   })
 
-  test('lets a known device in whose tries strangers have used up', async () => {
+  test('lets a recognised device in after unrecognised ones have used up the tries', async () => {
     const phone = freshPhone()
     const { device_token } = await signIn(phone)
     const own = ok(await ask(phone, { device_token }))
     const { code } = await awaitSms(phone.bare, 2)
-    // A stranger has to wait for the timer; a code of the owner's tells them nothing.
+    // An unrecognised device has to wait for its timer; the owner's code does not change that.
     limited(await ask(phone), 1)
     refused(await verify(own.otp_id, otherCode(code)), 401, 'AUTH_INVALID')
     ok(await verify(own.otp_id, code))
@@ -53,7 +53,7 @@ describe('a number', () => {
 })
 
 describe('whether a number has an account', () => {
-  /** A number with an account, made behind the Worker's back, so that its object knows nothing either. */
+  /** A number with an account that was created without the Worker, so that its Durable Object has no state of it. */
   async function member() {
     const phone = freshPhone()
     const made = await fetch(`${env.AUTH_URL}/admin/users`, {
@@ -65,13 +65,13 @@ describe('whether a number has an account', () => {
     return phone
   }
 
-  test('shows in no answer', async () => {
-    const [known, unknown] = [await member(), freshPhone()]
-    const answers = [await ask(known), await ask(unknown)]
+  test('does not show in any answer', async () => {
+    const [registered, unregistered] = [await member(), freshPhone()]
+    const answers = [await ask(registered), await ask(unregistered)]
     const shapes = answers.map(answer => [ok(answer) && answer.status, Object.keys(answer.data).sort(), answer.text.length, [...answer.headers.keys()].sort()])
     assert.deepEqual(shapes[0], shapes[1])
-    for (const phone of [known, unknown]) await awaitSms(phone.bare)
-    const again = [await ask(known), await ask(unknown)]
+    for (const phone of [registered, unregistered]) await awaitSms(phone.bare)
+    const again = [await ask(registered), await ask(unregistered)]
     for (const answer of again) limited(answer, 1)
     assert.equal(again[0].error.message, again[1].error.message)
     const wrong = await Promise.all(answers.map(({ data }) => verify(data.otp_id, '000000')))
@@ -79,7 +79,7 @@ describe('whether a number has an account', () => {
     assert.equal(wrong[0].error.message, wrong[1].error.message)
   })
 
-  test('shows in no time that could be told from noise', async () => {
+  test('does not show in response times', async () => {
     const ROUNDS = 15
     const times = [[], []]
     for (let n = 0; n <= ROUNDS; n++) {
@@ -90,27 +90,27 @@ describe('whether a number has an account', () => {
         if (n > 0) times[which].push(performance.now() - begun)
       }
     }
-    const [known, unknown] = times.map(list => list.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)])
-    console.log(`# asking for a code, median: ${known.toFixed(1)} ms for a known number, ${unknown.toFixed(1)} ms for an unknown one`)
-    // Answers leave in steps of 500 ms: the medians are those of the same step.
-    assert.ok(Math.abs(known - unknown) < 60, `${known} ms and ${unknown} ms`)
-    assert.ok(Math.min(known, unknown) >= 490, `${known} ms and ${unknown} ms`)
+    const [registered, unregistered] = times.map(list => list.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)])
+    console.log(`# requesting a code, median: ${registered.toFixed(1)} ms for a number with an account, ${unregistered.toFixed(1)} ms for one without`)
+    // Answers are sent in steps of 500 ms, so both medians lie in the same step.
+    assert.ok(Math.abs(registered - unregistered) < 60, `${registered} ms and ${unregistered} ms`)
+    assert.ok(Math.min(registered, unregistered) >= 490, `${registered} ms and ${unregistered} ms`)
   })
 })
 
 describe('a Worker of its own', () => {
   let origin
-  before(async () => { origin = await agreeableOrigin() })
+  before(async () => { origin = await acceptingOrigin() })
   after(() => origin?.stop())
   const worker = (settings = {}, persist = undefined) => startWorker({ SUPABASE_URL: origin.url, ...settings }, persist)
 
-  describe('without a challenge', () => {
+  describe('without a bot check', () => {
     let own
     before(async () => { own = await worker() })
     after(() => own?.stop())
     const askHere = (phone, options) => ask(phone, { base: own.base, ...options })
 
-    test('an address gets three codes that nobody verifies, at once or not, and then none for an hour', async () => {
+    test('an address gets three codes that are not verified, at once or not, and then none for an hour', async () => {
       const from = freshAddress()
       const answers = await Promise.all(Array.from({ length: 10 }, () => askHere(freshPhone(), { from })))
       assert.equal(answers.filter(answer => answer.status === 200).length, 3)
@@ -119,7 +119,7 @@ describe('a Worker of its own', () => {
       ok(await askHere(freshPhone()))
     })
 
-    test('a block of 10,000 numbers gets twenty, from however many addresses', async () => {
+    test('a block of 10,000 numbers gets twenty, regardless of the number of addresses', async () => {
       const block = freshPhone().e164.slice(0, -4)
       const numbers = Array.from({ length: 22 }, (_, n) => ({ typed: `${block}${String(n).padStart(4, '0')}` }))
       const answers = []
@@ -129,7 +129,7 @@ describe('a Worker of its own', () => {
       ok(await askHere(freshPhone()))
     })
 
-    test('a device that has proved the number passes, whatever strangers did on its address and in its block', async () => {
+    test('a recognised device passes, regardless of what others did on its address and in its block', async () => {
       const [from, owner] = [freshAddress(), freshPhone()]
       const signInHere = async more => {
         const count = (await messages(owner.bare)).length
@@ -144,14 +144,14 @@ describe('a Worker of its own', () => {
       limited(await askHere(freshPhone(), { from }), 3)
       limited(await askHere({ typed: `${block}0021` }), 20)
       await signInHere({ device_token })
-      // Codes of theirs weigh on nobody either, and no forged token passes.
-      const stranger = freshAddress()
-      for (let n = 0; n < 3; n++) ok(await askHere(freshPhone(), { from: stranger }))
-      limited(await askHere(freshPhone(), { from: stranger, device_token }), 3)
-      limited(await askHere(freshPhone(), { from: stranger, device_token: 'A'.repeat(43) }), 3)
+      // Its codes do not count against others, and no forged token passes.
+      const outsider = freshAddress()
+      for (let n = 0; n < 3; n++) ok(await askHere(freshPhone(), { from: outsider }))
+      limited(await askHere(freshPhone(), { from: outsider, device_token }), 3)
+      limited(await askHere(freshPhone(), { from: outsider, device_token: 'A'.repeat(43) }), 3)
     })
 
-    test('what was refused for another reason weighs nothing', async () => {
+    test('requests that were refused for another reason do not count', async () => {
       const [from, phone] = [freshAddress(), freshPhone()]
       ok(await askHere(phone, { from }))
       for (let n = 0; n < 4; n++) {
@@ -163,24 +163,24 @@ describe('a Worker of its own', () => {
   })
 
   describe('with Turnstile', () => {
-    let own, turnstile, verdict
+    let own, turnstile, verification
     const good = { success: true, 'error-codes': [], challenge_ts: new Date().toISOString(), hostname: 'app.example' }
     const bad = code => ({ success: false, 'error-codes': [code] })
     before(async () => {
-      turnstile = await server(question => verdict(question))
+      turnstile = await server(question => verification(question))
       own = await worker({ TURNSTILE_SECRET: 'turnstile-secret', TURNSTILE_URL: `${turnstile.url}/siteverify` })
     })
     after(async () => { await own?.stop(); await turnstile?.stop() })
 
-    test('an address that began three codes may go on when it passes the challenge', async () => {
+    test('an address that requested three codes may go on when it passes the bot check', async () => {
       const from = freshAddress()
       const askHere = challenge_token => ask(freshPhone(), { base: own.base, from, challenge_token })
       for (let n = 0; n < 3; n++) ok(await askHere())
-      assert.equal(turnstile.seen.length, 0, 'nobody is asked while nothing is wrong')
+      assert.equal(turnstile.seen.length, 0, 'no bot check while nothing is wrong')
       assert.equal(limited(await askHere(), 3).challenge, 'turnstile')
-      verdict = () => [200, bad('invalid-input-response')]
+      verification = () => [200, bad('invalid-input-response')]
       assert.equal(limited(await askHere('wrong'), 3).challenge, 'turnstile')
-      verdict = () => [200, good]
+      verification = () => [200, good]
       ok(await askHere('right'))
       const { body } = turnstile.seen.at(-1)
       assert.deepEqual([body.secret, body.response, body.remoteip], ['turnstile-secret', 'right', from])
@@ -188,7 +188,7 @@ describe('a Worker of its own', () => {
       limited(await askHere(), 3)
     })
 
-    test('nobody is sent through a challenge for a code that could not be begun anyway', async () => {
+    test('no bot check is demanded for a code that would be refused anyway', async () => {
       const [from, phone] = [freshAddress(), freshPhone()]
       ok(await ask(phone, { base: own.base }))
       for (let n = 0; n < 3; n++) ok(await ask(freshPhone(), { base: own.base, from }))
@@ -198,41 +198,41 @@ describe('a Worker of its own', () => {
       assert.equal(turnstile.seen.length, seen)
     })
 
-    test('a passed challenge opens one more message a day where strangers used up the five', async () => {
+    test('a passed bot check allows one more message a day where unrecognised devices used up the five', async () => {
       const settings = { TURNSTILE_SECRET: 'turnstile-secret', TURNSTILE_URL: `${turnstile.url}/siteverify` }
       let other = await worker(settings)
       try {
         const phone = freshPhone()
         const askHere = more => ask(phone, { base: other.base, ...more })
-        /** As if that number of messages more had been sent today, the last one long enough ago. */
+        /** Pretends that this many more messages were sent today, the last one long enough ago. */
         const later = async sent => {
-          await other.stop({ keep: true })
+          await other.stop({ retainState: true })
           rewriteObjects(other.persist, 'PhoneNumber', '"sms_at_ms":[', `"sms_at_ms":[${`${Date.now() - 3_600_000},`.repeat(sent)}`)
           rewriteObjects(other.persist, 'PhoneNumber', '"resend_at_ms":', '"resend_at_ms":0,"before":')
           other = await worker(settings, other.persist)
         }
         ok(await askHere())
         await later(4)
-        verdict = () => [200, bad('invalid-input-response')]
+        verification = () => [200, bad('invalid-input-response')]
         assert.equal(limited(await askHere(), 5, { within: 86_400 }).challenge, 'turnstile')
         assert.equal(limited(await askHere({ challenge_token: 'wrong' }), 5).challenge, 'turnstile')
-        verdict = () => [200, good]
+        verification = () => [200, good]
         ok(await askHere({ challenge_token: 'right' }))
         await later(0)
         assert.equal(limited(await askHere({ challenge_token: 'right' }), 5).challenge, undefined, 'that was the one')
       } finally { await other.stop() }
     })
 
-    test('a lost answer is asked for again with the same key, an outage is 503', async () => {
+    test('a verification with a lost answer is repeated with the same key; an outage is 503', async () => {
       const from = freshAddress()
       const askHere = challenge_token => ask(freshPhone(), { base: own.base, from, challenge_token })
       for (let n = 0; n < 3; n++) ok(await askHere())
       let calls = 0
-      verdict = () => (calls++ ? [200, good] : [502, {}])
+      verification = () => (calls++ ? [200, good] : [502, {}])
       ok(await askHere('right'))
       assert.equal(turnstile.seen.at(-1).body.idempotency_key, turnstile.seen.at(-2).body.idempotency_key)
       for (const down of [() => [500, {}], () => [200, bad('internal-error')], () => [200, bad('invalid-input-secret')]]) {
-        verdict = down
+        verification = down
         const answer = await askHere('right')
         refused(answer, 503, 'SERVICE_UNAVAILABLE')
         assert.ok(Number(answer.headers.get('retry-after')) >= 1)
@@ -240,20 +240,20 @@ describe('a Worker of its own', () => {
     })
   })
 
-  test('a budget of messages keeps three tenths for members, counts a webhook once, and tells nobody', async () => {
+  test('a message budget reserves three tenths for members, counts a webhook once, and shows in no answer', async () => {
     const own = await worker({ SMS_BUDGET_PER_DAY: '10' })
     try {
       const send = async (confirmed, id = uuid()) => {
         const phone = freshPhone()
-        const asked = await ask(phone, { base: own.base })
-        ok(asked)
+        const requested = await ask(phone, { base: own.base })
+        ok(requested)
         for (let calls = 0; calls < 2; calls++) assert.equal((await hook(phone.bare, { base: own.base, id, confirmed })).status, 200)
         await sleep(200)
         return (await messages(phone.bare)).length
       }
-      let strangers = 0
-      for (let n = 0; n < 9; n++) strangers += await send(null)
-      assert.equal(strangers, 7)
+      let others = 0
+      for (let n = 0; n < 9; n++) others += await send(null)
+      assert.equal(others, 7)
       let members = 0
       for (let n = 0; n < 5; n++) members += await send('2026-11-22T08:30:00Z')
       assert.equal(members, 3)
@@ -261,7 +261,7 @@ describe('a Worker of its own', () => {
     } finally { await own.stop() }
   })
 
-  test('a number that failed a hundred times in a row is locked to strangers until its owner or an operator comes', async () => {
+  test('a number that failed a hundred times in a row is locked for unrecognised devices until its owner signs in or an operator unlocks it', async () => {
     const operators = { OPERATOR_TOKENS: `nok:${sha256(env.OPERATOR_TOKEN)}` }
     let own = await worker(operators)
     try {
@@ -273,7 +273,7 @@ describe('a Worker of its own', () => {
         return ok(await verify(otpId, (await awaitSms(phone.bare, count + 1)).code, options()))
       }
       const lock = async () => {
-        await own.stop({ keep: true })
+        await own.stop({ retainState: true })
         rewriteObjects(own.persist, 'PhoneNumber', '"stranger_failures":0', '"stranger_failures":100')
         own = await worker(operators, own.persist)
       }
@@ -291,7 +291,7 @@ describe('a Worker of its own', () => {
     } finally { await own.stop() }
   })
 
-  test('lets each operator in by either of two tokens and names them in the audit log', async () => {
+  test('accepts either of two tokens of each operator and names the operator in the audit log', async () => {
     const tokens = { old: crypto.randomBytes(32).toString('hex'), new: crypto.randomBytes(32).toString('hex'), other: crypto.randomBytes(32).toString('hex') }
     const own = await worker({ OPERATOR_TOKENS: `nok:${sha256(tokens.old)},nok:${sha256(tokens.new)},dao:${sha256(tokens.other)}` })
     try {
@@ -303,23 +303,23 @@ describe('a Worker of its own', () => {
         ok(await call('POST', '/operator/exclude-from-boards', { base: own.base, token, body: board }))
         assert.deepEqual(origin.seen.findLast(({ url }) => url.includes('/rpc/exclude_from_boards')).body, { ...board, operator_name: name })
       }
-      // What the settings hold opens nothing.
+      // The hash in the settings is not accepted as a token.
       for (const token of [sha256(tokens.old), `nok:${tokens.old}`, 'nok']) refused(await command(token), 401, 'AUTH_INVALID')
     } finally { await own.stop() }
   })
 
-  test('keeps counters, known devices and codes under way when the key of access tokens is replaced', async () => {
+  test('retains counters, recognised devices and pending codes when the access token key is replaced', async () => {
     const key = () => crypto.randomBytes(32).toString('hex')
     let own = await worker({ JWT_SECRET: key() })
     try {
       const [phone, other] = [freshPhone(), freshPhone()]
-      const asked = ok(await ask(phone, { base: own.base }))
+      const requested = ok(await ask(phone, { base: own.base }))
       assert.equal((await hook(phone.bare, { base: own.base })).status, 200)
-      const { device_token } = ok(await verify(asked.otp_id, (await awaitSms(phone.bare)).code, { base: own.base }))
+      const { device_token } = ok(await verify(requested.otp_id, (await awaitSms(phone.bare)).code, { base: own.base }))
       const waiting = ok(await ask(other, { base: own.base }))
       assert.equal((await hook(other.bare, { base: own.base })).status, 200)
       const { code } = await awaitSms(other.bare)
-      await own.stop({ keep: true })
+      await own.stop({ retainState: true })
       own = await worker({ JWT_SECRET: key() }, own.persist)
       limited(await ask(phone, { base: own.base }), 1, { within: 60 })
       ok(await ask(phone, { base: own.base, device_token }))
@@ -327,7 +327,7 @@ describe('a Worker of its own', () => {
     } finally { await own.stop() }
   })
 
-  test('takes codes that were asked for before the key of codes was replaced, while the old one stands second', async () => {
+  test('accepts codes requested before the code key was replaced, while the old key is listed second', async () => {
     const keys = [crypto.randomBytes(32).toString('hex'), crypto.randomBytes(32).toString('hex')]
     let own = await worker({ CODE_SECRET: keys[0] })
     try {
@@ -339,7 +339,7 @@ describe('a Worker of its own', () => {
         waiting.push([otpId, (await awaitSms(phone.bare)).code])
       }
       const restart = async CODE_SECRET => {
-        await own.stop({ keep: true })
+        await own.stop({ retainState: true })
         own = await worker({ CODE_SECRET }, own.persist)
       }
       await restart(`${keys[1]}|${keys[0]}`)
@@ -349,23 +349,23 @@ describe('a Worker of its own', () => {
     } finally { await own.stop() }
   })
 
-  test('lifts the challenge and messages a day for load tests, and nothing else', async () => {
+  test('lifts the bot check and the daily messages for load tests, and nothing else', async () => {
     const own = await worker({ NO_LIMITS: 'true', SMS_BUDGET_PER_DAY: '0' })
     try {
       const [from, phone] = [freshAddress(), freshPhone()]
       for (let n = 0; n < 5; n++) ok(await ask(freshPhone(), { base: own.base, from }))
-      const asked = ok(await ask(phone, { base: own.base, from }))
+      const requested = ok(await ask(phone, { base: own.base, from }))
       limited(await ask(phone, { base: own.base, from }), 1)
       assert.equal((await hook(phone.bare, { base: own.base })).status, 200)
       const { code } = await awaitSms(phone.bare)
-      const tries = await Promise.all(Array.from({ length: 8 }, () => verify(asked.otp_id, otherCode(code), { base: own.base })))
+      const tries = await Promise.all(Array.from({ length: 8 }, () => verify(requested.otp_id, otherCode(code), { base: own.base })))
       assert.equal(tries.filter(answer => answer.status === 401).length, 5)
     } finally { await own.stop() }
   })
 })
 
 describe('a verified code', () => {
-  test('weighs on its address no more', async () => {
+  test('no longer counts against its address', async () => {
     const from = freshAddress()
     for (let n = 0; n < 5; n++) {
       await signIn(freshPhone(), { from })
@@ -377,10 +377,10 @@ describe('a verified code', () => {
 describe('the test number', () => {
   test('signs in with its fixed code and gets no message', async () => {
     const phone = { typed: '0990000000', bare: '66990000000' }
-    const asked = await ask(phone)
-    // Two runs within a minute: the resend timer holds for it like for everybody.
-    if (asked.status === 429) return limited(asked, 1, { within: 60 })
-    const session = ok(await verify(ok(asked).otp_id, '246810'))
+    const requested = await ask(phone)
+    // Of two runs within a minute, the resend timer refuses the second, as for every number.
+    if (requested.status === 429) return limited(requested, 1, { within: 60 })
+    const session = ok(await verify(ok(requested).otp_id, '246810'))
     assert.equal(session.user.phone_number, '+66990000000')
     assert.equal((await messages(phone.bare)).length, 0)
   })
@@ -400,7 +400,7 @@ describe('an operator', () => {
     assert.equal(line.details.ends_in, phone.bare.slice(-2))
   })
 
-  test('is nobody without the key, and needs a number and a reason', async () => {
+  test('needs the key, a number and a reason', async () => {
     const body = { phone_number: freshPhone().typed, reason: 'x' }
     refused(await unlock(body, null), 401, 'AUTH_REQUIRED')
     for (const token of ['x', env.SERVICE_ROLE_KEY, `${env.OPERATOR_TOKEN}x`]) refused(await unlock(body, token), 401, 'AUTH_INVALID')

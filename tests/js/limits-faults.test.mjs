@@ -1,9 +1,9 @@
-// What is counted by a Durable Object is refused, not let through, while the object fails.
+// While a Durable Object fails, the requests that it counts are refused, not let through.
 import { test } from 'node:test'
 import { api, deviceInfo, freshPhone, ok, signInAnonymously } from './lib.mjs'
-import { entry, outage } from './faults-lab.mjs'
+import { entry, outage } from './faults-fixtures.mjs'
 
-test('an object that throws or hangs answers 503 in time, and the next request is counted as ever', async () => {
+test('an object that throws or hangs answers 503 in time, and the next request is counted as before', async () => {
   const someone = await signInAnonymously()
   for (const fault of ['object-throws', 'object-hangs']) {
     const headers = { 'x-carbon-fault': fault }

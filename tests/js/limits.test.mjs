@@ -1,19 +1,19 @@
-// Rates, exactly: the nth request at once is let in and the next is not, by user and by connecting address.
+// Exact rates: of simultaneous requests the nth is let in and the next is not, by user and by connecting address.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { refused, uuid } from './lib.mjs'
-import { call, freshAddress, letIn, limited, rewriteObjects, someone, startWorker } from './limits-lab.mjs'
+import { call, freshAddress, letIn, limited, rewriteObjects, someone, startWorker } from './limits-fixtures.mjs'
 
 const entry = () => ({ category_id: 'food_waste', disposal_method: 'reduced', weight_kg: 1, offline_id: uuid() })
 
 describe('a signed-in user', () => {
-  test('creates exactly 60 entries an hour, wherever they call from, and the others are not touched', async () => {
+  test('creates exactly 60 entries an hour, from any address, and other users are not affected', async () => {
     const [one, other] = [await someone(), await someone()]
     const create = who => () => who('POST', '/waste/entries', { body: entry(), from: freshAddress() })
     assert.equal(await letIn(100, 60, create(one)), 60)
     limited(await create(one)(), 60, { within: 3600 })
     assert.equal((await create(other)()).status, 201)
-    // Reading is another matter, and so is a batch.
+    // Reads and batches are counted apart.
     assert.equal((await one('GET', '/waste/entries')).status, 200)
     assert.equal((await one('POST', '/waste/entries/batch', { body: { entries: [entry()] } })).status, 200)
   })
@@ -31,15 +31,15 @@ describe('a signed-in user', () => {
     assert.equal(await letIn(30, 10, n => kinds[n % 3](), 1), 10)
   })
 
-  test('asks for boards 120 times an hour under both of their addresses', async () => {
+  test('reads boards 120 times an hour, under both paths together', async () => {
     const one = await someone()
     const paths = ['/waste/leaderboard', '/gamification/leaderboard']
     assert.equal(await letIn(150, 120, n => one('GET', paths[n % 2], { from: freshAddress() })), 120)
-    // Strangers have no account to count; their address is.
+    // Signed-out visitors are counted by address.
     assert.equal((await call('GET', paths[0])).status, 200)
   })
 
-  test('is counted before the body is looked at', async () => {
+  test('is counted before the body is read', async () => {
     const one = await someone()
     assert.equal(await letIn(70, 60, () => one('POST', '/waste/entries', { raw: '{', from: freshAddress() })), 60)
   })
@@ -47,7 +47,7 @@ describe('a signed-in user', () => {
 
 describe('a connecting address', () => {
   for (const [area, path, limit] of [['waste', '/waste/categories', 100], ['gamification', '/gamification/leaderboard', 200]]) {
-    test(`asks ${limit} times a minute for ${area}`, async () => {
+    test(`calls ${area} ${limit} times a minute`, async () => {
       const from = freshAddress()
       assert.equal(await letIn(limit + 50, limit, () => call('GET', path, { from })), limit)
       limited(await call('GET', path, { from }), limit, { within: 60 })
@@ -55,7 +55,7 @@ describe('a connecting address', () => {
     })
   }
 
-  test('asks 60 times a minute for sign-in and account together', async () => {
+  test('calls sign-in and account together 60 times a minute', async () => {
     const [from, one] = [freshAddress(), await someone()]
     const kinds = [() => call('POST', '/auth/refresh', { from, body: { refresh_token: 'x' } }), () => one('GET', '/user/profile', { from })]
     assert.equal(await letIn(100, 60, n => kinds[n % 2]()), 60)
@@ -65,14 +65,14 @@ describe('a connecting address', () => {
     assert.equal((await call('POST', '/hooks/send-sms', { from, body: {} })).status, 401)
   })
 
-  test('makes ten anonymous accounts a minute and goes on signing in', async () => {
+  test('creates ten anonymous accounts a minute and goes on signing in', async () => {
     const from = freshAddress()
     assert.equal(await letIn(25, 10, () => call('POST', '/auth/anonymous', { from })), 10)
     assert.equal((await call('POST', '/auth/refresh', { from, body: { refresh_token: 'x' } })).status, 401)
     assert.equal((await call('POST', '/auth/anonymous')).status, 200, 'others are let in')
   })
 
-  test('is what the network sees, whatever headers say', async () => {
+  test('is that of the connection, regardless of headers', async () => {
     const from = freshAddress()
     const forged = () => {
       const address = freshAddress()
@@ -86,7 +86,7 @@ describe('a connecting address', () => {
     assert.equal(await letIn(110, 100, () => call('GET', '/waste/categories', { from: victim })), 100)
   })
 
-  test('that cannot be counted in time is not let in, and what needs no count goes on', async () => {
+  test('that cannot be counted in time is refused, and uncounted requests go on', async () => {
     for (const fault of ['object-throws', 'object-hangs']) {
       const begun = performance.now()
       const answer = await call('GET', '/waste/categories', { headers: { 'x-carbon-fault': fault } })
@@ -97,7 +97,7 @@ describe('a connecting address', () => {
     }
   })
 
-  test('is not counted for what is answered without it', async () => {
+  test('is not counted for answers that need no count', async () => {
     const from = freshAddress()
     for (let n = 0; n < 30; n++) {
       assert.equal((await call('GET', '/nothing', { from })).status, 404)
@@ -109,7 +109,7 @@ describe('a connecting address', () => {
 })
 
 describe('sizes of a request\'s head', () => {
-  test('an address or a header beyond what any client needs is refused', async () => {
+  test('an oversized URL or header is refused', async () => {
     refused(await call('GET', `/waste/categories?x=${'y'.repeat(9000)}`), 400, 'VALIDATION_ERROR')
     refused(await call('GET', '/waste/categories', { headers: { 'accept-language': `en;q=0.${'0'.repeat(17_000)}` } }), 400, 'VALIDATION_ERROR')
     assert.equal((await call('GET', `/waste/categories?x=${'y'.repeat(7000)}`)).status, 200)
@@ -119,18 +119,18 @@ describe('sizes of a request\'s head', () => {
 describe('a Worker', () => {
   let worker
   after(() => worker?.stop())
-  test('counts nothing when told so', async () => {
+  test('counts nothing with NO_LIMITS', async () => {
     worker = await startWorker({ NO_LIMITS: 'true' })
     const from = freshAddress()
     assert.equal(await letIn(120, 100, () => call('GET', '/waste/categories', { from, base: worker.base })), 120)
   })
 
-  test('lets nobody in whom it cannot count', async () => {
+  test('refuses callers that it cannot count', async () => {
     const from = freshAddress()
     let broken = await startWorker()
     try {
       assert.equal((await call('GET', '/waste/categories', { from, base: broken.base })).status, 200)
-      await broken.stop({ keep: true })
+      await broken.stop({ retainState: true })
       rewriteObjects(broken.persist, 'Subject', '{', 'unreadable')
       broken = await startWorker({}, broken.persist)
       const answer = await call('GET', '/waste/categories', { from, base: broken.base })
@@ -140,7 +140,7 @@ describe('a Worker', () => {
     } finally { await broken.stop() }
   })
 
-  test('refuses to count nothing in production', async () => {
+  test('refuses NO_LIMITS in production', async () => {
     const production = await startWorker({ NO_LIMITS: 'true', ENVIRONMENT: 'production' })
     try {
       refused(await call('GET', '/health', { base: production.base }), 500, 'INTERNAL_ERROR')

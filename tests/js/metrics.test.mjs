@@ -1,4 +1,4 @@
-// /metrics as Prometheus reads it, and the request's id all the way down to the database.
+// /metrics in Prometheus's format, and the request's id in the logs of the Worker and the database.
 import { after, test } from 'node:test'
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
@@ -18,7 +18,7 @@ const read = async (base = '/api/v1') => {
   }))
   return { text, samples }
 }
-const value = ({ samples }, name, labels) => samples.get(`${name}{${Object.entries(labels).map(([label, wanted]) => `${label}="${wanted}"`).join()}}`) ?? 0
+const value = ({ samples }, name, labels) => samples.get(`${name}{${Object.entries(labels).map(([label, expected]) => `${label}="${expected}"`).join()}}`) ?? 0
 
 test('only the holder of the token reads the metrics', async () => {
   refused(await api('GET', '/metrics'), 401, 'AUTH_REQUIRED')
@@ -28,7 +28,7 @@ test('only the holder of the token reads the metrics', async () => {
   }
 })
 
-test('requests are counted by route, method and status, and never by what a caller makes up', async () => {
+test('requests are counted by route, method and status, and never by values that a caller invents', async () => {
   const labels = { route: '/waste/entries/{id}', method: 'GET', status: '404' }
   const before = value(await read(), 'carbon_http_requests_total', labels)
   const someone = await signInAnonymously()
@@ -41,7 +41,7 @@ test('requests are counted by route, method and status, and never by what a call
   assert.ok(!/\d{6,}-|66[89]\d{8}|eyJ/.test(metrics.text), 'no ids, numbers or tokens')
 })
 
-// The form of the whole text is checked by Prometheus' own parser: tests/openapi/metrics.py.
+// The format of the entire text is checked by Prometheus's own parser: tests/openapi/metrics.py.
 test('the latency histogram counts every request of a route', async () => {
   ok(await api('GET', '/health/ready'))
   const metrics = await read()
@@ -62,7 +62,7 @@ test('hits and misses of the cache are counted', async () => {
   }
 })
 
-test('counts only grow, and each request is in them once', async () => {
+test('counters only grow, and count each request once', async () => {
   const count = async () => value(await read(), 'carbon_http_requests_total', { route: '/health', method: 'GET', status: '200' })
   const before = await count()
   await Promise.all(Array.from({ length: 40 }, () => api('GET', '/health')))
@@ -76,7 +76,7 @@ test('a request\'s id is in the answer, in the Worker\'s log line and in the dat
   await lock.connect()
   await lock.query('begin')
   await lock.query('select 1 from private.user_state where user_id = $1 for update', [someone.id])
-  // The database gives up waiting after 3 s, and says so.
+  // The database gives up waiting after 3 s, and logs it.
   const answer = await someone.api('POST', '/waste/entries', { body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1 } })
   await lock.query('rollback')
   await lock.end()

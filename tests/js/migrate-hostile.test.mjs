@@ -1,5 +1,5 @@
-// Very large and hostile dumps: whatever comes, the answer is an envelope, the counts add up, and nobody else notices.
-// Times are printed for the reader; they fail nothing.
+// Very large and hostile dumps: the answer is always an envelope, the counts add up, and nobody else is affected. Times are
+// printed for the reader; no assertion depends on them.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { api, bangkokDay, bangkokInstant, closeSql, differences, ok, refused, signInAnonymously, sql } from './lib.mjs'
@@ -27,8 +27,8 @@ const send = (someone, raw) => someone.api('POST', '/user/migrate-local', { raw 
 describe('large dumps', () => {
   after(closeSql)
 
-  test('10,000 entries move in with one call, and once more adds nothing', async () => {
-    // Before the first call: it takes seconds of this process, in which a kept connection would grow old unseen.
+  test('10,000 entries are imported with one call, and a second call adds nothing', async () => {
+    // Before the first call, because this takes seconds in which a persistent connection would expire unnoticed.
     const { dump, good } = largeDiary(10_000)
     const expected = summaryOf(good)
     const rewards = rewardsOf(good.map(one => ({ ...one, moved: true })), { today: bangkokDay() })
@@ -47,7 +47,7 @@ describe('large dumps', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('a dump just below 10 MiB moves in, one above is refused as too large', async () => {
+  test('a dump just below 10 MiB is imported, one above is refused as too large', async () => {
     const someone = await signInAnonymously()
     const { dump } = largeDiary(3_500, 2_700)
     const text = JSON.stringify(dump)
@@ -57,14 +57,14 @@ describe('large dumps', () => {
     refused(await send(someone, text + ' '.repeat(10 * MIB - text.length + 1)), 413, 'PAYLOAD_TOO_LARGE')
   })
 
-  test('more than 20,000 entries to write are refused whole', async () => {
+  test('more than 20,000 new entries are refused entirely', async () => {
     const someone = await signInAnonymously()
     const { dump } = largeDiary(20_001)
     refused(await timed('20,001 entries', () => someone.api('POST', '/user/migrate-local', { body: dump })), 429, 'RATE_LIMITED')
     assert.equal(ok(await someone.api('GET', '/user/sync/status')).entries, 0)
   })
 
-  test('three million empty objects are counted whole and listed to the limit', async () => {
+  test('three million empty objects are all counted, and listed up to the limit', async () => {
     const someone = await signInAnonymously()
     const answer = await timed('3,000,000 empty objects', () => send(someone, storage(`[${'{},'.repeat(2_999_999)}{}]`)))
     const report = balanced(ok(answer))
@@ -93,18 +93,18 @@ describe('hostile dumps', () => {
     'storage values that are not strings': `{"local_storage":{"wasteEntries":${JSON.stringify(`[${good}]`)},"pending-sync":[1],"recentWasteEntries":{"a":1},"x":null,"carbonCredits":5}}`,
   }
   for (const [name, raw] of Object.entries(imported)) {
-    test(`${name}: the good entry comes in, the rest hurts nobody`, async () => {
+    test(`${name}: the valid entry is imported, the rest does no harm`, async () => {
       const someone = await signInAnonymously()
       const report = balanced(ok(await send(someone, raw)))
       assert.ok(report.migrated_entries <= 1 + (name.startsWith('repeated') ? 1 : 0), JSON.stringify(counts(report)))
       const unreadable = report.unreadable_keys.some(one => one.key === 'wasteEntries')
       assert.equal(report.migrated_entries >= 1, !unreadable, JSON.stringify(report).slice(0, 400))
-      assert.ok(!unreadable || name.includes('deep'), 'only a depth beyond the limit makes the whole key unreadable')
+      assert.ok(!unreadable || name.includes('deep'), 'only a depth beyond the limit makes the entire key unreadable')
       assert.deepEqual(await differences(someone), [])
     })
   }
 
-  test('a body that is not UTF-8, cut off, or nested beyond reason is refused and the next request works', async () => {
+  test('a body that is not UTF-8, cut off, or nested too deeply is refused and the next request works', async () => {
     const someone = await signInAnonymously()
     for (const raw of [Buffer.from([0x7b, 0xff, 0xfe, 0x7d]), `{"local_storage":{"wasteEntries":"[`, `${'['.repeat(200_000)}`, `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`]) {
       const error = refused(await send(someone, raw), 400, 'VALIDATION_ERROR')
@@ -114,7 +114,7 @@ describe('hostile dumps', () => {
     ok(await api('GET', '/waste/categories'))
   })
 
-  test('an id, notes or place of a megabyte hurts nobody', async () => {
+  test('an id, notes or place of a megabyte does no harm', async () => {
     const someone = await signInAnonymously()
     const long = 'ก'.repeat(300_000)
     const entry = appEntry(bangkokInstant(-1))
@@ -125,7 +125,7 @@ describe('hostile dumps', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('a failure at the very end leaves nothing', async () => {
+  test('a failure at the very end leaves nothing behind', async () => {
     const someone = await signInAnonymously()
     const entry = appEntry(bangkokInstant(-2))
     await sql(`create or replace function private.tg_test__fail() returns trigger language plpgsql

@@ -1,12 +1,12 @@
-// The move of an old diary over HTTP: every key, identity, roll-back, and the equivalence of migrated and API entries.
-// What hostile and very large dumps do is in migrate-hostile.test.mjs.
+// The import of an old diary over HTTP: every key, identity, roll-back, and the equivalence of imported and API entries.
+// Hostile and very large dumps are in migrate-hostile.test.mjs.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { bangkokInstant, closeSql, differences, ok, refused, signInAnonymously, sql, uuid } from './lib.mjs'
 import { appEntry, counted, rawDump, realisticDiary } from './dumps.mjs'
 import { summaryOf } from './figures.mjs'
 
-/** Migrates and checks what holds for every report; answers the report. */
+/** Migrates, checks what must hold for every report, and returns the report. */
 async function migrate(someone, body, query = '') {
   const report = ok(await someone.api('POST', `/user/migrate-local${query}`, { body }))
   assert.equal(report.received_entries, report.migrated_entries + report.duplicate_entries + report.rejected_entries, JSON.stringify(report).slice(0, 400))
@@ -24,7 +24,7 @@ describe('the raw dump', () => {
   after(closeSql)
 
   for (const key of ['wasteEntries', 'carbon-pixels-waste-entries', 'waste_entries_v2', 'recentWasteEntries', 'pending-sync']) {
-    test(`entries that stand only in ${key} are imported`, async () => {
+    test(`entries that are only in ${key} are imported`, async () => {
       const someone = await signInAnonymously()
       const report = await migrate(someone, rawDump({ [key]: [appEntry(at(1)), appEntry(at(2), { weight: 2 })] }))
       assert.deepEqual(counts(report), [2, 2, 0, 0])
@@ -57,7 +57,7 @@ describe('the raw dump', () => {
   })
 
   for (const [claimed, expected] of [['1234', 1234], ['-7.5', -7.5], ['null', null], ['NaN', null], ['"12"', undefined], ['1e999', null]]) {
-    test(`claimed credits ${claimed} are reported and never taken over`, async () => {
+    test(`claimed credits ${claimed} are reported and never adopted`, async () => {
       const someone = await signInAnonymously()
       const report = await migrate(someone, rawDump({ carbonCredits: claimed, wasteEntries: [appEntry(at(1))] }))
       if (expected !== undefined) assert.equal(report.credits_claimed, expected)
@@ -86,11 +86,11 @@ describe('the raw dump', () => {
     const weights = [0.1 + 0.2, 0.0095, 0.00949, 100.0004, 100.0005, 1.0005, 0, -1, 1e-7, 1e22]
     const report = await migrate(someone, rawDump({ wasteEntries: weights.map((weight, index) => appEntry(at(index), { weight })) }))
     assert.deepEqual(report.rejected.map(one => [one.index, one.reason]), [2, 4, 6, 7, 8, 9].map(index => [index, 'weight_out_of_range']))
-    const kept = (await live(someone)).map(one => one.weight_kg).sort((a, b) => a - b)
-    assert.deepEqual(kept, [0.01, 0.3, 1.001, 100])
+    const storedWeights = (await live(someone)).map(one => one.weight_kg).sort((a, b) => a - b)
+    assert.deepEqual(storedWeights, [0.01, 0.3, 1.001, 100])
   })
 
-  test('rejections and adjustments say key, index, id and why', async () => {
+  test('rejections and adjustments name key, index, id and reason', async () => {
     const someone = await signInAnonymously()
     const report = await migrate(someone, rawDump({ waste_entries_v2: [
       appEntry(at(1), { id: 'bad', weight: 'heavy' }), appEntry(at(2), { id: 'long', notes: 'ก'.repeat(4100) }), appEntry(at(3), { id: 'nul', notes: 'a\u0000b' }),
@@ -108,7 +108,7 @@ describe('the raw dump', () => {
     assert.deepEqual([half.notes, nul.notes, long.notes.length], ['x\ufffdy', 'ab', 4000])
   })
 
-  test('valid preferences are taken when the user has not set them here, invalid ones never', async () => {
+  test('valid preferences are imported when the user has not set them here, invalid ones never', async () => {
     const someone = await signInAnonymously()
     ok(await someone.api('PUT', '/user/profile', { body: { language: 'th' } }))
     await migrate(someone, rawDump({
@@ -140,7 +140,7 @@ describe('identity', () => {
     assert.deepEqual(counts(report), [3, 1, 2, 0])
   })
 
-  test('entries without an id are one when the other four agree, and apart from those with an id', async () => {
+  test('entries without an id are the same if their other four members agree, and differ from those with an id', async () => {
     const someone = await signInAnonymously()
     const bare = appEntry(at(1), { id: undefined })
     const dump = rawDump({ wasteEntries: [bare, bare, { ...bare, id: '' }, { ...bare, id: null }, { ...bare, weight: 0.7 }, { ...bare, id: 'named' }] })
@@ -148,7 +148,7 @@ describe('identity', () => {
     assert.deepEqual(counts(await migrate(someone, dump)), [6, 0, 6, 0])
   })
 
-  test('two phones of one person bring their own diaries, what they share comes once', async () => {
+  test('two phones of one person import their own diaries, and what they share is stored once', async () => {
     const someone = await signInAnonymously()
     const shared = appEntry(at(1)), first = appEntry(at(2)), second = { ...appEntry(at(2)), categoryId: 'metal_cans' }
     await migrate(someone, rawDump({ wasteEntries: [shared, first] }, 'phone-1'))
@@ -156,7 +156,7 @@ describe('identity', () => {
     assert.deepEqual(counts(report), [2, 1, 1, 0])
   })
 
-  test('two people with the same dump have it both', async () => {
+  test('two people with the same dump both have it', async () => {
     const dump = rawDump({ wasteEntries: [appEntry(at(1))] })
     for (let who = 0; who < 2; who++) assert.equal((await migrate(await signInAnonymously(), dump)).migrated_entries, 1)
   })
@@ -173,7 +173,7 @@ describe('identity', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('an API entry with the migrated id as offline_id and the same other four is that entry', async () => {
+  test('an API entry with the imported id as offline_id and the same other four members is that entry', async () => {
     const someone = await signInAnonymously()
     const old = appEntry(at(1), { id: 'legacy-1' })
     await migrate(someone, rawDump({ wasteEntries: [old] }))
@@ -185,7 +185,7 @@ describe('identity', () => {
     assert.notEqual(other.id, answer.id)
   })
 
-  test('a batch that names a migrated entry twice is told that entry twice', async () => {
+  test('a batch that names an imported entry twice answers that entry twice', async () => {
     const someone = await signInAnonymously()
     const old = appEntry(at(1), { id: 'legacy-3' })
     await migrate(someone, rawDump({ wasteEntries: [old] }))
@@ -195,7 +195,7 @@ describe('identity', () => {
     assert.deepEqual(entries.map(one => [one.status, one.id, one.carbon_credits]), [['duplicate', id, 8], ['duplicate', id, 8]])
   })
 
-  test('a dump entry whose id was sent by the API as offline_id with the same other four is that entry', async () => {
+  test('a dump entry whose id was sent by the API as offline_id with the same other four members is that entry', async () => {
     const someone = await signInAnonymously()
     const old = appEntry(at(1), { id: 'legacy-2' })
     ok(await someone.api('POST', '/waste/entries', {
@@ -209,7 +209,7 @@ describe('the normalised payload', () => {
   after(closeSql)
   const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'sold', weight_kg: 1.5, logged_at: at(1), ...more })
 
-  test('entries in the API shape are imported, offline_id is their identity', async () => {
+  test('entries in the API\'s form are imported, with offline_id as their identity', async () => {
     const someone = await signInAnonymously()
     const offline_id = uuid()
     ok(await someone.api('POST', '/waste/entries', { body: entry({ offline_id }) }), 201)
@@ -260,7 +260,7 @@ describe('roll-back', () => {
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('leaves a preference alone that the user has chosen since', async () => {
+  test('leaves a preference that the user has chosen since', async () => {
     const someone = await signInAnonymously()
     const report = await migrate(someone, rawDump({ wasteEntries: [appEntry(at(1))], userPreferences: { language: 'en', theme: 'dark' } }))
     ok(await someone.api('PUT', '/user/profile', { body: { daily_goal: 250, language: 'th' } }))
@@ -278,7 +278,7 @@ describe('roll-back', () => {
     assert.deepEqual(feed.changes.map(one => one.op), ['delete', 'delete'])
   })
 
-  test('another person\'s batch, an unknown one and a crooked id are not found', async () => {
+  test('another user\'s batch, an unknown one and an invalid id are not found', async () => {
     const [someone, other] = await Promise.all([signInAnonymously(), signInAnonymously()])
     const report = await migrate(someone, rawDump({ wasteEntries: [appEntry(at(1))] }))
     refused(await rollBack(other, report.batch_id), 404, 'NOT_FOUND')
@@ -288,14 +288,14 @@ describe('roll-back', () => {
     assert.equal((await live(someone)).length, 1)
   })
 
-  test('the raw payload is kept once for each hash, and only if it created something', async () => {
+  test('the raw payload is stored once for each hash, and only if it created something', async () => {
     const someone = await signInAnonymously()
     const dump = rawDump({ wasteEntries: [appEntry(at(1))] })
     await migrate(someone, dump, '?dry_run=true')
     await migrate(someone, dump)
     await migrate(someone, dump)
     await migrate(someone, rawDump({ wasteEntries: [] }))
-    const [{ kept }] = await sql('select count(*) as kept from private.migration_payloads where user_id = $1', [someone.id])
-    assert.equal(kept, '1')
+    const [{ payloads }] = await sql('select count(*) as payloads from private.migration_payloads where user_id = $1', [someone.id])
+    assert.equal(payloads, '1')
   })
 })

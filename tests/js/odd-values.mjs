@@ -1,5 +1,5 @@
-// The odd values that every writable field is given by every door, as JSON text: what phones, keyboards, spreadsheets and
-// hostile clients send. Each is sent as it stands here, so numbers keep their digits and texts their escapes.
+// The odd values for every writable field and interface, as JSON text: what phones, keyboards, spreadsheets and hostile
+// clients send. Each is sent exactly as it is here, so that numbers retain their digits and texts their escapes.
 
 const text = value => JSON.stringify(value)
 const thai = length => text('ก'.repeat(length))

@@ -1,39 +1,39 @@
-// One list of odd values through every writable field by every door: the Worker, rpc, REST, batches and imports either all
-// keep the same value or all refuse it with the same token naming the same field, and what was answered can be sent again.
+// One list of odd values through every writable field and every interface: the Worker, rpc, REST, batches and imports either
+// all store the same value or all refuse it with the same token and field, and what was answered can be sent again.
 //
-// Which fields there are is read from the database's grants and from the API's description: a new one fails here until it
-// is listed, and one that is gone until it is not. Where doors differ on purpose, DIFFERENCES says so and why.
+// The fields are read from the database's grants and from the API's description: a new one fails here until it is listed, and
+// a removed one until it is removed here. Where interfaces differ on purpose, DIFFERENCES lists it with the reason.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { api, closeSql, signInAnonymously, sql } from './lib.mjs'
-import { DEVICE, DEVICE_DOORS, ENTRY, ENTRY_DOORS, FIXED, IMPORTED_PREFERENCES, PROFILE, PROFILE_DOORS, body, fieldOfEntry, freeName, kept, rest } from './odd-values-doors.mjs'
+import { DEVICE, DEVICE_INTERFACES, ENTRY, ENTRY_INTERFACES, FIXED, IMPORTED_PREFERENCES, PROFILE, PROFILE_INTERFACES, body, fieldOfEntry, freeName, accepted, rest } from './odd-values-interfaces.mjs'
 import { ODD_VALUES } from './odd-values.mjs'
 
 // What is listed ----------------------------------------------------------------------------------
-/** Request bodies of the Worker that are no field of anything kept, or that share the reader of one that is listed. */
+/** Request bodies of the Worker without stored fields, or with the same parser as one that is listed. */
 const OTHER_BODIES = {
   'POST /auth/phone-otp': 'a number and proofs: auth and limits tests hold its readers',
   'POST /auth/verify-otp': 'proofs; its device_info is read by the function that reads /auth/anonymous',
   'POST /auth/refresh': 'a token',
   'POST /hooks/send-sms': 'Auth writes it, not a client',
-  'POST /operator/unlock-number': 'an operator\'s command, by this door alone',
-  'POST /operator/exclude-from-boards': 'an operator\'s command, by this door alone',
-  'POST /operator/include-in-boards': 'an operator\'s command, by this door alone',
-  'POST /user/migrate-local': 'the diary: its entries and preferences are the door "import" below',
+  'POST /operator/unlock-number': 'an operator\'s command, only through this interface',
+  'POST /operator/exclude-from-boards': 'an operator\'s command, only through this interface',
+  'POST /operator/include-in-boards': 'an operator\'s command, only through this interface',
+  'POST /user/migrate-local': 'the diary: its entries and preferences are the interface "import" below',
   'POST /user/sync/request': 'asks, and keeps nothing but the device_id that registering also writes',
   'POST /gamification/achievement/check': 'takes nothing',
   'POST /gamification/challenges/progress': 'takes nothing',
 }
-/** Members of listed bodies that are no field. */
+/** Members of listed bodies that are not fields. */
 const OTHER_MEMBERS = {
   'PUT /waste/entries/{id}:expected_revision': 'a condition, not a value',
 }
-/** Functions that clients may call and that write, beside the doors. */
+/** Functions that clients may call and that write, besides the interfaces under test. */
 const OTHER_FUNCTIONS = {
   delete_waste_entry: 'takes an id', rollback_migration: 'takes an id', check_achievements: 'takes nothing', refresh_challenge_progress: 'takes nothing',
   sync_changes: 'asks, and keeps nothing but the device_id that registering also writes',
 }
-const RPC_DOORS = ['create_waste_entry', 'create_waste_entries', 'update_waste_entry', 'update_profile', 'run_once', 'migrate_local', 'register_device']
+const RPC_INTERFACES = ['create_waste_entry', 'create_waste_entries', 'update_waste_entry', 'update_profile', 'run_once', 'migrate_local', 'register_device']
 
 // Deliberate differences ----------------------------------------------------------------------------
 const isNamed = (...names) => value => names.some(name => value.name.endsWith(`: ${name}`))
@@ -43,51 +43,51 @@ const isUnreadable = isNamed('U+0000', 'an endless exponent')
 const isRefusal = outcome => outcome.refused !== undefined || outcome.failed?.startsWith('400 ')
 
 /**
- * Where a door may differ from the first one, and why. `when` sees the door, the field, the value, the door's outcome and
- * the first door's. One that never occurs fails.
+ * Where an interface may differ from the first one, and why. `when` receives the interface (`via`), the field, the value, the
+ * outcome, and the outcome of the first interface. A difference that never occurs fails.
  */
 const DIFFERENCES = [
   {
-    why: 'The Worker reads no body nested deeper than 32; the database looks at the field itself. Both keep nothing.',
+    why: 'The Worker reads no body nested deeper than 32; the database checks the field itself. Both store nothing.',
     when: ({ value, outcome, reference }) => isDeep(value) && isRefusal(reference) && isRefusal(outcome),
   },
   {
-    why: 'Half a surrogate pair is no JSON text for PostgREST: the request is refused before there are fields. Both keep nothing.',
-    when: ({ door, value, outcome, reference }) => isBroken(value) && reference.refused && /^(rpc device|REST)/.test(door) && outcome.failed?.startsWith('400 PGRST102'),
+    why: 'Half a surrogate pair is no JSON text for PostgREST: the request is refused before its fields are read. Both store nothing.',
+    when: ({ via, value, outcome, reference }) => isBroken(value) && reference.refused && /^(rpc device|REST)/.test(via) && outcome.failed?.startsWith('400 PGRST102'),
   },
   {
-    why: 'PostgreSQL\'s own JSON holds neither U+0000 nor numbers of more than 131,072 digits: it refuses the request. Both keep nothing.',
-    when: ({ door, value, outcome, reference }) => isUnreadable(value) && reference.refused && /^(rpc device|REST)/.test(door) && /^400 22(P05|003) /.test(outcome.failed ?? ''),
+    why: 'PostgreSQL\'s own JSON holds neither U+0000 nor numbers of more than 131,072 digits: it refuses the request. Both store nothing.',
+    when: ({ via, value, outcome, reference }) => isUnreadable(value) && reference.refused && /^(rpc device|REST)/.test(via) && /^400 22(P05|003) /.test(outcome.failed ?? ''),
   },
   {
     why: 'The arguments of register_device are texts: PostgreSQL writes what is no text as one before any function sees it. Nobody but the person reads them.',
-    when: ({ door, outcome, reference }) => door === 'rpc device' && reference.refused === 'not_text' && !outcome.failed,
+    when: ({ via, outcome, reference }) => via === 'rpc device' && reference.refused === 'not_text' && !outcome.failed,
   },
   {
     why: 'The Worker says `required` where a member is missing, null or empty; the function has one token for the field.',
-    when: ({ door, field, outcome, reference }) => door === 'rpc device' && reference.refused === 'required' && outcome.refused === `${field}_invalid` && outcome.field === field,
+    when: ({ via, field, outcome, reference }) => via === 'rpc device' && reference.refused === 'required' && outcome.refused === `${field}_invalid` && outcome.field === field,
   },
   {
     why: 'Null for a column is null, and a diary has no entry without a time or a zone: by REST the member is left out.',
-    when: ({ door, field, value, outcome }) => door.startsWith('REST') && value.json === 'null' && outcome.refused === { time_zone: 'time_zone_invalid', logged_at: 'logged_at_required' }[field],
+    when: ({ via, field, value, outcome }) => via.startsWith('REST') && value.json === 'null' && outcome.refused === { time_zone: 'time_zone_invalid', logged_at: 'logged_at_required' }[field],
   },
   {
     why: 'An entry of an old diary that does not say when was not logged now.',
-    when: ({ door, field, value, outcome }) => door === 'import' && field === 'logged_at' && value.json === 'null' && outcome.refused === 'logged_at_required',
+    when: ({ via, field, value, outcome }) => via === 'import' && field === 'logged_at' && value.json === 'null' && outcome.refused === 'logged_at_required',
   },
   {
     why: 'The old app called paper and card `paper`, and the import knows that name: what it refuses is the method, which paper does not have.',
-    when: ({ door, field, value, outcome }) => door === 'import' && field === 'category_id' && value.json === '"paper"' && outcome.refused === 'unknown_method',
+    when: ({ via, field, value, outcome }) => via === 'import' && field === 'category_id' && value.json === '"paper"' && outcome.refused === 'unknown_method',
   },
   {
     why: 'An old diary is repaired rather than refused: half a surrogate pair becomes U+FFFD, and U+0000 is dropped.',
-    when: ({ door, value, outcome }) => door === 'import' && (isNamed('U+0000')(value) ? outcome.kept === 'az' : isBroken(value) && /^(a\ufffd|\ufffda)$/.test(outcome.kept)),
+    when: ({ via, value, outcome }) => via === 'import' && (isNamed('U+0000')(value) ? outcome.stored === 'az' : isBroken(value) && /^(a\ufffd|\ufffda)$/.test(outcome.stored)),
   },
   {
     why: 'Free text of an old diary costs no entry: what is no text is dropped, and what is too long is cut.',
-    when: ({ door, field, outcome, reference }) => door === 'import' && (field === 'notes' || field === 'place') && (
-      reference.refused === `${field}_invalid` || reference.kept === '' ? outcome.kept === null
-        : reference.refused === `${field}_too_long` && [...outcome.kept].length <= { notes: 4000, place: 200 }[field]),
+    when: ({ via, field, outcome, reference }) => via === 'import' && (field === 'notes' || field === 'place') && (
+      reference.refused === `${field}_invalid` || reference.stored === '' ? outcome.stored === null
+        : reference.refused === `${field}_too_long` && [...outcome.stored].length <= { notes: 4000, place: 200 }[field]),
   },
 ]
 
@@ -95,21 +95,21 @@ const DIFFERENCES = [
 const used = new Set()
 
 function sameOutcome(reference, outcome) {
-  // An import names its reason only.
+  // An import names only the reason.
   if (outcome.refused !== undefined && outcome.field === undefined) return reference.refused === outcome.refused
   return JSON.stringify(reference) === JSON.stringify(outcome)
 }
 
-/** The lines about doors that differ from the first one without a listed reason. */
+/** Describes each interface that differs from the first one without a listed reason. */
 function unexplained(field, value, outcomes) {
   const [[, reference], ...others] = Object.entries(outcomes)
   const lines = []
   const first = Object.keys(outcomes)[0]
-  for (const [door, outcome] of [[first, reference], ...others]) {
+  for (const [via, outcome] of [[first, reference], ...others]) {
     if (outcome.failed === undefined && sameOutcome(reference, outcome)) continue
-    const difference = DIFFERENCES.find(one => one.when({ door, field, value, outcome, reference }))
+    const difference = DIFFERENCES.find(one => one.when({ via, field, value, outcome, reference }))
     if (difference) used.add(difference)
-    else lines.push(`${field} = ${value.name} (${value.json.slice(0, 40)}): ${first} ${JSON.stringify(reference)}, ${door} ${JSON.stringify(outcome)}`)
+    else lines.push(`${field} = ${value.name} (${value.json.slice(0, 40)}): ${first} ${JSON.stringify(reference)}, ${via} ${JSON.stringify(outcome)}`)
   }
   return lines
 }
@@ -118,11 +118,11 @@ function agree(lines) {
   assert.equal(lines.length, 0, `${lines.length} answers differ:\n${lines.slice(0, 60).join('\n')}`)
 }
 
-/** Doors whose entries are PUT back whole as GET answered them. */
+/** Interfaces whose entries are PUT back exactly as GET answered them. */
 const PUT_BACK = ['REST insert', 'import']
 
-/** The lines about entries that the Worker refuses or changes when it gets them back; of each kept value one entry is sent. */
-async function putBack(door, someone, field) {
+/** Describes each entry that the Worker refuses or changes when it is PUT back; one entry for each stored value. */
+async function putBack(via, someone, field) {
   const lines = []
   const sent = new Set()
   for (let cursor; cursor !== null;) {
@@ -132,15 +132,15 @@ async function putBack(door, someone, field) {
       if (sent.has(value)) continue
       sent.add(value)
       const again = await api('PUT', `/waste/entries/${entry.id}`, { token: someone.token, body: entry })
-      if (again.status !== 200 || again.data.revision !== entry.revision) lines.push(`${field} by ${door}, put back: ${JSON.stringify(entry).slice(0, 300)}: ${again.text.slice(0, 300)}`)
+      if (again.status !== 200 || again.data.revision !== entry.revision) lines.push(`${field} by ${via}, put back: ${JSON.stringify(entry).slice(0, 300)}: ${again.text.slice(0, 300)}`)
     }
     cursor = page.meta.next_cursor ?? null
   }
   return lines
 }
 
-// What there is ----------------------------------------------------------------------------------------
-/** Dotted names of what a schema's object may hold; `a[].b` in lists. */
+// What exists ----------------------------------------------------------------------------------------
+/** Dotted names of the members that a schema's object may have; `a[].b` in lists. */
 function members(description, schema, prefix = '', seen = []) {
   if (!schema || seen.includes(schema.$ref)) return []
   if (schema.$ref) {
@@ -167,7 +167,7 @@ describe('every writable field is listed', () => {
     const rows = await sql(`select distinct p.proname as name from pg_proc as p
       where p.pronamespace = 'public'::regnamespace and p.provolatile = 'v' and p.prorettype <> 'trigger'::regtype
         and (has_function_privilege('authenticated', p.oid, 'execute') or has_function_privilege('anon', p.oid, 'execute')) order by 1`)
-    assert.deepEqual(rows.map(row => row.name).sort(), [...RPC_DOORS, ...Object.keys(OTHER_FUNCTIONS)].sort())
+    assert.deepEqual(rows.map(row => row.name).sort(), [...RPC_INTERFACES, ...Object.keys(OTHER_FUNCTIONS)].sort())
   })
 
   test('each member of each request that the API describes', async () => {
@@ -195,17 +195,17 @@ describe('every writable field is listed', () => {
   })
 })
 
-describe('every door gives one answer', { timeout: 600_000 }, () => {
+describe('every interface has the same answer', { timeout: 600_000 }, () => {
   after(closeSql)
 
   for (const kind of ['create', 'change']) {
     describe(`an entry's fields: ${kind}`, () => {
-      const doors = Object.entries(ENTRY_DOORS).filter(([, door]) => Boolean(door.changes) === (kind === 'change'))
+      const interfaces = Object.entries(ENTRY_INTERFACES).filter(([, via]) => Boolean(via.changes) === (kind === 'change'))
       for (const field of Object.keys(ENTRY).filter(one => kind === 'create' || !FIXED.includes(one))) {
         test(field, async () => {
-          const answers = await Promise.all(doors.filter(([, door]) => door.takes?.(field) ?? true).map(async ([name, door]) => {
+          const answers = await Promise.all(interfaces.filter(([, via]) => via.takes?.(field) ?? true).map(async ([name, via]) => {
             const someone = await signInAnonymously()
-            return { name, someone, outcomes: await door.run(someone, field, ODD_VALUES) }
+            return { name, someone, outcomes: await via.run(someone, field, ODD_VALUES) }
           }))
           const lines = ODD_VALUES.flatMap((value, at) => unexplained(field, value, Object.fromEntries(answers.map(({ name, outcomes }) => [name, outcomes[at]]))))
           for (const { name, someone } of answers.filter(({ name }) => PUT_BACK.includes(name))) lines.push(...await putBack(name, someone, field))
@@ -219,7 +219,7 @@ describe('every door gives one answer', { timeout: 600_000 }, () => {
     let people, newcomer
     before(async () => {
       newcomer = await signInAnonymously()
-      people = Object.fromEntries(await Promise.all(Object.keys(PROFILE_DOORS).map(async door => [door, await signInAnonymously()])))
+      people = Object.fromEntries(await Promise.all(Object.keys(PROFILE_INTERFACES).map(async via => [via, await signInAnonymously()])))
     })
 
     for (const field of Object.keys(PROFILE)) {
@@ -229,21 +229,21 @@ describe('every door gives one answer', { timeout: 600_000 }, () => {
         for (const value of ODD_VALUES) {
           if (field === 'username') await freeName(value)
           const outcomes = {}
-          const ask = async ([door, run]) => { outcomes[door] = await run(people[door], field, value) }
-          if (field !== 'username') await Promise.all(Object.entries(PROFILE_DOORS).map(ask))
-          // A user name belongs to one person: the next door needs it free.
+          const ask = async ([via, run]) => { outcomes[via] = await run(people[via], field, value) }
+          if (field !== 'username') await Promise.all(Object.entries(PROFILE_INTERFACES).map(ask))
+          // A user name belongs to one user, so it must be free for the next interface.
           else {
-            for (const door of Object.entries(PROFILE_DOORS)) {
-              await ask(door)
-              if (outcomes[door[0]].kept) await freeName(value)
+            for (const via of Object.entries(PROFILE_INTERFACES)) {
+              await ask(via)
+              if (outcomes[via[0]].stored) await freeName(value)
             }
           }
-          lines.push(...unexplained(field, value, Object.fromEntries(Object.keys(PROFILE_DOORS).map(door => [door, outcomes[door]]))))
+          lines.push(...unexplained(field, value, Object.fromEntries(Object.keys(PROFILE_INTERFACES).map(via => [via, outcomes[via]]))))
           // What GET answers after REST has written it can be PUT.
           const written = outcomes['REST change']
-          if (written.kept === undefined || putAgain.has(JSON.stringify(written.kept))) continue
-          putAgain.add(JSON.stringify(written.kept))
-          const again = await PROFILE_DOORS['edge change'](people['REST change'], field, { json: JSON.stringify(written.kept) })
+          if (written.stored === undefined || putAgain.has(JSON.stringify(written.stored))) continue
+          putAgain.add(JSON.stringify(written.stored))
+          const again = await PROFILE_INTERFACES['edge change'](people['REST change'], field, { json: JSON.stringify(written.stored) })
           if (!sameOutcome(written, again)) lines.push(`${field} = ${value.name}: ${JSON.stringify(written)}, put again ${JSON.stringify(again)}`)
         }
         agree(lines)
@@ -255,13 +255,13 @@ describe('every door gives one answer', { timeout: 600_000 }, () => {
         const lines = []
         for (const value of ODD_VALUES) {
           const payload = body({ user_preferences: body({ [field]: value.json }) })
-          // What an import reads, and what it would then write for somebody who has chosen nothing.
+          // What an import reads, and what it would then write for a user who has no preferences.
           const [{ found }] = await sql(`select private.unset_preferences($1, coalesce(nullif(carbon.parse_migration($2, now()) -> 'preferences', 'null'), '{}')) -> $3 as found`,
             [newcomer.id, payload, field])
-          const reference = await PROFILE_DOORS['edge change'](people['edge change'], field, value)
-          // An import takes what is valid and leaves the rest alone.
-          const expected = reference.kept !== undefined && value.json !== 'null' ? reference : { kept: null }
-          lines.push(...unexplained(field, value, { profile: expected, import: kept(found) }))
+          const reference = await PROFILE_INTERFACES['edge change'](people['edge change'], field, value)
+          // An import adopts what is valid and ignores the rest.
+          const expected = reference.stored !== undefined && value.json !== 'null' ? reference : { stored: null }
+          lines.push(...unexplained(field, value, { profile: expected, import: accepted(found) }))
         }
         agree(lines)
       })
@@ -276,7 +276,7 @@ describe('every door gives one answer', { timeout: 600_000 }, () => {
         const lines = []
         for (const value of ODD_VALUES) {
           const outcomes = {}
-          for (const [door, run] of Object.entries(DEVICE_DOORS)) outcomes[door] = await run(someone, field, value)
+          for (const [via, run] of Object.entries(DEVICE_INTERFACES)) outcomes[via] = await run(someone, field, value)
           lines.push(...unexplained(field, value, outcomes))
         }
         agree(lines)
@@ -284,7 +284,7 @@ describe('every door gives one answer', { timeout: 600_000 }, () => {
     }
   })
 
-  test('bytes that are no UTF-8 are refused by every door', async () => {
+  test('bytes that are not UTF-8 are refused by every interface', async () => {
     const someone = await signInAnonymously()
     const bytes = text => Buffer.concat([Buffer.from(`${text}"caf`), Buffer.from([0xe9]), Buffer.from('"')])
     const broken = (before, after) => Buffer.concat([bytes(before), Buffer.from(after)])

@@ -1,4 +1,4 @@
-// What went wrong elsewhere with streaks, days and rewards: each test is named after the case.
+// What went wrong in other products with streaks, days and rewards; each test is named after the case.
 import { after, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { bangkokDay, bangkokInstant, closeSql, differences, ok, rows, signInAnonymously, sql, sqlAs, supabase, uuid } from './lib.mjs'
@@ -6,14 +6,14 @@ import { bangkokDay, bangkokInstant, closeSql, differences, ok, rows, signInAnon
 const entry = (more = {}) => ({ category_id: 'food_waste', disposal_method: 'animal_feed', weight_kg: 0.1, ...more })
 const profile = async someone => ok(await someone.api('GET', '/gamification/profile'))
 
-/** Somebody whose challenges go back for weeks. */
+/** A user whose profile began weeks ago, so that challenges exist for these days. */
 async function oldHand() {
   const someone = await signInAnonymously()
   await sql(`update public.profiles set created_at = now() - interval '300 days' where id = $1`, [someone.id])
   return someone
 }
 
-/** Moves the person's clock to this zone. */
+/** Sets the person's zone. */
 async function travel(someone, zone) {
   ok(await someone.api('PUT', '/user/profile', { body: { time_zone: zone } }))
 }
@@ -23,7 +23,7 @@ const ledger = someone => sql('select * from private.rewards where user_id = $1 
 const grants = async (someone, source, id) =>
   (await ledger(someone)).filter(row => row.source === source && (id === undefined || row.source_id === id))
 
-/** The instant of a wall clock in a zone, as PostgreSQL knows it. */
+/** The instant of a wall-clock time in a zone, by PostgreSQL's rules. */
 async function instant(day, time, zone) {
   const [{ at }] = await sql(`select (($1 || ' ' || $2)::timestamp at time zone $3) as at`, [day, time, zone])
   return at.toISOString()
@@ -32,7 +32,7 @@ async function instant(day, time, zone) {
 after(closeSql)
 
 describe('streak lost by daylight saving, travel or a changed time zone', () => {
-  test('evenings and mornings over both changes of the clocks are one run', async () => {
+  test('evenings and mornings across both clock changes are one run', async () => {
     const someone = await oldHand()
     const zone = 'America/New_York'
     await travel(someone, zone)
@@ -50,7 +50,7 @@ describe('streak lost by daylight saving, travel or a changed time zone', () => 
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('another zone afterwards moves no day and takes nothing back', async () => {
+  test('another zone afterwards moves no day and revokes nothing', async () => {
     const someone = await oldHand()
     for (let back = 7; back >= 0; back--) {
       ok(await someone.api('POST', '/waste/entries', { body: entry({ logged_at: bangkokInstant(-back, '00:05:00') }) }), 201)
@@ -68,9 +68,9 @@ describe('streak lost by daylight saving, travel or a changed time zone', () => 
     assert.equal((await profile(someone)).daily_streak, 8)
   })
 
-  test('a flight over the date line keeps the run, as days are lived', async () => {
+  test('a flight across the date line does not break the run, because local days count', async () => {
     const someone = await oldHand()
-    // Eight evenings, each lived in another place; Samoa and Kiritimati are 25 hours apart.
+    // Eight evenings, each in another place; Samoa and Kiritimati are 25 hours apart.
     const places = ['Pacific/Pago_Pago', 'Asia/Bangkok', 'Pacific/Kiritimati', 'Pacific/Pago_Pago', 'UTC', 'Pacific/Kiritimati', 'Asia/Kathmandu', 'America/New_York']
     for (const [index, zone] of places.entries()) {
       await travel(someone, zone)
@@ -92,22 +92,22 @@ describe('streak lost by daylight saving, travel or a changed time zone', () => 
 })
 
 describe('two devices in different zones roll the day twice', () => {
-  test('a day ends once, whatever clock asks, and is never opened again', async () => {
+  test('a day closes once, regardless of the calling device\'s zone, and never reopens', async () => {
     const someone = await oldHand()
     ok(await someone.api('POST', '/waste/entries', { body: entry({ logged_at: bangkokInstant(-3) }) }), 201)
-    let settled = ''
+    let closedThrough = ''
     for (const zone of ['Pacific/Kiritimati', 'Pacific/Pago_Pago', 'Pacific/Kiritimati', 'Asia/Bangkok']) {
       await travel(someone, zone)
       await Promise.all(Array.from({ length: 4 }, () => someone.api('POST', '/gamification/achievement/check', { body: {} })))
-      const [{ days_closed_through: settled_until }] = await sql('select days_closed_through from private.user_state where user_id = $1', [someone.id])
-      assert.ok(settled_until >= settled, `${settled_until} after ${settled}`)
-      settled = settled_until
+      const [{ days_closed_through }] = await sql('select days_closed_through from private.user_state where user_id = $1', [someone.id])
+      assert.ok(days_closed_through >= closedThrough, `${days_closed_through} after ${closedThrough}`)
+      closedThrough = days_closed_through
     }
     assert.equal((await grants(someone, 'achievement', 'plastic_free')).length, 1)
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('one entry from two clocks at once is one entry of one day, paid once', async () => {
+  test('one entry from two zones at once is one entry of one day, rewarded once', async () => {
     const someone = await oldHand()
     const sent = entry({ disposal_method: 'composted', offline_id: uuid() })
     const devices = ['Pacific/Kiritimati', 'Pacific/Pago_Pago'].map(async zone => {
@@ -133,14 +133,14 @@ describe('a retry on a later day pays again', () => {
     const paid = await ledger(someone)
     const again = ok(await someone.api('POST', '/waste/entries', { body: late }))
     assert.deepEqual([again.duplicate, again.achievements_unlocked, again.challenges_completed, again.level_up], [true, [], [], null])
-    // The second device's clock says another zone and day, its batch holds the entry once more.
+    // The second device is in another zone and day, and its batch has the entry once more.
     await travel(someone, 'Pacific/Kiritimati')
     const batch = ok(await someone.api('POST', '/waste/entries/batch', { body: { entries: [late, late] } }))
     assert.deepEqual([batch.duplicates, batch.achievements_unlocked], [2, []])
     assert.deepEqual(await ledger(someone), paid)
   })
 
-  test('deleted and sent again, it stays deleted and what it earned stays taken back', async () => {
+  test('deleted and sent again, it stays deleted and its rewards stay revoked', async () => {
     const someone = await oldHand()
     const late = entry({ disposal_method: 'composted', logged_at: bangkokInstant(-2), offline_id: uuid() })
     const { id } = ok(await someone.api('POST', '/waste/entries', { body: late }), 201)
@@ -152,7 +152,7 @@ describe('a retry on a later day pays again', () => {
   })
 })
 
-describe('one idempotency key for a whole batch, unstable when part is retried', () => {
+describe('one idempotency key for an entire batch, unstable when part is retried', () => {
   test('part of a batch sent again with more is counted entry by entry', async () => {
     const someone = await oldHand()
     const entries = Array.from({ length: 7 }, () => entry({ disposal_method: 'composted', offline_id: uuid() }))
@@ -167,7 +167,7 @@ describe('one idempotency key for a whole batch, unstable when part is retried',
     assert.deepEqual(await differences(someone), [])
   })
 
-  test('a batch by six ways at once pays once', async () => {
+  test('a batch through six interfaces at once is rewarded once', async () => {
     const someone = await oldHand()
     const entries = Array.from({ length: 12 }, (_, index) =>
       entry({ category_id: 'glass_bottles', disposal_method: 'recycled', weight_kg: 1, logged_at: bangkokInstant(-(index % 2)), offline_id: uuid() }))
@@ -184,10 +184,10 @@ describe('one idempotency key for a whole batch, unstable when part is retried',
   })
 })
 
-describe('nobody can tell what points were for', () => {
-  test('entries and the history add up to the total, each row says what and why in both languages', async () => {
+describe('nobody can see what points were for', () => {
+  test('entries and the history add up to the total, each row names what and why in both languages', async () => {
     const someone = await oldHand()
-    const stranger = await signInAnonymously()
+    const other = await signInAnonymously()
     const ids = []
     for (let back = 0; back < 8; back++) {
       const body = entry({ disposal_method: 'composted', weight_kg: 2, logged_at: bangkokInstant(-back) })
@@ -208,7 +208,7 @@ describe('nobody can tell what points were for', () => {
     const taken = history.filter(row => row.event === 'taken_back').map(row => row.source)
     assert.ok(taken.includes('achievement') && taken.includes('challenge'), `the run of seven and the day: ${taken}`)
     assert.ok(history.filter(row => row.source === 'challenge').every(row => row.local_date))
-    assert.deepEqual(rows(await supabase(stranger).from('credit_history').select()), [])
+    assert.deepEqual(rows(await supabase(other).from('credit_history').select()), [])
     assert.equal((await supabase(someone).from('credit_history').insert({ credits: 1 })).status >= 400, true)
   })
 })

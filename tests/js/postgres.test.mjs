@@ -1,4 +1,4 @@
-// The database server itself: the settings it runs with, what its log says of a request, and the worker that it keeps.
+// The database server itself: its settings, what it logs of a request, and its background worker.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import crypto from 'node:crypto'
@@ -9,17 +9,17 @@ import { closeSql, env, ROOT, signInAnonymously, sleep, sql, sqlAs } from './lib
 
 after(closeSql)
 
-/** Waits, up to ten seconds, until something is there. */
-async function until(what, look, pause = 100) {
+/** Waits up to ten seconds until `found` returns something. */
+async function until(what, read, pause = 100) {
   for (const end = Date.now() + 10_000; Date.now() < end;) {
-    const found = await look()
+    const found = await read()
     if (found) return found
     await sleep(pause)
   }
   assert.fail(`${what} never came`)
 }
 
-test('every job of the schedule runs as it is written there, also one that commits between its slices', async () => {
+test('every scheduled job runs as written, even one that commits between its slices', async () => {
   const jobs = await sql("select jobname, command from cron.job where jobname like 'carbon_%' order by jobname")
   assert.ok(jobs.length > 10)
   const client = new pg.Client(env.DB_URL)
@@ -34,12 +34,12 @@ test('every job of the schedule runs as it is written there, also one that commi
 
 test('the server runs with every setting of supabase/postgresql.conf', async () => {
   const lines = fs.readFileSync(path.join(ROOT, 'supabase/postgresql.conf'), 'utf8').split('\n')
-  const wanted = lines.filter(line => /^[a-z]/.test(line)).map(line => {
+  const settings = lines.filter(line => /^[a-z]/.test(line)).map(line => {
     const [, name, value] = /^([a-z_.]+) = '?(.*?)'?$/.exec(line)
     return { name, value }
   })
-  assert.ok(wanted.length > 20)
-  for (const { name, value } of wanted) {
+  assert.ok(settings.length > 20)
+  for (const { name, value } of settings) {
     const [running] = await sql(`select s.setting, s.unit, s.pending_restart, current_setting(s.name) as shown, f.setting as in_file, f.error
       from pg_settings as s left join pg_file_settings as f on lower(f.name) = lower(s.name) and f.applied where s.name ilike $1`, [name])
     assert.ok(running, `${name} is unknown to the server`)
@@ -61,7 +61,7 @@ describe('the server\'s log', () => {
   before(async () => { someone = await signInAnonymously() })
   const mark = () => { start = fs.statSync(file).size }
 
-  test('names a request by its id and hides the value that it could not read; the client is told all of it', async () => {
+  test('names a request by its id and hides the value that could not be parsed; the client gets the entire message', async () => {
     mark()
     const id = crypto.randomBytes(16).toString('hex')
     const answer = await fetch(`${env.REST_URL}/waste_entries?select=id&weight_kg=eq.0812345678x`, {
@@ -124,7 +124,7 @@ describe('the server\'s log', () => {
     assert.doesNotMatch(written(), /request/)
   })
 
-  test('hides a value that a parallel worker could not read, in the worker\'s line and in its leader\'s', async () => {
+  test('hides a value that a parallel worker could not parse, in the worker\'s line and in its leader\'s', async () => {
     const [{ name }] = await sql(`select name from pg_settings where name in ('force_parallel_mode', 'debug_parallel_query')`)
     const client = new pg.Client({ connectionString: env.DB_URL })
     await client.connect()
@@ -132,7 +132,7 @@ describe('the server\'s log', () => {
     try {
       await client.query(`set ${name} = on`)
       await client.query('set role authenticated')
-      // A table whose policy asks nobody's id: auth.uid() is not parallel safe, so no worker reads what is personal.
+      // A table whose policy does not use auth.uid(), which is not parallel safe: no parallel worker reads personal rows.
       await assert.rejects(client.query('select name_en::numeric from public.waste_categories'), /invalid input syntax for type numeric: "[A-Z]/)
     } finally {
       await client.end()
@@ -145,14 +145,14 @@ describe('the server\'s log', () => {
     assert.equal(new Set(lines.map(one => /\[(\d+)\]/.exec(one)[1])).size, 2, 'of two processes')
   })
 
-  test('is as it was for those who run the server', async () => {
+  test('is unchanged for superusers', async () => {
     mark()
     await assert.rejects(sql(`select 'an operator''s typing mistake'::numeric`), { code: '22P02' })
     await line(`invalid input syntax for type numeric: "an operator's typing mistake"`)
   })
 })
 
-describe('the worker, by itself', () => {
+describe('the worker', () => {
   let someone
   before(async () => {
     someone = await signInAnonymously()
@@ -185,10 +185,10 @@ describe('the worker, by itself', () => {
     })
   })
 
-  test('is woken by a commit: what it makes of a write is there at once, and nothing of a write that is undone', async () => {
+  test('is woken by a commit: the effects of a write appear at once, those of a rolled-back write never', async () => {
     const took = []
     for (let n = 0; n < 10; n++) {
-      // Not in step with the turns it makes by itself.
+      // Out of step with the worker's own timer.
       await sleep(130 + 37 * n)
       await create()
       const [{ revision }] = await sql('select revision from public.user_totals where user_id = $1', [someone.id])
@@ -201,7 +201,7 @@ describe('the worker, by itself', () => {
     assert.ok(took[5] < 150, `half of them within ${took[5]} ms: ${took}`)
   })
 
-  test('loses and doubles nothing when it is killed at any moment', async () => {
+  test('neither loses nor repeats anything when it is killed at any moment', async () => {
     const person = await signInAnonymously()
     const worker = async () => (await sql(`select pid from pg_stat_activity where backend_type = 'carbon worker'`))[0]?.pid
     const before = await worker()
@@ -221,14 +221,14 @@ describe('the worker, by itself', () => {
     await until('an empty outbox', async () => (await sql('select 1 from private.outbox where user_id = $1', [person.id])).length === 0)
     assert.notEqual(await worker(), before)
     assert.deepEqual((await sql('select private.check_boards($1) as d', [person.id]))[0].d, [])
-    const told = await sql(`select (payload ->> 'revision')::int as revision from realtime.messages
+    const announced = await sql(`select (payload ->> 'revision')::int as revision from realtime.messages
       where topic = $1 and event = 'credits_changed' order by 1`, [`user:${person.id}:gamification`])
-    assert.deepEqual(told.map(one => one.revision), Array.from({ length: 60 }, (_, n) => n + 1))
+    assert.deepEqual(announced.map(one => one.revision), Array.from({ length: 60 }, (_, n) => n + 1))
   })
 
   test('uses no transaction ids while there is nothing to do', async () => {
     const next = async () => Number((await sql(`select pg_snapshot_xmax(pg_current_snapshot())::text as id`))[0].id)
-    // Jobs of the minute use some, but not in every window; a turn of the worker is in each.
+    // The minute's jobs use some, but not in every window, and each window has a turn of the worker.
     const used = []
     for (let n = 0; n < 6; n++) {
       const first = await next()

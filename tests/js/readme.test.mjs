@@ -1,4 +1,4 @@
-// The journey that the README prints works as printed: the block is taken from the file and run by bash in the checkout.
+// The README's journey works as printed: the block is read from the file and run by bash in the checkout.
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
@@ -9,7 +9,7 @@ import { ROOT } from './lib.mjs'
 
 const run = promisify(execFile)
 
-test('the lines of the README show the journey they promise', async () => {
+test('the README\'s commands print what the README says', async () => {
   const readme = fs.readFileSync(path.join(ROOT, 'README.md'), 'utf8')
   const block = /<!-- journey -->\s*```sh\n([\s\S]*?)```/.exec(readme)
   assert.ok(block, 'README.md has a fenced block after <!-- journey -->')

@@ -1,8 +1,8 @@
-// The protocol of Realtime below supabase-js: handshake, heartbeat, joins, and what no client of good faith would send.
+// The protocol of Realtime below supabase-js: handshake, heartbeat, joins, and what no honest client would send.
 import { after, afterEach, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { closeSql, env, ok, signInAnonymously, signToken, sql } from './lib.mjs'
-import { OWN_SERVER, Wire, eventually, sendEvent, topicOf } from './realtime-lab.mjs'
+import { OWN_SERVER, Wire, eventually, sendEvent, topicOf } from './realtime-fixtures.mjs'
 
 const soon = { timeout: 30_000 }
 const joinOf = (someone, config = { private: true }) => ({ config, access_token: someone.token })
@@ -24,7 +24,7 @@ describe('the protocol', () => {
   afterEach(() => wires.splice(0).forEach(wire => wire.close()))
   after(closeSql)
 
-  test('a connection needs the key, and a good one', soon, async () => {
+  test('a connection needs a valid key', soon, async () => {
     for (const key of [null, 'wrong', 'sb_publishable_wrong', someone.token, signToken({ role: 'anon', exp: 4e9 }, { secret: 'another secret' })]) {
       await assert.rejects(open({ key }), error => error.status === 401, String(key))
     }
@@ -34,32 +34,32 @@ describe('the protocol', () => {
   for (const vsn of ['1.0.0', '2.0.0']) {
     test(`heartbeat, join, event and leave by ${vsn}`, soon, async () => {
       const wire = await open({ vsn })
-      assert.deepEqual(await wire.ask('phoenix', 'heartbeat', {}, '1', null), { status: 'ok', response: {} })
-      assert.deepEqual(await wire.ask(topic, 'phx_join', joinOf(someone), '2'), { status: 'ok', response: { postgres_changes: [] } })
+      assert.deepEqual(await wire.call('phoenix', 'heartbeat', {}, '1', null), { status: 'ok', response: {} })
+      assert.deepEqual(await wire.call(topic, 'phx_join', joinOf(someone), '2'), { status: 'ok', response: { postgres_changes: [] } })
       await sendEvent(topicOf(someone), 'hello', { n: 1 })
       const event = await eventually('the event', () => wire.frames.find(frame => JSON.stringify(frame).includes('"hello"')))
       const [place, payload] = vsn === '1.0.0' ? [event.topic, event.payload] : [event[2], event[4]]
       assert.equal(place, topic)
       assert.deepEqual(payload, { type: 'broadcast', event: 'hello', payload: { n: 1, id: payload.meta.id }, meta: { id: payload.meta.id } })
-      assert.equal((await wire.ask(topic, 'phx_leave', {}, '3', '2')).status, 'ok')
+      assert.equal((await wire.call(topic, 'phx_leave', {}, '3', '2')).status, 'ok')
       await eventually('phx_close', () => wire.frames.some(frame => JSON.stringify(frame).includes('phx_close')))
     })
   }
 
-  test('a second join of a topic takes the place of the first', soon, async () => {
+  test('a second join of a topic replaces the first', soon, async () => {
     const wire = await open()
-    for (const ref of ['1', '2']) assert.equal((await wire.ask(topic, 'phx_join', joinOf(someone), ref)).status, 'ok')
+    for (const ref of ['1', '2']) assert.equal((await wire.call(topic, 'phx_join', joinOf(someone), ref)).status, 'ok')
     await sendEvent(topicOf(someone), 'once')
     await eventually('the event', () => wire.frames.some(frame => frame[4]?.event === 'once'))
-    await wire.ask('phoenix', 'heartbeat', {}, '3', null)
+    await wire.call('phoenix', 'heartbeat', {}, '3', null)
     assert.equal(wire.frames.filter(frame => frame[4]?.event === 'once').length, 1)
     assert.deepEqual(wire.frames.find(frame => frame[3] === 'phx_close')?.slice(0, 2), ['1', '1'])
   })
 
-  test('joins and messages in a form of their own are refused, and the connection goes on', soon, async () => {
+  test('malformed joins and messages are refused, and the connection goes on', soon, async () => {
     const wire = await open()
     let ref = 0
-    const ask = async (name, event, payload) => wire.ask(name, event, payload, String(++ref))
+    const ask = async (name, event, payload) => wire.call(name, event, payload, String(++ref))
     for (const [name, payload] of [
       ['realtime:', joinOf(someone)],
       ['other:topic', joinOf(someone)],
@@ -78,10 +78,10 @@ describe('the protocol', () => {
     assert.equal((await ask(topic, 'phx_join', joinOf(someone))).status, 'ok')
   })
 
-  test('an entry tells its owner, with the figures that the API shows', soon, async () => {
+  test('an entry sends its owner an event with the API\'s figures', soon, async () => {
     const person = await signInAnonymously()
     const wire = await open()
-    await wire.ask(`realtime:${topicOf(person)}`, 'phx_join', joinOf(person), '1')
+    await wire.call(`realtime:${topicOf(person)}`, 'phx_join', joinOf(person), '1')
     const entry = ok(await person.api('POST', '/waste/entries', { body: { category_id: 'food_waste', disposal_method: 'composted', weight_kg: 1 } }), 201)
     const changes = () => wire.frames.filter(frame => frame[4]?.event === 'credits_changed').map(frame => frame[4].payload)
     const { total_credits: total } = ok(await person.api('GET', '/gamification/profile'))
@@ -97,9 +97,9 @@ describe('the protocol', () => {
       assert.deepEqual(days.filter(day => !found.some(({ name }) => name === `realtime.messages_${day}`)), [])
     })
 
-    test('a client that does not read is let go, and keeps nobody waiting', { timeout: 120_000 }, async () => {
+    test('a client that does not read is disconnected, and delays nobody', { timeout: 120_000 }, async () => {
       const [slow, quick] = [await open(), await open()]
-      for (const wire of [slow, quick]) await wire.ask(topic, 'phx_join', joinOf(someone), '1')
+      for (const wire of [slow, quick]) await wire.call(topic, 'phx_join', joinOf(someone), '1')
       slow.socket.pause()
       for (let turn = 0; turn < 60; turn++) {
         await sql(`select private.send_messages(array_fill((null, $1, 'large', jsonb_build_object('filler', repeat('x', 20000)))::private.message, array[50]))`, [topicOf(someone)])
@@ -110,17 +110,17 @@ describe('the protocol', () => {
       assert.ok(slow.frames.filter(frame => frame[4]?.event === 'large').length < 3_000)
     })
 
-    // What a server does with such a client is its own matter, as long as it goes on serving others.
-    test('what is not the protocol ends the connection, and that one alone', soon, async () => {
+    // Servers may treat such a client differently, as long as they go on serving others.
+    test('frames outside the protocol end their own connection only', soon, async () => {
       const bystander = await open()
-      assert.equal((await bystander.ask(topic, 'phx_join', joinOf(someone), '1')).status, 'ok')
+      assert.equal((await bystander.call(topic, 'phx_join', joinOf(someone), '1')).status, 'ok')
       const garbage = ['', 'null', '[]', '{', '[1,2,3,4,5]', '[null,null,"t","e",null]', '\u0000', '"x"', '['.repeat(20_000),
         Buffer.from([3]), Buffer.from([3, 255, 255, 255, 255, 255, 1, 0]), Buffer.from([9, 9, 9]), 'x'.repeat(100_000)]
       for (const frame of garbage) {
         const wire = await open()
         wire.socket.send(frame)
         const { code } = await eventually('the end', () => wire.closed)
-        // The rest of too large a frame is not read, so the reason may be lost on the way.
+        // The rest of an oversized frame is not read, so the close reason may be lost on the way.
         assert.ok([1006, 1007, 1009].includes(code), `${String(frame).slice(0, 20)}: ${code}`)
       }
       await sendEvent(topicOf(someone), 'unharmed')
@@ -130,7 +130,7 @@ describe('the protocol', () => {
     test('channels and joins of a connection are limited', soon, async () => {
       const token = signToken({ role: 'service_role', exp: Math.floor(Date.now() / 1000) + 600 })
       const wire = await open()
-      const joinNumber = number => wire.ask(`realtime:room:${number}`, 'phx_join', { config: { private: true }, access_token: token }, String(number))
+      const joinNumber = number => wire.call(`realtime:room:${number}`, 'phx_join', { config: { private: true }, access_token: token }, String(number))
       for (let number = 1; number <= 100; number++) assert.equal((await joinNumber(number)).status, 'ok')
       assert.match((await joinNumber(101)).response.reason, /Too many channels/)
       for (let number = 102; number < 400; number++) wire.push(`realtime:room:${number}`, 'phx_join', joinOf(someone), String(number))

@@ -1,10 +1,10 @@
-// What the database sends reaches who may listen, and nobody else: with supabase-js, as an app does it. The same tests hold
-// a real Realtime server (REALTIME_URL), but those that kill the server, or ask for what it would grant.
+// What the database sends reaches the users who may listen, and nobody else, through supabase-js as an app uses it. The tests
+// also pass against a real Realtime server (REALTIME_URL), except those that kill the server or that it would grant.
 import { after, afterEach, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { closeSql, env, ok, serviceClient, signInAnonymously, signInByPhone, signToken, sleep, sql } from './lib.mjs'
-import { mend, operate } from './faults-lab.mjs'
-import { Listening, OWN_SERVER, SHARED, cut, eventually, hangUp, join, listener, refusedJoin, sendEvent, topicOf } from './realtime-lab.mjs'
+import { restoreServices, operate } from './faults-fixtures.mjs'
+import { Listening, OWN_SERVER, SHARED, cut, eventually, hangUp, join, listener, refusedJoin, sendEvent, topicOf } from './realtime-fixtures.mjs'
 
 const soon = { timeout: 60_000 }
 const DENIED = /permissions to read/
@@ -43,7 +43,7 @@ describe('realtime', () => {
     }
   })
 
-  test('events come in the order of commits; what is rolled back never comes', soon, async () => {
+  test('events arrive in the order of commits; rolled-back ones never arrive', soon, async () => {
     const mine = await join(await listener(someone), topicOf(someone))
     await sql(`do $$ begin perform private.send_messages(array[(null, '${topicOf(someone)}', 'undone', '{}')::private.message]); raise exception 'undo'; end $$`).catch(() => {})
     for (let number = 0; number < 20; number++) await sendEvent(topicOf(someone), 'counted', { number })
@@ -65,7 +65,7 @@ describe('realtime', () => {
     assert.deepEqual(shared.events.map(one => one.event), ['last'])
   })
 
-  test('the API key alone opens nothing', soon, async () => {
+  test('the API key alone joins nothing', soon, async () => {
     for (const key of [env.PUBLISHABLE_KEY, env.ANON_KEY]) {
       const client = await listener(null, { key })
       for (const topic of [SHARED, topicOf(someone)]) assert.match(await refusedJoin(client, topic), DENIED)
@@ -80,7 +80,7 @@ describe('realtime', () => {
     for (const topic of near) assert.match(await refusedJoin(client, topic), DENIED, topic)
   })
 
-  test('an own topic in capitals is refused with a reason that says so', soon, async () => {
+  test('one\'s own topic in capitals is refused, with that as the reason', soon, async () => {
     const client = await listener(someone)
     const capitals = topicOf({ id: someone.id.toUpperCase() })
     const reason = await refusedJoin(client, capitals)
@@ -91,7 +91,7 @@ describe('realtime', () => {
     await mine.event('heard')
   })
 
-  test('a session that has ended joins nothing and renews nothing; what it has joined ends with its token', soon, async () => {
+  test('a session that has ended joins and renews nothing; channels it has joined end with its token', soon, async () => {
     const person = await signInAnonymously()
     const client = await listener(person, { token: tokenOf(person, 6) })
     const mine = await join(client, topicOf(person))
@@ -113,7 +113,7 @@ describe('realtime', () => {
     })
   }
 
-  test('public channels are refused, whatever their name', soon, async () => {
+  test('public channels are refused, regardless of their name', soon, async () => {
     const client = await listener(someone)
     for (const config of [undefined, {}, { private: false }, { private: false, broadcast: { self: true } }]) {
       assert.match(await refusedJoin(client, topicOf(someone), config ?? {}), /private channels/)
@@ -182,7 +182,7 @@ describe('realtime', () => {
     }
   })
 
-  test('a renewed token keeps the channel; one of somebody else ends it', soon, async () => {
+  test('a renewed token continues the channel; another user\'s token ends it', soon, async () => {
     const client = await listener(someone, { token: tokenOf(someone, 4) })
     const mine = await join(client, topicOf(someone))
     await client.realtime.setAuth(tokenOf(someone, 600))
@@ -204,7 +204,7 @@ describe('realtime', () => {
     await mine.event('still_here')
   })
 
-  /** An app that shows a total: it re-reads when it has (re)joined, and takes newer figures from events. */
+  /** An app that shows a total: it reads it when it has (re)joined, and adopts newer figures from events. */
   async function app(person) {
     const client = await listener(person)
     const shown = { total: -1 }
@@ -213,7 +213,7 @@ describe('realtime', () => {
       const [row] = await sql('select coalesce(max(t.credits), 0)::integer as total from public.user_totals as t where t.user_id = $1', [person.id])
       shown.total = Math.max(shown.total, row.total)
     }
-    listening.channel.on('broadcast', { event: 'told' }, ({ payload }) => { shown.total = Math.max(shown.total, payload.total) })
+    listening.channel.on('broadcast', { event: 'total_changed' }, ({ payload }) => { shown.total = Math.max(shown.total, payload.total) })
     const push = listening.states.push.bind(listening.states)
     listening.states.push = state => {
       if (state.status === 'SUBSCRIBED') void reread()
@@ -223,14 +223,14 @@ describe('realtime', () => {
     return { client, listening, shown }
   }
 
-  /** An entry, and an event that tells of it, in one transaction. */
+  /** Writes an entry and its event in one transaction. */
   const earn = person => sql(`with made as (
       insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, time_zone)
       values ($1, 'food_waste', 'composted', 1, 'Asia/Bangkok') returning carbon_credits)
-    select private.send_messages(array[(null, $2, 'told', jsonb_build_object('total', (select coalesce(max(t.credits), 0) from public.user_totals as t where t.user_id = $1)
+    select private.send_messages(array[(null, $2, 'total_changed', jsonb_build_object('total', (select coalesce(max(t.credits), 0) from public.user_totals as t where t.user_id = $1)
       + (select sum(m.carbon_credits) from made as m)))::private.message])`, [person.id, topicOf(person)])
 
-  /** Earns before, during and after a break; what is shown at the end is what is stored. */
+  /** Earns before, during and after an interruption; the total shown at the end must be the stored one. */
   async function survives(breakOff) {
     const person = await signInAnonymously()
     const { client, listening, shown } = await app(person)
@@ -260,9 +260,9 @@ describe('realtime', () => {
     })
 
     describe('and its server', () => {
-      afterEach(mend)
+      afterEach(restoreServices)
 
-      test('killed: clients come back by themselves and miss nothing', soon, () => survives(async (_, earnAway) => {
+      test('killed: clients reconnect on their own and miss nothing', soon, () => survives(async (_, earnAway) => {
         await operate('kill', 'realtime')
         await earnAway()
         await operate('start', 'realtime')

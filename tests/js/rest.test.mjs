@@ -1,5 +1,5 @@
-// supabase-js against the gateway: row-level security decides, nothing that is derived can be forged, and Auth's
-// dangerous routes stay closed to everybody but the Worker.
+// supabase-js against the gateway: row-level security holds, derived data cannot be forged, and Auth's dangerous routes are
+// closed to all but the Worker.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import {
@@ -41,15 +41,15 @@ describe('rows through supabase-js', () => {
       entry({ logged_at: bangkokInstant(-1) }), entry({ logged_at: bangkokInstant(-40), category_id: 'food_waste', disposal_method: 'disposed', weight_kg: 2.5 }),
     ]).select('id'))
     const list = rows(await client.from('waste_entries').select('*'))
-    const kept = list.map(one => ({ category: one.category_id, method: one.disposal_method, weight: one.weight_kg, at: one.logged_at }))
-    const expected = summaryOf(kept).credits + rewardsOf(kept, { today: bangkokDay() }).credits
+    const counted = list.map(one => ({ category: one.category_id, method: one.disposal_method, weight: one.weight_kg, at: one.logged_at }))
+    const expected = summaryOf(counted).credits + rewardsOf(counted, { today: bangkokDay() }).credits
     const [totals] = rows(await client.from('user_gamification').select('total_credits,daily_streak'))
     assert.equal(BigInt(totals.total_credits), expected)
     assert.equal(totals.daily_streak, 2)
     assert.deepEqual(await differences(mali), [])
   })
 
-  test('an update changes what was stated and what follows from it', async () => {
+  test('an update changes the stated columns and what is derived from them', async () => {
     const [row] = rows(await client.from('waste_entries').insert(entry()).select())
     const [changed] = rows(await client.from('waste_entries').update({ weight_kg: 4, disposal_method: 'sold', logged_at: bangkokInstant(-33) }).eq('id', row.id).select())
     assertEntryFigures(changed)
@@ -83,13 +83,13 @@ describe('rows through supabase-js', () => {
     })
   }
 
-  test('the phone number and the anonymous mark of a profile cannot be written', async () => {
+  test('a profile\'s phone number and anonymous flag cannot be written', async () => {
     for (const change of [{ phone_number: '+66812345678' }, { is_anonymous: true }, { id: uuid() }, { created_at: '2020-01-01' }]) {
       denied(await client.from('profiles').update(change).eq('id', mali.id), 403, '42501')
     }
   })
 
-  test('a known offline_id is answered as a conflict', async () => {
+  test('a taken offline_id is answered as a conflict', async () => {
     const offline_id = uuid()
     rows(await client.from('waste_entries').insert(entry({ offline_id })).select('id'))
     denied(await client.from('waste_entries').insert(entry({ offline_id, weight_kg: 2 })), 409, '23505')
@@ -114,7 +114,7 @@ describe('rows through supabase-js', () => {
     }
   })
 
-  test('a row that lacks something is refused by its field in both languages, in a list and by a change too', async () => {
+  test('a row that lacks a value is refused by its field in both languages, in a list and by an update too', async () => {
     const { error: byRpc } = await client.rpc('create_waste_entry', { entry: { disposal_method: 'recycled', weight_kg: 1 } })
     for (const [field, token] of [['category_id', 'category_required'], ['disposal_method', 'method_required'], ['weight_kg', 'weight_required']]) {
       const { [field]: _, ...lacking } = entry()
@@ -131,7 +131,7 @@ describe('rows through supabase-js', () => {
     assert.deepEqual(await differences(mali), [])
   })
 
-  test('a weight outside the limits is refused, also after rounding', async () => {
+  test('a weight outside the limits is refused, even if only after rounding', async () => {
     for (const weight_kg of [0, -1, 0.009, 0.0049, 100.001, 1e9]) denied(await client.from('waste_entries').insert(entry({ weight_kg })), 400)
   })
 
@@ -151,7 +151,7 @@ describe('rows through supabase-js', () => {
     }
   })
 
-  test('exact, planned and estimated counts tell nothing of what is hidden', async () => {
+  test('exact, planned and estimated counts do not reveal hidden rows', async () => {
     for (const count of ['exact', 'planned', 'estimated']) {
       const answer = await foreign.from('waste_entries').select('*', { count, head: true })
       assert.equal(answer.count, 0, count)
@@ -173,7 +173,7 @@ describe('rows through supabase-js', () => {
   })
 
   for (const name of ['recompute_user', 'check_user']) {
-    test(`${name} is not for signed-in people`, async () => {
+    test(`${name} is closed to signed-in users`, async () => {
       const [argument] = await sql(`select proargnames[1] as name from pg_proc where proname = $1 and pronamespace = 'public'::regnamespace`, [name])
       const values = { [argument.name]: mali.id }
       for (const someone of [client, supabase()]) {
@@ -192,10 +192,10 @@ describe('rows through supabase-js', () => {
   })
 })
 
-describe('caps of the database on every way in', () => {
+describe('caps of the database for every interface', () => {
   after(closeSql)
 
-  test('501 rows in one statement are refused as too many, 500 are taken', async () => {
+  test('501 rows in one statement are refused as too many, 500 are accepted', async () => {
     const someone = await signInAnonymously()
     const client = supabase(someone)
     const list = Array.from({ length: 501 }, () => entry({ weight_kg: 0.01 }))
@@ -206,7 +206,7 @@ describe('caps of the database on every way in', () => {
     assert.equal(totals.entries, '500')
   })
 
-  test('an hour takes 5,060 rows from one person and refuses the next', async () => {
+  test('in an hour one user may write 5,060 rows; the next is refused', async () => {
     const someone = await signInAnonymously()
     const client = supabase(someone)
     const full = Array.from({ length: 500 }, () => entry({ weight_kg: 0.01 }))
@@ -245,7 +245,7 @@ describe('sessions through supabase-js', () => {
     assert.ok(late.error, 'a session that was ended cannot be refreshed')
   })
 
-  test('roles written into user_metadata decide nothing', async () => {
+  test('roles written into user_metadata have no effect', async () => {
     const someone = await signInAnonymously()
     const client = supabase()
     await client.auth.setSession({ access_token: someone.token, refresh_token: someone.refreshToken })
@@ -285,7 +285,7 @@ describe('the gateway', () => {
     ['POST', '/auth/v1//otp', { phone: '66812345678' }], ['POST', '/auth/v1/otp/', { phone: '66812345678' }], ['POST', '/auth/v1/%6Ftp', { phone: '66812345678' }],
     ['POST', '/auth/v1/../v1/otp', { phone: '66812345678' }], ['POST', '/rest/v1/..%2f..%2fauth/v1/otp', { phone: '66812345678' }],
   ]) {
-    test(`keeps ${method} ${path} closed without the Worker's secret, whatever key is sent`, async () => {
+    test(`keeps ${method} ${path} closed without the Worker's secret, regardless of the key`, async () => {
       for (const key of [env.ANON_KEY, env.SERVICE_ROLE_KEY]) {
         const answer = await call(method, path, { body, key })
         const text = await answer.text()
@@ -295,7 +295,7 @@ describe('the gateway', () => {
     })
   }
 
-  test('lets PUT /user carry nothing but data', async () => {
+  test('lets PUT /user change nothing but data', async () => {
     const someone = await signInAnonymously()
     for (const body of [{ phone: '66812345678' }, { password: 'secret-secret' }, { email: 'a@example.org' }, { data: {}, password: 'secret-secret' }, { nonce: '1' }]) {
       const answer = await call('PUT', '/auth/v1/user', { body, token: someone.token })
@@ -304,7 +304,7 @@ describe('the gateway', () => {
     assert.equal((await call('PUT', '/auth/v1/user', { body: { data: { a: 1 } }, token: someone.token })).status, 200)
   })
 
-  test('wants a key that it knows', async () => {
+  test('requires a valid key', async () => {
     assert.equal((await call('GET', '/rest/v1/waste_categories', { key: null, token: null })).status, 401)
     assert.equal((await call('GET', '/rest/v1/waste_categories', { key: 'wrong', token: null })).status, 401)
   })
@@ -313,7 +313,7 @@ describe('the gateway', () => {
     for (const path of ['/auth/v1/health', '/auth/v1/settings', '/auth/v1/.well-known/jwks.json']) assert.equal((await call('GET', path)).status, 200, path)
   })
 
-  test('takes the opaque keys as supabase-js sends them', async () => {
+  test('accepts the opaque keys as supabase-js sends them', async () => {
     const someone = await signInAnonymously()
     const client = supabase(someone, env.PUBLISHABLE_KEY)
     assert.equal(rows(await client.from('profiles').select('id'))[0].id, someone.id)

@@ -1,5 +1,5 @@
-// Delivery by the real provider's API: a second Worker that is told to use it, against the provider's double in the
-// inbox. Whatever the provider answers, nobody gets one code twice, and the log names no number and no code.
+// Delivery by the real provider's API: a second Worker that is configured for it, against the provider's double in the inbox.
+// Regardless of the provider's answer, no code is sent twice, and the log has no number and no code.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import crypto from 'node:crypto'
@@ -21,7 +21,7 @@ const freePort = () => new Promise(done => {
   })
 })
 
-/** Starts a Worker of its own with these settings; its output goes to a log and can be read. */
+/** Starts another Worker with these settings; its output can be read from a log. */
 async function startWorker(name, settings) {
   const port = await freePort()
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'carbon-sms-'))
@@ -65,7 +65,7 @@ function hook(worker, bare) {
 
 const endings = new Set()
 
-/** A number whose last three digits, all that a log shows, nobody else here has. */
+/** A number whose last three digits, all that a log shows, are unique here. */
 function ownPhone() {
   for (;;) {
     const phone = freshPhone()
@@ -76,16 +76,16 @@ function ownPhone() {
   }
 }
 
-/** Has this Worker send a code to a new number while the provider answers as ordered; answers the number. */
+/** Has this Worker send a code to a new number while the provider answers as configured; returns the number. */
 async function sendCode(worker, answers = []) {
   const phone = ownPhone()
   const ordered = await fetch(`${DOUBLE}/answers`, { method: 'POST', body: JSON.stringify({ phone: phone.bare, answers }) })
   assert.equal(ordered.status, 204)
-  const asked = await fetch(`${worker.url}/auth/phone-otp`, {
+  const requested = await fetch(`${worker.url}/auth/phone-otp`, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ phone_number: phone.typed }),
   })
-  assert.equal(asked.status, 200, await asked.text())
-  // Auth's own call went to the other Worker, which knows of no code for this number.
+  assert.equal(requested.status, 200, await requested.text())
+  // Auth's own call went to the other Worker, which has no pending code for this number.
   const hooked = await hook(worker, phone.bare)
   assert.equal(hooked.status, 200, await hooked.text())
   return phone
@@ -93,7 +93,7 @@ async function sendCode(worker, answers = []) {
 
 const calls = async bare => (await fetch(`${DOUBLE}/calls?phone=${bare}`)).json()
 
-/** Waits until the Worker's log says how the delivery to this number ended: the event's line. */
+/** Waits for the line of the Worker's log with the outcome of the delivery to this number. */
 async function outcome(worker, bare, within = 14_000) {
   const until = Date.now() + within
   while (Date.now() < until) {
@@ -110,7 +110,7 @@ describe('the SMS provider', { concurrency: 6 }, () => {
   before(async () => { worker = await startWorker('sms-worker', ACCOUNT) })
   after(() => worker?.stop())
 
-  test('takes a code once, in Thai, in one message', async () => {
+  test('receives a code once, in Thai, in one message', async () => {
     const phone = await sendCode(worker)
     const sms = await awaitSms(phone.bare)
     assert.match(sms.code, /^\d{6}$/)
@@ -121,7 +121,7 @@ describe('the SMS provider', { concurrency: 6 }, () => {
   })
 
   for (const answers of [['throttled'], ['unavailable'], ['throttled', 'unavailable']]) {
-    test(`that has not taken the code (${answers.join(', ')}) is asked again`, async () => {
+    test(`that has not accepted the code (${answers.join(', ')}) is called again`, async () => {
       const phone = await sendCode(worker, answers)
       const end = await outcome(worker, phone.bare)
       assert.equal(end.event, 'sms_sent')
@@ -130,7 +130,7 @@ describe('the SMS provider', { concurrency: 6 }, () => {
     })
   }
 
-  test('that is out of service is asked three times, and then the log says so', async () => {
+  test('that is out of service is called three times, and then the log says so', async () => {
     const phone = await sendCode(worker, ['unavailable', 'unavailable', 'unavailable', 'sent'])
     const end = await outcome(worker, phone.bare)
     assert.deepEqual([end.level, end.event], ['error', 'sms_failed'])
@@ -149,7 +149,7 @@ describe('the SMS provider', { concurrency: 6 }, () => {
     ['wrong_credentials', 'sms_needs_operator', /credentials: answered 401/, 0],
     ['unknown_sender', 'sms_needs_operator', /refused: answered 400/, 0],
   ]) {
-    test(`that answers "${answer}" is not asked again, and the log says why`, async () => {
+    test(`that answers "${answer}" is not called again, and the log says why`, async () => {
       const phone = await sendCode(worker, [answer, 'sent'])
       const end = await outcome(worker, phone.bare)
       assert.deepEqual([end.level, end.event], ['error', event])
@@ -171,7 +171,7 @@ describe('the SMS provider', { concurrency: 6 }, () => {
   })
 })
 
-test('a wrong key is refused by the provider, and an operator hears of it', async () => {
+test('a wrong key is refused by the provider and logged for operators', async () => {
   const worker = await startWorker('sms-worker-wrong-key', { ...ACCOUNT, THAIBULKSMS_SECRET: 'not-the-secret' })
   try {
     const phone = await sendCode(worker)

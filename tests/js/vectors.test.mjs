@@ -1,4 +1,4 @@
-// The golden figures of the domain through the whole system: what the vectors say is what the edge, REST and SQL answer.
+// The golden vectors of the domain through the entire system: the edge, REST and SQL answer the figures of the vectors.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
@@ -6,13 +6,13 @@ import path from 'node:path'
 import { api, closeSql, ok, refused, ROOT, rows, signInAnonymously, sql, supabase } from './lib.mjs'
 import { figuresOf, pairs, scaled } from './figures.mjs'
 
-/** The cases of a vector file, each with the text of its line: numbers are compared as they are written. */
+/** The cases of a vector file, each with the text of its line, because numbers are compared as they are written. */
 const vectors = name => fs.readFileSync(path.join(ROOT, 'domain/vectors', name), 'utf8').split('\n').filter(line => line.startsWith('{'))
   .map(line => ({ ...JSON.parse(line.replace(/,$/, '')), line }))
 const weightText = vector => /"weight_kg": ([^,}]+)/.exec(vector.line)[1]
 const short = token => token.replace('carbon.', '')
 
-/** One weight for each kind of rounding: halves up and down, binary fractions that are not what they seem, the limits. */
+/** One weight for each kind of rounding: halves up and down, decimals without an exact binary form, the limits. */
 const WEIGHTS = ['0.01', '0.1', '0.3', '0.5', '0.615', '1', '1.5', '2.005', '33.333', '99.999', '100']
 
 describe('every category and method at weights that round', () => {
@@ -81,12 +81,12 @@ describe('the golden vectors', () => {
       const raw = /"entry": (.*)}, "expected"/.exec(one.line)[1]
       const error = refused(await someone.api('POST', '/waste/entries', { raw }), 400, 'VALIDATION_ERROR')
       const named = (error.details?.fields ?? []).map(detail => [detail.field, detail.code])
-      const expected = one.expected.errors.map(wanted => [wanted.field, short(wanted.token)])
+      const expected = one.expected.errors.map(error => [error.field, short(error.token)])
       if (expected.every(([field]) => field !== '')) assert.deepEqual(named, expected, one.name)
     }
   })
 
-  test('of phone numbers that are no Thai mobiles are refused with the same codes, before any SMS', async () => {
+  test('of phone numbers other than Thai mobiles are refused with the same codes, before any SMS', async () => {
     const cases = vectors('phones.json').filter(one => one.expected.error)
     assert.ok(cases.length > 20)
     for (const one of cases) {

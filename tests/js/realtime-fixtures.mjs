@@ -1,10 +1,10 @@
-// How the tests of Realtime listen: supabase-js as an app would use it, and the bare protocol for what no app would do.
+// Fixtures for the tests of Realtime: supabase-js as an app uses it, and the bare protocol for what no app would do.
 import assert from 'node:assert/strict'
 import { createClient } from '@supabase/supabase-js'
 import ws from 'ws'
 import { env, sleep, sql } from './lib.mjs'
 
-/** Whether the server is the stand-in of this checkout, which tests may kill, and not one named by REALTIME_URL. */
+/** Whether the server is this checkout's stand-in, which tests may kill, and not one that REALTIME_URL names. */
 export const OWN_SERVER = env.REALTIME_URL === `http://127.0.0.1:${env.PORT_REALTIME}`
 
 export const topicOf = (someone, kind = 'gamification') => `user:${someone.id}:${kind}`
@@ -13,7 +13,7 @@ export const SHARED = 'leaderboard:live'
 /** Sends an event as the database does, in a transaction of its own. */
 export const sendEvent = (topic, event, payload = {}) => sql('select private.send_messages(array[(null, $1, $2, $3::jsonb)::private.message])', [topic, event, payload])
 
-/** Waits until `found` answers something, and answers it. */
+/** Waits until `found` returns something, and returns it. */
 export async function eventually(what, found) {
   for (let tries = 0; tries < 400; tries++) {
     const answer = await found()
@@ -25,7 +25,7 @@ export async function eventually(what, found) {
 
 const open = new Set()
 
-/** supabase-js as the person (or with the key alone), its token handed to Realtime as the app's session would. */
+/** supabase-js as the user (or with the key alone), with the token passed to Realtime as an app's session does. */
 export async function listener(someone, { vsn, key = env.PUBLISHABLE_KEY, token = someone?.token } = {}) {
   const client = createClient(env.SUPABASE_URL, key, {
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
@@ -45,7 +45,7 @@ export async function hangUp() {
   open.clear()
 }
 
-/** A channel with all that it brought: `states`, `events` (in order) and `systems`. */
+/** A channel with everything it received: `states`, `events` (in order) and `systems`. */
 export class Listening {
   states = []
   events = []
@@ -78,7 +78,7 @@ export async function join(client, topic, config, wire) {
   return listening
 }
 
-/** Is refused a topic; answers the reason. */
+/** Asserts that joining the topic is refused; returns the reason. */
 export async function refusedJoin(client, topic, config, wire) {
   const listening = new Listening(client, topic, config, wire)
   const { message } = await listening.state('CHANNEL_ERROR')
@@ -87,7 +87,7 @@ export async function refusedJoin(client, topic, config, wire) {
   return message
 }
 
-/** Cuts the connection as a lost network does: without a word. */
+/** Cuts the connection as a lost network does: without a close frame. */
 export function cut(client) {
   const socket = client.realtime.socketAdapter?.socket?.conn ?? client.realtime.conn
   assert.ok(socket?.terminate, 'the connection of supabase-js is found')
@@ -124,8 +124,8 @@ export class Wire {
       : JSON.stringify([joinRef, ref, topic, event, payload]))
   }
 
-  /** Pushes and answers the payload of the reply. */
-  ask(topic, event, payload, ref, joinRef) {
+  /** Pushes and returns the payload of the reply. */
+  call(topic, event, payload, ref, joinRef) {
     this.push(topic, event, payload, ref, joinRef)
     return eventually(`a reply to ${event} ${ref}`, () => {
       const found = this.frames.find(frame => (Array.isArray(frame) ? frame[1] : frame.ref) === ref

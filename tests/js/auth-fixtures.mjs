@@ -1,5 +1,5 @@
-// A laboratory for the Auth server: an instance of its own on a database of its own, a hook that answers as it is
-// told, and the calls the tests make. AUTH_BIN (with AUTH_MIGRATIONS) names a real Supabase Auth; without it the
+// Fixtures for the tests of Auth: a server with its own database, a hook that answers as a test sets it, and the calls of the
+// tests. AUTH_BIN (with AUTH_MIGRATIONS) names a real Supabase Auth; without it the
 // project's own server runs, AUTH_LOCAL_BIN or the one that `cargo xtask up` built.
 import { spawn } from 'node:child_process'
 import crypto from 'node:crypto'
@@ -28,7 +28,7 @@ function databaseUrl() {
   if (process.env.DB_URL) return process.env.DB_URL
   const file = path.join(ROOT, '.local/env')
   const line = fs.existsSync(file) && fs.readFileSync(file, 'utf8').split('\n').find(one => one.startsWith('DB_URL='))
-  assert.ok(line, 'DB_URL is unknown: start the system with "cargo xtask up" first')
+  assert.ok(line, 'DB_URL is not set: start the system with "cargo xtask up" first')
   return line.slice('DB_URL='.length)
 }
 
@@ -58,7 +58,7 @@ async function createDatabase() {
   const inside = new URL(admin)
   inside.pathname = `/${name}`
   await withClient(inside, client => client.query(`create schema auth authorization ${name}`))
-  // The token's hook: what it does to the claims is told by a table that tests write.
+  // The access token hook: a table that tests write says how it changes the claims.
   await withClient(inside, client => client.query(`
     create schema hooks;
     create table hooks.changes (dropped text[] not null, added jsonb not null, seen jsonb);
@@ -79,7 +79,7 @@ async function createDatabase() {
   return { superuser: String(inside), owner: `${owner}?sslmode=disable`, drop }
 }
 
-/** The hook: keeps what it was sent and answers as `mode` says (ok, refuse, 500, busy, hang). */
+/** The SMS hook: records what it receives and answers as `mode` says (ok, none, refuse, 500, busy, hang). */
 class Hook {
   mode = 'ok'
   hits = 0
@@ -132,7 +132,7 @@ function program() {
   return [local, ['auth']]
 }
 
-/** The settings that the cases are about. */
+/** The settings that the tests depend on. */
 function settings(database, port, hookPort) {
   const address = `http://127.0.0.1:${port}`
   return {
@@ -171,7 +171,7 @@ function settings(database, port, hookPort) {
 }
 
 /** Starts everything. `stop` ends it and drops the database. */
-export async function startLab() {
+export async function startAuth() {
   const database = await createDatabase()
   const hook = new Hook()
   const [command, args] = program()
@@ -217,10 +217,10 @@ export function claimsOf(token) {
   return JSON.parse(Buffer.from(payload, 'base64url'))
 }
 
-/** The calls, bound to a laboratory. */
-export function caller(lab) {
+/** The calls, bound to an instance. */
+export function caller(instance) {
   const call = async (method, route, { body, raw, token, headers } = {}) => {
-    const response = await fetch(lab.base + route, {
+    const response = await fetch(instance.base + route, {
       method,
       headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }), ...headers },
       body: raw ?? (body === undefined ? undefined : JSON.stringify(body)),
@@ -235,18 +235,18 @@ export function caller(lab) {
   const service = sign({ role: 'service_role', exp: 4_000_000_000 })
   return {
     call,
-    /** A number nobody has, without "+". */
+    /** An unused number, without "+". */
     newNumber: () => `6689${run}${String(serial++).padStart(2, '0')}`,
     askCode: (phone, more) => call('POST', '/otp', { body: { phone: `+${phone}`, ...more } }),
     verify: (phone, code, type = 'sms', token) => call('POST', '/verify', { body: { type, phone: `+${phone}`, token: code }, token }),
     refresh: token => call('POST', '/token?grant_type=refresh_token', { body: { refresh_token: token } }),
-    /** As the service: /admin/… */
+    /** Calls /admin/… as the service. */
     admin: (method, route, body) => call(method, `/admin${route}`, { body, token: service }),
     /** Signs a number in by a code. */
     async signIn(phone) {
-      const asked = await this.askCode(phone)
-      assert.equal(asked.status, 200, asked.text)
-      return ok(await this.verify(phone, lab.hook.last.sms.otp))
+      const requested = await this.askCode(phone)
+      assert.equal(requested.status, 200, requested.text)
+      return ok(await this.verify(phone, instance.hook.last.sms.otp))
     },
   }
 }

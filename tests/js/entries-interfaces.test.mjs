@@ -1,5 +1,5 @@
-// Entries by every door (edge, rpc, REST, migration): what real phones and keyboards send has the same answer
-// everywhere, and one part of a call never costs the rest of it.
+// Entries through every interface (edge, rpc, REST, migration): what real phones and keyboards send has the same answer
+// everywhere, and an invalid part of a call never fails the rest of it.
 import { after, before, describe, test } from 'node:test'
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -17,7 +17,7 @@ before(async () => {
 })
 after(closeSql)
 
-/** A call to /rest/v1 as it stands, without a client's help. */
+/** A raw call to /rest/v1, without a client library. */
 async function rest(method, target, body, headers = {}) {
   const response = await fetch(`${env.SUPABASE_URL}/rest/v1/${target}`, {
     method, body: typeof body === 'string' ? body : JSON.stringify(body),
@@ -33,16 +33,16 @@ function refusedWith(answer, token, what) {
   assert.equal(answer.json.details, token, `${what}: ${answer.text}`)
 }
 
-/** The ways a batch comes, each answering the batch answer. */
+/** The interfaces that take a batch; each returns the batch's answer. */
 const BATCHES = {
   edge: async entries => ok(await someone.api('POST', '/waste/entries/batch', { body: { entries } })),
   'edge, done once': async entries => ok(await someone.api('POST', '/waste/entries/batch', { body: { entries }, headers: { 'idempotency-key': uuid() } })),
   rpc: async entries => rows(await client.rpc('create_waste_entries', { entries })),
 }
 
-describe('one part costs nothing but itself', () => {
-  for (const [door, send] of Object.entries(BATCHES)) {
-    test(`a batch stores its good entries whatever stands in the others, by ${door}`, async () => {
+describe('an invalid part fails only itself', () => {
+  for (const [via, send] of Object.entries(BATCHES)) {
+    test(`a batch stores its valid entries regardless of the others, by ${via}`, async () => {
       const good = () => entry({ offline_id: uuid() })
       const answer = await send([
         good(), entry({ notes: cut, offline_id: 'cut' }), entry({ place: 'a\0b', offline_id: 'nul' }), good(),
@@ -67,13 +67,13 @@ describe('one part costs nothing but itself', () => {
         assert.equal(answer.error?.details, `carbon.${code}`, JSON.stringify(answer))
       }
     }
-    const whole = ok(await someone.api('POST', '/waste/entries', { body: { ...entry(), categoryName: cut, meta: deep(200) } }), 201)
-    assert.equal(whole.weight_kg, 1.25)
-    const changed = await someone.api('PUT', `/waste/entries/${whole.id}`, { body: { ...whole, notes: cut, meta: deep(200) } })
+    const created = ok(await someone.api('POST', '/waste/entries', { body: { ...entry(), categoryName: cut, meta: deep(200) } }), 201)
+    assert.equal(created.weight_kg, 1.25)
+    const changed = await someone.api('PUT', `/waste/entries/${created.id}`, { body: { ...created, notes: cut, meta: deep(200) } })
     assert.equal(invalidField(changed, 'notes').code, 'notes_invalid')
   })
 
-  test('500 entries of full length are taken as any JSON writer escapes them, by edge and rpc', async () => {
+  test('500 entries of full length are accepted in every JSON escaping, by edge and rpc', async () => {
     const full = () => entry({ offline_id: uuid(), notes: '🍾'.repeat(500), place: '🏠'.repeat(200) })
     const escaped = value => JSON.stringify(value).replace(/[^\x20-\x7e]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
     const byEdge = escaped({ entries: Array.from({ length: 500 }, full) })
@@ -86,7 +86,7 @@ describe('one part costs nothing but itself', () => {
     assert.match(tooLarge.error.message, /น้อยลง/)
   })
 
-  test('an array by REST with known offline_ids is refused whole and names them all', async () => {
+  test('an array by REST with taken offline_ids is refused entirely and names them all', async () => {
     const [a, b, c] = [uuid(), uuid(), uuid()].sort()
     assert.equal((await insert([entry({ offline_id: a }), entry({ offline_id: b })])).status, 201)
     const again = await insert([entry({ offline_id: b }), entry({ offline_id: c }), entry({ offline_id: a })])
@@ -101,7 +101,7 @@ describe('one part costs nothing but itself', () => {
 
 describe('the zone of an entry', () => {
   const day = offset => new Date(Date.now() + offset * 86_400_000).toISOString().slice(0, 10)
-  /** The ways one entry comes, each answering the row's zone and day. */
+  /** The interfaces that take one entry; each returns the row's zone and day. */
   const CREATES = {
     edge: async sent => ok(await someone.api('POST', '/waste/entries', { body: sent }), 201),
     rpc: async sent => rows(await client.rpc('create_waste_entry', { entry: sent })),
@@ -118,8 +118,8 @@ describe('the zone of an entry', () => {
   }
   before(async () => { ok(await someone.api('PUT', '/user/profile', { body: { time_zone: 'America/Los_Angeles' } })) })
 
-  for (const [door, create] of Object.entries(CREATES)) {
-    test(`an entry is on the day of the zone where it was logged, by ${door}`, async () => {
+  for (const [via, create] of Object.entries(CREATES)) {
+    test(`an entry is on the day of the zone where it was logged, by ${via}`, async () => {
       const logged = `${day(-4)}T06:30:00+07:00`
       const away = await create(entry({ logged_at: logged, time_zone: 'Asia/Saigon' }))
       assert.deepEqual([away.time_zone, away.local_date], ['Asia/Ho_Chi_Minh', day(-4)])
@@ -128,7 +128,7 @@ describe('the zone of an entry', () => {
     })
   }
 
-  test('what is no IANA name of a place is refused, whichever way it comes', async () => {
+  test('a zone that is not an IANA name of a place is refused by every interface', async () => {
     for (const zone of ['localtime', 'Factory', 'posix/Asia/Bangkok', 'right/Asia/Bangkok', 'ICT', 'EST', 'XYZ+5', '+07:00', 'asia/bangkok', 'Asia/Atlantis']) {
       const sent = entry({ time_zone: zone, logged_at: bangkokInstant(-1) })
       assert.equal(invalidField(await someone.api('POST', '/waste/entries', { body: sent }), 'time_zone').code, 'time_zone_invalid', zone)
@@ -143,31 +143,31 @@ describe('the zone of an entry', () => {
     }
   })
 
-  test('a name that was replaced is kept by the name of today, in preferences too', async () => {
+  test('a replaced zone name is stored as its present name, in preferences too', async () => {
     assert.equal(ok(await someone.api('PUT', '/user/profile', { body: { time_zone: 'Asia/Calcutta' } })).time_zone, 'Asia/Kolkata')
     const [row] = rows(await client.from('user_preferences').update({ time_zone: 'Asia/Rangoon' }).eq('user_id', someone.id).select('time_zone'))
     assert.equal(row.time_zone, 'Asia/Yangon')
   })
 
-  test('an entry whose zone nobody knows any more is read, counted and restored', async () => {
-    const kept = ok(await someone.api('POST', '/waste/entries', { body: entry({ time_zone: 'Asia/Tokyo' }) }), 201)
-    await sql('update public.waste_entries set time_zone = $2 where id = $1', [kept.id, 'Mars/Base'])
-    assert.equal(ok(await someone.api('GET', `/waste/entries/${kept.id}`)).time_zone, 'Mars/Base')
+  test('an entry whose zone no longer exists is read, counted and restored', async () => {
+    const tokyo = ok(await someone.api('POST', '/waste/entries', { body: entry({ time_zone: 'Asia/Tokyo' }) }), 201)
+    await sql('update public.waste_entries set time_zone = $2 where id = $1', [tokyo.id, 'Mars/Base'])
+    assert.equal(ok(await someone.api('GET', `/waste/entries/${tokyo.id}`)).time_zone, 'Mars/Base')
     ok(await someone.api('GET', '/waste/stats/daily'))
     assert.deepEqual(await differences(someone), [])
 
     const bin = name => path.join(ROOT, '.local/pgsql/lib/postgresql/15/bin', name)
-    const [{ month }] = await sql('select tableoid::regclass::text as month from public.waste_entries where id = $1', [kept.id])
+    const [{ month }] = await sql('select tableoid::regclass::text as month from public.waste_entries where id = $1', [tokyo.id])
     const restored = `restored_${uuid().slice(0, 8)}`
     const there = new URL(env.DB_URL)
     there.pathname = `/${restored}`
     const run = (name, args, input) => execFileSync(bin(name), args, { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'ignore'], maxBuffer: 1 << 30 })
     await sql(`create database ${restored} template template0`)
     try {
-      // Whatever only one database of a server can have fails here; the diary does not need it.
+      // Objects that only one database of a server can have fail here; the diary does not need them.
       run('psql', [there.href], run('pg_dump', [env.DB_URL, '--section=pre-data']))
       run('psql', [there.href, '-v', 'ON_ERROR_STOP=1'], run('pg_dump', [env.DB_URL, '--data-only', '--table', month]))
-      const query = `select local_date || ' ' || time_zone from ${month} where id = '${kept.id}'`
+      const query = `select local_date || ' ' || time_zone from ${month} where id = '${tokyo.id}'`
       assert.equal(run('psql', [there.href, '-Atc', query]).trim(), run('psql', [env.DB_URL, '-Atc', query]).trim())
     } finally {
       await sql(`drop database ${restored} with (force)`)
@@ -175,8 +175,8 @@ describe('the zone of an entry', () => {
   })
 })
 
-describe('REST reads columns as the other ways read fields', () => {
-  test('a time without a zone, in another writing or as a word is refused, whatever Prefer says', async () => {
+describe('REST reads columns as the other interfaces read fields', () => {
+  test('a time without a zone, in another notation or as a word is refused, regardless of Prefer', async () => {
     for (const logged_at of ['2026-11-05T08:30:00', '05/11/2026 08:30', '2026-11-05', 'now', 'infinity', 'yesterday', 1_700_000_000]) {
       refusedWith(await insert(entry({ logged_at })), 'carbon.logged_at_invalid', logged_at)
       refusedWith(await insert(entry({ logged_at }), { prefer: 'return=representation,timezone=America/Los_Angeles' }), 'carbon.logged_at_invalid', logged_at)
@@ -198,14 +198,14 @@ describe('REST reads columns as the other ways read fields', () => {
     ]) refusedWith(await insert(entry(row)), `carbon.${token}`, JSON.stringify(row))
   })
 
-  test('a weight keeps the digits it was written with', async () => {
+  test('a weight is stored with the digits it was sent with', async () => {
     const answer = await insert('{"category_id":"food_waste","disposal_method":"composted","weight_kg":0.30000000000000004}')
     assert.equal(answer.json[0].weight_kg, 0.3)
   })
 })
 
-describe('what did not change is not looked at again', () => {
-  test('an imported entry with long notes is put back whole, by edge, rpc and REST', async () => {
+describe('fields that do not change are not validated again', () => {
+  test('an imported entry with long notes can be put back unchanged, by edge, rpc and REST', async () => {
     const diary = [{ id: '1', categoryId: 'plastic_bottles', disposal: 'recycled', weight: 0.5, timestamp: bangkokInstant(-2), notes: 'บันทึก'.repeat(200) }]
     ok(await someone.api('POST', '/user/migrate-local', { body: { local_storage: { wasteEntries: JSON.stringify(diary) } } }))
     const found = ok(await someone.api('GET', '/waste/entries?category_id=plastic_bottles')).entries.find(one => one.notes?.length === 1200)
@@ -222,15 +222,15 @@ describe('what did not change is not looked at again', () => {
 
 describe('dates', () => {
   const buddhist = new Date().getUTCFullYear() + 543
-  const asked = {
+  const queries = {
     '/waste/stats/daily?date=': ['date', 'waste_stats_daily', 'day'],
     '/waste/entries?date_from=': ['date_from', 'list_waste_entries', 'date_from'],
     '/waste/entries?date_to=': ['date_to', 'list_waste_entries', 'date_to'],
     '/waste/stats/category?date_from=': ['date_from', 'waste_stats_by_category', 'date_from'],
     '/waste/stats/category?date_to=': ['date_to', 'waste_stats_by_category', 'date_to'],
   }
-  for (const [route, [field, rpc, argument]] of Object.entries(asked)) {
-    test(`an odd date names its field and says what it is: ${route}`, async () => {
+  for (const [route, [field, rpc, argument]] of Object.entries(queries)) {
+    test(`an invalid date is refused with its field and the reason: ${route}`, async () => {
       for (const [date, code] of [
         ['0000-01-01', 'date_invalid'], ['2025-02-30', 'date_invalid'], ['now', 'date_invalid'], ['infinity', 'date_invalid'], ['05/11/2025', 'date_invalid'],
         [`${buddhist}-01-01`, 'date_buddhist_era'], ['9999-12-31', 'date_in_future'],
@@ -243,7 +243,7 @@ describe('dates', () => {
     })
   }
 
-  test('an odd month names its field', async () => {
+  test('an invalid month is refused with its field', async () => {
     for (const [month, code] of [['0000-01', 'month_invalid'], ['2025-13', 'month_invalid'], [`${buddhist}-01`, 'date_buddhist_era'], ['9999-12', 'date_in_future']]) {
       assert.equal(invalidField(await someone.api('GET', `/waste/stats/monthly?month=${month}`), 'month').code, code, month)
       const { error } = await client.rpc('waste_stats_monthly', { month })
@@ -252,7 +252,7 @@ describe('dates', () => {
     }
   })
 
-  test('a time of the Buddhist era is told so, by edge, rpc, batch and migration', async () => {
+  test('a time in the Buddhist era is refused as such, by edge, rpc, batch and migration', async () => {
     const sent = entry({ logged_at: `${buddhist}-01-01T00:00:00Z`, offline_id: uuid() })
     assert.equal(invalidField(await someone.api('POST', '/waste/entries', { body: sent }), 'logged_at').code, 'logged_at_buddhist_era')
     assert.equal((await client.rpc('create_waste_entry', { entry: sent })).error?.details, 'carbon.logged_at_buddhist_era')
@@ -261,7 +261,7 @@ describe('dates', () => {
     assert.equal(migrated.rejected[0].reason, 'logged_at_buddhist_era')
   })
 
-  test('a payload whose only part is null is no diary', async () => {
+  test('a payload whose only member is null is refused', async () => {
     for (const payload of [{ local_storage: null }, { waste_entries: null }, { local_storage: null, waste_entries: null }]) {
       assert.equal(invalidField(await someone.api('POST', '/user/migrate-local?dry_run=true', { body: payload }), 'payload').code, 'migration_unreadable')
     }

@@ -1,19 +1,19 @@
-// The fields that people write and the doors by which they come in: each door takes a value as JSON text and answers what
-// was kept or with which token it was refused, in one form for all doors.
+// The fields that users write and the interfaces that take them: each takes a value as JSON text and returns what was stored,
+// or the token with which it was refused, in one form for all interfaces.
 import assert from 'node:assert/strict'
 import { api, env, signInAnonymously, sql, uuid } from './lib.mjs'
 
 // Fields ------------------------------------------------------------------------------------------
-/** Fields of an entry → the columns they are by REST. */
+/** Fields of an entry → their columns in REST. */
 export const ENTRY = {
   category_id: ['category_id'], disposal_method: ['disposal_method'], weight_kg: ['weight_kg'], logged_at: ['logged_at'], time_zone: ['time_zone'], location: [],
   'location.latitude': ['location_lat'], 'location.longitude': ['location_lng'], notes: ['notes'], place: ['place'], image_id: ['image_id'],
   device_id: ['device_id'], offline_id: ['offline_id'],
 }
-/** Those that stay as they were created. */
+/** Those that cannot be changed. */
 export const FIXED = ['device_id', 'offline_id']
 
-/** Fields of the profile → the table they stand in. */
+/** Fields of the profile → their table. */
 export const PROFILE = {
   username: 'profiles', display_name: 'profiles', province: 'profiles', district: 'profiles', privacy_level: 'profiles', visible_in_leaderboard: 'profiles',
   onboarding_completed: 'profiles', notification_settings: 'profiles', language: 'user_preferences', time_zone: 'user_preferences', daily_goal: 'user_preferences',
@@ -23,10 +23,10 @@ export const IMPORTED_PREFERENCES = ['language', 'time_zone', 'daily_goal', 'mea
 
 export const DEVICE = ['device_id', 'platform', 'app_version']
 
-// Calling the doors -----------------------------------------------------------------------------------
+// Calling the interfaces -----------------------------------------------------------------------------------
 export const body = (members) => `{${Object.entries(members).map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(',')}}`
 
-/** The members of an entry as JSON text, with the odd value put where the field is. */
+/** The members of an entry as JSON text, with the odd value as the field. */
 function entryWith(field, json, more = {}) {
   const base = { category_id: '"food_waste"', disposal_method: '"composted"', weight_kg: '1', ...more }
   if (field === 'location.latitude') return { ...base, location: `{"latitude":${json},"longitude":100.5}` }
@@ -59,29 +59,29 @@ export async function rest(someone, method, path, raw) {
   return { status: response.status, json }
 }
 
-/** With the members of objects in one order: answers keep none. */
+/** Sorts the members of objects, because answers have them in any order. */
 const ordered = value => (value && typeof value === 'object' && !Array.isArray(value)
   ? Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)).map(([name, part]) => [name, ordered(part)])) : value)
-export const kept = value => ({ kept: ordered(value ?? null) })
+export const accepted = value => ({ stored: ordered(value ?? null) })
 const refusal = (code, field) => ({ refused: code.replace(/^carbon\./, ''), field: field.replace(/^device_info\.?/, '') })
 
-/** What came of a call of the Worker. */
+/** The outcome of a call of the Worker. */
 function edgeOutcome(answer, read) {
-  if (answer.json?.success) return kept(read(answer.data))
+  if (answer.json?.success) return accepted(read(answer.data))
   const [first] = answer.error?.details?.fields ?? []
   if (answer.status === 400 && first) return refusal(first.code, first.field)
   return { failed: `${answer.status} ${answer.text.slice(0, 200)}` }
 }
 
-/** What came of a call through PostgREST: the field stands before the message. */
+/** The outcome of a call through PostgREST, whose message begins with the field. */
 function restOutcome(answer, read) {
-  if (answer.status >= 200 && answer.status < 300) return kept(read(answer.json))
+  if (answer.status >= 200 && answer.status < 300) return accepted(read(answer.json))
   const { code, details, message } = answer.json ?? {}
   if (code === '22023' && details?.startsWith('carbon.')) return refusal(details, /^([a-z_.]+): /.exec(message)?.[1] ?? '')
   return { failed: `${answer.status} ${code} ${message}` }
 }
 
-/** What an answer says of a field. */
+/** Reads a field from an answer. */
 export const fieldOfEntry = field => entry => {
   if (field === 'location.latitude') return entry.location?.latitude ?? entry.location_lat
   if (field === 'location.longitude') return entry.location?.longitude ?? entry.location_lng
@@ -99,7 +99,7 @@ const storedEntries = async (someone, column, values) => {
 const newEntry = async someone => (await api('POST', '/waste/entries', {
   token: someone.token, raw: body({ category_id: '"food_waste"', disposal_method: '"composted"', weight_kg: '1', location: '{"latitude":1,"longitude":1}' }) })).data.id
 
-/** Every door by which an entry comes in or is changed: `run(someone, field, values)` answers an outcome for each value. */
+/** Every interface that creates or changes an entry: `run(someone, field, values)` returns an outcome for each value. */
 const oneByOne = run => async (someone, field, values) => {
   const outcomes = []
   for (const value of values) outcomes.push(await run(someone, field, value, outcomes.length))
@@ -107,14 +107,14 @@ const oneByOne = run => async (someone, field, values) => {
 }
 const changing = run => async (someone, field, values) => {
   const id = await newEntry(someone)
-  return oneByOne((...given) => run(id, ...given))(someone, field, values)
+  return oneByOne((...args) => run(id, ...args))(someone, field, values)
 }
 
 /** A call of one of the functions with an Idempotency-Key. */
-const once = (someone, operation, given) => rest(someone, 'POST', '/rpc/run_once', body({
-  idempotency_key: JSON.stringify(uuid()), request_scope: '"x"', request_fingerprint: JSON.stringify('0'.repeat(64)), operation: JSON.stringify(operation), arguments: body(given) }))
+const once = (someone, operation, args) => rest(someone, 'POST', '/rpc/run_once', body({
+  idempotency_key: JSON.stringify(uuid()), request_scope: '"x"', request_fingerprint: JSON.stringify('0'.repeat(64)), operation: JSON.stringify(operation), arguments: body(args) }))
 
-export const ENTRY_DOORS = {
+export const ENTRY_INTERFACES = {
   'edge create': {
     run: oneByOne(async (someone, field, value) => edgeOutcome(
       await api('POST', '/waste/entries', { token: someone.token, raw: body(entryWith(field, value.json)) }), fieldOfEntry(field))),
@@ -154,7 +154,7 @@ export const ENTRY_DOORS = {
   },
 }
 
-/** A batch of all the values at once: one bad entry never costs the others. */
+/** A batch of all values at once: an invalid entry never fails the others. */
 function batch(send) {
   return async (someone, field, values) => {
     const marked = values.map((value, at) => body(entryWith(field, value.json, field === 'offline_id' ? {} : { offline_id: JSON.stringify(`${field}-${at}`) })))
@@ -163,11 +163,11 @@ function batch(send) {
     const stored = await storedEntries(someone, 'id', answer.entries.map(line => line.id).filter(Boolean))
     return answer.entries.map(line => (line.status === 'error'
       ? refusal(line.error.code, line.error.field)
-      : kept(fieldOfEntry(field)(stored.get(line.id)))))
+      : accepted(fieldOfEntry(field)(stored.get(line.id)))))
   }
 }
 
-/** An import of all the values at once. Its rejections name no field, and its entries are found by a tag. */
+/** An import of all values at once. Its rejections name no field, and its entries are found by a tag. */
 async function importing(someone, field, values) {
   const column = field === 'place' ? 'notes' : 'place'
   const tag = at => `${field}-${at}`
@@ -179,10 +179,10 @@ async function importing(someone, field, values) {
   assert.equal(answer.json.received_entries, values.length, `the import of ${field} was not read: ${JSON.stringify(answer.json).slice(0, 300)}`)
   const rejected = new Map(answer.json.rejected.map(line => [line.index, line.reason]))
   const stored = await storedEntries(someone, column, values.map((_, index) => tag(index)))
-  return values.map((_, index) => (rejected.has(index) ? { refused: rejected.get(index) } : kept(stored.has(tag(index)) ? fieldOfEntry(field)(stored.get(tag(index))) : '(lost)')))
+  return values.map((_, index) => (rejected.has(index) ? { refused: rejected.get(index) } : accepted(stored.has(tag(index)) ? fieldOfEntry(field)(stored.get(tag(index))) : '(lost)')))
 }
 
-export const PROFILE_DOORS = {
+export const PROFILE_INTERFACES = {
   'edge change': async (someone, field, value) => edgeOutcome(
     await api('PUT', '/user/profile', { token: someone.token, raw: body({ [field]: value.json }) }), profile => profile[field]),
   'rpc change': async (someone, field, value) => restOutcome(
@@ -192,20 +192,20 @@ export const PROFILE_DOORS = {
   'REST change': async (someone, field, value) => {
     const key = PROFILE[field] === 'profiles' ? 'id' : 'user_id'
     const answer = await rest(someone, 'PATCH', `/${PROFILE[field]}?${key}=eq.${someone.id}`, body({ [field]: value.json }))
-    // Defaults are filled in where a profile is shown.
-    return restOutcome(answer, () => null).kept === undefined ? restOutcome(answer, () => null)
-      : kept((await api('GET', '/user/profile', { token: someone.token })).data[field])
+    // Defaults are added when a profile is shown.
+    return restOutcome(answer, () => null).stored === undefined ? restOutcome(answer, () => null)
+      : accepted((await api('GET', '/user/profile', { token: someone.token })).data[field])
   },
 }
 
-export const DEVICE_DOORS = {
+export const DEVICE_INTERFACES = {
   'edge device': async (_, field, value) => {
     const device = { device_id: '"d"', platform: '"web"', app_version: '"1"', [field]: value.json }
     const answer = await api('POST', '/auth/anonymous', { raw: body({ device_info: body(device) }) })
     if (!answer.json?.success) return edgeOutcome(answer)
     const id = answer.data.user.id
     const [row] = await sql('select to_jsonb(d) as device from public.devices as d where d.user_id = $1', [id])
-    return kept(row.device[field])
+    return accepted(row.device[field])
   },
   'rpc device': async (someone, field, value) => {
     const device = { device_id: '"d"', platform: '"web"', app_version: '"1"', [field]: value.json }
@@ -216,7 +216,7 @@ export const DEVICE_DOORS = {
   },
 }
 
-/** A user name belongs to one person: whoever has it from a door or a run before gives it back. */
+/** A user name belongs to one user, so it is freed from an earlier interface or run. */
 export const freeName = async ({ json }) => {
   if (json.startsWith('"')) await sql('update public.profiles set username = null where lower(username) = lower(trim($1))', [JSON.parse(json).replaceAll('\0', '')])
 }

@@ -1,5 +1,5 @@
-// What the tests of limits share: requests from addresses of one's own, the hook as Auth calls it, and a Worker beside
-// the one that runs, with settings of its own.
+// What the tests of limits share: requests from chosen addresses, the hook as Auth calls it, and further Workers with their own
+// settings beside the running one.
 import crypto from 'node:crypto'
 import fs from 'node:fs'
 import http from 'node:http'
@@ -10,10 +10,10 @@ import { once } from 'node:events'
 import assert from 'node:assert/strict'
 import { ROOT, deviceInfo, env, ok, uuid } from './lib.mjs'
 
-/** An address nobody has called from: all of 127.0.0.0/8 is this machine. */
+/** An unused address: all of 127.0.0.0/8 is this machine. */
 export const freshAddress = () => `127.${crypto.randomInt(1, 255)}.${crypto.randomInt(0, 256)}.${crypto.randomInt(1, 255)}`
 
-/** Calls a Worker's API from an address; answers as `api` of lib.mjs does. */
+/** Calls a Worker's API from an address; returns what `api` of lib.mjs does. */
 export function call(method, route, { from = freshAddress(), base = env.API_URL, token, body, raw, headers = {} } = {}) {
   const { hostname: host, port } = new URL(base)
   const payload = raw ?? (body && JSON.stringify(body))
@@ -42,7 +42,7 @@ export async function someone(base = env.API_URL) {
   return (method, route, options = {}) => call(method, route, { base, token: session.access_token, ...options })
 }
 
-/** Asserts a refusal by a limit with everything it has to say; answers its details. */
+/** Asserts a complete refusal by a limit; returns its details. */
 export function limited(answer, limit, { within } = {}) {
   assert.equal(answer.status, 429, `${answer.status} ${answer.text}`)
   assert.equal(answer.error.code, 'RATE_LIMITED')
@@ -58,8 +58,8 @@ export function limited(answer, limit, { within } = {}) {
 }
 
 /**
- * How many of so many requests were let in, when all others were refused by this limit: `atOnce` at a time, because one person
- * may have 8 under way in the database, 2 of them imports or batches.
+ * Sends `count` requests, `atOnce` at a time, because one user may have 8 in flight in the database, 2 of them imports or
+ * batches. Returns how many were let in, and asserts that this limit refused all others.
  */
 export async function letIn(count, limit, request, atOnce = 6) {
   const answers = []
@@ -80,7 +80,7 @@ export function hook(bare, { base, id = uuid(), confirmed = null } = {}) {
   return call('POST', '/hooks/send-sms', { base, raw, headers: { 'webhook-id': id, 'webhook-timestamp': String(at), 'webhook-signature': `v1,${signature}` } })
 }
 
-/** A small server on a free port, answering JSON by a function of the parsed request. */
+/** A small server on a free port that answers JSON, computed by a function of the parsed request. */
 export async function server(answer) {
   const seen = []
   const listener = http.createServer(async (request, response) => {
@@ -95,14 +95,14 @@ export async function server(answer) {
   return { url: `http://127.0.0.1:${listener.address().port}`, seen, stop: () => new Promise(done => { listener.closeAllConnections(); listener.close(done) }) }
 }
 
-/** The origin as the Worker expects it, saying yes to everything: the hook is called by the tests themselves. */
-export const agreeableOrigin = () => server((_, { url }) => {
+/** An origin that accepts everything the Worker sends; the tests call the hook themselves. */
+export const acceptingOrigin = () => server((_, { url }) => {
   if (url.startsWith('/auth/v1/verify')) return [200, { access_token: 'a', refresh_token: 'r', expires_in: 3600, user: { id: uuid() } }]
   if (url.startsWith('/rest/v1/rpc/register_device')) return [200, { user: { id: uuid(), phone_number: null, is_new_user: true, onboarding_completed: false } }]
   return [200, {}]
 })
 
-/** Starts a Worker with settings of its own, beside the one that runs. */
+/** Starts another Worker with these settings, beside the running one. */
 export async function startWorker(settings = {}, persist = fs.mkdtempSync(path.join(os.tmpdir(), 'carbon-limits-'))) {
   const port = await freePort()
   const shared = Object.fromEntries(['ANON_KEY', 'SERVICE_ROLE_KEY', 'JWT_SECRET', 'NAMES_SECRET', 'CODE_SECRET', 'EDGE_SECRET', 'EDGE_ADDRESS_SECRET', 'HOOK_SECRET', 'METRICS_TOKEN', 'SUPABASE_URL', 'INBOX_URL']
@@ -125,15 +125,15 @@ export async function startWorker(settings = {}, persist = fs.mkdtempSync(path.j
     base: `http://127.0.0.1:${port}`,
     persist,
     log: () => log,
-    async stop({ keep = false } = {}) {
+    async stop({ retainState = false } = {}) {
       child.kill('SIGTERM')
       await ended
-      if (!keep) fs.rmSync(persist, { recursive: true, force: true })
+      if (!retainState) fs.rmSync(persist, { recursive: true, force: true })
     },
   }
 }
 
-/** Changes what the objects of a class have stored, while no Worker runs: `from` becomes `to` in every row. */
+/** Replaces `from` by `to` in everything that the Durable Objects of a class have stored, while no Worker runs. */
 export function rewriteObjects(persist, className, from, to) {
   const code = `import glob, sqlite3, sys
 for file in glob.glob(sys.argv[1] + '/do/*-' + sys.argv[2] + '/*.sqlite'):

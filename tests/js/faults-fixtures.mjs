@@ -1,18 +1,18 @@
-// What the fault tests do to the system (`cargo xtask service`), and the load under which they do it: people who write
-// all the time, repeat what had no answer with the same offline_id, and remember what was acknowledged.
+// How the fault tests operate services (`cargo xtask service`), and the load meanwhile: users who write all the time, repeat
+// calls without an answer with the same offline_id, and record what was acknowledged.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import { ROOT, api, differences, env, signInAnonymously, sleep, sql, supabase, uuid } from './lib.mjs'
 
-/** No answer takes longer, whatever is down (milliseconds). */
+/** No answer takes longer, regardless of what is down (milliseconds). */
 export const LONGEST_ANSWER = 10_000
-/** Nor does the way back, once what was away has returned. */
+/** Nor does recovery, once the failed service has returned. */
 export const LONGEST_RECOVERY = 10_000
 
 const run = promisify(execFile)
-// The suite passes the program itself; by hand cargo finds it.
+// The suite passes the program; by hand it is run through cargo.
 const [program, ...words] = process.env.XTASK ? [process.env.XTASK] : ['cargo', '--quiet', 'xtask']
 
 const touched = new Set()
@@ -23,8 +23,8 @@ export function operate(action, service) {
   return run(program, [...words, 'service', action, service], { cwd: ROOT })
 }
 
-/** Brings back whatever a test that failed halfway left halted or down. */
-export async function mend() {
+/** Restores services that a failed test left halted or down. */
+export async function restoreServices() {
   for (const service of touched) {
     await operate('resume', service).catch(() => {})
     await operate('start', service)
@@ -32,7 +32,7 @@ export async function mend() {
   touched.clear()
 }
 
-/** Asserts the one answer of an outage: 503 in the envelope, with Retry-After, in time. */
+/** Asserts the answer of every outage: 503 in the envelope, with Retry-After, in time. */
 export async function outage(what, call) {
   const begun = performance.now()
   const answer = await call()
@@ -45,7 +45,7 @@ export async function outage(what, call) {
   return took
 }
 
-/** REST by plain fetch, as the person. */
+/** REST by plain fetch, as the user. */
 export async function rest(someone, method, route, body) {
   const response = await fetch(`${env.SUPABASE_URL}/rest/v1/${route}`, {
     method,
@@ -63,7 +63,7 @@ export async function refreshByGateway(token) {
   return { status: response.status, headers: response.headers, text: await response.text() }
 }
 
-/** Asks until the call succeeds; answers how long that took (milliseconds), at most what the contract allows. */
+/** Repeats the call until it succeeds; returns how long that took in milliseconds, and asserts the contract's limit. */
 export async function recovery(what, call) {
   const begun = performance.now()
   for (;;) {
@@ -80,14 +80,14 @@ export async function recovery(what, call) {
 
 export const entry = (more = {}) => ({ category_id: 'glass_bottles', disposal_method: 'reused', weight_kg: 0.25, ...more })
 
-/** People who write by the Worker and by REST until they are told to stop. */
+/** Users who write through the Worker and REST until the load ends. */
 export class Load {
   constructor(people) {
     this.people = people
     this.acknowledged = new Map(people.map(one => [one.id, new Set()]))
     this.wrong = []
     this.retries = 0
-    this.doorMayBeAway = false
+    this.serviceMayBeDown = false
   }
 
   static async begin(count = 3) {
@@ -108,24 +108,24 @@ export class Load {
     }
   }
 
-  /** One try; whether it was acknowledged. */
+  /** One try; returns whether it was acknowledged. */
   async send(someone, body, byWorker) {
     const begun = performance.now()
     let answer
     try {
       answer = byWorker ? await api('POST', '/waste/entries', { token: someone.token, body }) : await rest(someone, 'POST', 'rpc/create_waste_entry', { entry: body })
     } catch (error) {
-      if (!this.doorMayBeAway) this.wrong.push(`${byWorker ? 'Worker' : 'REST'}: ${error.cause ?? error}`)
+      if (!this.serviceMayBeDown) this.wrong.push(`${byWorker ? 'Worker' : 'REST'}: ${error.cause ?? error}`)
       return false
     }
     const took = performance.now() - begun
-    if (took > LONGEST_ANSWER && !this.doorMayBeAway) this.wrong.push(`${answer.status} after ${Math.round(took)} ms`)
+    if (took > LONGEST_ANSWER && !this.serviceMayBeDown) this.wrong.push(`${answer.status} after ${Math.round(took)} ms`)
     if (answer.status === 200 || answer.status === 201) return true
     if (answer.status !== 503 || !answer.headers.get('retry-after')) this.wrong.push(`${answer.status} ${answer.text}`)
     return false
   }
 
-  /** Ends the load; asserts that every answer was a right one and that each acknowledged entry is stored once, and nothing else. */
+  /** Ends the load; asserts that all answers were correct and that exactly the acknowledged entries are stored, each once. */
   async end() {
     this.ended = true
     await Promise.all(this.work)
@@ -140,7 +140,7 @@ export class Load {
   }
 }
 
-/** Runs `work` while another session holds what every write needs. */
+/** Runs `work` while another session holds a lock that every write needs. */
 export async function whileLocked(work) {
   const client = new pg.Client({ connectionString: env.DB_URL })
   await client.connect()
@@ -152,17 +152,17 @@ export async function whileLocked(work) {
   }
 }
 
-/** Runs `work` while every connection that PostgreSQL gives to others than superusers is taken. */
+/** Runs `work` while every connection of PostgreSQL that is not reserved for superusers is taken. */
 export async function whileFull(work) {
   const clients = []
   try {
     for (;;) {
       const client = new pg.Client({ connectionString: env.DB_URL })
-      // Ended sessions of a database that restarts say so in an event, which must have a listener.
+      // When the database restarts, ended sessions emit an error event, which must have a listener.
       client.on('error', () => {})
       await client.connect()
       clients.push(client)
-      if (clients.length > 200) assert.fail('PostgreSQL takes any number of connections')
+      if (clients.length > 200) assert.fail('PostgreSQL has no limit of connections')
     }
   } catch (error) {
     if (error.code !== '53300') throw error
@@ -172,5 +172,5 @@ export async function whileFull(work) {
   }
 }
 
-/** supabase-js as the person, once: left to itself it repeats reads as Retry-After says. */
+/** supabase-js as the user, one try only: by default it repeats reads after Retry-After. */
 export const selectByApp = someone => supabase(someone).from('waste_entries').select('id').retry(false)
