@@ -326,7 +326,15 @@ pub fn inbox(checkout: &Checkout, environment: &Environment) -> Service {
     let mut service = service("inbox", carbon_local(checkout), port, "/sms?phone=66");
     service.port_variable = "PORT_INBOX";
     service.args = vec!["inbox".to_owned()];
-    service.env = pairs([("INBOX_LISTEN", format!("127.0.0.1:{port}"))]);
+    let file = |path: &str| checkout.path(path).display().to_string();
+    service.env = pairs([
+        ("INBOX_LISTEN", format!("127.0.0.1:{port}")),
+        ("OPENAPI_FILE", file("edge/openapi.yaml")),
+        (
+            "REDOC_FILE",
+            file("xtask/npm/node_modules/redoc/bundles/redoc.standalone.js"),
+        ),
+    ]);
     service
 }
 

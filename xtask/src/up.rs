@@ -122,6 +122,7 @@ pub fn up(checkout: &Checkout, options: Options) -> Result<bool> {
         ("edge API", ports.api, "/api/v1"),
         ("Supabase (gateway)", ports.supabase, ""),
         ("inbox", ports.inbox, ""),
+        ("API, to read", ports.inbox, "/api"),
     ] {
         println!("  {what:<20} {}{path}", Environment::http(port));
     }

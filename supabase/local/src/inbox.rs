@@ -3,6 +3,7 @@
 //! Messages live in memory, the newest [`CAPACITY`] of each kind. With `INBOX_FILE` they are also written to a
 //! file, one JSON object a line, and are there again after a restart.
 
+use crate::api_page;
 use crate::serve;
 use crate::settings::Settings;
 use crate::thaibulksms;
@@ -56,7 +57,7 @@ pub async fn run(settings: &Settings) -> Result<(), String> {
     let inbox = Arc::new(Inbox::open(settings.text("INBOX_FILE").map(Path::new))?);
     let listener = serve::listen(address, "INBOX_LISTEN").await?;
     println!("carbon-local inbox: listening on http://{address}");
-    serve::serve(listener, router(inbox)).await
+    serve::serve(listener, router(inbox).merge(api_page::router(settings))).await
 }
 
 fn router(inbox: Arc<Inbox>) -> Router {
@@ -298,7 +299,7 @@ async fn page(State(inbox): State<Arc<Inbox>>) -> Html<String> {
     Html(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"3\">\
          <title>Inbox</title><style>body{{font:16px system-ui;margin:2rem}}td{{padding:.3rem .8rem;\
-         border-bottom:1px solid #ddd}}</style><h1>What would have been sent</h1>\
+         border-bottom:1px solid #ddd}}</style><h1>What would have been sent</h1><p><a href=\"/api\">The API</a></p>\
          <table><tr><th>When<th>What<th>To<th>Text{rows}</table>"
     ))
 }

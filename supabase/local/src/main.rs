@@ -5,6 +5,7 @@
 //! the Worker's secret) and `carbon-local inbox` shows the messages that would have been sent. None of them
 //! is part of a production build, and each of them refuses to start there.
 
+mod api_page;
 mod auth;
 mod counter;
 mod gateway;
