@@ -1,4 +1,5 @@
-//! What can be earned: achievements once, challenges every day. The criteria are data; the database judges them.
+//! Goals: achievements, earned once, and challenges, earned on every day. Their criteria are data, which the database
+//! evaluates.
 
 use std::sync::OnceLock;
 
@@ -24,28 +25,28 @@ pub struct Goal {
     pub description_th: &'static str,
     /// Emoji.
     pub icon: &'static str,
-    /// Credits paid for it.
+    /// Credits granted for it.
     pub credits_reward: i32,
     /// The condition: `{metric, at_least, …}`.
     pub criteria: Value,
 }
 
-/// All achievements the product starts with.
+/// All achievements that the product starts with; operators add others as rows.
 #[must_use]
 pub fn achievements() -> &'static [Goal] {
     static ALL: OnceLock<Vec<Goal>> = OnceLock::new();
     ALL.get_or_init(|| embedded(include_str!("../data/achievements.json")))
 }
 
-/// All daily challenges the product starts with.
+/// All daily challenges that the product starts with; operators add others as rows.
 #[must_use]
 pub fn daily_challenges() -> &'static [Goal] {
     static ALL: OnceLock<Vec<Goal>> = OnceLock::new();
     ALL.get_or_init(|| embedded(include_str!("../data/challenges.json")))
 }
 
-/// The id of a challenge of one day: the first 16 bytes of SHA-256 over the day and the type. Whoever computes a day's
-/// challenges gives them the ids that their rows have.
+/// The id of a challenge of one day: the first 16 bytes of SHA-256 over the day and the type, so that every computation of
+/// a day's challenges yields the ids that their rows have.
 #[must_use]
 pub fn challenge_id(day: NaiveDate, challenge_type: &str) -> [u8; 16] {
     let mut hash = Sha256::new();
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_of_a_day_has_one_id() {
+    fn a_challenge_has_one_id_per_day_and_type() {
         let day: NaiveDate = "2026-11-22".parse().unwrap();
         let id = challenge_id(day, "scan_5_items");
         assert_eq!(id, challenge_id(day, "scan_5_items"));
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_names_in_both_languages() {
+    fn every_goal_has_names_in_both_languages() {
         assert_eq!((achievements().len(), daily_challenges().len()), (7, 4));
         for one in achievements().iter().chain(daily_challenges()) {
             assert!(one.name_en.is_ascii() && !one.name_th.is_ascii());

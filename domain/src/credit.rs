@@ -19,11 +19,11 @@ pub fn credits(
     Ok(credits_of(set.method(category, method)?, weight))
 }
 
-/// Credits of an entry whose method is already at hand. See [`credits`].
+/// Credits of an entry whose method has been looked up. See [`credits`].
 #[must_use]
 pub fn credits_of(method: &Method, weight: Weight) -> i32 {
     // A gram is a thousandth of the factor's unit; adding 500 thousandths before flooring rounds half up.
-    // |67 × 100,000| + 500 stays far inside of 32 bits.
+    // |67 × 100,000| + 500 is far below 32 bits.
     (method.credits_per_kg * weight.grams() as i32 + 500).div_euclid(1000)
 }
 

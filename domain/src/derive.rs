@@ -1,6 +1,6 @@
-//! What follows from one more entry: the state of its owner afterwards, and what was earned by it.
+//! Derives what follows from one more entry: the user's new state, and what the entry earned.
 //!
-//! Everything here equals what a recomputation from all entries gives (`tests/derive.rs`); it only looks at less.
+//! The result always equals a recomputation from all entries (`tests/derive.rs`), but it reads much less.
 
 use chrono::NaiveDate;
 
@@ -19,10 +19,10 @@ pub struct Earnable {
     pub credits: i64,
 }
 
-/// What the days of a user come to: runs, days that have ended, days without plastic.
+/// Sums of a user's days: runs, closed days, plastic-free days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DayState {
-    /// The last local day whose end has been seen; never moves back.
+    /// The last closed day; never moves back.
     pub closed_through: NaiveDate,
     /// The first day with entries after `closed_through`.
     pub first_open: Option<NaiveDate>,
@@ -32,12 +32,12 @@ pub struct DayState {
     pub current_run: i32,
     /// Days of the longest run.
     pub longest_run: i32,
-    /// Days up to `closed_through` that have entries and no plastic.
+    /// Plastic-free days up to `closed_through`.
     pub plastic_free: i32,
 }
 
 impl DayState {
-    /// What these days (in any order, each once) come to when the ends of those up to `closed_through` have been seen.
+    /// The sums of these days (in any order, each once) when those up to `closed_through` are closed.
     #[must_use]
     pub fn of(days: &[Day], closed_through: NaiveDate) -> DayState {
         let mut state = DayState {
@@ -81,7 +81,7 @@ impl DayState {
         }
     }
 
-    /// Takes a day after all others.
+    /// Adds a day after all others.
     fn append(&mut self, day: NaiveDate) {
         let follows = self.latest.and_then(|latest| latest.succ_opt()) == Some(day);
         self.current_run = if follows { self.current_run + 1 } else { 1 };
@@ -89,7 +89,7 @@ impl DayState {
         self.latest = Some(day);
     }
 
-    /// Takes an entry; `before` is what its day held without it.
+    /// Adds an entry.
     fn add(
         &mut self,
         entry: &NewEntry,
@@ -107,11 +107,13 @@ impl DayState {
         if day > self.closed_through {
             self.first_open = Some(self.first_open.map_or(day, |first| first.min(day)));
         } else {
+            // The day is closed already, so the entry may make it plastic-free or end that: compare it with and without.
             let mut before = seen.tally.clone();
             before.add(&entry.tally.negated());
             self.plastic_free +=
                 i32::from(is_plastic_free(seen.tally)) - i32::from(is_plastic_free(&before));
         }
+        // Days have ended since the last write: close everything up to yesterday.
         if needs_open_days {
             let open_days = seen.open_days.ok_or(MissingDays)?;
             let yesterday = today.pred_opt().unwrap_or(today);
@@ -126,8 +128,8 @@ impl DayState {
     }
 }
 
-/// The run that still goes on as of the user's own `today`: `current_run` where it ends yesterday, today, or (after a
-/// flight to the west) tomorrow, else 0.
+/// The streak as of the user's own `today`: `current_run` if it ends yesterday, today, or (after a flight to the west)
+/// tomorrow, else 0.
 #[must_use]
 pub fn run_as_of(current_run: i32, latest: Option<NaiveDate>, today: NaiveDate) -> i32 {
     let yesterday = today.pred_opt().unwrap_or(today);
@@ -142,59 +144,59 @@ fn plastic_free<'a>(days: impl Iterator<Item = &'a Day>) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// What is kept about a user in one row, as far as an entry changes it.
+/// The part of a user's state row that an entry can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserState {
     /// Credits of all entries.
     pub credits: i64,
     /// Entries and grams of each category and method.
     pub tally: Tally,
-    /// Net points of the ledger of rewards.
+    /// Net points of the reward ledger.
     pub rewards: i64,
-    /// Level of the total, credits and rewards.
+    /// Level of the total, which is credits + rewards.
     pub level: i32,
     /// Ids of the achievements held, sorted.
     pub achievements: Vec<String>,
-    /// Ids of the challenges of the latest day that are held, sorted.
+    /// Ids of the challenges held on the latest day, sorted.
     pub latest_challenges: Vec<String>,
-    /// What the days come to.
+    /// Sums of the days.
     pub days: DayState,
 }
 
-/// The entry that came.
+/// The new entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
     /// Its local day.
     pub day: NaiveDate,
-    /// What it counts for: one entry and its grams.
+    /// One entry of its category and method, with its grams.
     pub tally: Tally,
     /// Its credits.
     pub credits: i64,
 }
 
-/// The day of the entry as it is with it, and what else of the diary has to be known.
+/// The entry's day including the entry, and what else of the diary [`derive`] needs.
 #[derive(Debug, Clone, Copy)]
 pub struct DayOfEntry<'a> {
     /// Whether the day had no entry before.
     pub is_first: bool,
     /// Everything logged on the day.
     pub tally: &'a Tally,
-    /// What of it counts for challenges; `None` where the day has none (before the profile began) or the entry does not
-    /// count (imports).
+    /// The part of it that counts for challenges; `None` if the day has no challenges (before the profile began) or the
+    /// entry does not count (imports).
     pub counted: Option<&'a Tally>,
-    /// The challenges held of a day before the latest one; not asked for otherwise.
+    /// The challenges held on the day, if it is before the latest one; not used otherwise.
     pub held_challenges: &'a [String],
-    /// The days with entries after `closed_through`, where [`DayState::needs_open_days`].
+    /// The days with entries after `closed_through`, if [`DayState::needs_open_days`].
     pub open_days: Option<&'a [Day]>,
-    /// All days with entries, where [`DayState::needs_all_days`].
+    /// All days with entries, if [`DayState::needs_all_days`].
     pub all_days: Option<&'a [NaiveDate]>,
 }
 
-/// The days that were asked for were not given: a mistake of the caller.
+/// The caller did not pass days that are needed: a programming error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MissingDays;
 
-/// What an entry did.
+/// The effects of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Derived<'a> {
     /// The state afterwards.
@@ -205,13 +207,13 @@ pub struct Derived<'a> {
     pub challenges: Vec<&'a Earnable>,
 }
 
-/// What follows from one more entry, with the active achievements and the active challenges of its day.
+/// Derives what follows from one more entry, with the active achievements and the active challenges of its day.
 ///
-/// `None` where something that is held is no longer reached (points can be negative): what it paid stands in the ledger
-/// alone, so everything has to be evaluated. `today` is the user's own.
+/// `None` if something that is held is no longer reached, because points can be negative: what it paid is only in the
+/// ledger, so all rewards have to be evaluated. `today` is the user's own.
 ///
 /// # Errors
-/// [`MissingDays`] when days are needed that were not given.
+/// [`MissingDays`] when days are needed that were not passed.
 pub fn derive<'a>(
     before: &UserState,
     entry: &NewEntry,
@@ -257,7 +259,7 @@ pub fn derive<'a>(
     }))
 }
 
-/// The achievements that are reached now and not held; `None` where one that is held is not reached any more.
+/// The achievements that are reached now and not held; `None` if a held one is no longer reached.
 fn reached<'a>(
     state: &UserState,
     entry: &NewEntry,
@@ -281,7 +283,7 @@ fn reached<'a>(
         let is_reached = match criteria.metric {
             Metric::DailyStreak => i64::from(state.days.longest_run) >= criteria.at_least,
             Metric::PlasticFreeDay => i64::from(state.days.plastic_free) >= criteria.at_least,
-            // More entries never take it away, and of the other days nothing has changed.
+            // More entries never undo it, and the other days have not changed.
             Metric::EntriesInOneDay if is_held => true,
             _ => criteria.value(&diary) >= criteria.at_least,
         };

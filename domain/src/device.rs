@@ -1,11 +1,11 @@
-//! What a client says about the device that signs in.
+//! What a client states about the device that signs in.
 
 use crate::error::DomainError;
 
-/// Characters of an app's version.
+/// Longest app version, in characters.
 pub const MAX_APP_VERSION_CHARS: usize = 50;
 
-/// Whether a text may be an app's version: at most 50 characters without U+0000.
+/// Checks an app version: at most 50 characters without U+0000.
 ///
 /// # Errors
 /// [`DomainError::AppVersionInvalid`]
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_short_and_can_be_stored() {
+    fn an_app_version_is_short_and_storable() {
         for good in ["", "2.4.0", "2.4.0-beta (ทดสอบ)", &"ก".repeat(50)] {
             assert_eq!(check_app_version(good), Ok(()), "{good}");
         }

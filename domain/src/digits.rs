@@ -1,7 +1,7 @@
-//! What people type for digits: one reader for phone numbers and for codes, so that a keyboard that can write the one can
-//! write the other.
+//! The digits that people type. Phone numbers and codes share one parser, so that a keyboard that can type one can type the
+//! other.
 
-/// The zeros of the scripts that keyboards of the region write digits in; each is followed by its nine others.
+/// The zeros of the scripts in which the region's keyboards type digits; in Unicode the other nine digits follow each.
 const ZEROS: [char; 9] = [
     '0', '\u{0660}', // Arabic-Indic
     '\u{06F0}', // Arabic-Indic, the eastern forms
@@ -13,13 +13,13 @@ const ZEROS: [char; 9] = [
     '\u{FF10}', // full-width
 ];
 
-/// Digits of a code that is sent by SMS.
+/// Digits of an SMS code.
 pub const CODE_DIGITS: usize = 6;
 
-/// More than anybody types for one number or code; longer inputs are refused unread.
+/// Longer than any number or code that people type; longer inputs are refused without parsing.
 pub const MAX_INPUT_CHARS: usize = 64;
 
-/// The ASCII digit that a character stands for, if it is a digit of one of the scripts read here.
+/// The ASCII digit of a character, if it is a digit of one of these scripts.
 #[must_use]
 pub fn digit(character: char) -> Option<char> {
     ZEROS.iter().find_map(|zero| {
@@ -28,7 +28,7 @@ pub fn digit(character: char) -> Option<char> {
     })
 }
 
-/// Spaces, dashes, dots, slashes and brackets of every kind, and the invisible marks that come along when copying.
+/// Spaces, dashes, dots, slashes and brackets of every kind, and the invisible characters that copied text contains.
 #[must_use]
 pub fn is_separator(character: char) -> bool {
     character.is_whitespace()
@@ -39,7 +39,7 @@ pub fn is_separator(character: char) -> bool {
             | '\u{FF0D}' | '\u{FF0E}' | '\u{FF3B}' | '\u{FF3D}')
 }
 
-/// Reads a code of six digits in any usual writing: `123456`, `123 456`, `๑๒๓-๔๕๖`, `(123456)`. `None` for anything else.
+/// Parses a code of six digits in any usual notation: `123456`, `123 456`, `๑๒๓-๔๕๖`, `(123456)`. `None` for other texts.
 #[must_use]
 pub fn code(input: &str) -> Option<String> {
     let mut digits = String::with_capacity(CODE_DIGITS);
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_read_in_every_script_of_the_region() {
+    fn a_code_is_parsed_in_every_script_of_the_region() {
         for typed in [
             "012345",
             "๐๑๒๓๔๕",
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_may_be_grouped_and_carry_what_copying_brings_along() {
+    fn a_code_may_have_separators_and_invisible_characters_of_copied_text() {
         for typed in [
             " 012345\n",
             "012 345",
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_other_signs_or_another_number_of_digits_is_no_code() {
+    fn other_characters_or_another_number_of_digits_are_refused() {
         for typed in [
             "",
             " ",

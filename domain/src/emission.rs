@@ -1,4 +1,4 @@
-//! Emissions: what an entry lets off, and what it avoids against throwing the same waste away.
+//! Emissions: what an entry emits, and what it avoids compared with throwing the same waste away.
 
 use crate::error::DomainError;
 use crate::units::{MicroKg, Weight};
@@ -35,7 +35,7 @@ pub fn co2e_avoided(
     Ok(emitted(difference, weight))
 }
 
-/// Ten-thousandths × grams are ten-millionths of a kilogram; five of them added before flooring round half up.
+/// Ten-thousandths × grams are ten-millionths of a kilogram; adding five of them before flooring rounds half up.
 fn emitted(factor_e4: i64, weight: Weight) -> MicroKg {
     MicroKg((factor_e4 * i64::from(weight.grams()) + 5).div_euclid(10))
 }

@@ -15,7 +15,7 @@ use crate::zone;
 
 pub use storable::{storable_changes, storable_members};
 
-/// Longest notes that the API takes, in Unicode scalar values.
+/// Longest notes that the API accepts, in Unicode scalar values.
 pub const MAX_NOTES_CHARS: usize = 500;
 /// Longest place, in Unicode scalar values.
 pub const MAX_PLACE_CHARS: usize = 200;
@@ -23,10 +23,10 @@ pub const MAX_PLACE_CHARS: usize = 200;
 pub const MAX_DEVICE_ID_CHARS: usize = 100;
 /// Longest offline id, in Unicode scalar values.
 pub const MAX_OFFLINE_ID_CHARS: usize = 200;
-/// Most entries that fit into one batch.
+/// Most entries in one batch.
 pub const MAX_BATCH_ENTRIES: usize = 500;
 
-/// An entry holds a location, and that numbers.
+/// Levels of nesting: an entry has a location, which has numbers.
 const ENTRY_LEVELS: usize = 2;
 
 /// The members of an entry as clients send it; all others are ignored.
@@ -53,11 +53,11 @@ pub struct EntryIn {
     pub disposal_method: &'static str,
     /// 10..=100,000 grams.
     pub weight: Weight,
-    /// When it was logged, whole microseconds; now when the client named no time.
+    /// When it was logged, in microseconds; now if the client stated no time.
     pub logged_at: DateTime<Utc>,
-    /// The zone where it was logged, by [`zone::canonical`]; the person's own when the client named none.
+    /// The zone where it was logged, by [`zone::canonical`]; the user's own if the client stated none.
     pub time_zone: Option<String>,
-    /// Where, if the client said so.
+    /// Where it was logged, if the client stated it.
     pub location: Option<Location>,
     /// At most 500 characters, without U+0000.
     pub notes: Option<String>,
@@ -67,7 +67,7 @@ pub struct EntryIn {
     pub image_id: Option<String>,
     /// 1 to 100 characters.
     pub device_id: Option<String>,
-    /// 1 to 200 characters: the client's own id, by which a resent entry is known.
+    /// 1 to 200 characters: the client's own id, by which an entry that is sent again is recognised.
     pub offline_id: Option<String>,
 }
 
@@ -81,12 +81,12 @@ pub struct Location {
 }
 
 impl EntryIn {
-    /// Reads one entry. Unknown members are ignored (credits that a client sends among them); null is as good as missing.
+    /// Parses one entry. Unknown members are ignored, also credits that a client sends; null means missing.
     ///
     /// The weight is taken from the number's text, so `value` must come from a parser with arbitrary precision.
     ///
     /// # Errors
-    /// One error for every bad field, in the order of the fields.
+    /// One error for every invalid field, in the order of the fields.
     pub fn parse(value: &Value, now: DateTime<Utc>) -> Result<EntryIn, Vec<FieldError>> {
         let Value::Object(members) = value else {
             return Err(vec![FieldError::new("", DomainError::NotAnObject)]);
@@ -128,8 +128,8 @@ impl EntryIn {
         }
     }
 
-    /// Reads one entry from JSON text. A text that cannot be kept (half a surrogate pair, U+0000) costs its own field,
-    /// a value nested without end costs nothing where it is ignored.
+    /// Parses one entry from JSON text. A text that PostgreSQL cannot store (half a surrogate pair, U+0000) fails only its
+    /// own field, and a deeply nested value does no harm where it is ignored.
     ///
     /// # Errors
     /// As [`EntryIn::parse`].
@@ -138,7 +138,7 @@ impl EntryIn {
         EntryIn::parse(&value, now)
     }
 
-    /// The entry in the shape it came in, normalised; fields that were not stated are left out.
+    /// The normalised entry in the form in which clients send it, without fields that were not stated.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut out = Map::new();
@@ -168,12 +168,12 @@ impl EntryIn {
     }
 }
 
-/// Validates one field by itself, as somebody writes it who writes columns: `value` is JSON text, `None` is null.
-/// Answers the field's normal form as text. `name` is one of [`ENTRY_FIELDS`], with `location_lat` and
+/// Validates one field on its own, for clients that write columns: `value` is JSON text, `None` is null. Returns the
+/// field's normal form as text. `name` is one of [`ENTRY_FIELDS`], with `location_lat` and
 /// `location_lng` in place of the location.
 ///
-/// What an old entry may hold is taken, because it may be sent back as it is: long notes of an import, and a time that
-/// by now is more than 7 years ago. Whether they are new is not known here.
+/// Values that an old entry may have are accepted, because it may be sent back unchanged: long notes of an import, and a
+/// time that by now is more than 7 years ago. Whether they are new is unknown here.
 ///
 /// # Errors
 /// What is wrong with the value, and for a required field that it is missing.
@@ -216,7 +216,7 @@ pub fn field(
 
 fn no_later_than_now(value: &Value, now: DateTime<Utc>) -> Result<DateTime<Utc>, DomainError> {
     match logged_at(value, now) {
-        // Before the first year PostgreSQL writes times another way; no entry is that old.
+        // Before year 1 PostgreSQL writes times with BC; no entry is that old.
         Err(DomainError::LoggedAtTooOld) => value
             .as_str()
             .and_then(parse_instant)
@@ -233,7 +233,7 @@ fn degrees(value: &Value, limit: i32, out_of_range: DomainError) -> Result<Strin
         .ok_or(out_of_range)
 }
 
-/// Walks over the members and keeps every error.
+/// Reads the members and collects all errors.
 struct Reader<'a> {
     members: &'a Map<String, Value>,
     errors: Vec<FieldError>,
@@ -248,7 +248,7 @@ impl<'a> Reader<'a> {
         self.errors.iter().any(|error| error.field == field)
     }
 
-    /// Reads an optional field; a bad one is noted and gives `None`.
+    /// Reads an optional field; an invalid one is recorded and returns `None`.
     fn take<T>(
         &mut self,
         name: &'static str,
@@ -309,7 +309,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Location {
-    /// Reads two JSON numbers, rounded half up to seven decimals after the range was checked.
+    /// Parses two JSON numbers; the range is checked before they are rounded half up.
     ///
     /// # Errors
     /// [`DomainError::LatitudeOutOfRange`], [`DomainError::LongitudeOutOfRange`]
@@ -322,7 +322,7 @@ impl Location {
     }
 }
 
-/// A number's text as it was written; `None` when the value is no number.
+/// A number's text as it was written; `None` for any other value.
 fn number_text(value: &Value) -> Option<&str> {
     match value {
         Value::Number(number) => Some(number.as_str()),
@@ -356,11 +356,11 @@ fn whole_micros(instant: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(instant.timestamp_micros()).unwrap_or(instant)
 }
 
-/// What a text field takes.
+/// The rule of a text field.
 struct TextRule {
     min_chars: usize,
     max_chars: usize,
-    /// Not text, too short, or with U+0000, which PostgreSQL cannot keep.
+    /// Not text, too short, or with U+0000, which PostgreSQL cannot store.
     invalid: DomainError,
     too_long: DomainError,
 }
@@ -371,7 +371,7 @@ const NOTES: TextRule = TextRule {
     invalid: DomainError::NotesInvalid,
     too_long: DomainError::NotesTooLong,
 };
-/// Notes that an import may have brought.
+/// Notes that may have been imported.
 const KEPT_NOTES: TextRule = TextRule {
     max_chars: MAX_LEGACY_NOTES_CHARS,
     ..NOTES
@@ -417,7 +417,7 @@ fn image_id(value: &Value) -> Result<String, DomainError> {
         .ok_or(DomainError::ImageIdInvalid)
 }
 
-/// A UUID in its usual writing (8-4-4-4-12 hexadecimal digits), in lower case.
+/// A UUID in its usual notation (8-4-4-4-12 hexadecimal digits), in lower case.
 pub(crate) fn uuid(text: &str) -> Option<String> {
     let shape = text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
@@ -427,7 +427,7 @@ pub(crate) fn uuid(text: &str) -> Option<String> {
     shape.then(|| text.to_ascii_lowercase())
 }
 
-/// Whether a text may be a device id: 1 to 100 characters without U+0000.
+/// Checks a device id: 1 to 100 characters without U+0000.
 ///
 /// # Errors
 /// [`DomainError::DeviceIdInvalid`]

@@ -1,7 +1,7 @@
-//! Every mistake a person or a client can make, with one stable token and one text in each language.
+//! Every mistake of a user or client, each with one stable token and one text per language.
 //!
-//! The extension raises the token as DETAIL, the Worker shows it as `code`, and neither has texts of its own.
-//! Errors that only SQL can notice (a taken user name, a known revision) stand here too, for the same reason.
+//! The extension raises the token as DETAIL, the Worker answers it as `code`, and neither has texts of its own. Errors that
+//! only SQL can detect (a taken user name, an outdated revision) are here too, for the same reason.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ macro_rules! errors {
         }
 
         impl DomainError {
-            /// Every error there is, in the order of the documentation.
+            /// Every error, in the order of the documentation.
             pub const ALL: &'static [DomainError] = &[$(DomainError::$variant,)*];
 
             /// The stable token, for example `carbon.unknown_category`.
@@ -30,13 +30,13 @@ macro_rules! errors {
                 match self { $(DomainError::$variant => concat!("carbon.", $token),)* }
             }
 
-            /// The token without its prefix: what the edge shows as a field's `code` and a migration as `reason`.
+            /// The token without its prefix: a field's `code` in the edge's answers, the `reason` of a migration.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(DomainError::$variant => $token,)* }
             }
 
-            /// The input field the error is usually about; `None` when it is about no single field.
+            /// The input field that the error is usually about; `None` if it is not about a single field.
             #[must_use]
             pub const fn field(self) -> Option<&'static str> {
                 match self { $(DomainError::$variant => $field,)* }
@@ -135,12 +135,12 @@ errors! {
     MigrationTooManyEntries, "migration_too_many_entries", Some("payload"), "At most 20,000 entries can be migrated in one call; send the keys in several calls.", "ย้ายข้อมูลได้ไม่เกิน 20,000 รายการต่อครั้ง กรุณาแบ่งส่งทีละคีย์";
     BatchNotFound, "batch_not_found", Some("batch_id"), "There is no such migration, or it can no longer be undone.", "ไม่พบการย้ายข้อมูลนี้ หรือย้อนกลับไม่ได้แล้ว";
     BatchIdInvalid, "batch_id_invalid", Some("batch_id"), "The batch id must be a UUID.", "รหัสการย้ายข้อมูลต้องเป็น UUID";
-    // What can be earned.
+    // Goals.
     MetricUnknown, "metric_unknown", Some("criteria.metric"), "The criteria name no metric that is judged here.", "เกณฑ์ไม่ได้ระบุตัวชี้วัดที่ใช้ได้ที่นี่";
     AtLeastInvalid, "at_least_invalid", Some("criteria.at_least"), "at_least must be a number of at least 1 (for weight_kg, kilograms from 0.001), at most 1,000,000,000.", "at_least ต้องเป็นตัวเลขตั้งแต่ 1 ขึ้นไป (weight_kg ตั้งแต่ 0.001 กิโลกรัม) และไม่เกิน 1,000,000,000";
     CriteriaMemberUnknown, "criteria_member_unknown", Some("criteria"), "This metric knows no such condition.", "ตัวชี้วัดนี้ไม่มีเงื่อนไขดังกล่าว";
     TallyInvalid, "tally_invalid", Some("tally"), "These bytes are no tally.", "ข้อมูลนี้ไม่ใช่ยอดรวมที่อ่านได้";
-    // Who and how much.
+    // Callers and limits.
     NotSignedIn, "not_signed_in", None, "Sign in first.", "กรุณาเข้าสู่ระบบก่อน";
     PermissionDenied, "permission_denied", None, "This is not allowed.", "ไม่ได้รับอนุญาต";
     ReasonInvalid, "reason_invalid", Some("reason"), "A reason of 1 to 500 characters is needed.", "กรุณาระบุเหตุผล 1 ถึง 500 ตัวอักษร";
@@ -164,7 +164,7 @@ errors! {
 }
 
 impl DomainError {
-    /// The text shown to people, in the language asked for.
+    /// The text shown to users in this language.
     #[must_use]
     pub const fn message(self, lang: Lang) -> &'static str {
         let (en, th) = self.texts();
@@ -174,7 +174,7 @@ impl DomainError {
         }
     }
 
-    /// The error behind a token, with or without the prefix `carbon.`; `None` for anything else.
+    /// The error of a token, with or without the prefix `carbon.`; `None` for anything else.
     #[must_use]
     pub fn from_token(token: &str) -> Option<DomainError> {
         let code = token.strip_prefix("carbon.").unwrap_or(token);
@@ -203,7 +203,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// An error about `field`, whatever field the error is usually about.
+    /// An error about `field`, regardless of the field that it is usually about.
     #[must_use]
     pub fn new(field: impl Into<Cow<'static, str>>, error: DomainError) -> FieldError {
         FieldError {
@@ -214,7 +214,7 @@ impl FieldError {
 }
 
 impl From<DomainError> for FieldError {
-    /// An error about the field it is usually about (an empty path when there is none).
+    /// An error about its usual field (an empty path if there is none).
     fn from(error: DomainError) -> FieldError {
         FieldError::new(error.field().unwrap_or(""), error)
     }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_error_says_which_field() {
+    fn a_field_error_names_its_field() {
         let error = FieldError::from(DomainError::WeightOutOfRange);
         assert_eq!(
             error.to_string(),

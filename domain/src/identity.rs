@@ -1,13 +1,13 @@
-//! The identity of an entry: what makes two occurrences, on whatever way they came, the same entry.
+//! The identity of an entry: what makes two occurrences the same entry, regardless of the interface that they came through.
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 /// The first 16 bytes of SHA-256 over id, category, method, weight and instant, each after aliases and rounding.
 ///
-/// `None` as id stands for an entry without a usable id, which is identified by the other four. The instant counts in
-/// whole microseconds, as PostgreSQL keeps it. The bytes are stored in the database and must never change: a release
-/// that computed them otherwise would import everybody's diary a second time.
+/// `None` as id is for an entry without a usable id, which is identified by the other four. The instant counts in
+/// microseconds, as PostgreSQL stores it. The bytes are stored in the database and must never change: a release that
+/// computed them differently would import every diary a second time.
 #[must_use]
 pub fn identity(
     id: Option<&str>,
@@ -35,7 +35,7 @@ pub fn identity(
     first
 }
 
-/// The length comes first, so that no two different sequences of texts feed the same bytes.
+/// The length comes first, so that different sequences of texts never hash the same bytes.
 fn text(hash: &mut Sha256, text: &str) {
     hash.update((text.len() as u64).to_be_bytes());
     hash.update(text.as_bytes());

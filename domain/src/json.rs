@@ -1,7 +1,7 @@
-//! JSON from outside that serde_json and PostgreSQL's own types would refuse, and the figures that are compiled in.
+//! JSON from clients that serde_json and PostgreSQL's own types would refuse, and the embedded data files.
 //!
-//! What the grammar of JSON allows is read: half a surrogate pair (an emoji cut in two), U+0000, values nested without
-//! end. Such a value is then for the rules of its field to refuse, so that it costs nothing but itself.
+//! Everything that JSON's grammar allows is parsed: half a surrogate pair (an emoji cut in two), U+0000, endless nesting.
+//! The rules of its field then refuse such a value, so that it fails only its own field.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::raw_json::{Kind, each_element, each_member, kind, parse, string_bytes};
 
-/// Parses an embedded file. A mistake in it is a programmer's and is found by the first test that runs.
+/// Parses an embedded file. A mistake in it is a programming error, which the first test finds.
 pub(crate) fn embedded<T: Deserialize<'static>>(text: &'static str) -> T {
     match serde_json::from_str(text) {
         Ok(value) => value,
@@ -17,12 +17,12 @@ pub(crate) fn embedded<T: Deserialize<'static>>(text: &'static str) -> T {
     }
 }
 
-/// Reads JSON text as a value. What no field can keep is made recognisable: half a surrogate pair becomes U+0000,
-/// which every rule for texts refuses, and what is nested deeper than `levels` becomes `false`. Numbers keep their
-/// text; of repeated members the last counts. `None` for what is no JSON.
+/// Parses JSON text. What no field can store is replaced by something that fields refuse: half a surrogate pair by
+/// U+0000, and values nested deeper than `levels` by `false`. Numbers retain their text; of repeated members the last
+/// counts. `None` for text that is not JSON.
 #[must_use]
 pub fn read(text: &str, levels: usize) -> Option<Value> {
-    // Nearly every text is one that serde_json reads, and faster.
+    // serde_json parses nearly every text, and faster.
     if let Ok(value) = serde_json::from_str(text) {
         return Some(value);
     }
@@ -33,7 +33,7 @@ fn loose(raw: &RawValue, levels: usize) -> Value {
     match kind(raw) {
         Kind::Null => Value::Null,
         Kind::Flag(flag) => Value::Bool(flag),
-        // As it was written: parsing would put the exponent another way.
+        // As it was written, because parsing would normalise the exponent.
         Kind::Number(text) => Value::Number(Number::from_string_unchecked(text.to_owned())),
         Kind::Text(raw) => Value::String(marked(&string_bytes(raw))),
         Kind::List | Kind::Object if levels == 0 => Value::Bool(false),
@@ -52,7 +52,7 @@ fn loose(raw: &RawValue, levels: usize) -> Value {
     }
 }
 
-/// The text of bytes in which half a surrogate pair stands as three bytes that are no UTF-8.
+/// The text of bytes in which half a surrogate pair is three bytes that are not UTF-8.
 fn marked(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -64,13 +64,13 @@ fn marked(bytes: &[u8]) -> String {
     text
 }
 
-/// A member of an object, as it was written; of repeated ones the last. `None` for a missing one.
+/// A member of an object as it was written; of repeated ones the last. `None` if it is missing.
 #[must_use]
 pub fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     members(object, &[name])[0]
 }
 
-/// The members of an object by their names, in one walk over it: each as [`member`].
+/// The members of an object with these names, each as [`member`], in one pass.
 #[must_use]
 pub fn members<'a>(object: &'a str, names: &[impl AsRef<str>]) -> Vec<Option<&'a str>> {
     let mut found = vec![None; names.len()];
@@ -87,7 +87,7 @@ pub fn members<'a>(object: &'a str, names: &[impl AsRef<str>]) -> Vec<Option<&'a
     found
 }
 
-/// The elements of a list, each as it was written. `None` for anything else.
+/// The elements of a list, each as it was written. `None` for other values.
 #[must_use]
 pub fn elements(list: &str) -> Option<Vec<&str>> {
     let list = parse(list)?;
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_a_surrogate_pair_is_read_as_a_text_that_no_field_takes() {
+    fn half_a_surrogate_pair_becomes_a_text_that_every_field_refuses() {
         let value = read(r#"{"a":"x\ud83d","b":"\u0e01\ud83c\udf7e","\ude00":1}"#, 3).unwrap();
         assert_eq!(value["a"], "x\0\0\0");
         assert_eq!(value["b"], "ก🍾");
@@ -114,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn nesting_costs_nothing_but_itself() {
+    fn endless_nesting_affects_only_its_own_value() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let value = read(&format!(r#"{{"a":1,"b":{deep}}}"#), 2).unwrap();
         assert_eq!(value, json!({"a": 1, "b": [false]}));
     }
 
     #[test]
-    fn what_is_no_json_is_not_read() {
+    fn text_that_is_not_json_is_refused() {
         for text in ["", "{", "nul", "[1,]", "{\"a\":\"\u{1}\"}", "1 2"] {
             assert_eq!(read(text, 9), None, "{text}");
             assert_eq!(member(text, "a"), None);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn members_and_elements_are_handed_over_as_they_were_written() {
+    fn members_and_elements_are_returned_as_they_were_written() {
         let body = r#" {"a": 1, "entries" : [ 1.50, {"b":"\ud83d"} ], "a":2} "#;
         assert_eq!(member(body, "a"), Some("2"));
         assert_eq!(member(body, "c"), None);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A language that names and messages exist in.
+/// A language of names and messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lang {
@@ -23,7 +23,7 @@ impl Lang {
         }
     }
 
-    /// Reads a language tag by its first part, whatever its case: `th`, `th-TH`, `en_US`; `None` for other languages.
+    /// Parses a language tag by its first part, case-insensitively: `th`, `th-TH`, `en_US`; `None` for other languages.
     #[must_use]
     pub fn from_tag(tag: &str) -> Option<Lang> {
         match tag.split(['-', '_']).next() {
@@ -33,9 +33,9 @@ impl Lang {
         }
     }
 
-    /// Picks by an `Accept-Language` header (RFC 9110, 12.5.4): the one of our languages with the greater weight. A
-    /// language that is not named has the weight of the wildcard. At equal weights a named one goes before one that only
-    /// the wildcard covers, and what is named first before what comes after; Thai when nothing speaks for either.
+    /// Chooses by an `Accept-Language` header (RFC 9110, 12.5.4): the language with the greater weight. A language that is
+    /// not named has the weight of the wildcard. At equal weights a named language goes before one that only the wildcard
+    /// covers, and the one named first before the other; Thai if the header names neither.
     #[must_use]
     pub fn from_accept_language(header: &str) -> Lang {
         let mut named: Vec<(Lang, u32)> = Vec::new();
@@ -64,7 +64,7 @@ impl Lang {
         best.0
     }
 
-    /// Picks one of two texts.
+    /// Chooses one of two texts.
     #[must_use]
     pub fn pick<'a>(self, th: &'a str, en: &'a str) -> &'a str {
         match self {
@@ -74,7 +74,7 @@ impl Lang {
     }
 }
 
-/// The weight among a tag's parameters, as thousandths; 1000 when it states none.
+/// The weight among a tag's parameters, in thousandths; 1000 if there is none.
 fn weight_of<'a>(parameters: impl Iterator<Item = &'a str>) -> u32 {
     let mut pairs = parameters.filter_map(|parameter| parameter.split_once('='));
     pairs
@@ -82,14 +82,14 @@ fn weight_of<'a>(parameters: impl Iterator<Item = &'a str>) -> u32 {
         .map_or(1000, |(_, weight)| thousandths_of(weight.trim()))
 }
 
-/// Reads a header's weight (`0`, `0.8`, `.8`, `1.000`) as thousandths; 0 for anything malformed, which never wins.
+/// Parses a header's weight (`0`, `0.8`, `.8`, `1.000`) in thousandths; 0 for malformed ones, which never win.
 fn thousandths_of(quality: &str) -> u32 {
-    let (whole, fraction) = quality.split_once('.').unwrap_or((quality, ""));
+    let (integer, fraction) = quality.split_once('.').unwrap_or((quality, ""));
     if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return 0;
     }
     let fraction: u32 = format!("{fraction:0<3}").parse().unwrap_or(0);
-    match whole {
+    match integer {
         "0" | "" => fraction,
         "1" => 1000,
         _ => 0,
@@ -101,7 +101,7 @@ mod tests {
     use super::Lang;
 
     #[test]
-    fn the_heaviest_known_language_wins_and_thai_is_the_default() {
+    fn the_supported_language_with_the_greatest_weight_wins_and_thai_is_the_default() {
         assert_eq!(Lang::from_accept_language(""), Lang::Th);
         assert_eq!(Lang::from_accept_language("fr, de;q=0.9"), Lang::Th);
         assert_eq!(Lang::from_accept_language("en"), Lang::En);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wildcard_s_weight_counts_for_the_language_that_is_not_named() {
+    fn a_language_that_is_not_named_has_the_weight_of_the_wildcard() {
         for (header, lang) in [
             ("*;q=0.9, en;q=0.5", Lang::Th),
             ("en;q=0.5, *;q=0.9", Lang::Th),
@@ -129,7 +129,7 @@ mod tests {
             ("en;q=0, *", Lang::Th),
             ("*", Lang::Th),
             ("fr, *;q=0.5", Lang::Th),
-            // Who names a language reads it better than one they do not name.
+            // A named language goes before one that only the wildcard covers.
             ("en, *", Lang::En),
             ("*, en", Lang::En),
             ("*;q=0", Lang::Th),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_read_as_clients_write_them() {
+    fn weights_are_parsed_as_clients_write_them() {
         for (header, lang) in [
             ("en;Q=0.2, th;q=0.9", Lang::Th),
             ("en;q=.9, th;q=.5", Lang::En),
@@ -151,7 +151,7 @@ mod tests {
             ("en_TH", Lang::En),
             ("th;q=0.5, en;q=1", Lang::En),
             ("th;q=0.999, en;q=1.000", Lang::En),
-            // More than three decimals are no weight.
+            // A weight has at most three decimals.
             ("th;q=0.5, en;q=0.9999", Lang::Th),
             ("th;q=0.5, en;q=0.9x", Lang::Th),
             ("en;q=., th;q=0.001", Lang::Th),

@@ -1,4 +1,4 @@
-//! Levels and trees: what a total of credits amounts to.
+//! Levels and trees of a total of credits.
 
 use std::sync::OnceLock;
 
@@ -67,14 +67,14 @@ fn next_after(total: i64) -> Option<&'static Level> {
         .find(|level| level.min_credits > total)
 }
 
-/// Credits missing to the next level; `None` at the highest.
+/// Credits that are missing for the next level; `None` at the highest.
 #[must_use]
 pub fn credits_to_next_level(total: i64) -> Option<i64> {
     next_after(total).map(|next| next.min_credits.saturating_sub(total))
 }
 
-/// How far the total has come from its level's start to the next one, in whole percent rounded down; 0 for negative totals, 100 at the
-/// highest level.
+/// The total's progress from the start of its level to the next one, in percent rounded down; 0 for negative totals, 100
+/// at the highest level.
 #[must_use]
 pub fn progress_percentage(total: i64) -> i32 {
     let Some(next) = next_after(total) else {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_runs_from_nothing_to_a_hundred() {
+    fn progress_goes_from_0_to_100_percent() {
         let at = |total| (credits_to_next_level(total), progress_percentage(total));
         assert_eq!(at(-50), (Some(150), 0));
         assert_eq!(at(0), (Some(100), 0));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn trees_are_whole_and_never_negative() {
+    fn trees_are_rounded_down_and_never_negative() {
         assert_eq!([-1, 0, 499, 500, 1499].map(trees), [0, 0, 0, 1, 2]);
     }
 }

@@ -1,8 +1,8 @@
-//! The rules of Carbon-Pixels, once: what a kilogram of waste earns and emits, what a level and a streak are, which
+//! The rules of Carbon-Pixels in one place: what a kilogram of waste earns and emits, what levels and streaks are, which
 //! phone numbers may sign in, which entries are valid, and how an old diary is read.
 //!
-//! Compiled into the database extension and into the Worker, so that every way in gives the same answer. The crate has
-//! no clock, no I/O and no randomness; whoever calls says what time it is. Money, weights and emissions are integers.
+//! Compiled into the database extension and into the Worker, so that all interfaces answer the same. The crate has no
+//! clock, no I/O and no randomness; callers pass the time. Credits, weights and emissions are integers.
 
 #![forbid(unsafe_code)]
 

@@ -1,16 +1,15 @@
-//! Which failures of PostgreSQL say that it is away or overloaded, not that something is wrong with the statement.
+//! Which failures of PostgreSQL mean that it is unavailable or overloaded, not that the statement is wrong.
 
-/// SQLSTATEs of a statement that was cut off: timeout or cancellation, lock not available, serialization, deadlock.
-const CUT_OFF: [&str; 4] = ["57014", "55P03", "40001", "40P01"];
+/// SQLSTATEs of a statement that was interrupted: timeout or cancellation, lock not available, serialization, deadlock.
+const INTERRUPTED: [&str; 4] = ["57014", "55P03", "40001", "40P01"];
 
-/// Beginnings of SQLSTATEs of a statement that could not begin or go on: shutdown, connection, resources, input and
-/// output.
-const AWAY: [&str; 4] = ["57P", "08", "53", "58"];
+/// Prefixes of SQLSTATEs of a statement that could not begin or continue: shutdown, connection, resources, I/O.
+const UNAVAILABLE: [&str; 4] = ["57P", "08", "53", "58"];
 
-/// Whether a statement that failed with this SQLSTATE may succeed later as it is.
+/// Whether a statement that failed with this SQLSTATE may succeed later unchanged.
 #[must_use]
 pub fn is_outage(sqlstate: &str) -> bool {
-    CUT_OFF.contains(&sqlstate) || AWAY.iter().any(|class| sqlstate.starts_with(class))
+    INTERRUPTED.contains(&sqlstate) || UNAVAILABLE.iter().any(|class| sqlstate.starts_with(class))
 }
 
 #[cfg(test)]
@@ -18,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_that_was_cut_off_or_could_not_begin_met_an_outage() {
+    fn an_interrupted_statement_or_one_that_could_not_begin_is_an_outage() {
         for sqlstate in [
             "57014", "55P03", "40001", "40P01", "57P01", "57P03", "08006", "53300", "58030",
         ] {
@@ -27,7 +26,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_a_refusal_and_a_bug_are_no_outage() {
+    fn a_mistake_a_refusal_and_a_bug_are_not_outages() {
         for sqlstate in [
             "22023", "23505", "42501", "55000", "40000", "57000", "XX000", "P0001", "PT429", "",
         ] {

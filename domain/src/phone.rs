@@ -1,4 +1,4 @@
-//! Thai mobile numbers: every way people type them, to E.164.
+//! Thai mobile numbers, from every way people type them to E.164.
 //!
 //! Numbering after libphonenumber's metadata for TH: mobiles have nine digits after the trunk 0.
 
@@ -12,7 +12,7 @@ use crate::error::DomainError;
 /// Thailand's country calling code.
 pub const COUNTRY_CODE: &str = "66";
 
-/// A Thai mobile number. Only [`normalize`] makes one.
+/// A Thai mobile number. Only [`normalize`] creates one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Phone(String);
 
@@ -23,7 +23,7 @@ impl Phone {
         &self.0
     }
 
-    /// The digits of E.164 without the plus, as the auth server keeps them.
+    /// The digits of E.164 without the plus, as Auth stores them.
     #[must_use]
     pub fn digits(&self) -> &str {
         &self.0[1..]
@@ -37,14 +37,14 @@ impl Phone {
 }
 
 impl fmt::Display for Phone {
-    /// E.164. Logs want [`Phone::masked`].
+    /// E.164. For logs use [`Phone::masked`].
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for Phone {
-    /// Masked, because debug output ends in logs.
+    /// Masked, because debug output ends up in logs.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Phone({})", self.masked())
     }
@@ -56,14 +56,14 @@ impl Serialize for Phone {
     }
 }
 
-/// Reads a Thai mobile number in any usual writing.
+/// Parses a Thai mobile number in any usual notation.
 ///
 /// Understands `0812345678`, `081-234-5678`, `+66 81 234 5678`, `0066…`, `66…`, `+66(0)81…`, `812345678`, `tel:`, the
 /// digits of every script in [`crate::digits`], and every kind of space, dash and bracket. `country_code` (default 66)
 /// applies to numbers written without one; `66`, `+66`, `0066` and `TH` are the same, any other is refused.
 ///
 /// # Errors
-/// [`DomainError::PhoneRequired`] (nothing typed), [`DomainError::PhoneInvalid`] (no phone number),
+/// [`DomainError::PhoneRequired`] (nothing typed), [`DomainError::PhoneInvalid`] (not a phone number),
 /// [`DomainError::PhoneForeign`], [`DomainError::PhoneTooShort`], [`DomainError::PhoneTooLong`],
 /// [`DomainError::PhoneLandline`], [`DomainError::PhoneVoip`] (060, 068), [`DomainError::PhoneNotMobile`].
 pub fn normalize(input: &str, country_code: Option<&str>) -> Result<Phone, DomainError> {
@@ -85,7 +85,7 @@ fn is_thai_country_code(code: &str) -> bool {
     Typed::read(code).is_ok_and(|typed| matches!(typed.digits.as_str(), "66" | "0066"))
 }
 
-/// What was typed, reduced to digits and to whether a plus stood first.
+/// What was typed, reduced to its digits and whether a plus came first.
 struct Typed {
     plus: bool,
     digits: String,
@@ -137,13 +137,13 @@ impl Typed {
             Some(marked) => marked
                 .strip_prefix(COUNTRY_CODE)
                 .ok_or(DomainError::PhoneForeign)?,
-            // Nine digits are a number without its trunk 0, also when they begin with 66 (066 …).
+            // Nine digits are a number without its trunk 0, even if they begin with 66 (066 …).
             None => match digits.strip_prefix(COUNTRY_CODE) {
                 Some(rest) if digits.len() > 9 => rest,
                 _ => return Ok(None),
             },
         };
-        // People leave the trunk 0 in: +66 (0)81 …
+        // People write the trunk 0 here, too: +66 (0)81 …
         Ok(Some(subscriber.strip_prefix('0').unwrap_or(subscriber)))
     }
 
@@ -157,7 +157,7 @@ fn is_plus(character: char) -> bool {
     matches!(character, '+' | '\u{FF0B}')
 }
 
-/// Judges the digits after the trunk 0 by Thailand's numbering plan.
+/// Checks the digits after the trunk 0 by Thailand's numbering plan.
 fn check_mobile(subscriber: &str) -> Result<(), DomainError> {
     let digits = subscriber.as_bytes();
     match digits {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logs_see_three_digits() {
+    fn logs_show_the_last_three_digits_only() {
         let phone = normalize("081 234 5678", None).unwrap();
         assert_eq!(phone.masked(), "+66******678");
         assert_eq!(format!("{phone:?}"), "Phone(+66******678)");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_country_code_is_for_numbers_that_are_written_without_one() {
+    fn the_country_code_applies_only_to_numbers_without_one() {
         for number in [
             "+66 81 234 5678",
             "0066812345678",
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_input_is_refused_unread() {
+    fn an_endless_input_is_refused_without_parsing() {
         assert_eq!(
             normalize(&"0".repeat(1 << 20), None),
             Err(DomainError::PhoneTooLong)

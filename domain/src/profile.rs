@@ -1,4 +1,4 @@
-//! What a person may change about their profile and preferences, field by field.
+//! What users may change in their profile and preferences, field by field.
 
 use serde_json::{Map, Value};
 
@@ -8,14 +8,14 @@ use crate::province;
 use crate::units::{is_whole, scaled_decimal};
 use crate::zone;
 
-/// Credits a day that anybody may aim for.
+/// Credits a day that a user may aim for.
 const DAILY_GOAL: std::ops::RangeInclusive<i64> = 1..=100_000;
 /// Longest user name, as in the source document's column.
 const MAX_USERNAME_CHARS: usize = 50;
 const MIN_USERNAME_CHARS: usize = 3;
-/// User names that would pass for the service itself: compared as [`skeleton`] shows them, so in any case, with any
-/// separators, with digits that look like letters. The last line is Thai in Latin letters: ผู้ดูแล (in charge),
-/// เจ้าหน้าที่ (official), ระบบ (system), ทีมงาน (staff), ช่วยเหลือ (help), แอดมิน (admin).
+/// User names that could be taken for the service itself. They are compared by [`skeleton`]: case-insensitively, without
+/// separators, and with digits as the letters that they resemble. The last lines are Thai in Latin letters: ผู้ดูแล (in
+/// charge), เจ้าหน้าที่ (official), ระบบ (system), ทีมงาน (staff), ช่วยเหลือ (help), แอดมิน (admin).
 const RESERVED_USERNAMES: [&str; 62] = [
     "admin",
     "admins",
@@ -85,17 +85,17 @@ const MAX_THEME_CHARS: usize = 20;
 /// More switches than there will ever be push categories.
 const MAX_SWITCHES: usize = 30;
 
-/// What a change of one field leads to.
+/// The result of checking one field.
 type Checked = Result<Value, FieldError>;
 
 /// Normalises a change of the profile: missing = unchanged, null clears (a flag goes back to its default).
 ///
-/// Texts are trimmed, `th-TH` becomes `th`. Whether a user name is taken is for PostgreSQL to say; time
-/// zones are read as [`zone::canonical`] does.
+/// Texts are trimmed, `th-TH` becomes `th`. PostgreSQL checks whether a user name is taken; time zones
+/// are parsed by [`zone::canonical`].
 ///
 /// # Errors
-/// One error for every bad field, in the order of the names. Fields that no client may write, and unknown ones, are
-/// errors too, so that a typing mistake does not pass as a change.
+/// One error for every invalid field, in the order of the names. Read-only and unknown fields are errors too, so that a
+/// typing mistake does not pass as a change.
 pub fn parse_changes(changes: &Value) -> Result<Map<String, Value>, Vec<FieldError>> {
     let Value::Object(members) = changes else {
         return Err(vec![FieldError::new("", DomainError::NotAnObject)]);
@@ -115,7 +115,7 @@ pub fn parse_changes(changes: &Value) -> Result<Map<String, Value>, Vec<FieldErr
     }
 }
 
-/// Checks and normalises one field of the profile; null gives what clearing it leaves.
+/// Checks and normalises one field of the profile; null returns the value after clearing it.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -127,7 +127,7 @@ pub fn field(name: &str, value: &Value) -> Checked {
         "username" => username(value),
         "display_name" => name_of(value, DomainError::DisplayNameInvalid),
         "district" => name_of(value, DomainError::DistrictInvalid),
-        "province" => known_province(value),
+        "province" => province_code(value),
         "privacy_level" => whole(value, 1..=3).ok_or(DomainError::PrivacyLevelInvalid),
         "visible_in_leaderboard" | "onboarding_completed" | "auto_sync" => flag(value),
         "language" => language(value),
@@ -141,7 +141,7 @@ pub fn field(name: &str, value: &Value) -> Checked {
     checked.map_err(|error| named(name, error))
 }
 
-/// What null does to a field.
+/// The value of a field after clearing it with null.
 fn cleared(name: &str) -> Checked {
     match name {
         "privacy_level" => Ok(Value::from(1)),
@@ -170,7 +170,7 @@ fn unwritable(name: &str) -> DomainError {
     }
 }
 
-/// Names of fields come from the client here: cut, so that an error stays short, and without U+0000.
+/// Field names are the client's here, so they are cut, which bounds the error's length, and freed of U+0000.
 fn named(name: &str, error: DomainError) -> FieldError {
     let name: String = name
         .chars()
@@ -188,7 +188,7 @@ fn flag(value: &Value) -> Result<Value, DomainError> {
     }
 }
 
-/// A whole number, also written `3.0` or `3e0`.
+/// A whole number, which may be written `3.0` or `3e0`.
 fn whole(value: &Value, range: std::ops::RangeInclusive<i64>) -> Option<Value> {
     let Value::Number(number) = value else {
         return None;
@@ -210,7 +210,7 @@ fn username(value: &Value) -> Result<Value, DomainError> {
     Ok(name.into())
 }
 
-/// What a user name looks like at a glance: small letters alone, digits as the letters they resemble.
+/// What a user name looks like at a glance: lower-case letters only, digits as the letters that they resemble.
 fn skeleton(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
@@ -234,26 +234,26 @@ fn name_of(value: &Value, invalid: DomainError) -> Result<Value, DomainError> {
 #[cfg(feature = "unicode-tables")]
 use crate::text::name as name_text;
 
-/// Without the tables a name is handed on as it is: the database answers for it. Only what PostgreSQL cannot read at
-/// all is refused here.
+/// Without the tables a name is passed on unchanged, and the database checks it. Only what PostgreSQL cannot parse at all
+/// is refused here.
 #[cfg(not(feature = "unicode-tables"))]
 fn name_text(text: &str) -> Option<String> {
     (!text.contains('\0')).then(|| text.to_owned())
 }
 
-fn known_province(value: &Value) -> Result<Value, DomainError> {
-    let known = value.as_str().and_then(province::by_iso);
-    known
+fn province_code(value: &Value) -> Result<Value, DomainError> {
+    let found = value.as_str().and_then(province::by_iso);
+    found
         .map(|province| province.iso.into())
         .ok_or(DomainError::UnknownProvince)
 }
 
 fn language(value: &Value) -> Result<Value, DomainError> {
-    let known = value
+    let found = value
         .as_str()
         .filter(|tag| tag.len() <= 5)
         .and_then(Lang::from_tag);
-    known
+    found
         .map(|lang| lang.code().into())
         .ok_or(DomainError::LanguageInvalid)
 }
@@ -277,7 +277,7 @@ fn theme(value: &Value) -> Result<Value, DomainError> {
     }
 }
 
-/// Switches by name. Names that this version does not know are kept: a newer client may know more push categories.
+/// Switches by name. Unknown names are stored, because a newer client may have more push categories.
 fn notification_settings(value: &Value) -> Result<Value, DomainError> {
     let Value::Object(switches) = value else {
         return Err(DomainError::NotificationSettingsInvalid);
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_name_that_passes_for_the_service_is_reserved() {
+    fn user_names_that_could_be_taken_for_the_service_are_reserved() {
         for name in [
             "admin",
             "Admin",
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slug_is_lower_case_begins_with_a_letter_and_has_an_end() {
+    fn a_slug_is_lower_case_begins_with_a_letter_and_has_a_maximum_length() {
         for good in ["a", "dark", "dark-2", "high_contrast", &"x".repeat(10)] {
             assert!(is_slug(good, 10_usize.max(good.len())), "{good}");
         }
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_can_be_sent_again() {
+    fn what_is_stored_can_be_sent_again() {
         for (name, value) in [
             ("display_name", json!(" e\u{301}\u{200B} ")),
             ("district", json!("\u{FEFF}บางรัก")),
@@ -445,8 +445,8 @@ mod tests {
             ("language", json!("TH-th")),
             ("daily_goal", json!(5e1)),
         ] {
-            let kept = field(name, &value).unwrap();
-            assert_eq!(field(name, &kept), Ok(kept.clone()), "{name} {value}");
+            let stored = field(name, &value).unwrap();
+            assert_eq!(field(name, &stored), Ok(stored.clone()), "{name} {value}");
         }
     }
 

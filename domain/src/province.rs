@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_seventy_seven_are_there() {
+    fn there_are_seventy_seven_provinces() {
         assert_eq!(all().len(), 77);
         for province in all() {
             assert_eq!(province.iso, format!("TH-{}", province.code));

@@ -1,8 +1,7 @@
-//! Boards: which period a day belongs to, and the number that names a board.
+//! Boards: which period a day belongs to, and the number that identifies a board.
 //!
-//! A board is one timeframe's period in the whole country or in one province. Its number is made of these alone, so no
-//! table has to be asked: boards of one timeframe lie together in order of their periods, the country's before those of
-//! the provinces.
+//! A board is one period of a timeframe, in the country or in one province. Its number encodes exactly these, so it needs
+//! no table, and boards of one timeframe are adjacent in the order of their periods, the country's before the provinces'.
 
 use chrono::{Datelike, Days, Months, NaiveDate};
 
@@ -10,7 +9,7 @@ use crate::error::DomainError;
 use crate::province;
 use crate::units::decimal_text;
 
-/// How long a board adds up.
+/// The length of a board's period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timeframe {
     /// One day.
@@ -19,11 +18,11 @@ pub enum Timeframe {
     Weekly,
     /// A month of the calendar.
     Monthly,
-    /// For ever.
+    /// Without bounds.
     AllTime,
 }
 
-/// First and last day of a board; none where it has no bounds.
+/// First and last day of a board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     /// First day of the period.
@@ -33,7 +32,7 @@ pub struct Period {
 }
 
 impl Timeframe {
-    /// All of them, in the order of their numbers.
+    /// All timeframes, in the order of their numbers.
     pub const ALL: [Timeframe; 4] = [
         Timeframe::Daily,
         Timeframe::Weekly,
@@ -63,11 +62,11 @@ impl Timeframe {
         }
     }
 
-    /// The period that holds `day`, or the one that many periods before it; `None` for [`Timeframe::AllTime`], which has
+    /// The period that contains `day`, or the one `back` periods before it; `None` for [`Timeframe::AllTime`], which has
     /// no bounds.
     ///
     /// # Errors
-    /// [`DomainError::DateInvalid`] for days that no calendar has.
+    /// [`DomainError::DateInvalid`] for days outside chrono's calendar.
     pub fn period(self, day: NaiveDate, periods_back: u32) -> Result<Option<Period>, DomainError> {
         let period = match self {
             Timeframe::Daily => days_from(day.checked_sub_days(Days::new(periods_back.into())), 1),
@@ -112,11 +111,11 @@ const PROVINCE_BITS: u32 = 7;
 /// Bits for the first day of the period, counted from the first day of the common era: to the year 11,484.
 const DAY_BITS: u32 = 22;
 
-/// The number of the board of the period that holds `day`, in a province by its ISO code or in the country.
+/// The number of the board whose period contains `day`, in a province by its ISO code or in the country.
 ///
 /// # Errors
 /// [`DomainError::DateInvalid`] for days before the common era or after the year 11,483;
-/// [`DomainError::UnknownProvince`] for a code that no province has.
+/// [`DomainError::UnknownProvince`] for a code of no province.
 pub fn board(timeframe: Timeframe, day: NaiveDate, iso: Option<&str>) -> Result<i32, DomainError> {
     let province = match iso {
         None => 0,
@@ -144,7 +143,7 @@ fn first_board(
     Ok(timeframe.number() << (DAY_BITS + PROVINCE_BITS) | first_day << PROVINCE_BITS)
 }
 
-/// The boards that an entry of `day` and province counts on, as long as `today` they are kept: those of the current
+/// The boards that an entry of `day` and province counts on and that are retained on `today`: those of the current
 /// period, the one before, and later ones (a traveller's tomorrow).
 ///
 /// # Errors
@@ -168,7 +167,7 @@ pub fn kept_boards_of(
     Ok(boards)
 }
 
-/// The boards that are no longer kept on `today`, as ranges of numbers: from the first to before the second.
+/// The boards that are no longer retained on `today`, as half-open ranges of numbers.
 ///
 /// # Errors
 /// As [`board`].
@@ -183,10 +182,10 @@ pub fn dropped_boards(today: NaiveDate) -> Result<[(i32, i32); 3], DomainError> 
     Ok(ranges)
 }
 
-/// What a board's number says: the timeframe, the first day of the period (none for all time) and the province's code.
+/// What a board's number encodes: the timeframe, the first day of the period (none for all time) and the province's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// How long the board adds up.
+    /// The board's timeframe.
     pub timeframe: Timeframe,
     /// First and last day; none for [`Timeframe::AllTime`].
     pub period: Option<Period>,
@@ -194,7 +193,7 @@ pub struct Scope {
     pub province: Option<&'static str>,
 }
 
-/// Reads a board's number; `None` for a number that [`board`] does not make.
+/// Decodes a board's number; `None` for a number that [`board`] never returns.
 #[must_use]
 pub fn scope(number: i32) -> Option<Scope> {
     let days = number >> PROVINCE_BITS & ((1 << DAY_BITS) - 1);
@@ -205,7 +204,12 @@ pub fn scope(number: i32) -> Option<Scope> {
     let code = number & ((1 << PROVINCE_BITS) - 1);
     let province = match code {
         0 => None,
-        _ => Some(province::all().iter().find(|known| known.code == code)?.iso),
+        _ => Some(
+            province::all()
+                .iter()
+                .find(|province| province.code == code)?
+                .iso,
+        ),
     };
     let scope = Scope {
         timeframe,
@@ -215,8 +219,8 @@ pub fn scope(number: i32) -> Option<Scope> {
     (board(timeframe, first, province) == Ok(number)).then_some(scope)
 }
 
-/// How many of all other listed people have fewer points, in per cent with at most two decimals, halves up:
-/// `33.33`. Somebody alone on a board is ahead of nobody and behind nobody: `100`.
+/// The percentage of all other listed users who have fewer points, with at most two decimals, rounded half up: `33.33`.
+/// A user alone on a board is ahead of nobody and behind nobody: `100`.
 ///
 /// `below` of the `others` have fewer points.
 #[must_use]
@@ -229,11 +233,11 @@ pub fn percentile(below: u32, others: u32) -> String {
     decimal_text(hundredths, 2)
 }
 
-/// Scores, or blocks of them, that one node of a board's counted tree holds.
+/// Scores, or blocks of scores, that one node of a board's tree counts.
 pub const NODE_SIZE: usize = 256;
 
-/// A node in which these slots hold so many people, the others none; slots that repeat add up. `None` for a slot that a
-/// node does not have and for more people than 32 bits count.
+/// A node with these numbers of users in these slots and none in the others; repeated slots add up. `None` for a slot
+/// outside the node and for more users than 32 bits can count.
 #[must_use]
 pub fn node(slots: &[i32], people: &[i32]) -> Option<Vec<i32>> {
     let mut node = vec![0_i32; NODE_SIZE];
@@ -244,7 +248,7 @@ pub fn node(slots: &[i32], people: &[i32]) -> Option<Vec<i32>> {
     Some(node)
 }
 
-/// Two nodes slot by slot; a missing slot counts as empty. `None` for more people than 32 bits count.
+/// The sum of two nodes, slot by slot; a missing slot counts as empty. `None` for more users than 32 bits can count.
 #[must_use]
 pub fn add_nodes(one: &[i32], other: &[i32]) -> Option<Vec<i32>> {
     let slot = |node: &[i32], slot| node.get(slot).copied().unwrap_or(0);
@@ -253,7 +257,7 @@ pub fn add_nodes(one: &[i32], other: &[i32]) -> Option<Vec<i32>> {
         .collect()
 }
 
-/// How many people a node holds in the slots after `slot`; all of them for −1.
+/// How many users a node has in the slots after `slot`; all of them for −1.
 #[must_use]
 pub fn people_after(node: &[i32], slot: i32) -> i64 {
     let from = usize::try_from(i64::from(slot) + 1).unwrap_or(0);
@@ -261,14 +265,14 @@ pub fn people_after(node: &[i32], slot: i32) -> i64 {
     after.iter().map(|people| i64::from(*people)).sum()
 }
 
-/// The competition ranks of rows that follow one another on a board, by their points, the most first: with so many listed
-/// people above the first row and so many with exactly its points. `unlisted` is a row that is shown but moves nobody.
+/// The competition ranks of consecutive rows of a board, by their points, highest first, given how many listed users are
+/// above the first row and how many have exactly its points. `unlisted` is a row that is shown but not counted.
 #[must_use]
 pub fn ranks(credits: &[i64], above: i64, equal: i64, unlisted: Option<usize>) -> Vec<i64> {
     let Some(&highest) = credits.first() else {
         return Vec::new();
     };
-    // Below the first score everybody between it and a row is one of the rows.
+    // Below the first score, all users between it and a row are rows themselves.
     let (mut seen, mut group, mut before_group) = (0, highest, 0);
     credits
         .iter()
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_is_the_same_all_through_its_period_and_no_other_is() {
+    fn all_days_of_a_period_share_a_board_and_other_days_do_not() {
         let country = |timeframe, text| board(timeframe, day(text), None).unwrap();
         for (timeframe, first, last, next) in [
             (Timeframe::Daily, "2026-11-22", "2026-11-22", "2026-11-23"),
@@ -351,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_this_period_the_last_and_what_is_to_come() {
+    fn boards_of_this_the_last_and_later_periods_are_retained() {
         let count = |text, iso| {
             kept_boards_of(day(text), iso, day("2026-11-22"))
                 .unwrap()
@@ -360,14 +364,14 @@ mod tests {
         assert_eq!(count("2026-11-22", Some("TH-10")), 8);
         assert_eq!(count("2026-11-23", None), 4);
         assert_eq!(count("2026-11-21", None), 4);
-        // Its day is dropped, its week and month are the previous ones.
+        // Its day is dropped; its week and month are the previous ones.
         assert_eq!(count("2026-11-09", Some("TH-10")), 6);
         assert_eq!(count("2026-10-01", None), 2);
         assert_eq!(count("2026-09-30", Some("TH-96")), 2);
     }
 
     #[test]
-    fn what_is_not_kept_lies_in_the_dropped_ranges() {
+    fn boards_that_are_not_retained_lie_in_the_dropped_ranges() {
         let today = day("2026-11-22");
         let ranges = dropped_boards(today).unwrap();
         let is_dropped = |board: i32| {
@@ -377,11 +381,11 @@ mod tests {
         };
         for back in 0..100 {
             let then = today - Days::new(back);
-            let kept = kept_boards_of(then, Some("TH-50"), today).unwrap();
+            let retained = kept_boards_of(then, Some("TH-50"), today).unwrap();
             for timeframe in Timeframe::ALL {
                 for iso in [None, Some("TH-50")] {
                     let board = board(timeframe, then, iso).unwrap();
-                    assert_ne!(is_dropped(board), kept.contains(&board), "{then}");
+                    assert_ne!(is_dropped(board), retained.contains(&board), "{then}");
                 }
             }
         }
@@ -416,7 +420,7 @@ mod tests {
             (1, 3, "33.33"),
             (2, 3, "66.67"),
             (1, 40, "2.5"),
-            // 0.125, 0.375 and 99.995: halves go up.
+            // 0.125, 0.375 and 99.995: rounded half up.
             (1, 800, "0.13"),
             (3, 800, "0.38"),
             (19_999, 20_000, "100"),
@@ -445,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_board_is_refused() {
+    fn invalid_boards_are_refused() {
         assert_eq!(
             Timeframe::parse("hourly"),
             Err(DomainError::TimeframeInvalid)
@@ -468,14 +472,14 @@ mod tests {
     }
 
     #[test]
-    fn equals_share_a_rank_and_the_next_one_counts_them_all() {
+    fn equal_users_share_a_rank_and_the_next_rank_counts_all_of_them() {
         assert_eq!(ranks(&[9, 9, 7, 7, 5], 3, 4, None), [4, 4, 8, 8, 10]);
         assert_eq!(ranks(&[-3], 0, 1, None), [1]);
         assert_eq!(ranks(&[], 0, 0, None), [0_i64; 0]);
     }
 
     #[test]
-    fn who_is_not_listed_has_a_rank_and_moves_nobody() {
+    fn an_unlisted_user_has_a_rank_and_changes_no_other() {
         assert_eq!(ranks(&[9, 8, 7, 7, 5], 0, 1, Some(1)), [1, 2, 2, 2, 4]);
         assert_eq!(ranks(&[9, 9, 7], 2, 1, Some(0)), [3, 3, 4]);
         assert_eq!(ranks(&[9, 7], 2, 0, Some(0)), [3, 3]);

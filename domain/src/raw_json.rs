@@ -1,7 +1,7 @@
-//! Walking over JSON that nobody vouches for, without building a tree of it.
+//! Reads untrusted JSON without building a tree of it.
 //!
-//! Values stay slices of the payload until they are wanted, so nesting costs no stack, unknown members cost no memory,
-//! and numbers keep their text. Strings may hold what PostgreSQL cannot: U+0000 and lone surrogates.
+//! Values remain slices of the payload until they are read, so nesting needs no stack, unknown members need no memory, and
+//! numbers retain their text. Strings may contain what PostgreSQL cannot store: U+0000 and lone surrogates.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What kind of value a slice of JSON holds.
+/// The kind of value of a slice of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind<'a> {
     Null,
@@ -36,18 +36,18 @@ pub(crate) fn kind(raw: &RawValue) -> Kind<'_> {
     }
 }
 
-/// Checks that a text is JSON, whole and at any depth; everything below relies on it.
+/// Checks that an entire text is JSON, at any depth; everything below relies on it.
 pub(crate) fn parse(text: &str) -> Option<&RawValue> {
     serde_json::from_str(text).ok()
 }
 
-/// Calls back for every member of an object, in order, repeated ones included; for anything else not at all.
+/// Calls back for every member of an object, in order, repeated ones included; does nothing for other values.
 pub(crate) fn each_member<'a>(object: &'a RawValue, visit: impl FnMut(&[u8], &'a RawValue)) {
-    // The text was parsed before, so the only error left is that it is no object.
+    // The text was parsed before, so the only possible error is that it is not an object.
     let _ = serde_json::Deserializer::from_str(object.get()).deserialize_map(Members(visit));
 }
 
-/// Calls back for every element of a list, in order; for anything else not at all.
+/// Calls back for every element of a list, in order; does nothing for other values.
 pub(crate) fn each_element<'a>(list: &'a RawValue, visit: impl FnMut(&'a RawValue)) {
     let _ = serde_json::Deserializer::from_str(list.get()).deserialize_seq(Elements(visit));
 }
@@ -87,7 +87,7 @@ impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Elements<F> {
     }
 }
 
-/// Reads a string as bytes: serde_json then lets lone surrogates through, in the encoding UTF-8 would give them.
+/// Reads a string as bytes, because serde_json then accepts lone surrogates, encoded as UTF-8 would encode them.
 struct StringBytes;
 
 impl<'de> DeserializeSeed<'de> for StringBytes {
@@ -120,13 +120,13 @@ pub(crate) fn string_bytes(raw: &str) -> Cow<'_, [u8]> {
         .unwrap_or_default()
 }
 
-/// A string made fit for keeping.
+/// A string that has been made storable.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Text {
     pub text: String,
-    /// U+0000 stood in it and was dropped.
+    /// It contained U+0000, which was dropped.
     pub nul_dropped: bool,
-    /// Lone surrogates stood in it and became U+FFFD.
+    /// It contained lone surrogates, which became U+FFFD.
     pub surrogates_replaced: bool,
 }
 
@@ -136,12 +136,12 @@ impl Text {
         Text::repair(&string_bytes(raw))
     }
 
-    /// Makes text of bytes in which lone surrogates are encoded as UTF-8 would.
+    /// Makes text from bytes in which lone surrogates are encoded as UTF-8 would.
     pub fn repair(bytes: &[u8]) -> Text {
         let mut out = Text::default();
         for chunk in bytes.utf8_chunks() {
             out.text.push_str(chunk.valid());
-            // A surrogate takes three bytes, of which each is invalid by itself; the first is always 0xED.
+            // A surrogate has three bytes, each of them invalid on its own; the first is always 0xED.
             if chunk.invalid().first() == Some(&0xED) {
                 out.text.push(char::REPLACEMENT_CHARACTER);
                 out.surrogates_replaced = true;
@@ -154,7 +154,7 @@ impl Text {
         out
     }
 
-    /// Keeps the first `max_chars` characters; says whether any were cut.
+    /// Cuts the text to its first `max_chars` characters; returns whether any were cut.
     pub fn cut(&mut self, max_chars: usize) -> bool {
         match self.text.char_indices().nth(max_chars) {
             Some((end, _)) => {
@@ -166,8 +166,8 @@ impl Text {
     }
 }
 
-/// Decodes a string whose content is JSON itself. What only an escape can carry there is escaped again, so that the
-/// inner reader sees it where it stands: a lone surrogate and U+0000.
+/// Decodes a string whose content is itself JSON. Lone surrogates and U+0000, which only escapes can express there, are
+/// escaped again, so that the inner parser finds them in their place.
 pub(crate) fn decode_json(raw: &str) -> String {
     let bytes = string_bytes(raw);
     let mut out = String::with_capacity(bytes.len());
@@ -181,7 +181,7 @@ pub(crate) fn decode_json(raw: &str) -> String {
             Err(error) => error.valid_up_to(),
         };
         out.push_str(&String::from_utf8_lossy(&rest[..valid_until]));
-        // 0xED, then ten bits of the surrogate in two bytes.
+        // 0xED, then the surrogate's ten bits in two bytes.
         let unit = match rest[valid_until..] {
             [0xED, high, low, ..] => 0xD000 | (u32::from(high & 0x3F) << 6) | u32::from(low & 0x3F),
             _ => 0xFFFD,
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_are_repaired_where_postgresql_could_not_keep_them() {
+    fn strings_that_postgresql_could_not_store_are_repaired() {
         let plain = Text::decode(r#""ก\n😀""#);
         assert_eq!(
             plain,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn json_inside_of_a_string_keeps_its_surrogates_as_escapes() {
+    fn json_inside_a_string_retains_its_surrogates_as_escapes() {
         assert_eq!(
             decode_json(r#""[\"a\ud83d\u0000é\"]""#),
             r#"["a\ud83d\u0000é"]"#
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn walking_over_the_wrong_kind_does_nothing() {
+    fn reading_members_or_elements_of_another_kind_does_nothing() {
         let list = parse(" [1, {}] ").unwrap();
         each_member(list, |_, _| unreachable!("a list has no members"));
         let mut count = 0;

@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use serde::Serialize;
 
-/// The run that still goes on, and the longest ever.
+/// The streak and the longest run ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Streak {
     /// Days of the last run if it ends today, yesterday or later (a traveller's tomorrow); else 0.
@@ -12,9 +12,9 @@ pub struct Streak {
     pub max: i32,
 }
 
-/// The streaks of the days on which somebody logged, in any order and however often each is named.
+/// The streaks of the days with entries, in any order and with any repetitions.
 ///
-/// `as_of` is the person's local today. No days give 0 and 0.
+/// `as_of` is the user's local today. Without days both are 0.
 #[must_use]
 pub fn streak(days: impl IntoIterator<Item = NaiveDate>, as_of: NaiveDate) -> Streak {
     let mut days: Vec<NaiveDate> = days.into_iter().collect();
@@ -32,7 +32,7 @@ pub fn max_streak(days: impl IntoIterator<Item = NaiveDate>) -> i32 {
     streak(days, NaiveDate::MIN).max
 }
 
-/// Counts runs over days that come in ascending order (equal ones may repeat), with no memory of them.
+/// Counts runs over days that are added in ascending order (equal ones may repeat), without storing them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Runs {
     last: Option<NaiveDate>,
@@ -41,7 +41,7 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Takes the next day. A day before the last one is a programmer's mistake and starts a new run.
+    /// Adds the next day. A day before the last one is a programming error and starts a new run.
     pub fn add(&mut self, day: NaiveDate) {
         if self.last == Some(day) {
             return;
@@ -52,7 +52,7 @@ impl Runs {
         self.last = Some(day);
     }
 
-    /// The streaks as of the person's local today.
+    /// The streaks as of the user's local today.
     #[must_use]
     pub fn as_of(&self, today: NaiveDate) -> Streak {
         let yesterday = today.pred_opt().unwrap_or(today);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_until_a_whole_day_is_missed() {
+    fn a_run_lasts_until_a_whole_day_is_missed() {
         let days = [day(27), day(29), day(28), day(28), day(1)];
         assert_eq!(streak(days, day(29)), Streak { current: 3, max: 3 });
         let march = |day| NaiveDate::from_ymd_opt(2024, 3, day).unwrap();

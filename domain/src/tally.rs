@@ -1,6 +1,7 @@
-//! Tallies: how many entries and grams of each category and method, in a few bytes.
+//! Tallies: entries and grams of each category and method, in a few bytes.
 //!
-//! What achievements and challenges ask about a day or a life is answered from these, without looking at entries.
+//! The criteria of achievements and challenges, for a day or an entire diary, are evaluated from these without reading
+//! entries.
 
 use std::sync::OnceLock;
 
@@ -16,7 +17,8 @@ pub struct Pair {
     pub method: &'static str,
 }
 
-/// Every pair there ever was, numbered by its place. Stored tallies hold these numbers: the list is only ever added to.
+/// Every pair there ever was, numbered by its place. Stored tallies contain these numbers, so the list may only grow at its
+/// end.
 #[must_use]
 pub fn pairs() -> &'static [Pair] {
     static ALL: OnceLock<Vec<Pair>> = OnceLock::new();
@@ -29,11 +31,11 @@ pub fn pairs() -> &'static [Pair] {
     })
 }
 
-/// What is counted of one pair.
+/// The sums of one pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
     number: u8,
-    /// Entries, 0 and up once all of a person's are added.
+    /// Entries; never negative once all of a user's are added.
     pub entries: i64,
     /// Their weight in grams.
     pub grams: i64,
@@ -47,12 +49,12 @@ impl Line {
     }
 }
 
-/// Sums by pair; a pair of which nothing is left has no line, so that equal sums are equal bytes.
+/// Sums by pair. A pair without entries and grams has no line, so that equal sums have equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally(Vec<Line>);
 
 impl Tally {
-    /// The tally of `entries` entries (negative: taken away) of one pair that weigh `grams` in all.
+    /// The tally of `entries` entries (negative ones are subtracted) of one pair that weigh `grams` in all.
     ///
     /// # Errors
     /// [`DomainError::UnknownCategory`], [`DomainError::UnknownMethod`]
@@ -94,7 +96,7 @@ impl Tally {
         }
     }
 
-    /// What takes this away when it is added.
+    /// The tally that subtracts this one when it is added.
     #[must_use]
     pub fn negated(&self) -> Tally {
         let lines = self.0.iter().map(|line| Line {
@@ -120,7 +122,7 @@ impl Tally {
         }
     }
 
-    /// The bytes that are stored: for each pair its number, entries and grams, the latter two in as few bytes as they need.
+    /// The stored bytes: for each pair its number, entries and grams, the latter two in as few bytes as they need.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.len() * 5);
@@ -155,7 +157,7 @@ impl Tally {
     }
 }
 
-/// LEB128 of the zigzag: small numbers of either sign take one byte.
+/// LEB128 of the zigzag encoding: small numbers of either sign need one byte.
 fn push_varint(bytes: &mut Vec<u8>, value: i64) {
     let mut rest = (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned();
     while rest >= 0x80 {
@@ -225,16 +227,16 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_nothing_has_no_line() {
+    fn a_pair_without_entries_and_grams_has_no_line() {
         let nothing = Tally::of("food_waste", "composted", 0, 0).unwrap();
         assert_eq!((&nothing, nothing.to_bytes()), (&Tally::default(), vec![]));
-        // An entry is gone and its weight is not, as when two of another weight change places: the line stays.
+        // No entries but some grams, as in the difference of two tallies with different weights: the line stays.
         let weight = Tally::of("food_waste", "composted", 0, 5).unwrap();
         assert_eq!(weight.lines().count(), 1);
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
+    fn unknown_pairs_and_bytes_are_refused() {
         assert_eq!(
             Tally::of("rocks", "recycled", 1, 10),
             Err(DomainError::UnknownCategory)
@@ -259,7 +261,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_come_back_and_order_does_not_matter(
+        fn bytes_round_trip_and_order_does_not_matter(
             lines in prop::collection::vec((0usize..32, any::<i32>(), any::<i64>().prop_map(|g| g / 64)), 0..60)
         ) {
             let one = |(number, entries, grams): &(usize, i32, i64)| {

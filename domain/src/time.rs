@@ -1,4 +1,4 @@
-//! Instants: how they are written, and how far from now an entry may lie.
+//! Instants: how they are written, and how far from now an entry may be.
 
 use std::borrow::Cow;
 
@@ -6,27 +6,27 @@ use chrono::{DateTime, Datelike, Duration, Months, NaiveDate, SecondsFormat, Utc
 
 use crate::error::DomainError;
 
-/// How far in the future a device's clock may lie.
+/// How far ahead a device's clock may be.
 pub const FUTURE_TOLERANCE: Duration = Duration::minutes(5);
 
-/// How far back an entry may lie: retention is 7 years.
+/// How old an entry may be: retention is 7 years.
 pub const OLDEST_MONTHS: u32 = 7 * 12;
 
-/// Years that the Buddhist era, as Thailand counts it, is ahead of the common one.
+/// Years by which the Buddhist era, as Thailand counts it, is ahead of the common era.
 const BUDDHIST_ERA_AHEAD: i32 = 543;
 
-/// Where a day begins first: 14 hours before it does in UTC.
+/// Where a day begins first: 14 hours before UTC.
 const FURTHEST_EAST: Duration = Duration::hours(14);
 
-/// The zone of people who chose none.
+/// The zone of users who have chosen none.
 pub const DEFAULT_TIME_ZONE: &str = "Asia/Bangkok";
 
-/// Reads ISO 8601 with a zone (`2024-06-01T08:30:00.123+07:00`, `…Z`, `…+0700`, `…+07`, without seconds).
+/// Parses ISO 8601 with a zone (`2024-06-01T08:30:00.123+07:00`, `…Z`, `…+0700`, `…+07`, without seconds).
 ///
-/// Cut to whole microseconds, as PostgreSQL keeps them. `None` for anything else, also for a time without a zone.
+/// Truncated to microseconds, as PostgreSQL stores them. `None` for anything else, also for a time without a zone.
 #[must_use]
 pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
-    // The longest sensible writing has 35 characters; anything much longer is no time.
+    // The longest sensible notation has 35 characters; anything much longer is not a time.
     if text.len() > 64 || !text.is_ascii() {
         return None;
     }
@@ -63,7 +63,7 @@ fn with_seconds(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Checks that an entry lies at most 5 minutes in the future and at most 7 years in the past.
+/// Checks that an entry is at most 5 minutes in the future and at most 7 years in the past.
 ///
 /// # Errors
 /// [`DomainError::LoggedAtInFuture`], [`DomainError::LoggedAtBuddhistEra`], [`DomainError::LoggedAtTooOld`]
@@ -87,13 +87,13 @@ pub fn check_logged_at(logged_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(
     Ok(())
 }
 
-/// Whether a year to come is one that somebody now living would write in the Buddhist era.
+/// Whether a future year is probably a present one, written in the Buddhist era.
 fn is_buddhist_era(year: i32, now: DateTime<Utc>) -> bool {
     let meant = year - BUDDHIST_ERA_AHEAD;
     (now.year() - 100..=now.year() + 1).contains(&meant)
 }
 
-/// Reads a local day, `YYYY-MM-DD`, that is not after tomorrow, wherever on Earth.
+/// Parses a local day, `YYYY-MM-DD`, that is no later than tomorrow in the easternmost zone.
 ///
 /// # Errors
 /// [`DomainError::DateInvalid`], [`DomainError::DateInFuture`], [`DomainError::DateBuddhistEra`]
@@ -103,7 +103,7 @@ pub fn parse_date(text: &str, now: DateTime<Utc>) -> Result<NaiveDate, DomainErr
     Ok(date)
 }
 
-/// Reads a month, `YYYY-MM`, that has begun by tomorrow, as its first day.
+/// Parses a month, `YYYY-MM`, that has begun by tomorrow, as its first day.
 ///
 /// # Errors
 /// [`DomainError::MonthInvalid`], [`DomainError::DateInFuture`], [`DomainError::DateBuddhistEra`]
@@ -145,7 +145,7 @@ fn calendar_date(text: &str) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year, text[5..7].parse().ok()?, text[8..].parse().ok()?)
 }
 
-/// Writes an instant as every answer does: UTC, with as many decimals as it needs, `2024-06-01T01:30:00.123Z`.
+/// Formats an instant as all answers do: UTC, with as many decimals as it needs, `2024-06-01T01:30:00.123Z`.
 #[must_use]
 pub fn instant_text(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_finer_than_a_microsecond_is_cut() {
+    fn instants_are_truncated_to_microseconds() {
         assert_eq!(
             text("2024-06-01T01:30:00.1234569Z").as_deref(),
             Some("2024-06-01T01:30:00.123456Z")
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_instant_is_refused() {
+    fn invalid_instants_are_refused() {
         for written in [
             "",
             "2024-06-01",
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_lie_between_seven_years_ago_and_five_minutes_ahead() {
+    fn entries_are_between_seven_years_old_and_five_minutes_ahead() {
         let at = |written| parse_instant(written).unwrap();
         let now = at("2024-02-29T12:00:00Z");
         assert_eq!(check_logged_at(at("2024-02-29T12:05:00Z"), now), Ok(()));
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(decimals(43).len(), 64);
         assert_eq!(text(&decimals(43)).as_deref(), Some("2024-06-01T01:30:00Z"));
         assert_eq!(text(&decimals(44)), None);
-        // A minus sign that is none on a keyboard.
+        // U+2212, a minus sign that no keyboard types.
         assert_eq!(text("2024-05-31T20:30:00\u{2212}05:00"), None);
     }
 
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_of_the_buddhist_era_is_told_apart_from_one_that_is_only_ahead() {
+    fn a_year_of_the_buddhist_era_is_distinguished_from_one_that_is_only_ahead() {
         let at = |written| parse_instant(written).unwrap();
         let now = at("2026-11-28T12:00:00Z");
         for (written, error) in [
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_exists_and_lies_no_later_than_tomorrow_anywhere() {
+    fn a_date_exists_and_is_no_later_than_tomorrow_anywhere() {
         let now = parse_instant("2026-11-28T09:59:59Z").unwrap();
         let read = |text: &str| parse_date(text, now).map(|date| date.to_string());
         for good in ["2026-11-29", "2024-02-29", "0001-01-01"] {

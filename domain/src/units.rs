@@ -1,4 +1,4 @@
-//! Weights in grams and emissions in millionths of a kilogram: integers, so that every layer rounds alike.
+//! Weights in grams and emissions in millionths of a kilogram: integers, so that all layers round alike.
 
 use std::fmt;
 use std::iter::Sum;
@@ -18,7 +18,7 @@ impl Weight {
     /// The greatest weight, 100,000 g.
     pub const MAX: Weight = Weight(100_000);
 
-    /// A weight of so many grams.
+    /// A weight of `grams` grams.
     ///
     /// # Errors
     /// [`DomainError::WeightOutOfRange`] outside of 10..=100,000.
@@ -29,12 +29,12 @@ impl Weight {
         }
     }
 
-    /// Reads kilograms written as a JSON number, rounds half up to three decimals, then checks the range.
+    /// Parses kilograms from a JSON number, rounds half up to three decimals, then checks the range.
     ///
-    /// The text is read digit by digit and never becomes a floating-point number; an exponent may have any size.
+    /// The text is parsed digit by digit and never becomes a floating-point number; an exponent may have any size.
     ///
     /// # Errors
-    /// [`DomainError::WeightNotANumber`] when the text is no JSON number, [`DomainError::WeightOutOfRange`] otherwise.
+    /// [`DomainError::WeightNotANumber`] when the text is not a JSON number, [`DomainError::WeightOutOfRange`] otherwise.
     pub fn from_kg_text(text: &str) -> Result<Weight, DomainError> {
         match scaled_decimal(text, 3, 6) {
             Err(NotDecimal::Malformed) => Err(DomainError::WeightNotANumber),
@@ -70,7 +70,7 @@ impl Serialize for Weight {
     }
 }
 
-/// An amount of CO2e in millionths of a kilogram (milligrams); negative when the method takes more out than it lets off.
+/// An amount of CO2e in millionths of a kilogram (milligrams); negative if the method removes more than it emits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MicroKg(pub i64);
 
@@ -115,14 +115,14 @@ impl Serialize for MicroKg {
     }
 }
 
-/// Degrees of latitude or longitude in millionths (about 11 cm), -180,000,000..=180,000,000, as the column keeps them.
+/// Degrees of latitude or longitude in millionths (about 11 cm), -180,000,000..=180,000,000, as the column stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Degrees(i32);
 
 impl Degrees {
-    /// Reads a JSON number; the range is checked on what is written, then rounded half up to six decimals.
+    /// Parses a JSON number; the range is checked before it is rounded half up to six decimals.
     ///
-    /// `None` when the text is no number or lies outside of -`limit`..=`limit` degrees.
+    /// `None` if the text is not a number or outside -`limit`..=`limit` degrees.
     #[must_use]
     pub fn from_text(text: &str, limit: i32) -> Option<Degrees> {
         let scaled = scaled_decimal(text, 6, 9).ok()?;
@@ -153,16 +153,16 @@ impl Serialize for Degrees {
     }
 }
 
-/// Why a text gave no scaled integer.
+/// Why a text is not a scaled integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotDecimal {
     /// It does not follow the grammar of JSON numbers.
     Malformed,
-    /// It has more digits before the point than were asked for.
+    /// It has more digits than allowed.
     TooGreat,
 }
 
-/// A JSON number taken apart: sign, digits without leading zeros, and where the point stands among them.
+/// The parts of a JSON number: sign, digits without leading zeros, and the place of the point among them.
 struct Decimal {
     negative: bool,
     digits: Vec<u8>,
@@ -181,24 +181,24 @@ impl Decimal {
             Some(at) => (&bytes[..at], parse_exponent(&bytes[at + 1..])?),
             None => (bytes, 0),
         };
-        let (whole, fraction) = match mantissa.iter().position(|byte| *byte == b'.') {
+        let (integer, fraction) = match mantissa.iter().position(|byte| *byte == b'.') {
             Some(at) => (&mantissa[..at], Some(&mantissa[at + 1..])),
             None => (mantissa, None),
         };
         let all_digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-        if !all_digits(whole)
-            || (whole.len() > 1 && whole[0] == b'0')
+        if !all_digits(integer)
+            || (integer.len() > 1 && integer[0] == b'0')
             || !fraction.is_none_or(all_digits)
         {
             return None;
         }
-        let every = whole.iter().chain(fraction.unwrap_or(&[]));
+        let every = integer.iter().chain(fraction.unwrap_or(&[]));
         let leading_zeros = every.clone().take_while(|digit| **digit == b'0').count();
         let digits: Vec<u8> = every.skip(leading_zeros).copied().collect();
         let point = if digits.is_empty() {
             0
         } else {
-            whole.len() as i64 - leading_zeros as i64 + exponent
+            integer.len() as i64 - leading_zeros as i64 + exponent
         };
         Some(Decimal {
             negative,
@@ -207,13 +207,13 @@ impl Decimal {
         })
     }
 
-    /// How many of the digits stand before the decimal point, after shifting it `scale` places to the right.
-    fn kept(&self, scale: i64) -> i64 {
+    /// How many of the digits are before the decimal point, after shifting it `scale` places to the right.
+    fn integer_digits(&self, scale: i64) -> i64 {
         self.point + scale
     }
 }
 
-/// Reads an exponent; anything beyond ±10^15 is held there, which no mantissa that fits into memory can undo.
+/// Parses an exponent. Anything beyond ±10^15 is clamped, because no mantissa that fits into memory can make up for it.
 fn parse_exponent(bytes: &[u8]) -> Option<i64> {
     const BOUND: i64 = 1_000_000_000_000_000;
     let (negative, digits) = match bytes.split_first() {
@@ -230,29 +230,30 @@ fn parse_exponent(bytes: &[u8]) -> Option<i64> {
     Some(if negative { -size } else { size })
 }
 
-/// Reads a JSON number as an integer of 10^-`scale`, rounded half up (towards +∞), if it has at most `max_digits` digits.
+/// Parses a JSON number of at most `max_digits` digits as an integer of 10^-`scale`, rounded half up (towards +∞).
 pub(crate) fn scaled_decimal(text: &str, scale: u8, max_digits: u8) -> Result<i64, NotDecimal> {
     let decimal = Decimal::parse(text).ok_or(NotDecimal::Malformed)?;
-    let kept = decimal.kept(i64::from(scale));
-    if decimal.digits.is_empty() || kept < 0 {
-        // 0.0… × 10^-scale lies strictly within half a unit of zero.
+    let count = decimal.integer_digits(i64::from(scale));
+    if decimal.digits.is_empty() || count < 0 {
+        // 0.0… × 10^-scale is less than half a unit away from zero.
         return Ok(0);
     }
-    if kept > i64::from(max_digits) {
+    if count > i64::from(max_digits) {
         return Err(NotDecimal::TooGreat);
     }
-    let kept = kept as usize;
+    let count = count as usize;
     let digit_at = |at: usize| {
         decimal
             .digits
             .get(at)
             .map_or(0, |digit| i64::from(digit - b'0'))
     };
-    let whole = (0..kept).fold(0_i64, |value, at| value * 10 + digit_at(at));
+    let truncated = (0..count).fold(0_i64, |value, at| value * 10 + digit_at(at));
     let rest_is_above_half =
-        digit_at(kept) > 5 || (digit_at(kept) == 5 && has_nonzero(&decimal.digits, kept + 1));
-    let rounds_away = rest_is_above_half || (digit_at(kept) == 5 && !decimal.negative);
-    let size = whole + i64::from(rounds_away);
+        digit_at(count) > 5 || (digit_at(count) == 5 && has_nonzero(&decimal.digits, count + 1));
+    // An exact half rounds towards +∞: away from zero if the number is positive, towards zero if it is negative.
+    let rounds_away = rest_is_above_half || (digit_at(count) == 5 && !decimal.negative);
+    let size = truncated + i64::from(rounds_away);
     Ok(if decimal.negative { -size } else { size })
 }
 
@@ -262,7 +263,7 @@ fn has_nonzero(digits: &[u8], from: usize) -> bool {
         .is_some_and(|rest| rest.iter().any(|digit| *digit != b'0'))
 }
 
-/// Whether a number that follows the grammar has no part after the decimal point.
+/// Whether a valid number has no fraction.
 pub(crate) fn is_whole(text: &str) -> bool {
     Decimal::parse(text).is_some_and(|decimal| {
         let point = usize::try_from(decimal.point).unwrap_or(0);
@@ -274,12 +275,12 @@ pub(crate) fn is_whole(text: &str) -> bool {
 pub(crate) fn decimal_text(value: i64, scale: u32) -> String {
     let unit = 10_u64.pow(scale);
     let sign = if value < 0 { "-" } else { "" };
-    let (whole, fraction) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
+    let (integer, fraction) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
     if fraction == 0 {
-        return format!("{sign}{whole}");
+        return format!("{sign}{integer}");
     }
     let fraction = format!("{fraction:0width$}", width = scale as usize);
-    format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
+    format!("{sign}{integer}.{}", fraction.trim_end_matches('0'))
 }
 
 fn serialize_decimal<S: Serializer>(
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_within_half_a_unit_of_zero_is_zero() {
+    fn less_than_half_a_unit_from_zero_is_zero() {
         for (text, rounded) in [
             ("0.5", 1),
             ("0.49999", 0),

@@ -1,6 +1,6 @@
 //! Waste categories, disposal methods and their factors.
 //!
-//! The sets in `data/factors-*.json` are the truth; tables that show them are filled from here.
+//! The sets in `data/factors-*.json` are the source; the tables that show them are filled from here.
 
 use std::sync::OnceLock;
 
@@ -17,12 +17,12 @@ pub const CURRENT_FACTOR_SET: &str = "tgo-app-2024";
 const FACTORS_2024: &str = include_str!("../data/factors-tgo-app-2024.json");
 const METHOD_NAMES: &str = include_str!("../data/methods.json");
 
-/// Figures that belong together: an entry keeps the id of the set it was computed with.
+/// Figures that belong together; an entry stores the id of the set that it was computed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FactorSet {
     /// Stable id, for example `tgo-app-2024`.
     pub id: &'static str,
-    /// Where the figures come from.
+    /// The source of the figures.
     pub source: &'static str,
     /// Credits that count as one tree.
     pub credits_per_tree: i64,
@@ -43,11 +43,11 @@ pub struct Category {
     pub icon: &'static str,
     /// Colour as `#rrggbb`.
     pub color: &'static str,
-    /// What may be done with it; the first is always `disposed`.
+    /// Its disposal methods; the first is always `disposed`.
     pub methods: Vec<Method>,
 }
 
-/// A way to deal with one category's waste.
+/// A disposal method of one category.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Method {
     /// Stable id, for example `animal_feed`.
@@ -97,7 +97,7 @@ impl Category {
             .ok_or(DomainError::UnknownMethod)
     }
 
-    /// What is emitted when the waste is just thrown away, the yardstick of what other methods avoid.
+    /// The method `disposed`, whose emissions are the baseline for what other methods avoid.
     #[must_use]
     pub fn disposed(&self) -> &Method {
         &self.methods[0]
@@ -124,7 +124,7 @@ impl Method {
     }
 }
 
-/// Every factor set compiled in, oldest first.
+/// Every embedded factor set, oldest first.
 #[must_use]
 pub fn factor_sets() -> &'static [FactorSet] {
     static SETS: OnceLock<Vec<FactorSet>> = OnceLock::new();
@@ -148,7 +148,7 @@ pub fn current() -> &'static FactorSet {
     factor_set(CURRENT_FACTOR_SET).expect("the current factor set is compiled in")
 }
 
-/// The category behind a name that the old app wrote (`paper`, `electronics`); any other name is returned as it is.
+/// The category of a name in the old app (`paper`, `electronics`); any other name is returned unchanged.
 #[must_use]
 pub fn category_alias(name: &str) -> &str {
     match name {
@@ -158,7 +158,7 @@ pub fn category_alias(name: &str) -> &str {
     }
 }
 
-/// The method behind a name that the old app wrote (`animalFeed`); any other name is returned as it is.
+/// The method of a name in the old app (`animalFeed`); any other name is returned unchanged.
 #[must_use]
 pub fn method_alias(name: &str) -> &str {
     match name {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_error() {
+    fn unknown_sets_categories_and_methods_are_errors() {
         assert_eq!(factor_set("tgo-1999"), Err(DomainError::UnknownFactorSet));
         assert_eq!(
             current().method("paper", "recycled"),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_apps_names_lead_to_ours() {
+    fn names_of_the_old_app_are_translated() {
         assert_eq!(category_alias("paper"), "paper_cardboard");
         assert_eq!(category_alias("electronics"), "electronic_waste");
         assert_eq!(category_alias("food_waste"), "food_waste");

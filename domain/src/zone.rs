@@ -1,8 +1,8 @@
-//! Time zones: which names are taken, and the day of an instant in one.
+//! Time zones: which names are valid, and the day of an instant in one.
 //!
-//! Names and rules are those of the IANA database as chrono-tz carries it, behind the feature `time-zones`: the
-//! extension has them, so that a local day depends on no file of the server it runs on. The Worker leaves them out and
-//! looks at the shape of a name alone; whether a zone exists is then for the database to say.
+//! Names and rules are those of the IANA database in chrono-tz, behind the feature `time-zones`. The extension contains
+//! them, so that local days do not depend on the server's files. The Worker does without and only checks the form of a
+//! name; the database then checks whether the zone exists.
 
 #[cfg(feature = "time-zones")]
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::error::DomainError;
 /// The longest IANA name has 32 characters.
 const MAX_NAME_CHARS: usize = 50;
 
-/// Whether a name has the shape of an IANA name: parts of letters, digits, `_`, `+`, `-`, joined by slashes.
+/// Whether a name has the form of an IANA name: parts of letters, digits, `_`, `+`, `-`, joined by slashes.
 fn has_shape(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-');
     let part = |part: &str| !part.is_empty() && part.bytes().all(letter);
@@ -27,11 +27,11 @@ fn has_shape(name: &str) -> bool {
     name.len() <= MAX_NAME_CHARS && starts_well && name.split('/').all(part)
 }
 
-/// The name by which a zone is kept: a name that was replaced becomes the one that replaced it (`Asia/Saigon` becomes
-/// `Asia/Ho_Chi_Minh`), `UTC` becomes `Etc/UTC`. Without the feature `time-zones` any name of the right shape stays.
+/// The name by which a zone is stored: a replaced name becomes its replacement (`Asia/Saigon` becomes
+/// `Asia/Ho_Chi_Minh`), `UTC` becomes `Etc/UTC`. Without the feature `time-zones` any name of the right form is unchanged.
 ///
 /// Names are written exactly as IANA writes them. Abbreviations (`EST`, `ICT`), offsets, `localtime`, `Factory`,
-/// `posix/…` and `right/…` are no names of places and are refused.
+/// `posix/…` and `right/…` are not names of places and are refused.
 ///
 /// # Errors
 /// [`DomainError::TimeZoneInvalid`]
@@ -63,8 +63,8 @@ fn links() -> &'static HashMap<&'static str, &'static str> {
     })
 }
 
-/// The day of an instant in a time zone. A name that is not known counts as Asia/Bangkok: what was stored once can be
-/// read, counted and restored for ever.
+/// The day of an instant in a time zone. An unknown name counts as Asia/Bangkok, so that everything that was ever stored
+/// can be read, counted and restored.
 #[cfg(feature = "time-zones")]
 #[must_use]
 pub fn local_day(at: DateTime<Utc>, zone: &str) -> NaiveDate {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_another_shape_are_no_zones() {
+    fn names_of_another_form_are_refused() {
         for name in [
             "",
             "/",
@@ -125,7 +125,7 @@ mod tests {
         use super::*;
 
         #[test]
-        fn a_replaced_name_becomes_the_one_of_today() {
+        fn a_replaced_name_becomes_its_replacement() {
             for (name, today) in [
                 ("Asia/Saigon", "Asia/Ho_Chi_Minh"),
                 ("Asia/Calcutta", "Asia/Kolkata"),
@@ -144,7 +144,7 @@ mod tests {
         }
 
         #[test]
-        fn what_names_no_place_is_refused() {
+        fn names_that_are_not_of_places_are_refused() {
             for name in [
                 "localtime",
                 "Factory",
@@ -164,7 +164,7 @@ mod tests {
         }
 
         #[test]
-        fn every_link_leads_to_a_zone_of_the_same_hours() {
+        fn every_link_leads_to_a_zone_with_the_same_offsets() {
             assert!(links().len() > 100);
             for (name, today) in links() {
                 assert_eq!(canonical(today), Ok(*today), "{name} leads to {today}");
@@ -179,7 +179,7 @@ mod tests {
         }
 
         #[test]
-        fn a_day_is_the_one_of_the_zone_and_of_bangkok_where_the_zone_is_not_known() {
+        fn a_day_is_that_of_the_zone_or_of_bangkok_for_an_unknown_zone() {
             let at = crate::time::parse_instant("2024-06-01T18:30:00Z").unwrap();
             let day = |zone| local_day(at, zone).to_string();
             assert_eq!(day("Etc/UTC"), "2024-06-01");

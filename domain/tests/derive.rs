@@ -1,4 +1,4 @@
-//! One entry after another: the state that each derives is the one that everything recomputed gives.
+//! Adds entries one by one and compares each derived state with a recomputation from all entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use carbon_domain::tally::Tally;
 use chrono::{Days, NaiveDate};
 use proptest::prelude::*;
 
-/// One of every metric, reached now and then by a few entries, and what each pays.
+/// One criterion of every metric, which a few entries reach now and then, and the points it pays.
 const ACHIEVEMENTS: [(&str, &str, i64); 7] = [
     ("first", r#"{"metric": "total_entries", "at_least": 1}"#, 5),
     (
@@ -67,12 +67,12 @@ fn earnables(list: &[(&str, &str, i64)], kind: Kind, prefix: &str) -> Vec<Earnab
         .collect()
 }
 
-/// The challenges of a day, with ids of their own.
+/// The challenges of a day, each with its own id.
 fn challenges_of(day: NaiveDate) -> Vec<Earnable> {
     earnables(&CHALLENGES, Kind::Challenge, &format!("{day} "))
 }
 
-/// Days until the entry came, how many days before (or one after) that day it was logged, pair, credits, imported.
+/// Days until the entry arrived, how many days before (or one after) that day it was logged, pair, credits, imported.
 type Step = (u64, i64, usize, i64, bool);
 
 #[derive(Default)]
@@ -102,7 +102,7 @@ impl Sums {
         .collect()
     }
 
-    /// Everything, from the sums alone. Days up to `closed_through` are known to have ended.
+    /// Everything, computed from the sums alone. Days up to `closed_through` are closed.
     fn recomputed(&self, closed_through: NaiveDate) -> UserState {
         let days = self.days();
         let state = DayState::of(&days, closed_through);
@@ -164,7 +164,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn what_entries_derive_one_by_one_is_what_a_recomputation_gives(
+    fn deriving_entries_one_by_one_equals_a_recomputation(
         steps in prop::collection::vec(
             (0u64..3, -1i64..6, 0usize..3, -200i64..400, prop::bool::weighted(0.2)), 1..16),
     ) {
@@ -204,7 +204,7 @@ proptest! {
                 is_first,
                 tally: &sums.all[&day],
                 counted: sums.counted.get(&day).filter(|_| !imported && day >= date(BEGAN)),
-                // Of the latest day the state knows them.
+                // Those of the latest day are in the state.
                 held_challenges: if held_before.days.latest.is_some_and(|latest| day < latest) { &held_of_day } else { &[] },
                 open_days: needs_open.then_some(open_days.as_slice()),
                 all_days: needs_all.then_some(all_days.as_slice()),

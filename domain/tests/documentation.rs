@@ -1,4 +1,4 @@
-//! docs/error-codes.md lists the errors there are, and SQL raises no error that is not among them.
+//! docs/error-codes.md lists all errors, and SQL raises no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,8 +55,8 @@ fn every_error_that_sql_raises_is_known() {
         let calls = sql.split("raise_error('").skip(1);
         for rest in calls.chain(sql.split("raise_limit('").skip(1)) {
             let token = rest.split('\'').next().unwrap();
-            let known = DomainError::from_token(token);
-            assert!(known.is_some(), "{token} in {}", path.display());
+            let error = DomainError::from_token(token);
+            assert!(error.is_some(), "{token} in {}", path.display());
             raised += 1;
         }
     }

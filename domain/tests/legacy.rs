@@ -1,4 +1,4 @@
-//! Old diaries: whatever comes, nothing panics and nothing is lost from the count.
+//! Old diaries: no input makes the parser panic or miscount.
 
 use carbon_domain::legacy::{MAX_LISTED, Migration, fuzz, parse};
 use carbon_domain::time::parse_instant;
@@ -17,10 +17,10 @@ fn read(payload: &str) -> Migration {
 }
 
 fn check(migration: &Migration) {
-    let kept = migration.entries.len() as u64;
+    let accepted = migration.entries.len() as u64;
     assert_eq!(
         migration.received,
-        kept + migration.duplicates + migration.rejected_count
+        accepted + migration.duplicates + migration.rejected_count
     );
     assert_eq!(
         migration.rejected.len() as u64,
@@ -31,7 +31,7 @@ fn check(migration: &Migration) {
         migration.adjusted_count.min(MAX_LISTED as u64)
     );
     let text = serde_json::to_string(migration).unwrap();
-    assert!(!text.contains("\\u0000"), "PostgreSQL cannot keep U+0000");
+    assert!(!text.contains("\\u0000"), "PostgreSQL cannot store U+0000");
 }
 
 fn dump(key: &str, text: &str) -> String {
@@ -79,15 +79,15 @@ fn what_waits_to_be_sent_is_an_entry_or_holds_one_as_data() {
     for (key, entry, category) in [
         ("pending-sync", &food, Some("food_waste")),
         ("pending-sync", &wrapped, Some("metal_cans")),
-        // An entry that says its category itself is the entry, whatever else it holds.
+        // An item that has a category itself is the entry, even if it also has a member `data`.
         ("pending-sync", &both, Some("food_waste")),
         ("wasteEntries", &both, Some("food_waste")),
         ("wasteEntries", &wrapped, None),
     ] {
         let migration = read(&dump(key, &json!([entry]).to_string()));
-        let kept = migration.entries.first();
+        let first = migration.entries.first();
         assert_eq!(
-            kept.map(|entry| entry.category_id),
+            first.map(|entry| entry.category_id),
             category,
             "{key} {entry}"
         );
@@ -236,7 +236,7 @@ fn members_of_the_wrong_kind_are_refused_or_passed_over() {
     assert_eq!(migration.entries[1].disposal_method, "animal_feed");
 }
 
-/// Any JSON, with names and values that the reader knows mixed in.
+/// Any JSON, mixed with names and values that the parser knows.
 fn any_json() -> impl Strategy<Value = String> {
     let word = proptest::sample::select(vec![
         "\"food_waste\"",
@@ -332,12 +332,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn no_bytes_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_break_the_parser(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         fuzz(&bytes);
     }
 
     #[test]
-    fn no_json_breaks_the_reader(payload in any_json(), key in any_key()) {
+    fn no_json_breaks_the_parser(payload in any_json(), key in any_key()) {
         fuzz(payload.as_bytes());
         fuzz(format!(r#"{{"waste_entries":[{payload}],"user_preferences":{payload},"achievements":{payload}}}"#).as_bytes());
         let stored = dump(key, &payload);
@@ -347,14 +347,14 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_dump_never_breaks_the_reader(payload in any_json(), cut in any::<proptest::sample::Index>()) {
+    fn a_truncated_dump_never_breaks_the_parser(payload in any_json(), cut in any::<proptest::sample::Index>()) {
         let ends: Vec<usize> = payload.char_indices().map(|(at, _)| at).collect();
         let cut = if ends.is_empty() { 0 } else { ends[cut.index(ends.len())] };
         check(&parse(&dump("wasteEntries", &payload[..cut]), now()).unwrap());
     }
 
     #[test]
-    fn importing_what_was_imported_finds_only_duplicates(weights in proptest::collection::vec(1_u32..20, 1..30)) {
+    fn importing_a_diary_again_finds_only_duplicates(weights in proptest::collection::vec(1_u32..20, 1..30)) {
         let entry = |weight: &u32| json!({"id": weight % 3, "categoryId": "food_waste", "disposal": "composted",
             "weight": weight, "timestamp": "2024-06-01T01:30:00Z"});
         let list = json!(weights.iter().map(entry).collect::<Vec<_>>()).to_string();

@@ -1,4 +1,4 @@
-//! Rules that hold for every input, not only for the golden ones.
+//! Rules that hold for every input, not only for the golden cases.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use carbon_domain::{credit, emission, level, phone, streak, time, waste};
 use chrono::{Days, NaiveDate};
 use proptest::prelude::*;
 
-/// `floor(numerator / denominator + 1/2)` as it is taught.
+/// `floor(numerator / denominator + 1/2)` by the textbook.
 fn floor_half_up(numerator: i128, denominator: i128) -> i128 {
     (2 * numerator + denominator).div_euclid(2 * denominator)
 }
@@ -28,7 +28,7 @@ fn any_pair() -> impl Strategy<Value = (&'static str, &'static str)> {
     )
 }
 
-/// A decimal in one of its many writings, with its exact value as digits × 10^-scale.
+/// A decimal in one of its many notations, with its exact value as digits × 10^-scale.
 fn any_decimal() -> impl Strategy<Value = (String, i128, u32)> {
     let digits = -2_000_000_000_000_i64..2_000_000_000_000;
     (digits, 0_u32..=12, any::<bool>(), any::<bool>()).prop_map(
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn a_weight_survives_being_written(grams in 10_i64..=100_000) {
+    fn a_weight_survives_formatting_and_parsing(grams in 10_i64..=100_000) {
         let weight = Weight::from_grams(grams).unwrap();
         prop_assert_eq!(Weight::from_kg_text(&weight.to_string()), Ok(weight));
         prop_assert_eq!(Weight::from_kg_text(&weight.kg_text()), Ok(weight));
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_the_reader_of_weights(text in "[-+0-9.eE ]{0,40}|\\PC{0,20}") {
+    fn no_text_breaks_the_parser_of_weights(text in "[-+0-9.eE ]{0,40}|\\PC{0,20}") {
         let is_json = serde_json::from_str::<serde_json::Number>(&text).is_ok();
         let is_number = Weight::from_kg_text(&text) != Err(carbon_domain::DomainError::WeightNotANumber);
         prop_assert_eq!(is_number, is_json && text.trim() == text);
@@ -127,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_the_reader_of_phones(text in "\\PC{0,80}|[+0-9 ()๐-๙-]{0,20}") {
+    fn no_text_breaks_the_parser_of_phones(text in "\\PC{0,80}|[+0-9 ()๐-๙-]{0,20}") {
         if let Ok(phone) = phone::normalize(&text, None) {
             prop_assert_eq!(phone.e164().len(), 12);
             prop_assert_eq!(phone::normalize(phone.e164(), Some("66")), Ok(phone));
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn mobiles_are_read_in_every_writing(subscriber in "(14|6[1-6]|[89][0-9])[0-9]{7}") {
+    fn mobiles_are_parsed_in_every_notation(subscriber in "(14|6[1-6]|[89][0-9])[0-9]{7}") {
         let expected = format!("+66{subscriber}");
         let (first, rest) = subscriber.split_at(2);
         for typed in [
@@ -152,14 +152,14 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_the_reader_of_times(text in "\\PC{0,40}|[0-9TZ:+. -]{0,40}") {
+    fn no_text_breaks_the_parser_of_times(text in "\\PC{0,40}|[0-9TZ:+. -]{0,40}") {
         if let Some(instant) = time::parse_instant(&text) {
             prop_assert_eq!(time::parse_instant(&time::instant_text(instant)), Some(instant));
         }
     }
 }
 
-/// Streaks by walking over the calendar day by day.
+/// Streaks, computed by going through the calendar day by day.
 fn naive_streak(days: &BTreeSet<u64>, today: u64) -> (i32, i32) {
     let (mut run, mut max, mut last_run) = (0, 0, 0);
     for day in 0..100 {

@@ -1,4 +1,4 @@
-//! What holds of every name and every search, whatever people type.
+//! Rules that hold for every name and every search, regardless of what people type.
 #![cfg(feature = "unicode-tables")]
 
 use carbon_domain::profile::parse_changes;
@@ -6,7 +6,7 @@ use carbon_domain::text::{contains, name, search_key};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Texts of characters that are easy to get wrong beside any others.
+/// Texts in which characters that are easy to get wrong are mixed with any others.
 fn any_text() -> impl Strategy<Value = String> {
     let odd: Vec<char> =
         "aAé เแกน้ำ็์ีุึฺํา่๊ັ້ຳເ\u{301}\u{345}\u{200B}\u{200C}\u{200D}\u{FE0F}\u{2060}\u{FEFF}\u{AD}\u{34F}\
@@ -29,19 +29,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(5_000))]
 
     #[test]
-    fn a_name_that_was_kept_is_kept_again_as_it_is(text in any_text()) {
-        if let Some(kept) = name(&text) {
-            prop_assert_eq!(name(&kept), Some(kept.clone()));
-            prop_assert!((1..=100).contains(&kept.chars().count()));
-            prop_assert_eq!(kept.trim(), kept.as_str());
+    fn a_stored_name_is_stored_unchanged_when_sent_again(text in any_text()) {
+        if let Some(stored) = name(&text) {
+            prop_assert_eq!(name(&stored), Some(stored.clone()));
+            prop_assert!((1..=100).contains(&stored.chars().count()));
+            prop_assert_eq!(stored.trim(), stored.as_str());
         }
     }
 
     #[test]
-    fn what_get_answers_can_be_put_again(text in any_text()) {
+    fn what_get_answers_can_be_put_back(text in any_text()) {
         for field in ["display_name", "district", "username", "theme", "language"] {
-            if let Some(kept) = stored(field, &json!(text)) {
-                prop_assert_eq!(stored(field, &kept), Some(kept.clone()));
+            if let Some(first) = stored(field, &json!(text)) {
+                prop_assert_eq!(stored(field, &first), Some(first.clone()));
             }
         }
     }
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn composed_decomposed_and_with_invisible_characters_are_found_alike(text in any_text()) {
+    fn composed_and_decomposed_texts_and_those_with_invisible_characters_are_found_alike(text in any_text()) {
         use unicode_normalization::UnicodeNormalization;
         let key = search_key(&text);
         let spread: String = text.chars().flat_map(|character| [character, '\u{200B}']).collect();
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn an_ascii_search_is_what_it_always_was(text in "[ -~]{0,40}", part in "[ -~]{0,4}") {
+    fn an_ascii_search_is_a_case_insensitive_substring_search(text in "[ -~]{0,40}", part in "[ -~]{0,4}") {
         let expected = text.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
         prop_assert_eq!(contains(&text, &search_key(&part)), expected);
     }

@@ -11,7 +11,7 @@ use carbon_domain::{
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use serde_json::{Value, json};
 
-/// Runs every case of a file and shows all that differ, not only the first.
+/// Runs every case of a file and shows all differences, not only the first.
 fn run(file: &str, answer: impl Fn(&Value) -> Value) {
     let cases: Vec<Value> = serde_json::from_str(file).expect("the vectors are JSON");
     assert!(!cases.is_empty());
@@ -50,7 +50,7 @@ fn weight(input: &Value) -> Result<Weight, DomainError> {
     Weight::from_kg_text(&input["weight_kg"].to_string())
 }
 
-/// What a factor set says about the pair and weight of a case.
+/// The figures of a factor set for the pair and weight of a case.
 fn with_pair<T>(
     input: &Value,
     figure: impl Fn(&waste::FactorSet, &str, &str, Weight) -> Result<T, DomainError>,
@@ -203,10 +203,10 @@ fn migrations() {
         include_str!("../vectors/migrations.json"),
         |input| match legacy::parse(text(input, "payload"), instant(text(input, "now"))) {
             Ok(found) => {
-                let kept = found.entries.len() as u64;
+                let accepted = found.entries.len() as u64;
                 assert_eq!(
                     found.received,
-                    kept + found.duplicates + found.rejected_count
+                    accepted + found.duplicates + found.rejected_count
                 );
                 json!(found)
             }

@@ -1,4 +1,5 @@
-//! Entries without what PostgreSQL's own JSON cannot hold, for those who hand them to it before their fields are read.
+//! Removes from entries what PostgreSQL's own JSON cannot store, for callers that pass them to it before their fields are
+//! validated.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Number, Value};
@@ -7,11 +8,11 @@ use super::{ENTRY_FIELDS, ENTRY_LEVELS};
 use crate::error::DomainError;
 use crate::json;
 
-/// Changes of an entry as JSON text, in a form that PostgreSQL can hold. What stands in for the rest is refused by the
-/// same fields for the same reason.
+/// The changes of an entry, given as JSON text, in a form that PostgreSQL can store. The same fields refuse the
+/// replacements for the same reason.
 ///
 /// # Errors
-/// `NotAnObject` for anything else than an object.
+/// `NotAnObject` for anything but an object.
 pub fn storable_changes(changes: &str, now: DateTime<Utc>) -> Result<Value, DomainError> {
     match json::read(changes, ENTRY_LEVELS) {
         Some(Value::Object(members)) => Ok(Value::Object(storable_members(members, now))),
@@ -19,36 +20,37 @@ pub fn storable_changes(changes: &str, now: DateTime<Utc>) -> Result<Value, Doma
     }
 }
 
-/// Fields that name something there is a list of.
+/// Fields whose values are names from a list.
 const NAMES: [&str; 2] = ["category_id", "disposal_method"];
 
-/// The members that mean something, without what PostgreSQL cannot hold: U+0000, half surrogate pairs (read as
-/// U+0000) and endless numbers. What stands in for them is refused by the same fields for the same reason.
+/// The members that are fields, without what PostgreSQL cannot store: U+0000, half surrogate pairs (parsed as U+0000) and
+/// endless numbers. The same fields refuse the replacements for the same reason.
 #[must_use]
 pub fn storable_members(members: Map<String, Value>, now: DateTime<Utc>) -> Map<String, Value> {
-    let kept = members
+    let fields = members
         .into_iter()
         .filter(|(name, _)| ENTRY_FIELDS.contains(&name.as_str()));
-    kept.map(|(name, value)| {
-        let value = match value {
-            // Zero kilograms are out of range as well.
-            Value::Number(number) => storable_number(&name, number, 0, now),
-            Value::Bool(_) | Value::Null => value,
-            // Any text is a name, and this is one of nothing.
-            Value::String(text) if text.contains('\0') && NAMES.contains(&name.as_str()) => {
-                Value::from(text.replace('\0', "\u{fffd}"))
-            }
-            Value::String(text) if text.contains('\0') => Value::from(false),
-            Value::String(_) => value,
-            Value::Object(point) => plain_members(point, now),
-            Value::Array(_) => Value::from(false),
-        };
-        (name, value)
-    })
-    .collect()
+    fields
+        .map(|(name, value)| {
+            let value = match value {
+                // Zero kilograms are out of range, too.
+                Value::Number(number) => storable_number(&name, number, 0, now),
+                Value::Bool(_) | Value::Null => value,
+                // Any text could be a name, but no category or method has U+FFFD in its name.
+                Value::String(text) if text.contains('\0') && NAMES.contains(&name.as_str()) => {
+                    Value::from(text.replace('\0', "\u{fffd}"))
+                }
+                Value::String(text) if text.contains('\0') => Value::from(false),
+                Value::String(_) => value,
+                Value::Object(point) => plain_members(point, now),
+                Value::Array(_) => Value::from(false),
+            };
+            (name, value)
+        })
+        .collect()
 }
 
-/// A location with nothing but its two numbers; out of range stays out of range.
+/// A location with its two numbers only; out of range stays out of range.
 fn plain_members(point: Map<String, Value>, now: DateTime<Utc>) -> Value {
     let numbers = point.into_iter().filter_map(|(name, value)| {
         let field = match name.as_str() {
@@ -64,8 +66,8 @@ fn plain_members(point: Map<String, Value>, now: DateTime<Utc>) -> Value {
     Value::Object(numbers.collect())
 }
 
-/// The number as it is written; an endless one in the normal form of its field, or, where the field does not take it,
-/// as `refused`, which it does not take either.
+/// The number as it was written; an endless one in the normal form of its field or, if the field refuses it, `refused`,
+/// which the field refuses as well.
 fn storable_number(field: &str, number: Number, refused: i32, now: DateTime<Utc>) -> Value {
     if !is_endless(&number) {
         return Value::Number(number);
@@ -77,7 +79,7 @@ fn storable_number(field: &str, number: Number, refused: i32, now: DateTime<Utc>
     normal.map_or_else(|| Value::from(refused), Value::Number)
 }
 
-/// Whether a number is written in more than any sensible one needs, such as `1e999999`.
+/// Whether a number is longer than any sensible one, such as `1e999999`.
 fn is_endless(number: &Number) -> bool {
     let text = number.as_str();
     text.len() > 40
@@ -91,11 +93,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_is_written_without_end_is_changed_to_what_its_field_makes_of_it() {
+    fn an_endless_number_becomes_the_normal_form_of_its_field() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let changed = |changes: &str| storable_changes(changes, now).unwrap().to_string();
         let exact = "0.1000000000000000055511151231257827021181583404541015625";
-        for (given, stored) in [
+        for (sent, stored) in [
             (
                 r#"{"weight_kg":0.30000000000000004}"#.to_owned(),
                 r#"{"weight_kg":0.30000000000000004}"#,
@@ -110,12 +112,12 @@ mod tests {
             ),
             (r#"{"notes":1e-999}"#.to_owned(), r#"{"notes":0}"#),
         ] {
-            assert_eq!(changed(&given), stored);
+            assert_eq!(changed(&sent), stored);
         }
     }
 
     #[test]
-    fn half_an_emoji_and_endless_nesting_cost_their_own_field() {
+    fn half_an_emoji_and_endless_nesting_fail_only_their_own_field() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
         let changes =

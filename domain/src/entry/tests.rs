@@ -67,7 +67,7 @@ fn a_field_by_itself_is_read_as_in_an_entry() {
     let now = parse_instant("2024-06-01T00:00:00Z").unwrap();
     let read = |name: &str, value: &str| field(name, Some(value), now);
     let long = |chars: usize| format!("\"{}\"", "ก".repeat(chars));
-    for (name, value, kept) in [
+    for (name, value, stored) in [
         ("category_id", "\"food_waste\"", "food_waste"),
         ("disposal_method", "\"composted\"", "composted"),
         ("weight_kg", "0.30000000000000004", "0.300"),
@@ -95,7 +95,7 @@ fn a_field_by_itself_is_read_as_in_an_entry() {
     ] {
         assert_eq!(
             read(name, value),
-            Ok(Some(kept.to_owned())),
+            Ok(Some(stored.to_owned())),
             "{name} {value}"
         );
     }

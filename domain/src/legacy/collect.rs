@@ -1,22 +1,22 @@
-//! Counting: every entry found is kept, a duplicate, or rejected.
+//! Collects and counts: every entry found is accepted, a duplicate, or rejected.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::entry::{Read, Refused, Shape, read};
+use super::entry::{EntryShape, ParsedEntry, RejectedEntry, read};
 use super::{Adjusted, MAX_LISTED, Migration, MigrationEntry, Rejected, UnreadableKey};
 use crate::error::DomainError;
 use crate::identity::uuid_text;
 use crate::raw_json::each_element;
 
-/// Gathers a migration, key by key.
+/// Collects a migration, key by key.
 pub(super) struct Collector {
     now: DateTime<Utc>,
     pub out: Migration,
     identities: BTreeSet<[u8; 16]>,
-    /// Entries with an offline id are one by that alone, whatever else changed.
+    /// Entries with the same offline id are the same, even if other members differ.
     offline_ids: BTreeSet<String>,
 }
 
@@ -34,8 +34,8 @@ impl Collector {
         }
     }
 
-    /// Takes every element of a list.
-    pub fn add_list(&mut self, key: &'static str, list: &RawValue, shape: Shape) {
+    /// Adds every element of a list.
+    pub fn add_list(&mut self, key: &'static str, list: &RawValue, shape: EntryShape) {
         let mut index = 0;
         each_element(list, |value| {
             self.add(key, index, value, shape);
@@ -43,15 +43,15 @@ impl Collector {
         });
     }
 
-    /// Takes one entry.
-    pub fn add(&mut self, key: &'static str, index: usize, value: &RawValue, shape: Shape) {
+    /// Adds one entry.
+    pub fn add(&mut self, key: &'static str, index: usize, value: &RawValue, shape: EntryShape) {
         self.out.received += 1;
         match read(value, shape, self.now) {
-            Err(Refused { id, error }) => self.reject(key, index, id, error),
+            Err(RejectedEntry { id, error }) => self.reject(key, index, id, error),
             Ok(entry) => {
-                let is_api = shape == Shape::Api;
+                let is_api = shape == EntryShape::Api;
                 if self.is_new(&entry, is_api) {
-                    self.keep(key, index, entry, is_api);
+                    self.accept(key, index, entry, is_api);
                 } else {
                     self.out.duplicates += 1;
                 }
@@ -59,12 +59,12 @@ impl Collector {
         }
     }
 
-    /// A known key of which nothing could be taken.
+    /// Records a key of the app from which nothing could be read.
     pub fn unreadable(&mut self, key: &'static str, reason: &'static str) {
         self.out.unreadable_keys.push(UnreadableKey { key, reason });
     }
 
-    fn is_new(&mut self, entry: &Read, is_api: bool) -> bool {
+    fn is_new(&mut self, entry: &ParsedEntry, is_api: bool) -> bool {
         let offline_id = entry.id.as_ref().filter(|_| is_api);
         if offline_id.is_some_and(|id| self.offline_ids.contains(id))
             || !self.identities.insert(entry.identity)
@@ -77,7 +77,7 @@ impl Collector {
         true
     }
 
-    fn keep(&mut self, key: &'static str, index: usize, entry: Read, is_api: bool) {
+    fn accept(&mut self, key: &'static str, index: usize, entry: ParsedEntry, is_api: bool) {
         for (field, change) in entry.changes {
             self.out.adjusted_count += 1;
             if self.out.adjusted.len() < MAX_LISTED {

@@ -1,4 +1,4 @@
-//! One entry of an old diary: its members, and what they come to after aliases, rounding and repair.
+//! One entry of an old diary: its members, and their values after aliases, rounding and repair.
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
@@ -13,23 +13,23 @@ use crate::units::Weight;
 use crate::waste::{category_alias, current, method_alias};
 use crate::zone;
 
-/// Longest notes kept from an old diary, in Unicode scalar values (the API's own limit is 500).
+/// Longest notes imported from an old diary, in Unicode scalar values (the API's own limit is 500).
 pub const MAX_LEGACY_NOTES_CHARS: usize = 4_000;
 
-/// How entries are written in a place.
+/// The form in which a key's entries are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// As the app keeps them: `{id, categoryId, disposal, weight, timestamp, …}`.
+pub(super) enum EntryShape {
+    /// As the app stores them: `{id, categoryId, disposal, weight, timestamp, …}`.
     App,
     /// The same, or `{type, data: entry, …}`.
     Queue,
-    /// As the API takes them: `{offline_id, category_id, disposal_method, weight_kg, logged_at, …}`.
+    /// As clients send them to the API: `{offline_id, category_id, disposal_method, weight_kg, logged_at, …}`.
     Api,
 }
 
 /// An entry that can be imported.
 #[derive(Debug, PartialEq)]
-pub(super) struct Read {
+pub(super) struct ParsedEntry {
     pub id: Option<String>,
     pub identity: [u8; 16],
     pub category_id: &'static str,
@@ -46,15 +46,15 @@ pub(super) struct Read {
     pub changes: Vec<(&'static str, &'static str)>,
 }
 
-/// An entry that cannot.
+/// An entry that cannot be imported.
 #[derive(Debug, PartialEq)]
-pub(super) struct Refused {
-    /// Its id as far as it has one that can be shown.
+pub(super) struct RejectedEntry {
+    /// Its id, if it has one that can be shown.
     pub id: Option<String>,
     pub error: DomainError,
 }
 
-/// The members of an entry that mean something; of repeated ones the last counts, as in the browser.
+/// The members of an entry that are fields; of repeated ones the last counts, as in the browser.
 #[derive(Default)]
 struct Members<'a> {
     id: Option<&'a RawValue>,
@@ -73,10 +73,10 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn of(object: &'a RawValue, shape: Shape) -> Members<'a> {
+    fn of(object: &'a RawValue, shape: EntryShape) -> Members<'a> {
         let mut members = Members::default();
         each_member(object, |name, value| {
-            let slot = if shape == Shape::Api {
+            let slot = if shape == EntryShape::Api {
                 members.api_slot(name)
             } else {
                 members.app_slot(name)
@@ -121,27 +121,31 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Reads one entry.
+/// Parses one entry.
 ///
 /// # Errors
 /// The first thing that is wrong with it, and the id it can be found by.
-pub(super) fn read(value: &RawValue, shape: Shape, now: DateTime<Utc>) -> Result<Read, Refused> {
+pub(super) fn read(
+    value: &RawValue,
+    shape: EntryShape,
+    now: DateTime<Utc>,
+) -> Result<ParsedEntry, RejectedEntry> {
     if kind(value) != Kind::Object {
-        return Err(Refused {
+        return Err(RejectedEntry {
             id: None,
             error: DomainError::NotAnObject,
         });
     }
     let mut members = Members::of(value, shape);
-    if shape == Shape::Queue
+    if shape == EntryShape::Queue
         && members.category.is_none()
         && let Some(data) = members.data.filter(|data| kind(data) == Kind::Object)
     {
-        members = Members::of(data, Shape::App);
+        members = Members::of(data, EntryShape::App);
     }
     let mut changes = Vec::new();
-    let shown = |id: Option<String>| move |error| Refused { id, error };
-    if shape == Shape::Api {
+    let shown = |id: Option<String>| move |error| RejectedEntry { id, error };
+    if shape == EntryShape::Api {
         let id = offline_id(members.offline_id, &mut changes);
         let own = members
             .id
@@ -161,7 +165,7 @@ impl Members<'_> {
         id: Option<String>,
         now: DateTime<Utc>,
         mut changes: Vec<(&'static str, &'static str)>,
-    ) -> Result<Read, DomainError> {
+    ) -> Result<ParsedEntry, DomainError> {
         let (category_id, disposal_method) = pair(self.category, self.method)?;
         let weight = weight(self.weight)?;
         let logged_at = logged_at(self.logged_at, now)?;
@@ -178,7 +182,7 @@ impl Members<'_> {
             weight.grams(),
             logged_at,
         );
-        Ok(Read {
+        Ok(ParsedEntry {
             id,
             identity,
             category_id,
@@ -196,7 +200,7 @@ impl Members<'_> {
     }
 }
 
-/// Text or a number, as text. A text too long to keep is replaced by its hash: two of them stay two.
+/// Text or a number, as text. A text that is too long is replaced by its hash, so that two of them remain different.
 fn usable_id(
     value: &RawValue,
     field: &'static str,
@@ -314,7 +318,7 @@ fn device_id(value: &RawValue) -> Result<String, DomainError> {
     Ok(text)
 }
 
-/// Text that is kept whatever is wrong with it: repaired, cut, or (when it is no text at all) dropped.
+/// Text that never makes an entry fail: it is repaired, cut, or (if it is not text at all) dropped.
 fn free_text(
     value: Option<&RawValue>,
     field: &'static str,

@@ -1,4 +1,4 @@
-//! Which keys of the payload mean what.
+//! What each key of the payload holds.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Migration;
 use super::collect::Collector;
-use super::entry::Shape;
+use super::entry::EntryShape;
 use super::preferences::{achievements, claim, finite_number, preferences, switches};
 use crate::entry::check_device_id;
 use crate::error::DomainError;
@@ -16,8 +16,8 @@ use crate::raw_json::{Kind, Text, decode_json, each_member, kind, parse};
 
 /// What a key of the app's localStorage holds.
 #[derive(Clone, Copy)]
-enum Role {
-    Entries(Shape),
+enum KeyRole {
+    Entries(EntryShape),
     Credits,
     Claim,
     Achievements,
@@ -26,26 +26,29 @@ enum Role {
     Onboarding,
 }
 
-/// The keys that are read, in this order: of an entry in several keys the first occurrence is kept. All others are the
-/// app's own business.
-const KEYS: [(&str, Role); 14] = [
-    ("wasteEntries", Role::Entries(Shape::App)),
-    ("carbon-pixels-waste-entries", Role::Entries(Shape::App)),
-    ("waste_entries_v2", Role::Entries(Shape::App)),
-    ("recentWasteEntries", Role::Entries(Shape::App)),
-    ("pending-sync", Role::Entries(Shape::Queue)),
-    (TOTAL_KEY, Role::Credits),
-    (OLD_TOTAL_KEY, Role::Credits),
-    ("carbon-pixels-user-stats", Role::Claim),
-    ("carbon-pixels-daily-streak", Role::Claim),
-    ("carbon-pixels-achievements", Role::Achievements),
-    ("notificationPreferences", Role::Switches),
-    ("userPreferences", Role::Preferences),
-    ("carbon-pixels-preferences", Role::Preferences),
-    ("onboarding_completed", Role::Onboarding),
+/// The keys that are read, in this order; of an entry in several keys the first occurrence is imported. Other keys are
+/// ignored.
+const KEYS: [(&str, KeyRole); 14] = [
+    ("wasteEntries", KeyRole::Entries(EntryShape::App)),
+    (
+        "carbon-pixels-waste-entries",
+        KeyRole::Entries(EntryShape::App),
+    ),
+    ("waste_entries_v2", KeyRole::Entries(EntryShape::App)),
+    ("recentWasteEntries", KeyRole::Entries(EntryShape::App)),
+    ("pending-sync", KeyRole::Entries(EntryShape::Queue)),
+    (TOTAL_KEY, KeyRole::Credits),
+    (OLD_TOTAL_KEY, KeyRole::Credits),
+    ("carbon-pixels-user-stats", KeyRole::Claim),
+    ("carbon-pixels-daily-streak", KeyRole::Claim),
+    ("carbon-pixels-achievements", KeyRole::Achievements),
+    ("notificationPreferences", KeyRole::Switches),
+    ("userPreferences", KeyRole::Preferences),
+    ("carbon-pixels-preferences", KeyRole::Preferences),
+    ("onboarding_completed", KeyRole::Onboarding),
 ];
 
-/// The total that the app shows, and what an older build kept instead.
+/// The total that the app shows, and the key that older builds used for it.
 const TOTAL_KEY: &str = "carbonCredits";
 const OLD_TOTAL_KEY: &str = "carbon_credits_v2";
 
@@ -75,15 +78,16 @@ impl<'a> Payload<'a> {
                 b"onboarding_completed" => &mut payload.onboarding_completed,
                 _ => return,
             };
-            // Null is as good as missing.
+            // Null means missing.
             *slot = Some(value).filter(|value| kind(value) != Kind::Null);
         });
         payload
     }
 
     fn is_of_either_form(&self) -> bool {
-        let holds =
-            |member: Option<&RawValue>, wanted| member.is_none_or(|value| kind(value) == wanted);
+        let holds = |member: Option<&RawValue>, expected| {
+            member.is_none_or(|value| kind(value) == expected)
+        };
         let names_any = [
             self.local_storage,
             self.waste_entries,
@@ -99,7 +103,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Reads a payload. See [`super::parse`].
+/// Parses a payload. See [`super::parse`].
 pub(super) fn read(payload: &str, now: DateTime<Utc>) -> Result<Migration, DomainError> {
     let object = parse(payload).ok_or(DomainError::MigrationUnreadable)?;
     let payload = Payload::of(object);
@@ -123,7 +127,7 @@ fn device_id(value: &RawValue) -> Option<String> {
 
 fn read_normalised(payload: &Payload<'_>, collector: &mut Collector) {
     if let Some(list) = payload.waste_entries {
-        collector.add_list("waste_entries", list, Shape::Api);
+        collector.add_list("waste_entries", list, EntryShape::Api);
     }
     if let Some(credits) = payload.carbon_credits {
         collector.out.credits_claimed = finite_number(credits);
@@ -164,8 +168,8 @@ fn read_dump(dump: &RawValue, collector: &mut Collector) {
     }
 }
 
-/// What localStorage holds under a key. It can hold nothing but strings; a client that has parsed them already is
-/// understood too.
+/// The JSON that localStorage holds under a key. localStorage has only strings, but values that a client has parsed
+/// already are accepted, too.
 fn stored_text(value: &RawValue) -> Option<Cow<'_, str>> {
     match kind(value) {
         Kind::Null => None,
@@ -174,14 +178,14 @@ fn stored_text(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Reads one key; the error is the reason why nothing could be taken.
+/// Reads one key; the error is the reason why nothing could be read.
 fn read_key(
     key: &'static str,
-    role: Role,
+    role: KeyRole,
     text: &str,
     collector: &mut Collector,
 ) -> Result<(), &'static str> {
-    if let Role::Credits = role
+    if let KeyRole::Credits = role
         && is_no_number(text)
     {
         return Ok(());
@@ -192,8 +196,8 @@ fn read_key(
     }
     let out = &mut collector.out;
     match role {
-        Role::Entries(shape) => read_entries(key, value, shape, collector)?,
-        Role::Credits => {
+        KeyRole::Entries(shape) => read_entries(key, value, shape, collector)?,
+        KeyRole::Credits => {
             let number = finite_number(value);
             if key == TOTAL_KEY {
                 out.credits_claimed = number;
@@ -201,20 +205,20 @@ fn read_key(
                 out.claims.insert(key.into(), number.into());
             }
         }
-        Role::Claim => {
+        KeyRole::Claim => {
             if let Some(claim) = claim(value) {
                 out.claims.insert(key.into(), claim);
             }
         }
-        Role::Achievements => out.achievements_claimed = achievements(value),
-        Role::Preferences => preferences(expect_object(value)?, &mut out.preferences),
-        Role::Switches => switches(expect_object(value)?, &mut out.preferences),
-        Role::Onboarding => out.onboarding_completed = Some(flag(value).ok_or("not_a_flag")?),
+        KeyRole::Achievements => out.achievements_claimed = achievements(value),
+        KeyRole::Preferences => preferences(expect_object(value)?, &mut out.preferences),
+        KeyRole::Switches => switches(expect_object(value)?, &mut out.preferences),
+        KeyRole::Onboarding => out.onboarding_completed = Some(flag(value).ok_or("not_a_flag")?),
     }
     Ok(())
 }
 
-/// What JavaScript writes where a number was meant: known, and no claim.
+/// What JavaScript writes in place of a number: a readable value, but not a claim.
 fn is_no_number(text: &str) -> bool {
     matches!(
         text.trim(),
@@ -225,12 +229,12 @@ fn is_no_number(text: &str) -> bool {
 fn read_entries(
     key: &'static str,
     value: &RawValue,
-    shape: Shape,
+    shape: EntryShape,
     collector: &mut Collector,
 ) -> Result<(), &'static str> {
     match kind(value) {
         Kind::List => collector.add_list(key, value, shape),
-        Kind::Object if shape == Shape::Queue => collector.add(key, 0, value, shape),
+        Kind::Object if shape == EntryShape::Queue => collector.add(key, 0, value, shape),
         _ => return Err("not_a_list"),
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! The existing app's diary, as it comes out of a browser's localStorage or as a client has put it in order.
+//! Parses the existing app's diary, either a dump of the browser's localStorage or normalised by a client.
 //!
-//! Whatever the payload is, reading it never panics and never loses count: every entry found is kept, a duplicate, or
-//! rejected with a reason. Depth, repeated members, endless numbers and broken text cost neither stack nor memory.
+//! No payload makes the parser panic or miscount: every entry found is accepted, a duplicate, or rejected with a reason.
+//! Depth, repeated members, endless numbers and broken text need neither stack nor memory.
 
 mod collect;
 mod entry;
@@ -19,41 +19,41 @@ use crate::error::DomainError;
 use crate::lang::Lang;
 use crate::units::{Degrees, Weight};
 
-/// `rejected` and `adjusted` list at most so many each; the counts are whole.
+/// The most that `rejected` and `adjusted` list each; the counts are complete.
 pub const MAX_LISTED: usize = 1_000;
-/// Most entries that one call may write.
+/// The most entries that one call may write.
 pub const MAX_MIGRATED_ENTRIES: usize = 20_000;
 
 /// Everything that a payload holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub struct Migration {
-    /// Entries found: kept + duplicates + rejected, always.
+    /// Entries found, always accepted + duplicates + rejected.
     pub received: u64,
-    /// The entries to import, in the order of the keys and then as they stand there.
+    /// The entries to import, by key and then in the key's own order.
     pub entries: Vec<MigrationEntry>,
-    /// Repeats inside of the payload; the first occurrence is kept.
+    /// Repetitions within the payload; the first occurrence is imported.
     pub duplicates: u64,
     /// Entries that cannot be imported.
     pub rejected_count: u64,
     /// The first 1,000 of them.
     pub rejected: Vec<Rejected>,
-    /// Texts of kept entries that had to be changed.
+    /// Texts of accepted entries that had to be changed.
     pub adjusted_count: u64,
     /// The first 1,000 of them.
     pub adjusted: Vec<Adjusted>,
-    /// Known keys that could not be read.
+    /// Keys of the app that could not be read.
     pub unreadable_keys: Vec<UnreadableKey>,
-    /// The app's own total, if it is a finite number; never taken over.
+    /// The app's own total, if it is a finite number; reported, never adopted.
     pub credits_claimed: Option<serde_json::Number>,
     /// What else the app claims, by key: numbers, or objects of numbers.
     pub claims: Map<String, Value>,
-    /// Ids of achievements that the app shows as unlocked; never taken over.
+    /// Ids of achievements that the app shows as unlocked; reported, never adopted.
     pub achievements_claimed: Option<Vec<String>>,
     /// Valid preferences under the profile's names.
     pub preferences: Map<String, Value>,
-    /// Whether the app's introduction was finished, if it says so.
+    /// Whether the app's introduction was finished, if the payload states it.
     pub onboarding_completed: Option<bool>,
-    /// The device the payload comes from.
+    /// The device that the payload is from.
     pub device_id: Option<String>,
 }
 
@@ -133,7 +133,7 @@ impl Serialize for Rejected {
     }
 }
 
-/// A text that was changed so that it can be kept.
+/// A text that was changed so that it can be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Adjusted {
     /// The key the entry was found in.
@@ -148,7 +148,7 @@ pub struct Adjusted {
     pub change: &'static str,
 }
 
-/// A key of which nothing could be taken.
+/// A key from which nothing could be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnreadableKey {
     /// Its name.
@@ -157,19 +157,19 @@ pub struct UnreadableKey {
     pub reason: &'static str,
 }
 
-/// Reads a payload: `{"local_storage": {key: string, …}, "device_id"?}` or
+/// Parses a payload: `{"local_storage": {key: string, …}, "device_id"?}` or
 /// `{"waste_entries": […], "carbon_credits", "achievements", "user_preferences"}`.
 ///
-/// `now` bounds the entries' times. Time zones are read as [`crate::zone::canonical`] does.
+/// `now` bounds the entries' times. Time zones are parsed by [`crate::zone::canonical`].
 ///
 /// # Errors
-/// [`DomainError::MigrationUnreadable`] when the payload is no JSON object of either form. More entries than
-/// [`MAX_MIGRATED_ENTRIES`] are for the caller to refuse, who knows which of them are new.
+/// [`DomainError::MigrationUnreadable`] when the payload is not a JSON object of either form. The caller has to refuse more
+/// than [`MAX_MIGRATED_ENTRIES`] entries, because only it can find out which of them are new.
 pub fn parse(payload: &str, now: DateTime<Utc>) -> Result<Migration, DomainError> {
     keys::read(payload, now)
 }
 
-/// The entry of the fuzz target and of its smoke test: reads any bytes and checks what must hold for all of them.
+/// The entry point of the fuzz target and its smoke test: parses any bytes and checks what must hold for all of them.
 ///
 /// # Panics
 /// When the count of a readable payload does not add up.
@@ -178,8 +178,8 @@ pub fn fuzz(bytes: &[u8]) {
     let payload = String::from_utf8_lossy(bytes);
     let now = DateTime::from_timestamp(1_718_452_800, 0).unwrap_or_default();
     if let Ok(migration) = parse(&payload, now) {
-        let kept = migration.entries.len() as u64;
-        let counted = kept + migration.duplicates + migration.rejected_count;
+        let accepted = migration.entries.len() as u64;
+        let counted = accepted + migration.duplicates + migration.rejected_count;
         assert_eq!(migration.received, counted, "an entry got lost");
         assert!(migration.rejected.len() <= MAX_LISTED && migration.adjusted.len() <= MAX_LISTED);
     }

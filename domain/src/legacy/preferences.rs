@@ -1,4 +1,4 @@
-//! What a diary holds besides entries: preferences, of which the valid ones are taken, and claims, which are only shown.
+//! What a diary has besides entries: preferences, of which the valid ones are imported, and claims, which are reported.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
@@ -6,14 +6,14 @@ use serde_json::{Map, Number, Value};
 use crate::profile;
 use crate::raw_json::{Kind, Text, each_element, each_member, kind};
 
-/// A claim lists at most so many numbers.
+/// Most numbers of one claim.
 const MAX_CLAIMED_NUMBERS: usize = 20;
-/// At most so many achievements are shown as claimed.
+/// Most claimed achievements that are reported.
 const MAX_CLAIMED_ACHIEVEMENTS: usize = 100;
-/// Names in claims are cut to so many characters.
+/// Names in claims are cut to this many characters.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Takes the valid preferences of an object, under the profile's names; what is there already stays.
+/// Adds the valid preferences of an object under the profile's names; existing ones stay.
 pub(super) fn preferences(object: &RawValue, out: &mut Map<String, Value>) {
     let mut own = Map::new();
     each_member(object, |name, value| match name {
@@ -29,7 +29,7 @@ pub(super) fn preferences(object: &RawValue, out: &mut Map<String, Value>) {
     fill(out, own);
 }
 
-/// Adds what is not there yet: of several keys the first counts, of repeated members of one the last.
+/// Adds what is missing: of several keys the first counts, of repeated members of one key the last.
 fn fill(out: &mut Map<String, Value>, own: Map<String, Value>) {
     for (name, value) in own {
         out.entry(name).or_insert(value);
@@ -70,7 +70,7 @@ fn unit_alias(unit: &str) -> &str {
     }
 }
 
-/// Takes the switches of an object that are known push categories; what is there already stays.
+/// Adds the switches of an object that are push categories; existing ones stay.
 pub(super) fn switches(object: &RawValue, out: &mut Map<String, Value>) {
     let mut own = Map::new();
     each_member(object, |name, value| {
@@ -89,7 +89,7 @@ pub(super) fn switches(object: &RawValue, out: &mut Map<String, Value>) {
     }
 }
 
-/// The push category behind a name of the app.
+/// The push category of a name in the app.
 fn push_category(name: &[u8]) -> Option<&'static str> {
     Some(match name {
         b"daily_reminder" | b"dailyReminder" | b"dailyReminders" => "daily_reminder",
@@ -104,13 +104,13 @@ fn push_category(name: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// A number that a double can hold; whole ones up to 2^53 without a point.
+/// A number that a double can represent; integers up to 2^53 are without a decimal point.
 pub(super) fn finite_number(value: &RawValue) -> Option<Number> {
     let Kind::Number(text) = kind(value) else {
         return None;
     };
     let number: f64 = text.parse().ok()?;
-    // Every whole number up to here is a double of its own.
+    // Every integer up to here has an exact double.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= EXACT {
         Some(Number::from(number as i64))
@@ -174,7 +174,7 @@ fn unlocked_id(element: &RawValue) -> Option<Text> {
     id.filter(|_| !is_locked(element))
 }
 
-/// Whether an object says of itself that it is not unlocked.
+/// Whether an object states that it is not unlocked.
 fn is_locked(object: &RawValue) -> bool {
     let mut locked = false;
     each_member(object, |name, value| {

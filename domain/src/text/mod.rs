@@ -1,8 +1,8 @@
-//! What a name may hold, and when a text is found by a search.
+//! What a name may contain, and when a search finds a text.
 //!
-//! These rules need Unicode's tables, which are larger than the Worker may be: they are compiled with the feature
-//! `unicode-tables`, which the extension has and the Worker has not. The Worker hands such texts on and shows the
-//! database's answer, so there is one answer.
+//! These rules need Unicode's tables, which are too large for the Worker. They are compiled with the feature
+//! `unicode-tables`, which only the extension has. The Worker passes such texts on and returns the database's answer, so
+//! there is one answer.
 
 mod characters;
 mod name;

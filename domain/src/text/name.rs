@@ -1,11 +1,11 @@
-//! Names that others read: on boards, in lists of friends.
+//! Names that other users read, on boards and in lists of friends.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 use super::characters::{
-    is_filler, is_flag_tag, is_ignorable, is_joined, is_noncharacter, is_variation_selector,
-    turns_direction,
+    changes_direction, is_filler, is_flag_tag, is_ignorable, is_joined, is_noncharacter,
+    is_variation_selector,
 };
 
 /// Longest name, in Unicode scalar values.
@@ -15,11 +15,11 @@ const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
 const ZERO_WIDTH_JOINER: char = '\u{200D}';
 const BLACK_FLAG: char = '\u{1F3F4}';
 
-/// A name as it is kept: composed (NFC), without white space at its ends, without characters that show nothing where
-/// they stand. Joiners and selectors stay where they shape an emoji or a letter.
+/// A name as it is stored: composed (NFC), trimmed, and without characters that have no effect in their place. Joiners and
+/// selectors remain where they shape an emoji or a letter.
 ///
 /// `None` for a text that cannot be a name: longer than 100 characters, nothing visible in it, or with control
-/// characters, line or paragraph separators, marks of direction, fillers or code points that are no characters.
+/// characters, line or paragraph separators, direction marks, fillers or noncharacters.
 #[must_use]
 pub fn name(text: &str) -> Option<String> {
     if text.chars().any(is_refused) {
@@ -34,20 +34,20 @@ pub fn name(text: &str) -> Option<String> {
 fn is_refused(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}')
-        || turns_direction(character)
+        || changes_direction(character)
         || is_filler(character)
         || is_noncharacter(character)
 }
 
-/// Shows something by itself: a mark alone would be drawn on its neighbour.
+/// Whether a character is visible on its own; a mark alone would be drawn on its neighbour.
 fn is_visible(character: char) -> bool {
     !character.is_whitespace() && !is_ignorable(character) && !is_combining_mark(character)
 }
 
-/// The text composed (NFC) and without characters that show nothing where they stand.
+/// The text composed (NFC) and without characters that have no effect in their place.
 ///
-/// What is left out lets marks move past one another, and moved marks can leave a joiner idle: it goes on until nothing
-/// changes, so that what was kept is kept again.
+/// Removing a character lets NFC reorder marks, and reordered marks can leave a joiner without effect. So this repeats
+/// until nothing changes, which makes it idempotent: a stored name is stored unchanged when it is sent again.
 fn composed_without_idle(text: &str) -> String {
     let mut composed: String = text.nfc().collect();
     loop {
@@ -60,23 +60,23 @@ fn composed_without_idle(text: &str) -> String {
     }
 }
 
-/// The characters without those that show nothing where they stand.
+/// The characters without those that have no effect in their place.
 fn without_idle(characters: &[char]) -> Vec<char> {
-    let mut kept: Vec<char> = Vec::with_capacity(characters.len());
+    let mut remaining: Vec<char> = Vec::with_capacity(characters.len());
     for (at, &character) in characters.iter().enumerate() {
         let stays = !is_ignorable(character) || {
             let next = characters.get(at + 1).copied();
-            says_something(character, &kept, next)
+            has_effect(character, &remaining, next)
         };
         if stays {
-            kept.push(character);
+            remaining.push(character);
         }
     }
-    kept
+    remaining
 }
 
-/// Whether a character that shows nothing by itself changes how those around it are drawn.
-fn says_something(character: char, before: &[char], next: Option<char>) -> bool {
+/// Whether an invisible character changes how those around it are drawn.
+fn has_effect(character: char, before: &[char], next: Option<char>) -> bool {
     let Some(&last) = before.last() else {
         return false;
     };
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_are_called_stays_as_they_write_it() {
+    fn real_names_are_stored_as_they_are_typed() {
         for text in [
             "สมชาย ใจดี",
             "น้ำผึ้ง",
@@ -119,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_nothing_is_left_out() {
-        for (text, kept) in [
+    fn characters_without_effect_are_removed() {
+        for (text, stored) in [
             ("  ส้ม\u{3000}", "ส้ม"),
             ("สม\u{200B}ชาย", "สมชาย"),
             ("\u{FEFF}Ann", "Ann"),
@@ -132,20 +132,20 @@ mod tests {
             ("😀\u{200D}a", "😀a"),
             ("\u{FE0F}a", "a"),
             ("a \u{FE0F}b", "a b"),
-            // Joiners alone say something between emoji.
+            // Between emoji only joiners have an effect.
             ("😀\u{200B}😀", "😀😀"),
             ("😀\u{2060}😀", "😀😀"),
             ("a\u{E0041}", "a"),
             ("Jose\u{301}", "José"),
-            // Without what parted them the marks change places, and the joiner has nothing left to join.
+            // Without the character between them the marks change places, and the joiner has nothing to join.
             ("a\u{E48}\u{200B}\u{94D}\u{200C}b", "a\u{94D}\u{E48}b"),
         ] {
-            assert_eq!(name(text).as_deref(), Some(kept), "{text:?}");
+            assert_eq!(name(text).as_deref(), Some(stored), "{text:?}");
         }
     }
 
     #[test]
-    fn what_hides_reorders_or_is_no_character_is_no_name() {
+    fn names_with_invisible_reordering_or_noncharacters_are_refused() {
         for text in [
             "",
             " ",
@@ -184,7 +184,7 @@ mod tests {
     fn a_hundred_characters_fit_and_no_more() {
         assert_eq!(name(&"ก".repeat(100)), Some("ก".repeat(100)));
         assert_eq!(name(&"ก".repeat(101)), None);
-        // What is left out does not count.
+        // Removed characters do not count.
         assert_eq!(name(&"ก\u{200B}".repeat(100)), Some("ก".repeat(100)));
     }
 }

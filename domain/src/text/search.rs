@@ -1,6 +1,6 @@
-//! When a text holds what somebody searches for.
+//! When a text contains what a user searches for.
 //!
-//! Two writings that look the same are the same: another case, composed or not, full-width letters, zero-width
+//! Spellings that look the same are equal: in another case, composed or not, full-width letters, zero-width
 //! characters between words, the marks of a Thai consonant typed in another order, SARA AM taken apart, SARA AE typed as
 //! two SARA E.
 
@@ -15,7 +15,7 @@ const SARA_AA: char = '\u{E32}';
 const SARA_E: char = '\u{E40}';
 const LAO_VOWEL_E: char = '\u{EC0}';
 
-/// A text in the form in which it is compared: equal for writings that look the same.
+/// A text in the form in which it is compared: equal for spellings that look the same.
 #[must_use]
 pub fn search_key(text: &str) -> String {
     let mut key = Key::with_capacity(text.len());
@@ -30,7 +30,7 @@ pub fn search_key(text: &str) -> String {
             }
         }
     } else {
-        // Lower case may decompose further ('İ'), and never back.
+        // Lower case may decompose further ('İ'), but never composes.
         let lower = text.nfkd().flat_map(char::to_lowercase);
         for character in lower.nfkd().filter(|character| !is_ignorable(*character)) {
             key.push(character);
@@ -39,17 +39,17 @@ pub fn search_key(text: &str) -> String {
     key.finish()
 }
 
-/// Whether a text holds another one that was made by [`search_key`].
+/// Whether a text contains a search text, given as its [`search_key`].
 #[must_use]
 pub fn contains(text: &str, key: &str) -> bool {
-    // ASCII stays ASCII: it cannot hold a Thai word.
+    // ASCII stays ASCII: it cannot contain a Thai word.
     if text.is_ascii() && !key.is_ascii() {
         return false;
     }
     search_key(text).contains(key)
 }
 
-/// ASCII and Thai: what Unicode's tables say about them stands in this file.
+/// ASCII and Thai, for which this file contains what Unicode's tables say.
 fn is_plain(character: char) -> bool {
     character.is_ascii() || ('\u{E00}'..='\u{E7F}').contains(&character)
 }
@@ -58,7 +58,7 @@ fn is_mark(character: char) -> bool {
     place_among_marks(character).is_some() || (!is_plain(character) && is_combining_mark(character))
 }
 
-/// Where a mark goes: those of other scripts first, in Unicode's order, then Thai and Lao ones as they are typed.
+/// The sort key of a mark: those of other scripts first, in Unicode's order, then Thai and Lao ones in typing order.
 fn place(mark: char) -> (u8, u8, char) {
     match place_among_marks(mark) {
         Some(place) => (place, 0, mark),
@@ -123,9 +123,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writings_that_look_the_same_have_one_key() {
+    fn spellings_that_look_the_same_have_one_key() {
         for writings in [
-            // Tone and vowel in either order, SARA AM whole or taken apart, the tone before, between and after.
+            // Tone and vowel in either order; SARA AM whole or decomposed, with the tone before, between and after.
             &[
                 "น้ำ",
                 "น\u{E4D}\u{E49}\u{E32}",
@@ -134,7 +134,7 @@ mod tests {
             ][..],
             &["กี่", "ก\u{E48}\u{E35}"],
             &["กุ้ง", "ก\u{E49}\u{E38}ง"],
-            // The mark of a silent letter comes last, also before the mark of a nasal.
+            // The mark of a silent letter comes last, even when it was typed before the mark of a nasal.
             &["สิทธิ์", "สิทธ\u{E4C}\u{E34}"],
             &["ກ\u{EB4}\u{ECC}", "ກ\u{ECC}\u{EB4}"],
             &["ก\u{E4C}\u{E4D}", "ก\u{E4D}\u{E4C}"],
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_stay_other_words() {
+    fn different_words_have_different_keys() {
         for (one, other) in [
             ("กา", "ก่า"),
             ("นำ", "น้ำ"),
@@ -174,7 +174,7 @@ mod tests {
         {
             assert!(found("ขวด น้ำ", typed), "{typed}");
         }
-        // An accent stays with its letter, whatever comes after it.
+        // An accent belongs to its letter, regardless of what follows.
         assert!(found("José山", "José") && found("é山", "e\u{301}") && found("é山", "山"));
         assert!(found("ขวด PET", "pet") && found("100% (a_b)", "% (a_"));
         assert!(!found("ขวด", "ขวดน้ำ") && !found("plastic", "ขวด") && !found("a_b", "a%"));
