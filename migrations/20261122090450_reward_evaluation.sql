@@ -79,8 +79,8 @@ begin
   into changed
   from diaries as d
   cross join private.achievement_rules as r
-  cross join lateral unnest(carbon.turned(
-    r.rules, d.achievements, d.credits, d.tally, d.dates, d.tallies, d.closed_through, true)) as n (id)
+  cross join lateral unnest(carbon.changed_achievements(
+    r.rules, d.achievements, d.credits, d.tally, d.dates, d.tallies, d.closed_through)) as n (id)
   join public.achievements as a on a.id = n.id;
   return coalesce(changed, '{}');
 end;

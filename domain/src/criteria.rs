@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use serde_json::Value;
 
 use crate::error::{DomainError, FieldError};
@@ -19,9 +19,6 @@ const MOST: i64 = 1_000_000_000;
 /// Plastic that a plastic-free day is free of, unless it was avoided or used again.
 const PLASTIC: [&str; 2] = ["plastic_bottles", "plastic_bags"];
 const WITHOUT_WASTE: [&str; 2] = ["avoided", "reused"];
-
-/// Before every day that a diary can hold.
-pub const EVER: NaiveDate = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap();
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,47 +258,17 @@ impl Criteria {
         }
     }
 
-    /// From which day on the days of a diary must be known to tell what one more entry on `day` did to this, where
-    /// totals and the day itself do not tell already; `None` where they do.
-    ///
-    /// `is_held`: reached before; `is_first`: no other entry on that day; `has_settled`: days have ended since.
-    #[must_use]
-    pub fn looks_from(
-        &self,
-        is_held: bool,
-        day: NaiveDate,
-        is_first: bool,
-        has_settled: bool,
-        settled_until: NaiveDate,
-    ) -> Option<NaiveDate> {
-        match self.metric {
-            // Only a run that holds the new day can be new.
-            Metric::DailyStreak if is_first && !is_held => {
-                let before = u64::try_from(self.at_least - 1).ok()?;
-                Some(day.checked_sub_days(Days::new(before))?.max(EVER))
-            }
-            Metric::PlasticFreeDay if day <= settled_until || has_settled && !is_held => Some(EVER),
-            _ => None,
-        }
-    }
-
-    /// Whether this is reached: in a diary all of whose days are known, whatever happened; else after an entry was
-    /// added, with the days that [`Criteria::looks_from`] asks for and the entry's own.
-    #[must_use]
-    pub fn is_reached(&self, is_held: bool, diary: &Diary<'_>, is_all_known: bool) -> bool {
-        match self.metric {
-            Metric::PlasticFreeDay if !is_all_known => is_held,
-            // Which more entries never take away.
-            Metric::DailyStreak | Metric::EntriesInOneDay if is_held && !is_all_known => true,
-            _ => self.value(diary) >= self.at_least,
-        }
-    }
-
     /// Whether the end of days with these tallies can be what reaches this, where nothing else happened since it was
     /// last looked at. A whole day is free of plastic only when it has ended; no other metric waits for that.
     #[must_use]
     pub fn is_moved_by_end(&self, is_held: bool, ended: &[Tally]) -> bool {
         self.metric == Metric::PlasticFreeDay && !is_held && ended.iter().any(is_plastic_free)
+    }
+
+    /// Whether the diary has reached this.
+    #[must_use]
+    pub fn is_reached(&self, diary: &Diary<'_>) -> bool {
+        self.value(diary) >= self.at_least
     }
 
     /// `units` of the metric as criteria write them: kilograms with up to three decimals for weights, else whole.

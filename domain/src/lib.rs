@@ -26,6 +26,7 @@ pub mod phone;
 pub mod profile;
 pub mod province;
 pub mod ranking;
+pub mod scores;
 pub mod streak;
 pub mod tally;
 #[cfg(feature = "unicode-tables")]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carbon_domain::criteria::{Criteria, Day, Diary, EVER, Kind};
+use carbon_domain::criteria::{Criteria, Day, Diary, Kind};
 use carbon_domain::derive::{
     DayOfEntry, DayState, Earnable, MissingDays, NewEntry, UserState, derive, run_as_of,
 };
@@ -10,6 +10,9 @@ use carbon_domain::level;
 use carbon_domain::tally::Tally;
 use chrono::{Days, NaiveDate};
 use proptest::prelude::*;
+
+/// Before every day that a diary can hold: no day is closed.
+const EARLIEST_DAY: NaiveDate = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap();
 
 /// One criterion of every metric, which a few entries reach now and then, and the points it pays.
 const ACHIEVEMENTS: [(&str, &str, i64); 7] = [
@@ -170,7 +173,7 @@ proptest! {
     ) {
         let achievements = earnables(&ACHIEVEMENTS, Kind::Achievement, "");
         let mut sums = Sums::default();
-        let mut state = sums.recomputed(EVER);
+        let mut state = sums.recomputed(EARLIEST_DAY);
         let mut now = 7;
         for (later, ago, pair, credits, imported) in steps.into_iter() as std::vec::IntoIter<Step> {
             now += later;
@@ -188,7 +191,7 @@ proptest! {
                 let mut only = Sums::default();
                 only.all.extend(sums.all.get(&day).map(|tally| (day, tally.clone())));
                 only.counted.extend(sums.counted.get(&day).map(|tally| (day, tally.clone())));
-                only.recomputed(EVER).latest_challenges
+                only.recomputed(EARLIEST_DAY).latest_challenges
             };
 
             sums.add(day, &entry.tally, credits, imported);

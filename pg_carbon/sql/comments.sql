@@ -126,10 +126,8 @@ comment on function rule_value(text, bigint, bytea, date[], bytea[], date) is
     'What a person has reached of a rule, in units of its metric: credits and tally of everything, the days with the tally of each, and the last day that is known to have ended.';
 comment on function day_value(text, bytea) is
     'What one day has reached of a challenge''s rule, from the day''s tally.';
-comment on function looks_from(text[], text[], date, boolean, boolean, date) is
-    'From which day on the days of a diary must be known for carbon.turned to judge one more entry on the day; NULL where totals and that day tell. Rules are texts of id and rule; is_first: no other entry on the day; has_settled: days have ended since.';
-comment on function turned(text[], text[], bigint, bytea, date[], bytea[], date, boolean) is
-    'The achievements that are reached and not held, or held and not reached: rules (texts of id and rule), ids held, credits and tally of everything, days with the tally of each, and the last day that is known to have ended. Unless all days are known, an entry was added, and the days are those that carbon.looks_from asks for and its own.';
+comment on function changed_achievements(text[], text[], bigint, bytea, date[], bytea[], date) is
+    'The achievements that are reached and not held, or held and not reached: rules (texts of id and rule), ids held, credits and tally of everything, days with the tally of each, and the last day that is known to have ended.';
 comment on function moved_by_end(text[], text[], bytea[]) is
     'Whether the end of days with these tallies can turn one of the achievements (texts of id and rule) that are not among the ids held, where nothing else happened since they were last looked at.';
 comment on function is_day_reached(text, bytea) is
@@ -176,3 +174,9 @@ comment on function board_row(bigint, uuid, text, text, text, bigint, integer, b
     'A row of a board as JSON: rank, id, name, province, picture, points on the board, level, total of credits (shown as trees), whether it is the reader''s, whether it is masked, which names nobody. NULL for a NULL number.';
 comment on function wake_worker() is
     'Statement trigger, for a table that is read by the background worker: wakes it once the transaction has committed. Does nothing where the server does not preload the library.';
+comment on function fold_scores(integer[], bigint[], bigint[], date[], text[], bigint[], bigint[], bigint, date) is
+    'Adds what the outbox says of one user to their scores (boards, credits and entries side by side): sums of days by province, a NULL day changed none, and the change of their rewards. Without boards that are no longer kept today and those on which nothing is left.';
+comment on function place_changes(integer[], bigint[], bigint[], boolean, integer[], bigint[], bigint[], boolean, date) is
+    'Where a user''s places on boards differ between two states of their scores, lists side by side; NULL credits = not on that board. Nobody is listed without an entry. Boards that are no longer kept today are not mentioned.';
+comment on function tree_changes(integer[], bigint[], bigint[]) is
+    'What moves of listed users (board, credits left, credits reached; NULL = not listed) add to the 256 counts of each node of the boards'' trees that changes.';

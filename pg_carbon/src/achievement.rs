@@ -116,37 +116,11 @@ fn rule_value(
     })
 }
 
-/// From which day on the days of a diary must be known for [`turned`] to judge one more entry on `day`; null where
-/// totals and that day tell. `is_first`: no other entry on the day; `has_settled`: days have ended since.
-/// Errors as `turned`.
-#[pg_extern(immutable, strict, parallel_safe)]
-fn looks_from(
-    rules: Array<'_, &str>,
-    held: Array<'_, &str>,
-    day: Date,
-    is_first: bool,
-    has_settled: bool,
-    settled_until: Date,
-) -> Option<Date> {
-    let held: Vec<&str> = held.iter().flatten().collect();
-    let (day, settled_until) = (calendar_day(day), calendar_day(settled_until));
-    named(&rules)
-        .iter()
-        .filter_map(|(id, rule)| {
-            let is_held = held.contains(&id.as_str());
-            rule.looks_from(is_held, day, is_first, has_settled, settled_until)
-        })
-        .min()
-        .map(date)
-}
-
-/// The achievements that are reached and not held, or held and not reached. `rules` are texts of id and rule. Without
-/// `is_all_known` an entry was added, and the days are those that `looks_from` asks for and the entry's own.
+/// The achievements that are reached and not held, or held and not reached. `rules` are texts of id and rule.
 ///
 /// Errors: 22023 `carbon.metric_unknown`, `carbon.tally_invalid`.
 #[pg_extern(immutable, strict, parallel_safe)]
-#[allow(clippy::too_many_arguments)]
-fn turned(
+fn changed_achievements(
     rules: Array<'_, &str>,
     held: Array<'_, &str>,
     credits: i64,
@@ -154,7 +128,6 @@ fn turned(
     days: Array<'_, Date>,
     day_tallies: Array<'_, &[u8]>,
     settled_until: Date,
-    is_all_known: bool,
 ) -> Vec<String> {
     let held: Vec<&str> = held.iter().flatten().collect();
     let days = tallied(&days, &day_tallies);
@@ -164,12 +137,9 @@ fn turned(
         days: &days,
         settled_until: calendar_day(settled_until),
     };
-    let mut turned = named(&rules);
-    turned.retain(|(id, rule)| {
-        let is_held = held.contains(&id.as_str());
-        rule.is_reached(is_held, &diary, is_all_known) != is_held
-    });
-    turned.into_iter().map(|(id, _)| id).collect()
+    let mut changed = named(&rules);
+    changed.retain(|(id, rule)| rule.is_reached(&diary) != held.contains(&id.as_str()));
+    changed.into_iter().map(|(id, _)| id).collect()
 }
 
 /// Whether the end of days with these tallies can turn one of the achievements, where nothing else happened since they
@@ -353,34 +323,23 @@ mod tests {
     }
 
     #[pg_test]
-    fn an_entry_is_judged_by_what_it_can_turn() {
+    fn achievements_change_where_what_is_reached_is_not_what_is_held() {
         let rules = "array['streak daily_streak 3 * *', 'free plastic_free_day 1 * *', 'four total_entries 4 * *']";
-        let from = |held: &str, is_first: bool| {
-            format!(
-                "select carbon.looks_from({rules}, {held}, '2026-01-10', {is_first}, false, '2026-01-09')"
-            )
-        };
-        assert!(one::<bool>(&format!(
-            "select ({}) = '2026-01-08'",
-            from("'{}'", true)
-        )));
-        assert!(is_null(&from("'{}'", false)));
-        assert!(is_null(&from("'{streak}'", true)));
-        let turned = |held: &str, entries: i64, is_all_known: bool| {
+        let changed = |held: &str, entries: i64| {
             one::<String>(&format!(
-                "select array_to_string(carbon.turned({rules}, {held}, 0, carbon.tally('food_waste', 'composted', {entries}, 1),
-                   array[date '2026-01-01'], array[carbon.tally('food_waste', 'composted', 1, 1)], '2026-01-09', {is_all_known}), ' ')"
+                "select array_to_string(carbon.changed_achievements({rules}, {held}, 0, carbon.tally('food_waste', 'composted', {entries}, 1),
+                   array[date '2026-01-01'], array[carbon.tally('food_waste', 'composted', 1, 1)], '2026-01-09'), ' ')"
             ))
         };
-        assert_eq!(turned("'{}'", 4, false), "four");
-        assert_eq!(turned("'{streak,four}'", 4, false), "");
-        assert_eq!(turned("'{streak,four}'", 3, true), "streak free four");
+        assert_eq!(changed("'{}'", 4), "free four");
+        assert_eq!(changed("'{free,four}'", 4), "");
+        assert_eq!(changed("'{streak,free,four}'", 3), "streak four");
         assert!(one::<bool>(
             "select carbon.is_day_reached('entries_today 2 * *', carbon.tally('food_waste', 'composted', 2, 1))"
         ));
         assert_eq!(
             refused_with(
-                "select carbon.turned('{x}', '{}', 0, '', '{}', '{}', '2026-01-09', true)"
+                "select carbon.changed_achievements('{x}', '{}', 0, '', '{}', '{}', '2026-01-09')"
             ),
             "carbon.metric_unknown"
         );

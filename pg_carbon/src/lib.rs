@@ -29,6 +29,7 @@ mod ranking;
 mod reference;
 mod refusal;
 mod request;
+mod scores;
 mod seal;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]

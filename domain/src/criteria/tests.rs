@@ -286,59 +286,6 @@ fn date(text: &str) -> NaiveDate {
 }
 
 #[test]
-fn a_run_is_looked_for_from_its_first_possible_day_when_the_day_is_new() {
-    let from = |at_least, day, is_held, is_first| {
-        rule("daily_streak", at_least).looks_from(
-            is_held,
-            date(day),
-            is_first,
-            true,
-            date("2026-11-30"),
-        )
-    };
-    assert_eq!(from(3, "2026-11-20", false, true), Some(date("2026-11-18")));
-    assert_eq!(from(1, "2026-11-20", false, true), Some(date("2026-11-20")));
-    assert_eq!(from(9, "1970-01-03", false, true), Some(EVER));
-    assert_eq!(from(3, "2026-11-20", true, true), None);
-    assert_eq!(from(3, "2026-11-20", false, false), None);
-}
-
-#[test]
-fn plastic_free_days_are_counted_again_when_an_ended_day_changes_or_days_have_ended() {
-    let from = |day, is_held, has_settled| {
-        let (day, settled) = (date(day), date("2026-11-20"));
-        rule("plastic_free_day", 2).looks_from(is_held, day, true, has_settled, settled)
-    };
-    for (day, is_held, has_settled, expected) in [
-        ("2026-11-20", true, false, Some(EVER)),
-        ("2026-11-21", false, true, Some(EVER)),
-        ("2026-11-21", true, true, None),
-        ("2026-11-21", false, false, None),
-    ] {
-        assert_eq!(
-            from(day, is_held, has_settled),
-            expected,
-            "{day} {is_held} {has_settled}"
-        );
-    }
-}
-
-#[test]
-fn other_metrics_are_told_by_totals_and_the_day() {
-    for metric in [
-        "total_entries",
-        "weight_kg",
-        "total_credits",
-        "trees_saved",
-        "entries_in_one_day",
-    ] {
-        let from =
-            rule(metric, 2).looks_from(false, date("2026-11-20"), true, true, date("2026-11-21"));
-        assert_eq!(from, None, "{metric}");
-    }
-}
-
-#[test]
 fn weights_are_shown_in_kilograms() {
     let criteria = json!({"metric": "weight_kg", "at_least": 1.25});
     let read = Criteria::from_json(&criteria, Kind::Achievement).unwrap();
@@ -356,33 +303,26 @@ fn weights_are_shown_in_kilograms() {
 }
 
 #[test]
-fn what_is_held_is_looked_at_again_when_the_whole_diary_is_known() {
-    let reached = |metric, is_held, days: &[Day], is_all_known| {
-        let mut tally = Tally::default();
-        days.iter().for_each(|day| tally.add(&day.tally));
-        let diary = Diary {
-            credits: 0,
-            tally: &tally,
-            days,
-            settled_until: date("2026-11-30"),
-        };
-        rule(metric, 1).is_reached(is_held, &diary, is_all_known)
+fn a_rule_is_reached_from_what_it_asks_for() {
+    let days = [
+        day("2026-11-01", &[("food_waste", "composted", 1, 10)]),
+        day("2026-11-02", &[("plastic_bags", "disposed", 2, 10)]),
+    ];
+    let mut tally = Tally::default();
+    days.iter().for_each(|day| tally.add(&day.tally));
+    let diary = Diary {
+        credits: 0,
+        tally: &tally,
+        days: &days,
+        settled_until: date("2026-11-30"),
     };
-    let one = [day("2026-11-01", &[("food_waste", "composted", 1, 10)])];
-    // A part of the diary says nothing of plastic-free days: what was so stays so.
-    assert!(!reached("plastic_free_day", false, &one, false));
-    assert!(reached("plastic_free_day", true, &[], false));
-    assert!(reached("plastic_free_day", false, &one, true));
-    assert!(!reached("plastic_free_day", true, &[], true));
-    // One more entry ends no run and empties no day, but what is known whole may say so.
-    for metric in ["daily_streak", "entries_in_one_day"] {
-        assert!(reached(metric, true, &[], false), "{metric}");
-        assert!(!reached(metric, true, &[], true), "{metric}");
-        assert!(!reached(metric, false, &[], false), "{metric}");
-        assert!(reached(metric, false, &one, false), "{metric}");
-    }
-    for is_held in [false, true] {
-        assert!(reached("total_entries", is_held, &one, false));
-        assert!(!reached("total_entries", is_held, &[], false));
+    for (metric, reached) in [
+        ("total_entries", 3),
+        ("daily_streak", 2),
+        ("entries_in_one_day", 2),
+        ("plastic_free_day", 1),
+    ] {
+        assert!(rule(metric, reached).is_reached(&diary), "{metric}");
+        assert!(!rule(metric, reached + 1).is_reached(&diary), "{metric}");
     }
 }
