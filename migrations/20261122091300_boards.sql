@@ -29,21 +29,41 @@ comment on view private.board_people is
 
 -- What is folded in -------------------------------------------------------------------------
 create table private.board_scores (
-  user_id uuid not null,
-  board integer not null,
-  credits bigint not null,
-  entries bigint not null,
+  user_id uuid primary key,
   is_listed boolean not null,
-  constraint board_scores_pkey primary key (user_id, board)
-) with (fillfactor = 80);
+  boards integer[] not null,
+  credits bigint[] not null,
+  entries bigint[] not null,
+  constraint lists_are_side_by_side check (
+    cardinality(credits) = cardinality(boards) and cardinality(entries) = cardinality(boards))
+-- Every write of the user updates this row: it stays in its page and touches no index.
+) with (fillfactor = 70);
 comment on table private.board_scores is
-  'The points of a person on each board that is kept, as far as the worker has come; written by it alone. The current period, the one before, later ones, all time.';
-comment on column private.board_scores.board is 'carbon.board_id(timeframe, day, province); carbon.board_scope() reads it back.';
-comment on column private.board_scores.credits is 'Points of the entries; on the country''s board of all time with the net of rewards.';
-comment on column private.board_scores.is_listed is 'Listed and counted: private.board_people says so, and there is an entry.';
--- The order of a board, both ways: by points downwards, equals by user id.
-create index board_scores_order on private.board_scores (board, is_listed, (-credits), user_id);
+  'What a user has on each board that is kept, as far as the worker has come; written by it alone. The current period, the one before, later ones, all time.';
+comment on column private.board_scores.is_listed is 'As private.board_people says it: shown and counted on the boards on which there is an entry.';
+comment on column private.board_scores.boards is 'carbon.board_id(timeframe, day, province), ascending; carbon.board_scope() reads one back.';
+comment on column private.board_scores.credits is 'Points of the entries, side by side with boards; on the country''s board of all time with the net of rewards.';
+comment on column private.board_scores.entries is 'Number of entries, side by side with boards.';
 alter table private.board_scores enable row level security;
+
+create view private.board_places with (security_invoker = true) as
+select s.user_id, b.board, b.credits, b.entries, s.is_listed and b.entries > 0 as is_listed
+from private.board_scores as s
+cross join lateral unnest(s.boards, s.credits, s.entries) as b (board, credits, entries);
+comment on view private.board_places is
+  'The scores of every user, one row a board, and whether they are listed and counted on it: what private.board_order must hold.';
+
+-- Apart from the scores: a place in an order is a place in an index, so that no update of it can stay in its page.
+create table private.board_order (
+  board integer not null,
+  is_listed boolean not null,
+  credits bigint not null,
+  user_id uuid not null
+);
+comment on table private.board_order is
+  'The order of each board, both ways: by points downwards, equals by user id; those who are not listed apart. Equal to private.board_places.';
+create unique index board_order_places on private.board_order (board, is_listed, (-credits), user_id);
+alter table private.board_order enable row level security;
 
 create table private.board_nodes (
   board integer not null,

@@ -6,67 +6,87 @@
 -- entry of its person, and 188 MB held what 18 MB could.
 alter table private.board_nodes set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 alter table private.board_news set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
-alter table private.board_scores set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+alter table private.board_order set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
-create type private.board_change as (
+create type private.score_change as (
   user_id uuid,
-  board integer,
-  credits_before bigint,
-  was_listed boolean,
-  credits bigint,
-  entries bigint,
+  is_new boolean,
+  is_gone boolean,
   is_listed boolean,
-  is_gone boolean
+  boards integer[],
+  credits bigint[],
+  entries bigint[],
+  changed_boards integer[],
+  credits_before bigint[],
+  listed_before boolean[],
+  credits_after bigint[],
+  listed_after boolean[]
 );
-comment on type private.board_change is
-  'A person on a board before and after what is pending; is_gone = has no row any more (no profile, or nothing left to remember).';
+comment on type private.score_change is
+  'The scores of a user after what is pending, and where that changes their places, side by side (null credits = not on that board). is_new = they have no row yet; is_gone = they have none any more (no profile, or nothing left to remember).';
 
-create function private.apply_board_changes(changes private.board_change[])
-returns void
+create function private.apply_score_changes(changes private.score_change[])
+returns integer[]
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
 set work_mem = '64MB'
 as $$
+declare
+  moved_on integer[];
 begin
-  delete from private.board_scores as s
-  using unnest(changes) as c
-  where c.is_gone and s.user_id = c.user_id and s.board = c.board;
-
-  -- Nearly all of them are there already, and nobody else writes: an update is cheaper than an insert that conflicts.
-  update private.board_scores as s
-  set credits = c.credits, entries = c.entries, is_listed = c.is_listed
-  from unnest(changes) as c
-  where not c.is_gone and s.user_id = c.user_id and s.board = c.board
-    and (s.credits, s.entries, s.is_listed) is distinct from (c.credits, c.entries, c.is_listed);
-
-  insert into private.board_scores (user_id, board, credits, entries, is_listed)
-  select c.user_id, c.board, c.credits, c.entries, c.is_listed
-  from unnest(changes) as c
-  where not c.is_gone
-    and not exists (select from private.board_scores as s where s.user_id = c.user_id and s.board = c.board);
-
-  -- What leaves a score and what comes to it cancel out, block by block, before a tree is touched.
-  with moves as (
-    select c.board, c.credits_before as credits, -1 as people from unnest(changes) as c where c.was_listed
-    union all
-    select c.board, c.credits, 1 from unnest(changes) as c where c.is_listed and not c.is_gone
-  ), slots as (
-    select m.board, l.level, m.credits >> (8 * l.level) as block, sum(m.people)::integer as people
-    from moves as m
-    cross join generate_series(0, 2) as l (level)
-    group by m.board, l.level, m.credits >> (8 * l.level)
-    having sum(m.people) <> 0
+  with changed as materialized (
+    select c.* from unnest(changes) as c
+  ), removed as (
+    delete from private.board_scores as s using changed as c where c.is_gone and s.user_id = c.user_id
+  ), updated as (
+    update private.board_scores as s
+    set is_listed = c.is_listed, boards = c.boards, credits = c.credits, entries = c.entries
+    from changed as c
+    where not c.is_gone and not c.is_new and s.user_id = c.user_id
+  ), added as (
+    insert into private.board_scores (user_id, is_listed, boards, credits, entries)
+    select c.user_id, c.is_listed, c.boards, c.credits, c.entries from changed as c where c.is_new and not c.is_gone
+  ), places as materialized (
+    select c.user_id, p.*
+    from changed as c
+    cross join lateral unnest(c.changed_boards, c.credits_before, c.listed_before, c.credits_after, c.listed_after)
+      as p (board, credits_before, listed_before, credits_after, listed_after)
+  ), places_left as (
+    delete from private.board_order as o
+    using places as p
+    where p.credits_after is null
+      and o.board = p.board and o.is_listed = p.listed_before and -o.credits = -p.credits_before and o.user_id = p.user_id
+  ), places_moved as (
+    update private.board_order as o
+    set credits = p.credits_after, is_listed = p.listed_after
+    from places as p
+    where p.credits_after is not null
+      and o.board = p.board and o.is_listed = p.listed_before and -o.credits = -p.credits_before and o.user_id = p.user_id
+  ), places_taken as (
+    insert into private.board_order (board, is_listed, credits, user_id)
+    select p.board, p.listed_after, p.credits_after, p.user_id
+    from places as p
+    where p.credits_before is null
+    -- A repair may find a place that is right without the score that says so.
+    on conflict do nothing
+  ), trees as (
+    insert into private.board_nodes as n (board, level, node, people)
+    select t.board, t.level, t.node, t.people
+    from (select array_agg(p.board) as boards,
+                 array_agg(case when p.listed_before then p.credits_before end) as credits_before,
+                 array_agg(case when p.listed_after then p.credits_after end) as credits_after
+          from places as p
+          where p.listed_before or p.listed_after) as m
+    cross join lateral carbon.tree_changes(m.boards, m.credits_before, m.credits_after) as t
+    on conflict (board, level, node) do update set people = carbon.add_board_nodes(n.people, excluded.people)
   )
-  insert into private.board_nodes as n (board, level, node, people)
-  select s.board, s.level, s.block >> 8, carbon.board_node(array_agg((s.block & 255)::integer), array_agg(s.people))
-  from slots as s
-  group by s.board, s.level, s.block >> 8
-  on conflict (board, level, node) do update set people = carbon.add_board_nodes(n.people, excluded.people);
+  select array_agg(distinct p.board) into moved_on from places as p where p.listed_before or p.listed_after;
+  return moved_on;
 end;
 $$;
-comment on function private.apply_board_changes(private.board_change[]) is
-  'Writes changes, at most one a person and board, into scores and trees. For holders of the boards'' lock.';
+comment on function private.apply_score_changes(private.score_change[]) is
+  'Writes changes, at most one a user, into scores, orders and trees; returns the boards on which somebody listed moved. For holders of the boards'' lock.';
 
 create function private.lock_boards(may_wait boolean)
 returns boolean
@@ -129,7 +149,7 @@ $$;
 comment on function private.advance_low_water_mark(bigint) is
   'Moves the outbox''s low-water mark up as far as nothing can still come below it; ceiling = private.next_outbox_id(), null = note no new one.';
 
-create function private.note_board_news(changes private.board_change[], today date)
+create function private.note_board_news(boards integer[], today date)
 returns void
 language plpgsql
 set search_path = ''
@@ -137,13 +157,13 @@ as $$
 begin
   insert into private.board_news as n (board, is_waiting)
   select b.board, true
-  from (select distinct c.board from unnest(changes) as c where c.was_listed or c.is_listed) as b
+  from unnest(boards) as b (board)
   cross join lateral carbon.board_scope(b.board) as s
   where s.first_day is null or today between s.first_day and s.last_day
   on conflict (board) do update set is_waiting = true where not n.is_waiting;
 end;
 $$;
-comment on function private.note_board_news(private.board_change[], date) is
+comment on function private.note_board_news(integer[], date) is
   'Remembers which boards of the current period changed.';
 
 create function private.take_board_news()
@@ -182,11 +202,11 @@ as $$
 declare
   dropped integer;
 begin
-  delete from private.board_scores as s
+  delete from private.board_order as s
   where s.ctid = any (array(
     select o.ctid
     from carbon.dropped_boards(today) as d
-    join private.board_scores as o on o.board >= d.first_board and o.board < d.before_board
+    join private.board_order as o on o.board >= d.first_board and o.board < d.before_board
     limit most));
   get diagnostics dropped = row_count;
   if dropped < most then
@@ -200,10 +220,10 @@ begin
 end;
 $$;
 comment on function private.drop_old_boards(date, integer) is
-  'Deletes at most so many rows of boards that are no longer kept, then their trees; returns how many. Nobody reads them: periods turn by the calendar, whenever this runs.';
+  'Deletes at most so many places of boards that are no longer kept, then their trees; returns how many. Nobody reads them: periods turn by the calendar, whenever this runs. Scores lose them when they are next written.';
 
-create function private.folded_changes(pending private.outbox[], today date)
-returns private.board_change[]
+create function private.folded_scores(pending private.outbox[], today date)
+returns private.score_change[]
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
@@ -211,39 +231,37 @@ as $$
 begin
   return (
     with deltas as (
-      select o.user_id, b.board, o.entries::bigint as entries, o.credits
-      from unnest(pending) as o, unnest(carbon.boards_of(o.local_date, o.province, today)) as b (board)
-      union all
-      select o.user_id, carbon.board_id('all_time', today, null), 0, o.rewards from unnest(pending) as o where o.rewards <> 0
-      union all
-      -- Whoever is to be looked at again, wherever they stand.
-      select s.user_id, s.board, 0, 0
-      from (select distinct o.user_id from unnest(pending) as o
-            where o.local_date is null and o.rewards = 0 and o.revision is null) as a
-      join private.board_scores as s on s.user_id = a.user_id
+      -- A row without a day only asks to look at the user again, wherever they stand.
+      select o.user_id, array_agg(o.local_date) as days, array_agg(o.province) as provinces,
+             array_agg(o.entries::bigint) as entries, array_agg(o.credits) as credits, sum(o.rewards)::bigint as rewards
+      from unnest(pending) as o
+      group by o.user_id
     ), folded as (
-      select d.user_id, d.board, sum(d.entries)::bigint as entries, sum(d.credits)::bigint as credits
+      select d.user_id, s.user_id is null as is_new, s.is_listed as was_listed, s.boards as boards_before,
+             s.entries as entries_before, p.user_id is null or f.boards = '{}' as is_gone,
+             coalesce(p.is_listed, false) as is_listed, f.boards, f.credits, f.entries, c.*
       from deltas as d
-      group by d.user_id, d.board
-    ), people as materialized (
-      -- Once a person, not once a board.
-      select u.user_id, p.is_listed
-      from (select distinct o.user_id from unnest(pending) as o) as u
-      join private.board_people as p on p.user_id = u.user_id
+      left join private.board_scores as s on s.user_id = d.user_id
+      left join private.board_people as p on p.user_id = d.user_id
+      -- Whose profile is gone has nothing any more.
+      cross join lateral carbon.fold_scores(
+        case when p.user_id is null then '{}' else coalesce(s.boards, '{}') end, coalesce(s.credits, '{}'), coalesce(s.entries, '{}'),
+        case when p.user_id is null then '{}' else d.days end, d.provinces, d.entries, d.credits,
+        case when p.user_id is null then 0 else d.rewards end, today) as f
+      cross join lateral carbon.place_changes(
+        coalesce(s.boards, '{}'), coalesce(s.credits, '{}'), coalesce(s.entries, '{}'), coalesce(s.is_listed, false),
+        f.boards, f.credits, f.entries, coalesce(p.is_listed, false), today) as c
     )
-    select array_agg((f.user_id, f.board, coalesce(s.credits, 0), coalesce(s.is_listed, false), n.credits,
-                      case when p.user_id is null then 0 else n.entries end,
-                      n.entries > 0 and coalesce(p.is_listed, false),
-                      p.user_id is null or (n.entries = 0 and n.credits = 0))::private.board_change)
+    select array_agg((f.user_id, f.is_new, f.is_gone, f.is_listed, f.boards, f.credits, f.entries, f.changed_boards,
+                      f.credits_before, f.listed_before, f.credits_after, f.listed_after)::private.score_change)
     from folded as f
-    left join private.board_scores as s on s.user_id = f.user_id and s.board = f.board
-    left join people as p on p.user_id = f.user_id
-    cross join lateral (
-      select coalesce(s.credits, 0) + f.credits as credits, coalesce(s.entries, 0) + f.entries as entries) as n);
+    where f.changed_boards <> '{}'
+       or not f.is_new and (f.is_gone or (f.was_listed, f.boards_before, f.entries_before)
+                                         is distinct from (f.is_listed, f.boards, f.entries)));
 end;
 $$;
-comment on function private.folded_changes(private.outbox[], date) is
-  'What rows of the outbox change on the boards that are kept today; null = nothing.';
+comment on function private.folded_scores(private.outbox[], date) is
+  'What rows of the outbox make of the scores of their users on the boards that are kept today; null = nothing.';
 
 create function private.merge_boards(max_rows integer, is_careful boolean default true)
 returns integer
@@ -259,7 +277,7 @@ declare
   state record;
   ceiling bigint;
   pending private.outbox[];
-  changes private.board_change[];
+  changes private.score_change[];
   messages private.message[];
   news private.message;
 begin
@@ -277,9 +295,8 @@ begin
   select array_agg(t.item order by (t.item).id) into pending from taken as t;
 
   if pending is not null then
-    changes := private.folded_changes(pending, today);
-    perform private.apply_board_changes(changes);
-    perform private.note_board_news(changes, today);
+    changes := private.folded_scores(pending, today);
+    perform private.note_board_news(private.apply_score_changes(changes), today);
     messages := private.messages_of(pending);
     perform private.advance_low_water_mark(ceiling);
   elsif state.next_low_water_mark is distinct from state.low_water_mark then

@@ -2,6 +2,17 @@
 -- reads the outbox, or passes over everybody on a board.
 
 -- One's own row -----------------------------------------------------------------------------
+create type private.board_change as (
+  user_id uuid,
+  board integer,
+  credits_before bigint,
+  was_listed boolean,
+  credits bigint,
+  entries bigint,
+  is_listed boolean
+);
+comment on type private.board_change is 'A user on a board as it is folded in, and as it is now.';
+
 create function private.own_change(person uuid, wanted integer)
 returns private.board_change
 language plpgsql stable
@@ -9,33 +20,29 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+  folded record;
+  sums record;
   scope record;
-  own_credits bigint;
-  own_entries bigint;
   own private.board_change;
 begin
+  select s.credits[a.place] as credits, s.is_listed and s.entries[a.place] > 0 as is_listed into folded
+  from private.board_scores as s
+  cross join lateral array_position(s.boards, wanted) as a (place)
+  where s.user_id = person;
   if wanted = carbon.board_id('all_time', '2000-01-01', null) then
-    select person, wanted, coalesce(s.credits, 0), coalesce(s.is_listed, false), t.credits + t.rewards, t.entries,
-           t.entries > 0 and p.is_listed, false
-    into own
-    from private.user_state as t
-    join private.board_people as p on p.user_id = t.user_id
-    left join private.board_scores as s on s.user_id = person and s.board = wanted
-    where t.user_id = person;
-    return own;
+    select t.credits + t.rewards as credits, t.entries into sums from private.user_state as t where t.user_id = person;
+  else
+    select b.first_day, b.last_day, b.province into scope from carbon.board_scope(wanted) as b;
+    select sum(d.credits)::bigint as credits, sum(d.entries) as entries into sums
+    from public.user_days as d
+    where d.user_id = person
+      and d.local_date between coalesce(scope.first_day, '-infinity') and coalesce(scope.last_day, 'infinity')
+      and (scope.province is null or d.province = scope.province);
   end if;
-
-  select b.first_day, b.last_day, b.province into scope from carbon.board_scope(wanted) as b;
-  select sum(d.credits), sum(d.entries) into own_credits, own_entries
-  from public.user_days as d
-  where d.user_id = person
-    and d.local_date between coalesce(scope.first_day, '-infinity') and coalesce(scope.last_day, 'infinity')
-    and (scope.province is null or d.province = scope.province);
-  select person, wanted, coalesce(s.credits, 0), coalesce(s.is_listed, false), coalesce(own_credits, 0),
-         coalesce(own_entries, 0), coalesce(own_entries, 0) > 0 and p.is_listed, false
+  select person, wanted, coalesce(folded.credits, 0), coalesce(folded.is_listed, false), coalesce(sums.credits, 0),
+         coalesce(sums.entries, 0), coalesce(sums.entries, 0) > 0 and p.is_listed
   into own
   from private.board_people as p
-  left join private.board_scores as s on s.user_id = person and s.board = wanted
   where p.user_id = person;
   return own;
 end;
@@ -138,7 +145,7 @@ begin
     select m.user_id, m.credits
     from (
       (select s.user_id, s.credits
-       from private.board_scores as s
+       from private.board_order as s
        where s.board = wanted and s.is_listed and (-s.credits, s.user_id) > (-from_credits, from_user)
          and s.user_id is distinct from own.user_id
        order by -s.credits, s.user_id
@@ -167,7 +174,7 @@ begin
   select array_agg(r.user_id order by -r.credits, r.user_id), array_agg(r.credits order by -r.credits, r.user_id) into found_rows
   from (
     select s.user_id, s.credits
-    from private.board_scores as s
+    from private.board_order as s
     where s.board = wanted and s.is_listed and (-s.credits, s.user_id) < (-own.credits, own.user_id)
       and s.user_id <> own.user_id
     order by -s.credits desc, s.user_id desc

@@ -25,8 +25,26 @@ $$;
 comment on function private.recount_boards(uuid[], date) is
   'What these people have on every board that is kept, added up from their days and rewards.';
 
+create function private.pending_deltas(people uuid[])
+returns table (user_id uuid, days date[], provinces text[], entries bigint[], credits bigint[], rewards bigint)
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return query
+  select o.user_id, array_agg(o.local_date), array_agg(o.province), array_agg(o.entries::bigint), array_agg(o.credits),
+         sum(o.rewards)::bigint
+  from private.outbox as o
+  where o.id >= (select s.low_water_mark from private.worker_state as s) and o.user_id = any (people)
+  group by o.user_id;
+end;
+$$;
+comment on function private.pending_deltas(uuid[]) is
+  'What the outbox still holds of these people, as carbon.fold_scores takes it.';
+
 create function private.board_differences(people uuid[], today date)
-returns table (user_id uuid, board integer, expected jsonb, found jsonb, mended private.board_change)
+returns table (user_id uuid, board integer, expected jsonb, found jsonb)
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
@@ -37,47 +55,40 @@ begin
     select r.user_id, r.board, r.entries, r.credits, p.is_listed and r.entries > 0 as is_listed
     from private.recount_boards(people, today) as r
     join private.board_people as p on p.user_id = r.user_id
-  ), folded_in as (
-    select s.user_id, s.board, s.entries, s.credits, s.is_listed
-    from private.board_scores as s
-    where s.user_id = any (people)
-      and not exists (select from carbon.dropped_boards(today) as d where s.board >= d.first_board and s.board < d.before_board)
-  ), waiting as (
-    select q.user_id, q.board, q.entries, q.credits, q.is_listed, q.is_gone
-    from unnest(private.folded_changes(array(
-      select o from private.outbox as o
-      where o.id >= (select s.low_water_mark from private.worker_state as s) and o.user_id = any (people)), today)) as q
   ), is_now as (
-    -- What is pending stands for what is folded in.
-    select coalesce(w.user_id, f.user_id) as user_id, coalesce(w.board, f.board) as board,
-           case when w.user_id is null then f.entries else w.entries end as entries,
-           case when w.user_id is null then f.credits else w.credits end as credits,
-           case when w.user_id is null then f.is_listed else w.is_listed end as is_listed,
-           f.entries as folded_entries, f.credits as folded_credits, f.is_listed as was_listed,
-           coalesce(w.is_gone, false) as is_gone
-    from folded_in as f
-    full join waiting as w on w.user_id = f.user_id and w.board = f.board
+    -- What is folded in, with what is pending. Whose profile is gone has nothing, once that is folded in.
+    select u.user_id, b.board, b.credits, b.entries,
+           b.entries > 0 and case when d.user_id is null then s.is_listed else p.is_listed end as is_listed
+    from unnest(people) as u (user_id)
+    left join private.board_scores as s on s.user_id = u.user_id
+    left join private.pending_deltas(people) as d on d.user_id = u.user_id
+    left join private.board_people as p on p.user_id = u.user_id
+    cross join lateral carbon.fold_scores(
+      coalesce(s.boards, '{}'), coalesce(s.credits, '{}'), coalesce(s.entries, '{}'), coalesce(d.days, '{}'),
+      coalesce(d.provinces, '{}'), coalesce(d.entries, '{}'), coalesce(d.credits, '{}'), coalesce(d.rewards, 0), today) as f
+    cross join lateral unnest(f.boards, f.credits, f.entries) as b (board, credits, entries)
+    where p.user_id is not null or d.user_id is null
   )
   select coalesce(m.user_id, n.user_id), coalesce(m.board, n.board),
          case when m.user_id is not null then jsonb_build_array(m.entries, m.credits, m.is_listed) end,
-         case when n.user_id is not null and not n.is_gone then jsonb_build_array(n.entries, n.credits, n.is_listed) end,
-         -- Mended is what is folded in: with what is pending it then comes to what must be.
-         (coalesce(m.user_id, n.user_id), coalesce(m.board, n.board),
-          coalesce(n.folded_credits, 0), coalesce(n.was_listed, false), r.credits, r.entries,
-          coalesce(m.is_listed, false) and r.entries > 0, r.credits = 0 and r.entries = 0)::private.board_change
+         case when n.user_id is not null then jsonb_build_array(n.entries, n.credits, n.is_listed) end
   from must as m
   full join is_now as n on n.user_id = m.user_id and n.board = m.board
-  cross join lateral (
-    select coalesce(m.credits, 0) - (coalesce(n.credits, 0) - coalesce(n.folded_credits, 0)) as credits,
-           coalesce(m.entries, 0) - (coalesce(n.entries, 0) - coalesce(n.folded_entries, 0)) as entries) as r
-  where (m.user_id is null and not n.is_gone)
-     or (m.user_id is not null and (n.user_id is null or n.is_gone))
+  where m.user_id is null or n.user_id is null
      or (m.entries, m.credits, m.is_listed) is distinct from (n.entries, n.credits, n.is_listed)
-    and m.user_id is not null;
+  union all
+  -- A score without its place in the order of its board.
+  select s.user_id, s.board, jsonb_build_array(s.entries, s.credits, s.is_listed), null
+  from private.board_places as s
+  where s.user_id = any (people)
+    and not exists (select from carbon.dropped_boards(today) as d where s.board >= d.first_board and s.board < d.before_board)
+    and not exists (
+      select from private.board_order as o
+      where o.board = s.board and o.is_listed = s.is_listed and -o.credits = -s.credits and o.user_id = s.user_id);
 end;
 $$;
 comment on function private.board_differences(uuid[], date) is
-  'Where the boards of these people, what is pending included, differ from a recount: [entries, credits, is_listed] each, null = no row; and the change that mends it.';
+  'Where the boards of these people, what is pending included, differ from a recount: [entries, credits, is_listed] each, null = no row, or none in the order of the board.';
 
 create function private.check_boards(owner uuid)
 returns jsonb
@@ -95,25 +106,68 @@ $$;
 comment on function private.check_boards(uuid) is
   'Differences between the boards of this person, what is pending included, and a recount of their days and rewards: [{what, expected, found}] with [entries, credits, is_listed].';
 
+create function private.required_scores(people uuid[], today date)
+returns table (user_id uuid, is_listed boolean, boards integer[], credits bigint[], entries bigint[])
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  return query
+  select p.user_id, p.is_listed, f.boards, f.credits, f.entries
+  from private.board_people as p
+  left join (
+    select x.user_id, array_agg(x.board) as boards, array_agg(x.credits) as credits, array_agg(x.entries) as entries
+    from private.recount_boards(people, today) as x
+    group by x.user_id) as r on r.user_id = p.user_id
+  left join private.pending_deltas(people) as d on d.user_id = p.user_id
+  -- Less what is pending: it is added when it is folded in.
+  cross join lateral carbon.fold_scores(
+    coalesce(r.boards, '{}'), coalesce(r.credits, '{}'), coalesce(r.entries, '{}'), coalesce(d.days, '{}'), coalesce(d.provinces, '{}'),
+    coalesce((select array_agg(-e.value order by e.place) from unnest(d.entries) with ordinality as e (value, place)), '{}'),
+    coalesce((select array_agg(-e.value order by e.place) from unnest(d.credits) with ordinality as e (value, place)), '{}'),
+    -coalesce(d.rewards, 0), today) as f
+  where p.user_id = any (people);
+end;
+$$;
+comment on function private.required_scores(uuid[], date) is
+  'The scores that must be folded in for these people, so that with what is pending they come to a recount.';
+
 create function private.mend_boards(people uuid[])
 returns integer
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
-  changes private.board_change[];
+  today date := carbon.local_date(now(), carbon.default_time_zone());
+  changes private.score_change[];
 begin
   perform private.lock_boards(true);
-  select array_agg(d.mended) into changes
-  from private.board_differences(people, carbon.local_date(now(), carbon.default_time_zone())) as d;
-  if changes is not null then
-    perform private.apply_board_changes(changes);
-  end if;
-  return (select count(distinct c.user_id) from unnest(changes) as c);
+  select array_agg((u.user_id, s.user_id is null, coalesce(r.boards, '{}') = '{}', coalesce(r.is_listed, false),
+                    r.boards, r.credits, r.entries, c.changed_boards, c.credits_before, c.listed_before,
+                    c.credits_after, c.listed_after)::private.score_change)
+  into changes
+  from unnest(people) as u (user_id)
+  left join private.board_scores as s on s.user_id = u.user_id
+  left join private.required_scores(people, today) as r on r.user_id = u.user_id
+  -- From the places that there are, whatever the scores say.
+  cross join lateral (
+    select coalesce(array_agg(p.board), '{}') as boards, coalesce(array_agg(p.credits), '{}') as credits,
+           coalesce(array_agg(p.entries), '{}') as entries
+    from private.board_places as p
+    where p.user_id = u.user_id and exists (
+      select from private.board_order as o
+      where o.board = p.board and o.is_listed = p.is_listed and -o.credits = -p.credits and o.user_id = p.user_id)) as o
+  cross join lateral carbon.place_changes(
+    o.boards, o.credits, o.entries, coalesce(s.is_listed, false),
+    coalesce(r.boards, '{}'), coalesce(r.credits, '{}'), coalesce(r.entries, '{}'), coalesce(r.is_listed, false), today) as c;
+  perform private.apply_score_changes(changes);
+  return cardinality(people);
 end;
 $$;
 comment on function private.mend_boards(uuid[]) is
-  'Puts the boards of these people right and returns how many of them differed; waits for a slice at work.';
+  'Puts the scores and places of these people right, whose boards differ, and returns how many there were; waits for a slice at work. Trees are put right by private.mend_nodes.';
 
 -- Trees -------------------------------------------------------------------------------------
 create function private.recount_nodes(wanted integer)
@@ -128,7 +182,7 @@ begin
   select s.board, s.level::smallint, s.block >> 8, carbon.board_node(array_agg((s.block & 255)::integer), array_agg(s.people))
   from (
     select c.board, l.level, c.credits >> (8 * l.level) as block, sum(c.people)::integer as people
-    from (select b.board, b.credits, count(*) as people from private.board_scores as b
+    from (select b.board, b.credits, count(*) as people from private.board_order as b
           where b.board = wanted and b.is_listed group by b.board, b.credits) as c
     cross join generate_series(0, 2) as l (level)
     group by c.board, l.level, c.credits >> (8 * l.level)) as s
@@ -136,7 +190,7 @@ begin
 end;
 $$;
 comment on function private.recount_nodes(integer) is
-  'The tree of a board, counted from its scores: one pass over the board.';
+  'The tree of a board, counted from its order: one pass over the board.';
 
 create function private.mend_nodes(wanted integer)
 returns void
@@ -144,12 +198,16 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+  delete from private.board_order as o
+  where o.board = wanted and not exists (
+    select from private.board_places as s
+    where s.user_id = o.user_id and s.board = o.board and s.credits = o.credits and s.is_listed = o.is_listed);
   delete from private.board_nodes as n where n.board = wanted;
   insert into private.board_nodes select n.* from private.recount_nodes(wanted) as n;
 end;
 $$;
 comment on function private.mend_nodes(integer) is
-  'Recounts the tree of a board. For holders of the boards'' lock.';
+  'Takes out of the order of a board what no score stands for, and recounts its tree. For holders of the boards'' lock.';
 
 create function private.node_differs(wanted integer, wanted_level integer, wanted_node bigint)
 returns boolean
@@ -165,10 +223,15 @@ begin
   where n.board = wanted and n.level = wanted_level and n.node = wanted_node;
   if wanted_level = 0 then
     select carbon.board_node(array_agg((c.credits & 255)::integer), array_agg(c.people)) into expected
-    from (select s.credits, count(*)::integer as people from private.board_scores as s
-          where s.board = wanted and s.is_listed
-            and -s.credits between - ((wanted_node << 8) + 255) and - (wanted_node << 8)
-          group by s.credits) as c;
+    -- Only places that a score stands for.
+    from (select o.credits, count(*)::integer as people
+          from private.board_order as o
+          join private.board_scores as s on s.user_id = o.user_id
+          cross join lateral array_position(s.boards, wanted) as a (place)
+          where o.board = wanted and o.is_listed
+            and -o.credits between - ((wanted_node << 8) + 255) and - (wanted_node << 8)
+            and s.credits[a.place] = o.credits and s.is_listed and s.entries[a.place] > 0
+          group by o.credits) as c;
   else
     select carbon.board_node(array_agg((n.node & 255)::integer), array_agg(carbon.people_after(n.people, -1)::integer))
     into expected
@@ -179,7 +242,7 @@ begin
 end;
 $$;
 comment on function private.node_differs(integer, integer, bigint) is
-  'Whether a node of a board''s tree differs from what is below it: scores below level 0, nodes below the others.';
+  'Whether a node of a board''s tree differs from what is below it: below level 0 the order of the board, as far as scores stand for it, nodes below the others.';
 
 create function private.check_all_boards()
 returns jsonb
@@ -196,20 +259,29 @@ begin
       select n.board, n.level, n.node from private.board_nodes as n
       union
       select distinct s.board, l.level, s.credits >> (8 * (l.level + 1))
-      from private.board_scores as s, generate_series(0, 2) as l (level)
+      from private.board_order as s, generate_series(0, 2) as l (level)
       where s.is_listed
     )
     select coalesce(jsonb_agg(d.difference), '[]')
     from (
-      select to_jsonb(b) - 'mended' as difference
+      select to_jsonb(b) as difference
       from private.board_differences((select array_agg(p.user_id) from people as p),
                                      carbon.local_date(now(), carbon.default_time_zone())) as b
       union all
-      select to_jsonb(n) from nodes as n where private.node_differs(n.board, n.level, n.node)) as d);
+      select to_jsonb(n) from nodes as n where private.node_differs(n.board, n.level, n.node)
+      union all
+      select to_jsonb(o)
+      from private.board_order as o
+      where not exists (
+        select from private.board_places as s
+        where s.user_id = o.user_id and s.board = o.board and s.credits = o.credits and s.is_listed = o.is_listed)
+        and not exists (
+          select from carbon.dropped_boards(carbon.local_date(now(), carbon.default_time_zone())) as d
+          where o.board >= d.first_board and o.board < d.before_board)) as d);
 end;
 $$;
 comment on function private.check_all_boards() is
-  'Every difference between boards and a recount of everybody, and between trees and scores; [] when all is right. Passes over everybody: for tests and operators.';
+  'Every difference between boards and a recount of everybody, between scores and orders, and between trees and orders; [] when all is right. Passes over everybody: for tests and operators.';
 
 -- Built anew --------------------------------------------------------------------------------
 create function private.rebuild_boards()
@@ -222,12 +294,12 @@ as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
   ceiling bigint;
-  people_written bigint;
+  places_written bigint;
 begin
   perform private.lock_boards(true);
   ceiling := private.next_outbox_id();
-  truncate private.board_scores, private.board_nodes, private.board_news;
-  drop index private.board_scores_order;
+  truncate private.board_scores, private.board_order, private.board_nodes, private.board_news;
+  drop index private.board_order_places;
 
   -- One statement, one snapshot: the outbox is emptied of exactly what the sums already hold, and keeps the messages.
   with taken as (
@@ -236,8 +308,9 @@ begin
     update private.outbox as o set local_date = null, entries = 0, credits = 0, rewards = 0
     where o.change is not null or o.first_reward is not null
   )
-  insert into private.board_scores (user_id, board, credits, entries, is_listed)
-  select s.user_id, s.board, s.credits, s.entries, p.is_listed and s.entries > 0
+  insert into private.board_scores (user_id, is_listed, boards, credits, entries)
+  select s.user_id, p.is_listed, array_agg(s.board order by s.board), array_agg(s.credits order by s.board),
+         array_agg(s.entries order by s.board)
   from (
     select t.user_id, carbon.board_id('all_time', today, null) as board, t.credits + t.rewards as credits, t.entries
     from private.user_state as t
@@ -254,21 +327,23 @@ begin
       and b.board < carbon.board_id('all_time', today, null)
     group by d.user_id, b.board) as s
   join private.board_people as p on p.user_id = s.user_id
-  order by s.user_id, s.board;
-  get diagnostics people_written = row_count;
+  group by s.user_id, p.is_listed;
 
-  create index board_scores_order on private.board_scores (board, is_listed, (-credits), user_id);
+  insert into private.board_order (board, is_listed, credits, user_id)
+  select p.board, p.is_listed, p.credits, p.user_id from private.board_places as p;
+  get diagnostics places_written = row_count;
+  create unique index board_order_places on private.board_order (board, is_listed, (-credits), user_id);
   insert into private.board_nodes
   select n.*
-  from (select distinct s.board from private.board_scores as s) as b
+  from (select distinct s.board from private.board_order as s) as b
   cross join lateral private.recount_nodes(b.board) as n;
   update private.worker_state as s set dropped_on = today;
   perform private.advance_low_water_mark(ceiling);
-  return people_written;
+  return places_written;
 end;
 $$;
 comment on function private.rebuild_boards() is
-  'Builds every board anew from the sums of everybody and returns how many rows it wrote: after a restore, or to begin with. Readers wait for its end; writers do not.';
+  'Builds every board from the sums of everybody and returns how many places there are on them: after a restore, or to begin with. Readers wait for its end; writers do not.';
 
 -- Slices ------------------------------------------------------------------------------------
 alter table private.job_state add column last_board integer, add column last_node bigint;
@@ -282,10 +357,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  -- Whatever is in the tree and whatever should be: a node that is missing shows in the scores.
+  -- Whatever is in the tree and whatever should be: a node that is missing shows in the order.
   node := greatest(
     (select max(n.node) from private.board_nodes as n where n.board = after_board and n.level = 0 and n.node < after_node),
-    (select s.credits >> 8 from private.board_scores as s
+    (select s.credits >> 8 from private.board_order as s
      where s.board = after_board and s.is_listed and -s.credits > - (after_node << 8) order by -s.credits limit 1));
   if node is not null then
     board := after_board;
@@ -293,10 +368,10 @@ begin
   end if;
   board := least(
     (select min(n.board) from private.board_nodes as n where n.board > coalesce(after_board, -1)),
-    (select min(s.board) from private.board_scores as s where s.board > coalesce(after_board, -1)));
+    (select min(s.board) from private.board_order as s where s.board > coalesce(after_board, -1)));
   node := greatest(
     (select max(n.node) from private.board_nodes as n where n.board = next_node.board and n.level = 0),
-    (select s.credits >> 8 from private.board_scores as s
+    (select s.credits >> 8 from private.board_order as s
      where s.board = next_node.board and s.is_listed order by -s.credits limit 1));
 end;
 $$;
@@ -324,7 +399,7 @@ begin
 end;
 $$;
 comment on function private.refresh_nodes(integer, integer, bigint) is
-  'Looks at the next nodes of trees, recounts those trees that differ from their scores, and returns where it came to (null = at the end) and how many it mended. For holders of the boards'' lock.';
+  'Looks at the next nodes of trees, recounts those trees that differ from the order of their boards, and returns where it came to (null = at the end) and how many it mended. For holders of the boards'' lock.';
 
 create function private.refresh_leaderboards(max_users integer)
 returns jsonb
@@ -354,7 +429,7 @@ begin
     (select t.user_id from private.user_state as t
      where state.last_user is null or t.user_id > state.last_user order by t.user_id limit size)
     union
-    (select distinct s.user_id from private.board_scores as s
+    (select s.user_id from private.board_scores as s
      where state.last_user is null or s.user_id > state.last_user order by s.user_id limit size)
     order by user_id limit size);
   differing := array(

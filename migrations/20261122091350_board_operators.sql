@@ -83,7 +83,7 @@ declare
 begin
   return query
   with judged as (
-    select s.user_id, s.credits from private.board_scores as s
+    select s.user_id, s.credits from private.board_order as s
     where s.board = wanted and s.is_listed
     order by -s.credits, s.user_id
     limit least(greatest(max_users, 1), 10000)

@@ -152,7 +152,7 @@ begin
   into people, last_place
   from (
     select s.is_listed, s.credits, s.user_id
-    from private.board_scores as s
+    from private.board_order as s
     where s.board = wanted and (s.is_listed, -s.credits, s.user_id) > (place.is_listed, -place.credits, place.user_id)
     order by s.is_listed, -s.credits, s.user_id
     limit max_rows) as b;

@@ -104,17 +104,20 @@ select is(tests.own('bob', 'daily') -> 'current_user', '{"rank": 1, "credits": 4
 select tests.log('ann', 40, 1), tests.merge() \g /dev/null
 select is(tests.own('bob', 'daily') #> '{current_user,rank_change}', '2', 'a period that is over takes late entries');
 -- What a day that nobody dropped, or that was dropped twice, leaves.
-insert into private.board_scores (user_id, board, credits, entries, is_listed)
-values (tests.id('ann'), carbon.board_id('daily', current_date - 9, null), 5, 1, true);
+update private.board_scores
+set boards = carbon.board_id('daily', current_date - 9, null) || boards, credits = 5::bigint || credits, entries = 1::bigint || entries
+where user_id = tests.id('ann');
+insert into private.board_order (board, is_listed, credits, user_id)
+values (carbon.board_id('daily', current_date - 9, null), true, 5, tests.id('ann'));
 update private.worker_state set dropped_on = null;
 select is(tests.names('daily'), '1:ann:440 1:bob:440 3:cat:44', 'a period''s end that fires never changes no board');
 select tests.merge(), tests.merge() \g /dev/null
 select is(tests.names('daily'), '1:ann:440 1:bob:440 3:cat:44', 'nor one that fires twice');
-select is((select count(*) from private.board_scores as s join carbon.dropped_boards(current_date) as d
+select is((select count(*) from private.board_order as s join carbon.dropped_boards(current_date) as d
            on s.board >= d.first_board and s.board < d.before_board), 0::bigint, 'and what is no longer kept is deleted');
 select tests.log('ann', 1, 400) \g /dev/null
 select tests.merge() \g /dev/null
-select is((select count(*) from private.board_scores as s cross join carbon.board_scope(s.board) as b
+select is((select count(*) from private.board_places as s cross join carbon.board_scope(s.board) as b
            where s.user_id = tests.id('ann') and b.first_day < current_date - 100), 0::bigint, 'an entry of long ago makes no board of long ago');
 select is(private.check_all_boards(), '[]', 'equal to a recount');
 
@@ -198,9 +201,19 @@ select ok(tests.rows_read_by('select count(*) from private.outbox') >= 10000, 'a
 select tests.merge() \g /dev/null
 
 -- Repairs -------------------------------------------------------------------------------------------
-update private.board_scores set credits = credits + 7 where user_id = tests.id('ann');
-insert into private.board_scores (user_id, board, credits, entries, is_listed)
-values (gen_random_uuid(), carbon.board_id('all_time', current_date, null), 5, 1, true);
+update private.board_scores set credits = array(select c + 7 from unnest(credits) as c) where user_id = tests.id('ann');
+with nobody as (
+  insert into private.board_scores (user_id, is_listed, boards, credits, entries)
+  values (gen_random_uuid(), true, array[carbon.board_id('all_time', current_date, null)], '{5}', '{1}')
+  returning user_id
+)
+insert into private.board_order (board, is_listed, credits, user_id)
+select carbon.board_id('all_time', current_date, null), true, 5, n.user_id from nobody as n
+union all
+-- A place that no score stands for.
+select carbon.board_id('all_time', current_date, 'TH-10'), true, 6, gen_random_uuid();
+-- And a score that has no place.
+delete from private.board_order where user_id = tests.id('cat') and board = carbon.board_id('all_time', current_date, null);
 update private.board_nodes set people = carbon.add_board_nodes(people, carbon.board_node('{9}', '{3}'))
 where board = carbon.board_id('all_time', current_date, 'TH-10') and level = 1;
 select isnt(private.check_boards(tests.id('ann')), '[]', 'a wrong score is seen');
@@ -218,8 +231,8 @@ begin
   return mended;
 end;
 $$;
-select is(tests.refresh(), 2, 'and refresh_leaderboards() mends it, and a row of nobody''s');
-select is(private.check_all_boards(), '[]', 'and the tree');
+select is(tests.refresh(), 3, 'and refresh_leaderboards() mends it, a row of nobody''s and a place that is missing');
+select is(private.check_all_boards(), '[]', 'the tree, and the order with a place of nobody''s');
 select is(tests.refresh(), 0, 'twice changes nothing');
 select * from finish();
 rollback;

@@ -80,11 +80,10 @@ select is(tests.board_difference(v.ids), null, 'all changes folded in') from tes
 select is(private.check_all_boards(), '[]', 'equal to a recount');
 
 call tests.shake();
-create table tests.kept as select * from private.board_scores;
 select ok(private.rebuild_boards() > 0, 'built anew');
 select is(tests.board_difference(v.ids), null, 'what is built anew says the same') from tests.viewers as v;
 select is(private.check_all_boards(), '[]', 'equal to a recount');
-select is(private.folded_changes(array(select o from private.outbox as o), current_date), null, 'nothing is left for boards, messages are');
+select is(private.folded_scores(array(select o from private.outbox as o), current_date), null, 'nothing is left for boards, messages are');
 
 call tests.shake();
 delete from auth.users as u using tests.crowd as c where u.id = c.id;

@@ -44,9 +44,9 @@ set enable_seqscan = off
 as $$
 begin
   return (
-    select 1 + count(*) from private.board_scores as s
+    select 1 + count(*) from private.board_order as s
     where s.board = wanted and s.is_listed
-      and -s.credits < (select -o.credits from private.board_scores as o where o.user_id = person and o.board = wanted));
+      and -s.credits < (select -o.credits from private.board_places as o where o.user_id = person and o.board = wanted));
 end;
 $$;
 

@@ -97,7 +97,7 @@ fn fill(scratch: &Scratch, database: &str, people: u32) -> Result<()> {
         let rows = scratch.sql(database, "select private.rebuild_boards()")?;
         scratch.sql(
             database,
-            "vacuum analyze private.board_scores, private.board_nodes",
+            "vacuum analyze private.board_scores, private.board_order, private.board_nodes",
         )?;
         scratch.sql(database, "checkpoint")?;
         Ok(rows)
@@ -105,7 +105,7 @@ fn fill(scratch: &Scratch, database: &str, people: u32) -> Result<()> {
     let size = scratch.sql(
         database,
         "select pg_size_pretty(pg_database_size(current_database())) || ', of it scores '
-             || pg_size_pretty(pg_total_relation_size('private.board_scores')) || ' and trees '
+             || pg_size_pretty(pg_total_relation_size('private.board_scores')) || ', orders ' || pg_size_pretty(pg_total_relation_size('private.board_order')) || ' and trees '
              || pg_size_pretty(pg_total_relation_size('private.board_nodes'))",
     )?;
     println!(
