@@ -334,7 +334,8 @@ fn durable(scratch: &Scratch) -> Result<Figure> {
             ),
         )?;
         // The worker folds them in meanwhile.
-        scratch.sql(SMALL, "vacuum analyze; checkpoint")
+        scratch.sql(SMALL, "vacuum analyze")?;
+        scratch.sql(SMALL, "checkpoint")
     })?;
     let [rpc, floor] = scratch.step("durable creates, the worker at work", |_| {
         in_turns(|variant, round| {
