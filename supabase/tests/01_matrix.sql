@@ -1,5 +1,5 @@
--- Who may do what: own, another's, an anonymous user's, nobody's and the service's view of every
--- table, view, partition and function; and that none of them is missing here.
+-- Permissions: what the owner, another user, an anonymous user, a signed-out visitor and the service may do with every
+-- table, view, partition and function, and that none of these is missing here.
 begin;
 \ir helpers.psql
 create table tests.matrix (
@@ -9,7 +9,7 @@ create table tests.matrix (
 );
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')),
        tests.sign_up('anonymous', tests.id('anonymous'), true) \g /dev/null
--- Whoever is there already stands outside the boards.
+-- Users who exist already are hidden from boards.
 update public.profiles set visible_in_leaderboard = false where id not in (select id from tests.people);
 update public.profiles set province = 'TH-10' where id = tests.id('own');
 update public.user_preferences set time_zone = 'Asia/Tokyo' where user_id = tests.id('own');
@@ -40,7 +40,7 @@ set statement = replace(replace(replace(replace(replace(statement,
 
 select plan((select count(*)::integer from tests.matrix) + 3);
 
--- One assertion a statement, all five beside each other.
+-- One assertion per statement, with all five results.
 select is(
   jsonb_build_object(
     'own', tests.outcome('own', m.statement), 'other', tests.outcome('other', m.statement),
@@ -57,7 +57,7 @@ select is(
      and c.relkind in ('r', 'p', 'v', 'm', 'f')
      and c.oid::regclass::text not in (select m.object from tests.matrix as m)
      and replace(c.oid::regclass::text, 'public.', '') not in (select replace(m.object, 'public.', '') from tests.matrix as m)),
-  null, 'every table, partition and view stands in the matrix');
+  null, 'every table, partition and view is in the matrix');
 select is(
   (select array_agg(p.oid::regprocedure::text order by 1)
    from pg_proc as p
@@ -68,12 +68,12 @@ select is(
           or has_function_privilege('authenticated', p.oid, 'execute')
           or has_function_privilege('service_role', p.oid, 'execute'))
      and p.pronamespace::regnamespace || '.' || p.proname not in (select m.object from tests.matrix as m)),
-  null, 'every function of the API, and every other that its roles may call, stands in the matrix');
+  null, 'every function of the API, and every other that its roles may call, is in the matrix');
 select is(
   (select array_agg(c.oid::regclass::text)
    from pg_class as c, unnest(array['anon', 'authenticated']) as client
    where c.relnamespace = 'private'::regnamespace and c.relkind in ('r', 'p', 'v', 'm')
-     -- Two views of the API read columns of the state as the one who asks; the matrix has what else is tried there.
+     -- Two views of the API read columns of the state row as the caller; the matrix has the other statements on it.
      and not (c.relname = 'user_state' and client = 'authenticated')
      and (has_table_privilege(client, c.oid, 'select, insert, update, delete, truncate, references, trigger')
           or has_any_column_privilege(client, c.oid, 'select, insert, update, references'))),

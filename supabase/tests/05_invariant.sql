@@ -6,7 +6,7 @@ select plan(16);
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')) \g /dev/null
 select setseed(0.42) \g /dev/null
 
--- 400 random operations by rpc, REST and service, on two people.
+-- 400 random operations by rpc, REST and service, on two users.
 create function tests.random_operation() returns void language plpgsql
 as $$
 declare
@@ -46,16 +46,16 @@ do $$ begin for i in 1..400 loop perform tests.random_operation(); end loop; end
 select tests.all_right();
 select is((select count(*) > 50 from public.waste_entries where user_id in (tests.id('own'), tests.id('other'))), true, 'there is something to compare');
 select is((select bool_and(t.revision >= k.keys) from public.user_totals as t
-           join (select user_id, count(*) as keys from private.entry_keys group by 1) as k using (user_id)), true, 'no revision is given twice');
+           join (select user_id, count(*) as keys from private.entry_keys group by 1) as k using (user_id)), true, 'no revision occurs twice');
 select is((select array_agg(e.id) from public.waste_entries as e
            left join private.entry_keys as k on k.user_id = e.user_id and k.entry_id = e.id
-           where e.user_id in (tests.id('own'), tests.id('other')) and (k.deleted_at is not null or k.entry_id is null)), null, 'every entry has a living key');
+           where e.user_id in (tests.id('own'), tests.id('other')) and (k.deleted_at is not null or k.entry_id is null)), null, 'every entry has a key that is not a tombstone');
 
 -- Days and streaks ------------------------------------------------------------------------------
 delete from public.waste_entries where user_id in (tests.id('own'), tests.id('other'));
-select is((select count(*)::integer from public.user_days where user_id in (tests.id('own'), tests.id('other'))), 0, 'a day without entries is no day');
+select is((select count(*)::integer from public.user_days where user_id in (tests.id('own'), tests.id('other'))), 0, 'a day without entries has no row');
 select is((select (sum(entries), sum(credits), sum(weight_kg), sum(co2e_kg))::text from public.user_totals where user_id in (tests.id('own'), tests.id('other'))),
-  '(0,0,0.000,0.000000)', 'nothing is left over of what was deleted');
+  '(0,0,0.000,0.000000)', 'deletions leave no remainder in the totals');
 update public.user_preferences set time_zone = 'Asia/Bangkok' where user_id in (tests.id('own'), tests.id('other'));
 create function tests.log(days_ago integer) returns jsonb language sql
 as $$ select public.create_waste_entry(json_build_object('entry', tests.entry(1, jsonb_build_object('logged_at', now() - days_ago * interval '1 day')))) $$;
@@ -64,21 +64,21 @@ select tests.act_as('own') \g /dev/null
 select tests.log(5), tests.log(4), tests.log(1) \g /dev/null
 select is(tests.log(0) -> 'streak', '{"current": 2, "max": 2}', 'two days in a row');
 select is(tests.log(3) -> 'streak', '{"current": 2, "max": 3}', 'a late entry lengthens an older run');
-select is(tests.log(2) -> 'streak', '{"current": 6, "max": 6}', 'and mends the streak');
-select is((select g.daily_streak || ' ' || g.max_streak from public.user_gamification as g), '6 6', 'the view says the same');
+select is(tests.log(2) -> 'streak', '{"current": 6, "max": 6}', 'and closes the gap in the streak');
+select is((select g.daily_streak || ' ' || g.max_streak from public.user_gamification as g), '6 6', 'the view shows the same');
 delete from public.waste_entries where local_date = carbon.local_date(now() - interval '3 days', 'Asia/Bangkok');
 select is((select g.daily_streak || ' ' || g.max_streak from public.user_gamification as g), '3 3', 'a deletion breaks it');
 delete from public.waste_entries where local_date = carbon.local_date(now(), 'Asia/Bangkok');
-select is((select g.daily_streak from public.user_gamification as g), 2, 'today may still come');
+select is((select g.daily_streak from public.user_gamification as g), 2, 'a streak that ended yesterday still counts');
 select tests.act_as_operator() \g /dev/null
 select tests.all_right();
 
--- Mending ---------------------------------------------------------------------------------------
+-- Repair ----------------------------------------------------------------------------------------
 update private.user_state set credits = credits + 5, entries = 0, longest_run = 9, province = 'TH-99' where user_id = tests.id('own');
 delete from public.user_days where user_id = tests.id('own');
 update private.entry_keys set logged_at = logged_at - interval '1 day' where user_id = tests.id('own') and deleted_at is null;
 select is(jsonb_array_length(public.check_user(tests.id('own'))) > 3, true, 'damage shows');
-select is(public.update_daily_streaks(1000000) ->> 'mended', '1', 'the nightly round mends it');
+select is(public.update_daily_streaks(1000000) ->> 'mended', '1', 'the nightly round repairs it');
 select tests.all_right();
 select * from finish();
 rollback;

@@ -35,10 +35,10 @@ grant select on tests.series to public;
 
 select tests.act_as('own') \g /dev/null
 select is(tests.weights(public.list_waste_entries(page_size => 4)), '1 2 3 4', 'newest first');
-select is(json_array_length(public.list_waste_entries() -> 'entries'), 20, '20 are a page');
+select is(json_array_length(public.list_waste_entries() -> 'entries'), 20, 'a page has 20 by default');
 select is((select array_agg(e::jsonb order by n) from json_array_elements(public.list_waste_entries() -> 'entries') with ordinality as x (e, n)),
   (select array_agg(public.get_waste_entry((e ->> 'id')::uuid) order by n)
-   from json_array_elements(public.list_waste_entries() -> 'entries') with ordinality as x (e, n)), 'each as it is shown alone');
+   from json_array_elements(public.list_waste_entries() -> 'entries') with ordinality as x (e, n)), 'each as get_waste_entry shows it');
 select is(tests.walk(7), whole, 'by cursor everything comes once') from tests.series;
 select is(tests.walk(60), whole, 'also on one page') from tests.series;
 select is(tests.weights(public.list_waste_entries(page => 3, page_size => 25)), '51 52 53 54 55 56 57 58 59 60', 'pages by number');
@@ -46,35 +46,35 @@ select is(public.list_waste_entries(page => 3, page_size => 25)::jsonb - 'entrie
   '{"page": 3, "limit": 25, "total": 60, "total_pages": 3, "next_cursor": null}', 'with totals');
 select is(public.list_waste_entries(page_size => 100)::jsonb - 'entries',
   '{"page": null, "limit": 100, "total": null, "total_pages": null, "next_cursor": null}', 'without page no totals');
-select is(tests.weights(public.list_waste_entries(page => 9)), '', 'beyond the end is nothing');
+select is(tests.weights(public.list_waste_entries(page => 9)), '', 'a page beyond the end is empty');
 select is(tests.weights(public.list_waste_entries(date_from => '2024-05-21', date_to => '2024-06-10')), '1 2', 'dates are local days, inclusive');
 select is(tests.weights(public.list_waste_entries(date_from => '2024-05-22', date_to => '2024-06-09')), '', 'and exact');
 select is(tests.weights(public.list_waste_entries(date_to => '2021-04-30')), '58 59 60', 'years back');
 select is(tests.weights(public.list_waste_entries(category_id => 'food_waste', page_size => 3)), '2 4 6', 'by category');
 select is(tests.weights(public.list_waste_entries(disposal_method => 'sold', page_size => 3)), '1 3 5', 'by method');
 select is(public.list_waste_entries(category_id => 'food_waste', page => 1)::jsonb -> 'total', '30', 'with a total of their own');
-select is(tests.weights(public.list_waste_entries(q => 'LUNCH')), '7', 'a part of the notes, whatever its case');
-select is(tests.weights(public.list_waste_entries(q => '100%_X\')), '7', 'wildcards mean themselves');
-select is(tests.weights(public.list_waste_entries(q => '%')), '7', 'alone too');
+select is(tests.weights(public.list_waste_entries(q => 'LUNCH')), '7', 'a part of the notes, case-insensitively');
+select is(tests.weights(public.list_waste_entries(q => '100%_X\')), '7', 'wildcards are literal');
+select is(tests.weights(public.list_waste_entries(q => '%')), '7', 'even alone');
 select is(tests.weights(public.list_waste_entries(q => 'ตลาด')), '9', 'a part of the place');
 select is(tests.walk(1, 'o'), '9', 'searched to the end');
 select is(tests.weights(public.list_waste_entries(q => U&'\0E19\0E33\0E49')), '11', 'a tone typed after SARA AM');
-select is(tests.weights(public.list_waste_entries(q => U&'\0E19\0E4D\0E49\0E32')), '11', 'SARA AM taken apart');
-select is(tests.weights(public.list_waste_entries(q => U&'\0E02\200B\0E27\0E14\200B')), '11', 'zero-width characters count for nothing');
+select is(tests.weights(public.list_waste_entries(q => U&'\0E19\0E4D\0E49\0E32')), '11', 'SARA AM decomposed');
+select is(tests.weights(public.list_waste_entries(q => U&'\0E02\200B\0E27\0E14\200B')), '11', 'zero-width characters are ignored');
 select is(tests.weights(public.list_waste_entries(q => 'CAFÉ')), '13', 'composed finds decomposed');
 select is(tests.weights(public.list_waste_entries(q => U&'cafe\0301')), '13', 'and decomposed itself');
-select is(tests.weights(public.list_waste_entries(q => 'ขวดนำ')), '', 'another word is another word');
-select is(json_array_length(public.list_waste_entries(q => U&'\200B') -> 'entries'), 20, 'what shows nothing is no search');
-select is(json_array_length(public.list_waste_entries(q => '') -> 'entries'), 20, 'nothing searched is no search');
+select is(tests.weights(public.list_waste_entries(q => 'ขวดนำ')), '', 'another word is not found');
+select is(json_array_length(public.list_waste_entries(q => U&'\200B') -> 'entries'), 20, 'a search of invisible characters is no filter');
+select is(json_array_length(public.list_waste_entries(q => '') -> 'entries'), 20, 'an empty search is no filter');
 select is(tests.token('own', 'select public.list_waste_entries(' || w.arguments || ')'), '22023 carbon.' || w.token, w.token) from (values
   ('page_size => 0', 'limit_invalid'), ('page_size => 101', 'limit_invalid'), ('page => 0', 'page_invalid'), ('cursor => ''x''', 'cursor_invalid'),
   ('page => 1, cursor => ''x''', 'page_and_cursor'), ('date_from => ''2024-02-01'', date_to => ''2024-01-01''', 'date_range_invalid'),
   ('q => repeat(''x'', 101)', 'query_invalid')) as w (arguments, token);
 select tests.act_as('other') \g /dev/null
 select is(tests.weights(public.list_waste_entries()), '1', 'another''s list is another');
--- A page never splits equals wrongly: equal times are in the order of id.
+-- Entries with equal times are ordered by id, so that pages never skip or repeat one.
 insert into public.waste_entries (category_id, disposal_method, weight_kg, logged_at) select 'food_waste', 'composted', g, '2024-06-01' from generate_series(1, 9) as g;
-select is((select count(distinct w)::integer from regexp_split_to_table(tests.walk(2), ' ') as w), 9, 'entries of the same moment come once each');
+select is((select count(distinct w)::integer from regexp_split_to_table(tests.walk(2), ' ') as w), 9, 'entries of the same moment are listed once each');
 
 -- Sums -------------------------------------------------------------------------------------------
 select tests.act_as('own') \g /dev/null
@@ -86,7 +86,7 @@ select is(public.waste_stats_monthly('2024-05') - '{co2e_kg,co2e_avoided_kg}'::t
   '{"month": "2024-05", "total_entries": 2, "total_weight_kg": 5, "total_credits": 164, "credits_positive": 164, "credits_negative": 0, "trees_equivalent": 0,
     "days": [{"date": "2024-05-01", "entries": 1, "weight_kg": 3, "credits": 120}, {"date": "2024-05-21", "entries": 1, "weight_kg": 2, "credits": 44}]}',
   'a month and its days');
-select is(tests.token('own', 'select public.waste_stats_monthly(''2024-13'')'), '22023 carbon.month_invalid', 'months are months');
+select is(tests.token('own', 'select public.waste_stats_monthly(''2024-13'')'), '22023 carbon.month_invalid', 'an invalid month is refused');
 select is(tests.token('own', 'select public.' || d.call), '22023 carbon.' || d.token, d.call) from (values
   ('waste_stats_daily(''0000-01-01'')', 'date_invalid'), ('waste_stats_daily(''2569-11-28'')', 'date_buddhist_era'),
   ('waste_stats_daily(''9999-12-31'')', 'date_in_future'), ('waste_stats_daily(''now'')', 'date_invalid'),
@@ -96,11 +96,11 @@ select is(tests.token('own', 'select public.' || d.call), '22023 carbon.' || d.t
 select is(public.waste_stats_by_category('2024-05-01', '2024-05-31') #> '{categories,0}',
   '{"category_id": "food_waste", "entries": 1, "weight_kg": 2, "credits": 44, "co2e_kg": 0.6652, "co2e_avoided_kg": 4.3948,
     "methods": {"composted": {"entries": 1, "weight_kg": 2, "credits": 44}}}', 'a category and its methods');
-select is((select jsonb_agg(c -> 'entries') from jsonb_array_elements(public.waste_stats_by_category() -> 'categories') as c), '[30, 30]', 'without dates everything');
-select is(tests.token('own', 'select public.waste_stats_by_category(''2024-05-02'', ''2024-05-01'')'), '22023 carbon.date_range_invalid', 'from before to');
+select is((select jsonb_agg(c -> 'entries') from jsonb_array_elements(public.waste_stats_by_category() -> 'categories') as c), '[30, 30]', 'without dates all entries count');
+select is(tests.token('own', 'select public.waste_stats_by_category(''2024-05-02'', ''2024-05-01'')'), '22023 carbon.date_range_invalid', 'date_from must not be after date_to');
 select tests.act_as_operator() \g /dev/null
 select tests.all_right();
--- A later change of the zone moves nothing; new entries follow it.
+-- A later change of the zone moves no entry; new entries use it.
 update public.user_preferences set time_zone = 'Pacific/Kiritimati' where user_id = tests.id('own');
 select tests.act_as('own') \g /dev/null
 select is(public.waste_stats_daily('2024-06-10') -> 'total_entries', '1', 'old entries stay on their day');

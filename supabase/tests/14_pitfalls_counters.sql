@@ -1,4 +1,4 @@
--- Counter overflow: sums of points pass what 32 bits hold, upwards and downwards, on every way to a reader.
+-- Counter overflow: sums of points exceed 32 bits, upwards and downwards, in every function that shows them.
 begin;
 \ir helpers.psql
 select plan(9);
@@ -9,7 +9,7 @@ select tests.act_as('own') \g /dev/null
 select public.create_waste_entry(json_build_object('entry', tests.entry(1))) \g /dev/null
 select tests.act_as_operator() \g /dev/null
 
--- As if a person had logged for centuries: 3,000,000,000 points more, in the sums and for the boards.
+-- As if a user had logged for centuries: 3,000,000,000 points more, in the sums and for the boards.
 create function tests.credit(points bigint) returns void language plpgsql
 as $$
 begin
@@ -30,7 +30,7 @@ grant execute on all functions in schema tests to public;
 select tests.credit(3000000000) \g /dev/null
 select tests.act_as('own') \g /dev/null
 select lives_ok(format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry(2)), 'an entry is added to billions');
-select is(tests.total() > 3000000000, true, 'a total of more than 32 bits is a total');
+select is(tests.total() > 3000000000, true, 'a total may exceed 32 bits');
 select is((public.get_gamification_profile() ->> 'trees_saved')::bigint, tests.total() / 500, 'and so are its trees');
 select is((tests.place('daily') ->> 'credits')::bigint, (select credits from public.user_totals), 'a board shows it');
 select is(array[tests.place('daily') ->> 'rank', tests.place('all_time') ->> 'rank'], array['1', '1'], 'above everybody');
@@ -39,7 +39,7 @@ select tests.act_as_operator() \g /dev/null
 select tests.credit(-7000000000) \g /dev/null
 select tests.act_as('own') \g /dev/null
 select lives_ok(format('select public.create_waste_entry(json_build_object(''entry'', %L::jsonb))', tests.entry(2)), 'an entry is added to minus billions');
-select is(tests.total() < -3000000000, true, 'a total of less than 32 bits is a total');
+select is(tests.total() < -3000000000, true, 'a total may be below 32 bits');
 select is(public.get_gamification_profile() -> 'current_level', '1'::jsonb, 'of level 1');
 select tests.act_as_operator() \g /dev/null
 select private.lock_boards(true) \g /dev/null

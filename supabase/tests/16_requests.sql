@@ -1,4 +1,4 @@
--- What is looked at before a request is let in.
+-- What is checked before a request is let in.
 begin;
 \ir helpers.psql
 select plan(18);
@@ -8,7 +8,7 @@ insert into auth.sessions (id, user_id, created_at, updated_at, aal) values
   ('b0000000-0000-4000-8000-000000000002', tests.id('own'), now(), now(), 'aal1');
 update auth.sessions set not_after = now() - interval '1 second' where id = 'b0000000-0000-4000-8000-000000000002';
 
--- Whether a token with this session is let in, as PostgREST and Realtime ask.
+-- Whether a token with this session is let in, as PostgREST and Realtime check it.
 create function tests.is_live(name text, session text) returns boolean language plpgsql
 as $$
 declare
@@ -23,28 +23,28 @@ begin
 end;
 $$;
 
-select ok(tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), 'a session that goes on is live');
-select ok(not tests.is_live('own', 'b0000000-0000-4000-8000-000000000002'), 'a session that has run out is not');
-select ok(not tests.is_live('own', 'b0000000-0000-4000-8000-000000000003'), 'a session that is gone is not');
+select ok(tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), 'a session that has not ended is live');
+select ok(not tests.is_live('own', 'b0000000-0000-4000-8000-000000000002'), 'an expired session is not');
+select ok(not tests.is_live('own', 'b0000000-0000-4000-8000-000000000003'), 'a deleted session is not');
 select ok(not tests.is_live('other', 'b0000000-0000-4000-8000-000000000001'), 'another''s session is not');
 select ok(tests.is_live('own', null), 'a token without a session passes');
 select is((select array_agg(tests.is_live(p.name, null) order by p.name) from tests.people as p where p.name in ('none', 'service', 'anonymous')),
-          array[true, true, true], 'so do callers without a person and people Auth does not know');
+          array[true, true, true], 'so do callers without a user, and users who are unknown to Auth');
 
 update auth.users set banned_until = now() + interval '1 hour' where id = tests.id('own');
 select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
           'somebody banned is not live, with or without a session');
 select is((select count(*)::integer from auth.sessions as s where s.user_id = tests.id('own')), 0, 'and has no session any more');
 select throws_ok($$insert into auth.sessions (id, user_id, created_at, updated_at) values (gen_random_uuid(), tests.id('own'), now(), now())$$,
-                 'PT401', null, 'nor begins one');
+                 'PT401', null, 'and cannot begin one');
 update auth.users set banned_until = now() - interval '1 second' where id = tests.id('own');
 insert into auth.sessions (id, user_id, created_at, updated_at, aal) values ('b0000000-0000-4000-8000-000000000001', tests.id('own'), now(), now(), 'aal1');
-select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[true, true], 'a ban that is over does not count');
+select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[true, true], 'an expired ban does not count');
 update auth.users set deleted_at = now() where id = tests.id('own');
 select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
           'somebody deleted is not live, with or without a session');
 delete from auth.users where id = tests.id('other');
-select ok(not tests.is_live('other', 'b0000000-0000-4000-8000-000000000004'), 'nor is a session of somebody who is gone');
+select ok(not tests.is_live('other', 'b0000000-0000-4000-8000-000000000004'), 'nor is a session of a deleted user');
 
 -- The pre-request -----------------------------------------------------------------------------------
 create function tests.checked(name text, session text) returns text language plpgsql
@@ -68,7 +68,7 @@ create function tests.slots() returns integer language sql
 as $$ select count(*)::integer from pg_locks as l where l.pid = pg_backend_pid() and l.locktype = 'advisory' $$;
 select is(tests.checked('own', 'b0000000-0000-4000-8000-000000000001'), 'PT401 carbon.session_ended', 'a request of an ended session is refused');
 select is(tests.slots(), 0, 'and holds no slot');
-select is((select array_agg(tests.checked(p.name, null)) from tests.people as p where p.name in ('none', 'service')), array['passes', 'passes'], 'keys without a person pass');
+select is((select array_agg(tests.checked(p.name, null)) from tests.people as p where p.name in ('none', 'service')), array['passes', 'passes'], 'keys without a user pass');
 select is(tests.slots(), 0, 'and are not counted');
 select tests.sign_up('third', 'a0000000-0000-4000-8000-00000000000c') \g /dev/null
 select tests.checked('third', null) \g /dev/null
