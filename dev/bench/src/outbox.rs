@@ -113,7 +113,7 @@ fn leave(scratch: &Scratch, rows: u32) -> Result<()> {
 fn reads(scratch: &Scratch) -> Result<Vec<Figure>> {
     let named = [
         ("a profile", PROFILE),
-        ("around somebody, 10 rows", AROUND),
+        ("around a user, 10 rows", AROUND),
         ("a page of 100 with one's own place", PAGE),
     ];
     let mut session = reader(scratch)?;

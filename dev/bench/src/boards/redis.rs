@@ -112,7 +112,7 @@ impl Redis {
             let asked = Instant::now();
             let answer = ask(&mut connection, &line)?;
             latencies.push(asked.elapsed().as_secs_f64() * 1000.0);
-            ensure!(answer.len() > 1, "somebody is not in Redis");
+            ensure!(answer.len() > 1, "a user is missing in Redis");
         }
         Ok(latencies)
     }

@@ -31,11 +31,11 @@ pub fn table(system: &System) -> Result<String> {
     ];
     for (name, ask) in [
         (
-            "GET /waste/categories, stranger",
+            "GET /waste/categories, signed out",
             worker.ask("/waste/categories"),
         ),
         (
-            "GET /gamification/leaderboard, stranger",
+            "GET /gamification/leaderboard, signed out",
             worker.ask("/gamification/leaderboard"),
         ),
         (
