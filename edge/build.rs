@@ -1,4 +1,4 @@
-//! Turns the API's description into what the Worker serves, and names the release.
+//! Makes of the API's description what the Worker serves, and names the release.
 //!
 //! The description becomes a JavaScript module beside the wasm, not bytes within it: every isolate
 //! loads the wasm, hardly anybody asks for the description.
@@ -11,7 +11,7 @@ use std::{env, fs};
 
 const DESCRIPTION: &str = "openapi.yaml";
 
-/// What answers are made by: when it changes, what clients keep may be out of date.
+/// What answers are made by: when it changes, what clients cache may be out of date.
 const SOURCES: [&str; 3] = ["src", "../domain/src", "../domain/data"];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -19,15 +19,15 @@ if (!fs.existsSync(scriptPath)) {
   process.exit(1);
 }
 
-// Cloudflare's network tells the Worker where a connection comes from and lets no client say so itself. Miniflare's
-// entry does so only for clients that do not send the header: here the connection counts, whatever the header says.
+// Cloudflare's network states to the Worker where a connection comes from and lets no client say so itself. Miniflare's
+// entry does so only for clients that do not send the header: here the connection counts, regardless of the header.
 const readFile = fs.readFileSync;
-let mended = false;
+let patched = false;
 fs.readFileSync = (file, ...options) => {
   const text = readFile(file, ...options);
   if (!String(file).endsWith(path.join('core', 'entry.worker.js'))) return text;
   const trusting = 'clientIp && !request.headers.get("CF-Connecting-IP")';
-  mended = String(text).includes(trusting);
+  patched = String(text).includes(trusting);
   return String(text).replace(trusting, '(request.headers.delete("CF-Connecting-IP"), clientIp)');
 };
 
@@ -67,7 +67,7 @@ process.on('SIGINT', () => end(0));
 
 try {
   const address = await server.ready;
-  if (!mended) throw new Error('This version of miniflare lets clients choose their connecting address');
+  if (!patched) throw new Error('This version of miniflare lets clients choose their connecting address');
   console.log(`ready ${address}`);
 } catch (error) {
   console.error(error);

@@ -9,7 +9,7 @@ const server = start({
   port: Number(process.env.PORT_API),
   script: `
     const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-    async function kept(path, answer) {
+    async function fromCache(path, answer) {
       if (!answer.cached) return new Response(answer.body, { headers: answer.headers });
       const key = 'https://cache.example' + path;
       const found = await caches.default.match(key);
@@ -25,10 +25,10 @@ const server = start({
         const path = bare ? pathname.slice(5) : pathname;
         const answer = env.ANSWERS[path];
         if (!answer) return new Response('{}', { status: 404 });
-        if (bare) return kept(path, answer);
+        if (bare) return fromCache(path, answer);
         const started = Date.now();
         const id = hex(crypto.getRandomValues(new Uint8Array(16)));
-        const response = await kept(path, { ...answer, headers: { ...answer.headers, 'x-request-id': id } });
+        const response = await fromCache(path, { ...answer, headers: { ...answer.headers, 'x-request-id': id } });
         if (answer.cached) response.headers.set('x-request-id', id);
         console.log(JSON.stringify({ event: 'request', level: 'info', method: request.method, ms: Date.now() - started, request_id: id, route: path, status: 200 }));
         return response;

@@ -1,11 +1,12 @@
 //! The environment, checked once: an isolate with settings that cannot be right serves nothing, and
 //! production refuses what belongs to a laptop.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use carbon_domain::phone;
 
-use crate::clients::thaibulksms::{self, Account};
-use crate::storage::otp_id::{OtpKeys, unhex};
-use crate::webhook;
+use crate::crypto::bytes::unhex;
+use crate::crypto::otp_id::OtpKeys;
+use crate::crypto::webhook;
 
 /// Secrets shorter than this (bytes) are refused everywhere.
 const MIN_SECRET_BYTES: usize = 32;
@@ -27,7 +28,28 @@ pub enum SmsProvider {
     /// The local inbox shows what would have been sent; the URL is its address.
     Inbox(String),
     /// ThaiBulkSMS, on behalf of this account.
-    ThaiBulkSms(Account),
+    ThaiBulkSms(ThaiBulkSms),
+}
+
+/// An account with ThaiBulkSMS.
+pub struct ThaiBulkSms {
+    /// The provider's address, without a slash at the end.
+    pub url: String,
+    /// Key and secret, as the value of `Authorization`.
+    pub authorization: String,
+    /// The approved sender name.
+    pub sender: String,
+}
+
+impl ThaiBulkSms {
+    fn new(url: String, key: &str, secret: &str, sender: String) -> Self {
+        let authorization = format!("Basic {}", STANDARD.encode(format!("{key}:{secret}")));
+        Self {
+            url,
+            authorization,
+            sender,
+        }
+    }
 }
 
 /// Which browser origins may call.
@@ -41,7 +63,6 @@ pub enum Origins {
 
 /// The checked settings.
 pub struct Config {
-    /// Where the Worker runs.
     pub environment: Environment,
     /// The gateway, without a slash at the end.
     pub supabase_url: String,
@@ -59,21 +80,19 @@ pub struct Config {
     pub hook_keys: Vec<Vec<u8>>,
     /// Keys of sign-in codes and of the names of objects.
     pub otp_keys: OtpKeys,
-    /// Who delivers SMS.
     pub sms: SmsProvider,
-    /// Which browser origins may call.
     pub origins: Origins,
-    /// Rates, the challenge and message budgets are lifted: for load tests on a developer's machine.
+    /// Rates, the bot check and message budgets are lifted: for load tests on a developer's machine.
     pub no_limits: bool,
-    /// Messages a day for the whole service.
+    /// Messages a day for the entire service.
     pub sms_budget_per_day: u32,
-    /// Who judges challenges, if anybody does.
+    /// The service of the bot check; without one it cannot be passed.
     pub turnstile: Option<Turnstile>,
     /// The number that gets no messages and has a fixed code.
     pub test_number: Option<TestNumber>,
-    /// Who may give operator's commands; without anybody there are none.
+    /// Who may send operator's commands; without operators there are none.
     pub operators: Option<Operators>,
-    /// Proves whoever reads the metrics.
+    /// The token for reading the metrics.
     pub metrics_token: String,
 }
 
@@ -101,7 +120,7 @@ pub struct Operators {
     pub service_role_key: String,
 }
 
-/// What is known of an operator's token: whose it is and its SHA-256, so that settings open nothing.
+/// An operator's token: its owner and its SHA-256, so that reading the settings grants nothing.
 pub struct OperatorToken {
     /// The person, as the audit log names them.
     pub name: String,
@@ -116,9 +135,11 @@ const MAX_OPERATOR_NAME: usize = 40;
 /// Keys of codes that are valid at once: the new one and the old one.
 const CODE_KEYS: usize = 2;
 
-/// Where challenges are verified unless a local run says otherwise.
+/// Where ThaiBulkSMS takes messages unless a local run says otherwise.
+const THAIBULKSMS_URL: &str = "https://api-v2.thaibulksms.com";
+/// Where the bot check is verified unless a local run says otherwise.
 const TURNSTILE_URL: &str = "https://challenges.cloudflare.com/turnstile/v0/siteverify";
-/// Messages a day for the whole service unless a setting says otherwise: enough for the sign-ins of
+/// Messages a day for the entire service unless a setting says otherwise: enough for the sign-ins of
 /// some ten thousand active people, and a flood costs no more than that.
 const SMS_BUDGET_PER_DAY: u32 = 2_000;
 
@@ -195,10 +216,10 @@ impl Reader<'_> {
     }
 
     /// Secrets of which several are valid at once, "|" between them, the newest first.
-    fn secrets(&mut self, name: &str, most: usize, environment: Environment) -> Vec<String> {
+    fn secrets(&mut self, name: &str, max: usize, environment: Environment) -> Vec<String> {
         let all = self.required(name);
         let secrets: Vec<String> = all.split('|').map(|one| one.trim().to_owned()).collect();
-        if secrets.len() > most {
+        if secrets.len() > max {
             self.problem(name, "holds too many secrets");
         }
         for secret in &secrets {
@@ -263,7 +284,7 @@ impl Reader<'_> {
 
     fn turnstile(&mut self, environment: Environment) -> Option<Turnstile> {
         let Some(secret) = self.optional("TURNSTILE_SECRET") else {
-            // Without it an owner on a carrier's shared address has no way past codes of strangers there.
+            // Without it an owner behind a carrier's shared address is blocked by codes that others there requested.
             if environment == Environment::Production {
                 self.problem("TURNSTILE_SECRET", "is missing");
             }
@@ -357,28 +378,28 @@ impl Reader<'_> {
             }
             "thaibulksms" => SmsProvider::ThaiBulkSms(self.thaibulksms(environment)),
             _ => {
-                self.problem("SMS_PROVIDER", "names no known provider");
+                self.problem("SMS_PROVIDER", "names no provider there is");
                 SmsProvider::Inbox(String::new())
             }
         }
     }
 
-    fn thaibulksms(&mut self, environment: Environment) -> Account {
+    fn thaibulksms(&mut self, environment: Environment) -> ThaiBulkSms {
         let key = self.required("THAIBULKSMS_KEY");
         let secret = self.required("THAIBULKSMS_SECRET");
         let sender = self.required("SMS_SENDER");
-        if !sender.is_empty() && !thaibulksms::is_sender(&sender) {
+        if !sender.is_empty() && !is_sender(&sender) {
             self.problem("SMS_SENDER", "has 4 to 11 letters, digits and . - _");
         }
         let url = match self.optional("SMS_URL") {
-            None => thaibulksms::URL.to_owned(),
+            None => THAIBULKSMS_URL.to_owned(),
             Some(_) if environment == Environment::Local => self.url("SMS_URL", environment),
             Some(_) => {
                 self.problem("SMS_URL", "is for local use only");
                 String::new()
             }
         };
-        Account::new(url, &key, &secret, sender)
+        ThaiBulkSms::new(url, &key, &secret, sender)
     }
 
     fn origins(&mut self, environment: Environment) -> Origins {
@@ -466,6 +487,12 @@ fn operator_token(entry: &str) -> Option<OperatorToken> {
         name: name.to_owned(),
         digest: digest.try_into().ok()?,
     })
+}
+
+/// Whether ThaiBulkSMS accepts it as a sender name.
+fn is_sender(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (4..=11).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 fn is_port(text: &str) -> bool {

@@ -267,3 +267,24 @@ fn origins_are_compared_exactly() {
         assert!(!Origins::Loopback.allow(origin), "{origin}");
     }
 }
+
+#[test]
+fn names_of_senders_are_short_and_latin() {
+    for good in ["CarbonPix", "OTP_SMS", "A-b.", "Elevenchars"] {
+        assert!(is_sender(good), "{good}");
+    }
+    for bad in ["", "abc", "TwelveLetter", "has space", "รหัส", "a+b+c"] {
+        assert!(!is_sender(bad), "{bad}");
+    }
+}
+
+#[test]
+fn an_account_s_key_and_secret_are_sent_by_basic_authentication() {
+    let account = ThaiBulkSms::new(
+        "http://127.0.0.1:1".to_owned(),
+        "key",
+        "secret",
+        "CarbonPix".to_owned(),
+    );
+    assert_eq!(account.authorization, "Basic a2V5OnNlY3JldA==");
+}

@@ -3,33 +3,27 @@
 use carbon_domain::{DomainError, FieldError, Lang, limits, outage};
 use serde_json::{Value, json};
 
-use crate::clients::auth::AuthFailure;
-use crate::messages::{self, Words};
+use crate::messages::{self, LocalizedText};
 
 /// Seconds after which a client may try again when a dependency is down.
 const OUTAGE_RETRY_SECS: i64 = 5;
-
-/// The same when Auth limits and does not say for how long.
-const AUTH_LIMIT_RETRY_SECS: i64 = 60;
 
 /// The codes of the envelope (contract §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// Something in the request is not valid.
     ValidationError,
-    /// No token.
     AuthRequired,
     /// A wrong token or code.
     AuthInvalid,
     /// A token or code past its time.
     AuthExpired,
-    /// Known, but not allowed.
+    /// Signed in, but not allowed.
     PermissionDenied,
-    /// No such thing.
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
-    /// Another state than the caller believes.
+    /// The state is another than the caller assumes.
     Conflict,
     /// The body is too large.
     PayloadTooLarge,
@@ -37,7 +31,6 @@ pub enum Code {
     UnsupportedMediaType,
     /// A limit was reached.
     RateLimited,
-    /// A bug.
     InternalError,
     /// Comes later.
     FeatureUnavailable,
@@ -47,7 +40,7 @@ pub enum Code {
 
 impl Code {
     /// The name in the envelope, the HTTP status, the general message.
-    fn facts(self) -> (&'static str, u16, Words) {
+    fn facts(self) -> (&'static str, u16, LocalizedText) {
         match self {
             Self::ValidationError => ("VALIDATION_ERROR", 400, messages::VALIDATION),
             Self::AuthRequired => ("AUTH_REQUIRED", 401, messages::AUTH_REQUIRED),
@@ -66,17 +59,15 @@ impl Code {
         }
     }
 
-    /// The name in the envelope.
     pub fn name(self) -> &'static str {
         self.facts().0
     }
 
-    /// The HTTP status.
     pub fn status(self) -> u16 {
         self.facts().1
     }
 
-    /// The code for a status that the database asked for (`PTnnn`); other statuses are bugs.
+    /// The code for a status that the database chose (`PTnnn`); other statuses are bugs.
     fn from_status(status: u16) -> Self {
         match status {
             400 | 422 => Self::ValidationError,
@@ -97,14 +88,14 @@ impl Code {
 #[derive(Clone, Copy, Debug)]
 enum Text {
     Domain(DomainError),
-    Edge(Words),
+    Edge(LocalizedText),
 }
 
 impl Text {
     fn text(self, lang: Lang) -> &'static str {
         match self {
             Self::Domain(error) => error.message(lang),
-            Self::Edge(words) => words.text(lang),
+            Self::Edge(localized) => localized.text(lang),
         }
     }
 }
@@ -118,16 +109,15 @@ pub struct FieldProblem {
 }
 
 impl FieldProblem {
-    /// A problem that only the edge knows of.
-    pub fn new(field: &str, code: &'static str, words: Words) -> Self {
+    /// A problem of a rule that only the edge has.
+    pub fn new(field: &str, code: &'static str, text: LocalizedText) -> Self {
         Self {
             field: field.to_owned(),
             code,
-            text: Text::Edge(words),
+            text: Text::Edge(text),
         }
     }
 
-    /// A field that is missing.
     pub fn required(field: &str) -> Self {
         Self::new(field, "required", messages::REQUIRED)
     }
@@ -184,9 +174,9 @@ impl ApiError {
         }
     }
 
-    fn worded(code: Code, words: Words) -> Self {
+    fn with_text(code: Code, text: LocalizedText) -> Self {
         Self {
-            text: Some(Text::Edge(words)),
+            text: Some(Text::Edge(text)),
             ..Self::plain(code)
         }
     }
@@ -206,9 +196,9 @@ impl ApiError {
         Self::plain(Code::AuthExpired)
     }
 
-    /// A sign-in failure with its own words.
-    pub fn auth(code: Code, words: Words) -> Self {
-        Self::worded(code, words)
+    /// A sign-in failure with its own text.
+    pub fn auth(code: Code, text: LocalizedText) -> Self {
+        Self::with_text(code, text)
     }
 
     /// Bad fields, all of them at once.
@@ -219,16 +209,15 @@ impl ApiError {
         }
     }
 
-    /// One bad field.
     pub fn field(problem: FieldProblem) -> Self {
         Self::fields(vec![problem])
     }
 
     /// A body that cannot be read; `reason` is a short stable code.
-    pub fn body(reason: &'static str, words: Words) -> Self {
-        let problem = FieldProblem::new("", reason, words);
+    pub fn body(reason: &'static str, text: LocalizedText) -> Self {
+        let problem = FieldProblem::new("", reason, text);
         Self {
-            text: Some(Text::Edge(words)),
+            text: Some(Text::Edge(text)),
             ..Self::field(problem)
         }
     }
@@ -252,8 +241,8 @@ impl ApiError {
     }
 
     /// The body is larger than the route takes.
-    pub fn too_large(words: Words) -> Self {
-        Self::worded(Code::PayloadTooLarge, words)
+    pub fn too_large(text: LocalizedText) -> Self {
+        Self::with_text(Code::PayloadTooLarge, text)
     }
 
     /// The body is not said to be JSON.
@@ -265,7 +254,7 @@ impl ApiError {
     pub fn content_coding() -> Self {
         Self {
             is_compressed: true,
-            ..Self::worded(Code::UnsupportedMediaType, messages::CONTENT_CODING)
+            ..Self::with_text(Code::UnsupportedMediaType, messages::CONTENT_CODING)
         }
     }
 
@@ -275,12 +264,25 @@ impl ApiError {
     }
 
     /// A limit was reached; times in seconds, `reset_at` as ISO 8601.
-    pub fn rate_limited(words: Words, limit: i64, retry_after_secs: i64, reset_at: &str) -> Self {
+    pub fn rate_limited(
+        text: LocalizedText,
+        limit: i64,
+        retry_after_secs: i64,
+        reset_at: &str,
+    ) -> Self {
         let details = json!({"limit": limit, "remaining": 0, "reset_at": reset_at});
         Self {
             details: Some(Box::new(Details::Value(details))),
             retry_after_secs: Some(retry_after_secs.max(1)),
-            ..Self::worded(Code::RateLimited, words)
+            ..Self::with_text(Code::RateLimited, text)
+        }
+    }
+
+    /// A limit of a dependency was reached.
+    pub fn limited_upstream(retry_after_secs: i64) -> Self {
+        Self {
+            retry_after_secs: Some(retry_after_secs),
+            ..Self::plain(Code::RateLimited)
         }
     }
 
@@ -306,7 +308,7 @@ impl ApiError {
         Self::from_token(error, Code::ValidationError)
     }
 
-    /// Another state than the caller believes, with that state as `details`.
+    /// The state is another than the caller assumes, with that state as `details`.
     pub fn conflict(error: DomainError, details: Value) -> Self {
         Self {
             text: Some(Text::Domain(error)),
@@ -354,7 +356,7 @@ impl ApiError {
         api_error
     }
 
-    /// What a failed answer of PostgREST means: the token in `details` says what, the SQLSTATE or
+    /// The meaning of an error of PostgREST: the token in `details` says what, the SQLSTATE or
     /// PostgREST's own code says which kind.
     pub fn from_postgrest(status: u16, body: &str) -> Self {
         let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
@@ -384,39 +386,6 @@ impl ApiError {
             None => Self::plain(code),
         };
         error.internal = Some(why);
-        error
-    }
-
-    /// What a refusal of Auth's or its absence means.
-    pub fn from_auth(failure: AuthFailure) -> Self {
-        let (status, error_code, retry_after_secs) = match failure {
-            AuthFailure::Down(why) => return Self::unavailable(why),
-            AuthFailure::Refused {
-                status,
-                error_code,
-                retry_after_secs,
-            } => (status, error_code, retry_after_secs),
-        };
-        let mut error = match error_code.as_str() {
-            "session_expired" => Self::auth(Code::AuthExpired, messages::SESSION_ENDED),
-            "refresh_token_not_found" | "refresh_token_already_used" | "session_not_found" => {
-                Self::auth(Code::AuthInvalid, messages::SESSION_ENDED)
-            }
-            "user_banned" => Self::permission_denied(),
-            "otp_expired" | "bad_jwt" | "user_not_found" | "validation_failed" => {
-                Self::auth_invalid()
-            }
-            "anonymous_provider_disabled"
-            | "phone_provider_disabled"
-            | "otp_disabled"
-            | "signup_disabled" => Self::feature_unavailable(),
-            _ if status == 429 => Self::plain(Code::RateLimited),
-            _ => Self::plain(Code::InternalError),
-        };
-        if error.code == Code::RateLimited {
-            error.retry_after_secs = Some(retry_after_secs.unwrap_or(AUTH_LIMIT_RETRY_SECS));
-        }
-        error.internal = Some(format!("auth {status} {error_code}"));
         error
     }
 
@@ -465,7 +434,7 @@ fn show_field(problem: &FieldProblem, lang: Lang) -> Value {
 }
 
 /// PostgREST's refusals of a token: PGRST301 (12 and 14) and PGRST303 (14) say what is wrong in
-/// words only.
+/// text only.
 fn token_refused(code: &str, message: &str) -> ApiError {
     match (code, message.to_ascii_lowercase().contains("expired")) {
         ("PGRST300", _) => ApiError::internal(""),
@@ -476,8 +445,8 @@ fn token_refused(code: &str, message: &str) -> ApiError {
 }
 
 fn code_of_sqlstate(sqlstate: &str, status: u16) -> Code {
-    if let Some(asked) = sqlstate.strip_prefix("PT").and_then(|s| s.parse().ok()) {
-        return Code::from_status(asked);
+    if let Some(status) = sqlstate.strip_prefix("PT").and_then(|s| s.parse().ok()) {
+        return Code::from_status(status);
     }
     match sqlstate {
         "PGRST000" | "PGRST001" | "PGRST002" | "PGRST003" => Code::ServiceUnavailable,
@@ -487,7 +456,7 @@ fn code_of_sqlstate(sqlstate: &str, status: u16) -> Code {
         "22023" | "22003" | "22P02" | "22P05" | "22007" | "22008" | "23514" | "23502" => {
             Code::ValidationError
         }
-        // Whoever stands in between says that the origin is away.
+        // A proxy in between says that the origin is away.
         _ if matches!(status, 502..=504 | 520..=530) => Code::ServiceUnavailable,
         _ => Code::InternalError,
     }

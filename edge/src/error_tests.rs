@@ -78,8 +78,8 @@ fn refused_tokens_are_told_apart() {
     // The token is genuine, but its session has ended: there is nothing to refresh.
     let ended = postgrest(401, "PT401", "carbon.session_ended", "");
     assert_eq!(ended.code, Code::AuthInvalid);
-    let stranger = postgrest(403, "42501", "carbon.not_signed_in", "");
-    assert_eq!(stranger.code, Code::AuthRequired);
+    let signed_out = postgrest(403, "42501", "carbon.not_signed_in", "");
+    assert_eq!(signed_out.code, Code::AuthRequired);
 }
 
 #[test]
@@ -133,35 +133,6 @@ fn every_token_of_the_domain_has_an_answer() {
                 .is_empty()
         );
     }
-}
-
-#[test]
-fn refusals_of_auth_are_told_apart() {
-    let refused = |status, error_code: &str| {
-        let error_code = error_code.to_owned();
-        ApiError::from_auth(AuthFailure::Refused {
-            status,
-            error_code,
-            retry_after_secs: None,
-        })
-    };
-    for (status, error_code, expected) in [
-        (400, "refresh_token_already_used", Code::AuthInvalid),
-        (400, "refresh_token_not_found", Code::AuthInvalid),
-        (400, "session_expired", Code::AuthExpired),
-        (403, "user_banned", Code::PermissionDenied),
-        (422, "anonymous_provider_disabled", Code::FeatureUnavailable),
-        (429, "over_request_rate_limit", Code::RateLimited),
-        (403, "", Code::InternalError),
-    ] {
-        assert_eq!(refused(status, error_code).code, expected, "{error_code}");
-    }
-    assert_eq!(
-        refused(429, "").retry_after_secs,
-        Some(AUTH_LIMIT_RETRY_SECS)
-    );
-    let down = ApiError::from_auth(AuthFailure::Down("x".into()));
-    assert_eq!(down.code, Code::ServiceUnavailable);
 }
 
 #[test]

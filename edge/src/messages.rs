@@ -4,29 +4,29 @@ use carbon_domain::Lang;
 
 /// A text in both languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Words {
+pub struct LocalizedText {
     /// The Thai text.
     pub th: &'static str,
     /// The English text.
     pub en: &'static str,
 }
 
-impl Words {
+impl LocalizedText {
     /// The text in one language.
     pub fn text(self, lang: Lang) -> &'static str {
         lang.pick(self.th, self.en)
     }
 }
 
-macro_rules! words {
+macro_rules! texts {
     ($($name:ident: $th:literal, $en:literal;)*) => {
-        $(#[doc = $en] pub const $name: Words = Words { th: $th, en: $en };)*
+        $(#[doc = $en] pub const $name: LocalizedText = LocalizedText { th: $th, en: $en };)*
         #[cfg(test)]
-        const ALL: &[Words] = &[$($name),*];
+        const ALL: &[LocalizedText] = &[$($name),*];
     };
 }
 
-words! {
+texts! {
     // One for each code of the envelope.
     VALIDATION: "ข้อมูลที่ส่งมาไม่ถูกต้อง", "Some of what was sent is not valid.";
     AUTH_REQUIRED: "กรุณาเข้าสู่ระบบก่อน", "Sign in first.";
@@ -76,10 +76,10 @@ mod tests {
 
     #[test]
     fn every_sentence_is_there_in_both_languages() {
-        for words in ALL {
-            assert!(words.text(Lang::En).is_ascii(), "{}", words.en);
+        for text in ALL {
+            assert!(text.text(Lang::En).is_ascii(), "{}", text.en);
             let is_thai = |c| ('\u{0E00}'..='\u{0E7F}').contains(&c);
-            assert!(words.text(Lang::Th).chars().any(is_thai), "{}", words.th);
+            assert!(text.text(Lang::Th).chars().any(is_thai), "{}", text.th);
         }
     }
 }

@@ -4,9 +4,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use worker::Method;
 
-use super::{Answer, DEADLINE_MS, Outage, Outgoing, send};
+use super::{DEADLINE_MS, Outgoing, UpstreamError, UpstreamResponse, send};
 use crate::config::Config;
-use crate::metrics;
+use crate::error::{ApiError, Code};
+use crate::messages;
+use crate::observe::metrics;
 
 /// A caller of Auth.
 pub struct Auth<'a> {
@@ -14,7 +16,7 @@ pub struct Auth<'a> {
     request_id: &'a str,
 }
 
-/// What Auth said.
+/// How a call to Auth failed.
 #[derive(Debug)]
 pub enum AuthFailure {
     /// Auth refused, with its status, `error_code` and `Retry-After`.
@@ -23,11 +25,46 @@ pub enum AuthFailure {
         status: u16,
         /// Auth's `error_code`, for example `otp_expired`.
         error_code: String,
-        /// Seconds.
         retry_after_secs: Option<i64>,
     },
     /// Auth was down, too slow, or failed inside.
     Down(String),
+}
+
+/// Seconds after which a client may try again when Auth limits and does not say for how long.
+const AUTH_LIMIT_RETRY_SECS: i64 = 60;
+
+impl From<AuthFailure> for ApiError {
+    /// What a refusal by Auth, or its absence, means to the client.
+    fn from(failure: AuthFailure) -> Self {
+        let (status, error_code, retry_after_secs) = match failure {
+            AuthFailure::Down(why) => return Self::unavailable(why),
+            AuthFailure::Refused {
+                status,
+                error_code,
+                retry_after_secs,
+            } => (status, error_code, retry_after_secs),
+        };
+        let error = match error_code.as_str() {
+            "session_expired" => Self::auth(Code::AuthExpired, messages::SESSION_ENDED),
+            "refresh_token_not_found" | "refresh_token_already_used" | "session_not_found" => {
+                Self::auth(Code::AuthInvalid, messages::SESSION_ENDED)
+            }
+            "user_banned" => Self::permission_denied(),
+            "otp_expired" | "bad_jwt" | "user_not_found" | "validation_failed" => {
+                Self::auth_invalid()
+            }
+            "anonymous_provider_disabled"
+            | "phone_provider_disabled"
+            | "otp_disabled"
+            | "signup_disabled" => Self::feature_unavailable(),
+            _ if status == 429 => {
+                Self::limited_upstream(retry_after_secs.unwrap_or(AUTH_LIMIT_RETRY_SECS))
+            }
+            _ => Self::internal(""),
+        };
+        error.because(format!("auth {status} {error_code}"))
+    }
 }
 
 /// A session that Auth opened.
@@ -35,11 +72,9 @@ pub enum AuthFailure {
 pub struct AuthSession {
     /// The access token (JWT).
     pub access_token: String,
-    /// The refresh token.
     pub refresh_token: String,
     /// Seconds until the access token ends.
     pub expires_in: i64,
-    /// The user.
     pub user: AuthUser,
 }
 
@@ -48,9 +83,6 @@ pub struct AuthSession {
 pub struct AuthUser {
     /// A UUID.
     pub id: String,
-    /// Whether the user signed in without a phone number.
-    #[serde(default)]
-    pub is_anonymous: bool,
 }
 
 impl<'a> Auth<'a> {
@@ -112,7 +144,7 @@ impl<'a> Auth<'a> {
         path: &str,
         body: Option<Value>,
         token: Option<&str>,
-    ) -> Result<Answer, AuthFailure> {
+    ) -> Result<UpstreamResponse, AuthFailure> {
         let url = format!("{}/auth/v1{path}", self.config.supabase_url);
         let bearer = format!("Bearer {}", token.unwrap_or(&self.config.anon_key));
         let headers = [
@@ -129,19 +161,22 @@ impl<'a> Auth<'a> {
             body,
             deadline_ms: DEADLINE_MS,
         };
-        let judged = judge(path, send(outgoing).await);
-        if matches!(judged, Err(AuthFailure::Down(_))) {
+        let outcome = classify_response(path, send(outgoing).await);
+        if matches!(outcome, Err(AuthFailure::Down(_))) {
             metrics::dependency_failed("auth");
         }
-        judged
+        outcome
     }
 }
 
-fn judge(path: &str, outcome: Result<Answer, Outage>) -> Result<Answer, AuthFailure> {
+fn classify_response(
+    path: &str,
+    outcome: Result<UpstreamResponse, UpstreamError>,
+) -> Result<UpstreamResponse, AuthFailure> {
     let answer = match outcome {
         Ok(answer) if answer.is_ok() => return Ok(answer),
         Ok(answer) => answer,
-        Err(outage) => return Err(AuthFailure::Down(format!("auth {path}: {outage}"))),
+        Err(error) => return Err(AuthFailure::Down(format!("auth {path}: {error}"))),
     };
     let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
     let error_code = body["error_code"].as_str().unwrap_or("").to_owned();
@@ -160,7 +195,7 @@ fn judge(path: &str, outcome: Result<Answer, Outage>) -> Result<Answer, AuthFail
     })
 }
 
-fn session(answer: Answer) -> Result<AuthSession, AuthFailure> {
+fn session(answer: UpstreamResponse) -> Result<AuthSession, AuthFailure> {
     serde_json::from_str(&answer.body)
         .map_err(|error| AuthFailure::Down(format!("auth answered no session: {error}")))
 }
@@ -169,8 +204,8 @@ fn session(answer: Answer) -> Result<AuthSession, AuthFailure> {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &str) -> Result<Answer, Outage> {
-        Ok(Answer {
+    fn answer(status: u16, body: &str) -> Result<UpstreamResponse, UpstreamError> {
+        Ok(UpstreamResponse {
             status,
             body: body.to_owned(),
             retry_after_secs: None,
@@ -178,18 +213,50 @@ mod tests {
     }
 
     #[test]
-    fn refusals_outages_and_failed_hooks_are_told_apart() {
-        assert!(judge("/otp", answer(200, "{}")).is_ok());
-        let refused = judge("/verify", answer(403, r#"{"error_code":"otp_expired"}"#));
+    fn refusals_outages_and_failed_hooks_are_classified() {
+        assert!(classify_response("/otp", answer(200, "{}")).is_ok());
+        let refused = classify_response("/verify", answer(403, r#"{"error_code":"otp_expired"}"#));
         assert!(
             matches!(refused, Err(AuthFailure::Refused { status: 403, error_code, .. }) if error_code == "otp_expired")
         );
         for outcome in [
             answer(500, "{}"),
             answer(422, r#"{"error_code":"hook_timeout"}"#),
-            Err(Outage::Timeout),
+            Err(UpstreamError::Timeout),
         ] {
-            assert!(matches!(judge("/otp", outcome), Err(AuthFailure::Down(_))));
+            assert!(matches!(
+                classify_response("/otp", outcome),
+                Err(AuthFailure::Down(_))
+            ));
         }
+    }
+
+    #[test]
+    fn each_refusal_of_auth_has_its_own_error() {
+        let refused = |status, error_code: &str| {
+            let error_code = error_code.to_owned();
+            ApiError::from(AuthFailure::Refused {
+                status,
+                error_code,
+                retry_after_secs: None,
+            })
+        };
+        for (status, error_code, expected) in [
+            (400, "refresh_token_already_used", Code::AuthInvalid),
+            (400, "refresh_token_not_found", Code::AuthInvalid),
+            (400, "session_expired", Code::AuthExpired),
+            (403, "user_banned", Code::PermissionDenied),
+            (422, "anonymous_provider_disabled", Code::FeatureUnavailable),
+            (429, "over_request_rate_limit", Code::RateLimited),
+            (403, "", Code::InternalError),
+        ] {
+            assert_eq!(refused(status, error_code).code, expected, "{error_code}");
+        }
+        assert_eq!(
+            refused(429, "").retry_after_secs,
+            Some(AUTH_LIMIT_RETRY_SECS)
+        );
+        let down = ApiError::from(AuthFailure::Down("x".into()));
+        assert_eq!(down.code, Code::ServiceUnavailable);
     }
 }

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod rest;
 pub mod sms;
+pub mod sms_failure;
 pub mod thaibulksms;
 pub mod turnstile;
 
@@ -16,26 +17,26 @@ use wasm_bindgen::JsValue;
 use worker::worker_sys::web_sys;
 use worker::{AbortController, Delay, Fetch, Headers, Method, Request};
 
-/// Milliseconds after which a request is answered whatever hangs, from the end of its body: with what
+/// Milliseconds after which a request is answered even if something hangs, from the end of its body: with what
 /// comes before it, no answer takes 10 s.
 pub const REQUEST_DEADLINE_MS: u64 = 8_400;
 /// Milliseconds an outbound call may take, its body included.
 pub const DEADLINE_MS: u64 = 5_000;
-/// The same for a migration of 10 MiB; the database ends the statement after 8 s by itself.
+/// The same for a migration of 10 MiB; the database ends the statement after 8 s.
 pub const MIGRATION_DEADLINE_MS: u64 = 8_200;
 /// The same for a Durable Object, which answers in milliseconds or not at all.
 pub const OBJECT_DEADLINE_MS: u64 = 1_500;
 
 /// Why a call brought no answer.
 #[derive(Debug)]
-pub enum Outage {
+pub enum UpstreamError {
     /// It took too long.
     Timeout,
     /// The other side could not be reached.
     Unreachable(String),
 }
 
-impl std::fmt::Display for Outage {
+impl std::fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Timeout => f.write_str("no answer in time"),
@@ -44,17 +45,15 @@ impl std::fmt::Display for Outage {
     }
 }
 
-/// An answer, whatever its status.
-pub struct Answer {
-    /// The HTTP status.
+/// An answer with any status.
+pub struct UpstreamResponse {
     pub status: u16,
-    /// The body as text.
     pub body: String,
     /// `Retry-After` in seconds.
     pub retry_after_secs: Option<i64>,
 }
 
-impl Answer {
+impl UpstreamResponse {
     /// Whether the status is 2xx.
     pub fn is_ok(&self) -> bool {
         (200..300).contains(&self.status)
@@ -75,9 +74,7 @@ impl Answer {
 
 /// What to send.
 pub struct Outgoing<'a> {
-    /// The HTTP method.
     pub method: Method,
-    /// The whole address.
     pub url: &'a str,
     /// Header names and values.
     pub headers: &'a [(&'a str, &'a str)],
@@ -87,20 +84,23 @@ pub struct Outgoing<'a> {
     pub deadline_ms: u64,
 }
 
-/// Waits for `future` at most so many milliseconds.
-pub async fn within<T>(deadline_ms: u64, future: impl Future<Output = T>) -> Result<T, Outage> {
+/// Waits for `future`, `deadline_ms` at most.
+pub async fn within<T>(
+    deadline_ms: u64,
+    future: impl Future<Output = T>,
+) -> Result<T, UpstreamError> {
     let delay = pin!(Delay::from(Duration::from_millis(deadline_ms)));
     match select(pin!(future), delay).await {
         Either::Left((output, _)) => Ok(output),
-        Either::Right(_) => Err(Outage::Timeout),
+        Either::Right(_) => Err(UpstreamError::Timeout),
     }
 }
 
-/// Sends a request and reads the whole answer; past the deadline the request is aborted.
+/// Sends a request and reads the full answer; past the deadline the request is aborted.
 ///
 /// # Errors
-/// An [`Outage`] if there was no whole answer in time.
-pub async fn send(outgoing: Outgoing<'_>) -> Result<Answer, Outage> {
+/// An [`UpstreamError`] if there was no full answer in time.
+pub async fn send(outgoing: Outgoing<'_>) -> Result<UpstreamResponse, UpstreamError> {
     let controller = AbortController::default();
     let signal = controller.signal();
     let deadline_ms = outgoing.deadline_ms;
@@ -115,17 +115,19 @@ pub async fn send(outgoing: Outgoing<'_>) -> Result<Answer, Outage> {
         let retry_after = response.headers().get("retry-after")?;
         let body = response.text().await?;
         let retry_after_secs = retry_after.and_then(|value| value.parse().ok());
-        Ok(Answer {
+        Ok(UpstreamResponse {
             status: response.status_code(),
             body,
             retry_after_secs,
         })
     };
     match within(deadline_ms, exchange).await {
-        Ok(answer) => answer.map_err(|error: worker::Error| Outage::Unreachable(error.to_string())),
-        Err(outage) => {
+        Ok(answer) => {
+            answer.map_err(|error: worker::Error| UpstreamError::Unreachable(error.to_string()))
+        }
+        Err(error) => {
             controller.abort();
-            Err(outage)
+            Err(error)
         }
     }
 }
@@ -134,7 +136,7 @@ pub async fn send(outgoing: Outgoing<'_>) -> Result<Answer, Outage> {
 /// Cloudflare's image and minifying services would all become part of the Worker.
 ///
 /// # Errors
-/// What the runtime said, for an address or a header that is none.
+/// The error of the runtime, for an invalid address or header.
 pub fn request(
     method: Method,
     url: &str,

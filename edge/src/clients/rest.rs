@@ -3,15 +3,15 @@
 use postgrest::Postgrest;
 use serde_json::Value;
 
-use super::{Answer, DEADLINE_MS, Outage, within};
+use super::{DEADLINE_MS, UpstreamError, UpstreamResponse, within};
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::metrics;
+use crate::observe::metrics;
 
 /// The JSON that a function answered.
 ///
 /// # Errors
-/// `INTERNAL_ERROR` if it is none.
+/// `INTERNAL_ERROR` if it is not JSON.
 pub fn parsed(function: &str, text: &str) -> Result<Value, ApiError> {
     serde_json::from_str(text)
         .map_err(|error| ApiError::internal(format!("{function} answered no JSON: {error}")))
@@ -27,7 +27,7 @@ pub struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
-    /// Calls as the user whose access token this is, or as a stranger without one.
+    /// Calls as the user whose access token this is; without one, as a signed-out visitor.
     pub fn new(config: &'a Config, token: Option<&'a str>, request_id: &'a str) -> Self {
         let token = token.unwrap_or(&config.anon_key);
         Self {
@@ -44,8 +44,8 @@ impl<'a> Rest<'a> {
         Self { address, ..self }
     }
 
-    /// The same caller with more patience (milliseconds).
-    pub fn patient(self, deadline_ms: u64) -> Self {
+    /// The same caller with another deadline (milliseconds).
+    pub fn with_deadline(self, deadline_ms: u64) -> Self {
         Self {
             deadline_ms,
             ..self
@@ -70,17 +70,21 @@ impl<'a> Rest<'a> {
         self.call(function, arguments).await?.text()
     }
 
-    /// The answer whatever its status, for functions that set one.
+    /// The answer with any status, for functions that set one.
     ///
     /// # Errors
     /// `SERVICE_UNAVAILABLE` if there was no answer.
-    pub async fn call(&self, function: &str, arguments: String) -> Result<Answer, ApiError> {
+    pub async fn call(
+        &self,
+        function: &str,
+        arguments: String,
+    ) -> Result<UpstreamResponse, ApiError> {
         let mut client = Postgrest::new(format!("{}/rest/v1", self.config.supabase_url))
             .insert_header("apikey", &self.config.anon_key)
             .insert_header("content-type", "application/json")
             .insert_header("x-request-id", self.request_id)
             .insert_header("x-edge-client-proof", &self.config.edge_address_secret);
-        // The gateway counts by address: the Worker's own is nobody's.
+        // The gateway counts by address, and the Worker's own is not a client's.
         if let Some(address) = self.address {
             client = client.insert_header("x-edge-client", address);
         }
@@ -92,7 +96,7 @@ impl<'a> Rest<'a> {
                 .await?;
             let status = response.status().as_u16();
             let body = response.text().await?;
-            Ok(Answer {
+            Ok(UpstreamResponse {
                 status,
                 body,
                 retry_after_secs: None,
@@ -102,16 +106,17 @@ impl<'a> Rest<'a> {
         let outcome = within(self.deadline_ms, exchange).await;
         outcome
             .and_then(|answer| {
-                answer.map_err(|error: reqwest::Error| Outage::Unreachable(error.to_string()))
+                answer
+                    .map_err(|error: reqwest::Error| UpstreamError::Unreachable(error.to_string()))
             })
             .inspect(|answer| {
                 if answer.status >= 500 {
                     metrics::dependency_failed("database");
                 }
             })
-            .map_err(|outage| {
+            .map_err(|error| {
                 metrics::dependency_failed("database");
-                ApiError::unavailable(format!("rpc {function}: {outage}"))
+                ApiError::unavailable(format!("rpc {function}: {error}"))
             })
     }
 }

@@ -3,86 +3,58 @@
 //! Read off developer.thaibulksms.com/reference and the provider's own clients (`thaibulksms-api` on
 //! npm, `thaibulksms/tbs`); decision 0014 says what is documented and what is only taken for likely.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use carbon_domain::phone::Phone;
 use serde_json::Value;
 use worker::Method;
 
-use super::sms::{Failure, Reason};
-use super::{Answer, Outgoing, send};
-
-/// The provider's own address.
-pub const URL: &str = "https://api-v2.thaibulksms.com";
+use super::sms_failure::{Failure, Reason};
+use super::{Outgoing, UpstreamResponse, send};
+use crate::config::ThaiBulkSms;
 
 /// Longest name of an error that goes into a log.
 const MAX_NAME_BYTES: usize = 48;
 
-/// An account with the provider.
-pub struct Account {
-    url: String,
-    authorization: String,
-    sender: String,
-}
-
-impl Account {
-    /// An account: address without a slash at the end, API key and secret, approved sender name.
-    pub fn new(url: String, key: &str, secret: &str, sender: String) -> Self {
-        let authorization = format!("Basic {}", STANDARD.encode(format!("{key}:{secret}")));
-        Self {
-            url,
-            authorization,
-            sender,
-        }
-    }
-
-    /// Hands one text to the provider.
-    ///
-    /// # Errors
-    /// Why it was not taken, or may not have been.
-    pub async fn hand_over(
-        &self,
-        phone: &Phone,
-        text: &str,
-        deadline_ms: u64,
-    ) -> Result<(), Failure> {
-        let headers = [
-            ("authorization", self.authorization.as_str()),
-            ("accept", "application/json"),
-            ("content-type", "application/x-www-form-urlencoded"),
-        ];
-        let answer = send(Outgoing {
-            method: Method::Post,
-            url: &format!("{}/sms", self.url),
-            headers: &headers,
-            body: Some(self.form(phone, text)),
-            deadline_ms,
-        })
-        .await;
-        match answer {
-            Ok(answer) => judge(&answer),
-            Err(outage) => Err(Failure::outage(&outage)),
-        }
-    }
-
-    /// "Corporate" messages are paid for only when they arrive, and their delivery can be followed.
-    fn form(&self, phone: &Phone, text: &str) -> String {
-        form_urlencoded::Serializer::new(String::new())
-            .append_pair("msisdn", phone.digits())
-            .append_pair("message", text)
-            .append_pair("sender", &self.sender)
-            .append_pair("force", "corporate")
-            .finish()
+/// Hands one text to the provider.
+///
+/// # Errors
+/// Why it was not taken, or may not have been.
+pub async fn hand_over(
+    account: &ThaiBulkSms,
+    phone: &Phone,
+    text: &str,
+    deadline_ms: u64,
+) -> Result<(), Failure> {
+    let headers = [
+        ("authorization", account.authorization.as_str()),
+        ("accept", "application/json"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    let answer = send(Outgoing {
+        method: Method::Post,
+        url: &format!("{}/sms", account.url),
+        headers: &headers,
+        body: Some(form(&account.sender, phone, text)),
+        deadline_ms,
+    })
+    .await;
+    match answer {
+        Ok(answer) => classify_response(&answer),
+        Err(error) => Err(Failure::no_response(&error)),
     }
 }
 
-/// Whether the provider would take it as a sender's name.
-pub fn is_sender(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    (4..=11).contains(&name.len()) && name.bytes().all(allowed)
+/// "Corporate" messages are paid for only when they arrive, and their delivery can be followed.
+fn form(sender: &str, phone: &Phone, text: &str) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .append_pair("msisdn", phone.digits())
+        .append_pair("message", text)
+        .append_pair("sender", sender)
+        .append_pair("force", "corporate")
+        .finish()
 }
 
 /// A message is taken when it is in the list of numbers that were; a 2xx alone is not enough.
-fn judge(answer: &Answer) -> Result<(), Failure> {
+fn classify_response(answer: &UpstreamResponse) -> Result<(), Failure> {
     let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
     let filled = |list: &str| body[list].as_array().is_some_and(|list| !list.is_empty());
     let error = &body["error"];
@@ -100,8 +72,7 @@ fn judge(answer: &Answer) -> Result<(), Failure> {
     Err(failure.retry_after(answer.retry_after_secs))
 }
 
-/// The names of errors are not listed anywhere in public but for one; what they tell is read from
-/// the words in them, and else from the status.
+/// Only one name of an error is public; the reason is read from the words in the name, and else from the status.
 fn reason(status: u16, name: &str) -> Reason {
     let says = |words: &[&str]| words.iter().any(|word| name.contains(word));
     match status {
@@ -133,18 +104,13 @@ mod tests {
     use super::*;
     use carbon_domain::phone;
 
-    fn account() -> Account {
-        let url = "http://127.0.0.1:1".to_owned();
-        Account::new(url, "key", "secret", "CarbonPix".to_owned())
-    }
-
     fn outcome(status: u16, body: &str) -> Result<(), (Reason, String)> {
-        let answer = Answer {
+        let answer = UpstreamResponse {
             status,
             body: body.to_owned(),
             retry_after_secs: None,
         };
-        judge(&answer).map_err(|failure| (failure.reason, failure.to_string()))
+        classify_response(&answer).map_err(|failure| (failure.reason, failure.to_string()))
     }
 
     fn reason_of(status: u16, body: &str) -> Reason {
@@ -154,7 +120,7 @@ mod tests {
     #[test]
     fn the_form_carries_number_text_and_sender() {
         let phone = phone::normalize("0812345678", None).expect("a number");
-        let form = account().form(&phone, "รหัส 1 & 2");
+        let form = form("CarbonPix", &phone, "รหัส 1 & 2");
         let fields: Vec<_> = form_urlencoded::parse(form.as_bytes()).collect();
         let expected = [
             ("msisdn", "66812345678"),
@@ -163,7 +129,6 @@ mod tests {
             ("force", "corporate"),
         ];
         assert_eq!(fields, expected.map(|(k, v)| (k.into(), v.into())));
-        assert_eq!(account().authorization, "Basic a2V5OnNlY3JldA==");
     }
 
     #[test]
@@ -218,15 +183,5 @@ mod tests {
         let body = r#"{"error":{"name":"66812345678"}}"#;
         let (_, words) = outcome(400, body).expect_err("a failure");
         assert_eq!(words, "refused: answered 400");
-    }
-
-    #[test]
-    fn names_of_senders_are_short_and_latin() {
-        for good in ["CarbonPix", "OTP_SMS", "A-b.", "Elevenchars"] {
-            assert!(is_sender(good), "{good}");
-        }
-        for bad in ["", "abc", "TwelveLetter", "has space", "รหัส", "a+b+c"] {
-            assert!(!is_sender(bad), "{bad}");
-        }
     }
 }

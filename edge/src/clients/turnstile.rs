@@ -1,4 +1,4 @@
-//! Cloudflare Turnstile: whether a token proves that a person passed a challenge.
+//! Cloudflare Turnstile: whether a token proves that a person passed the bot check.
 
 use serde_json::{Value, json};
 use worker::Method;
@@ -6,16 +6,16 @@ use worker::Method;
 use super::{Outgoing, send};
 use crate::config::Turnstile;
 use crate::error::ApiError;
-use crate::metrics;
+use crate::observe::metrics;
 
-/// Milliseconds for one question; it is asked twice at most.
+/// Milliseconds for one call; there are two at most.
 const DEADLINE_MS: u64 = 3_000;
 const TRIES: usize = 2;
-/// Longer tokens are none of Turnstile's.
+/// Turnstile's tokens are not longer.
 const MAX_TOKEN_BYTES: usize = 2_048;
 
 /// Whether the token is good. A token counts once at Turnstile; `idempotency_key` (a UUID) makes the
-/// second question after a lost answer the same as the first.
+/// second call after a lost answer the same as the first.
 ///
 /// # Errors
 /// `SERVICE_UNAVAILABLE` if Turnstile is away or does not take our secret.
@@ -45,11 +45,11 @@ pub async fn passes(
         })
         .await;
         match answer {
-            Ok(answer) => match judge(answer.status, &answer.body) {
+            Ok(answer) => match classify_response(answer.status, &answer.body) {
                 Ok(passed) => return Ok(passed),
                 Err(why) => last = why,
             },
-            Err(outage) => last = outage.to_string(),
+            Err(error) => last = error.to_string(),
         }
     }
     metrics::add(
@@ -60,8 +60,8 @@ pub async fn passes(
     Err(ApiError::unavailable(format!("turnstile: {last}")))
 }
 
-/// Passed, not passed, or why nobody knows.
-fn judge(status: u16, body: &str) -> Result<bool, String> {
+/// Passed, not passed, or why that is unclear.
+fn classify_response(status: u16, body: &str) -> Result<bool, String> {
     let body: Value = serde_json::from_str(body).unwrap_or(Value::Null);
     let Some(success) = body["success"].as_bool().filter(|_| status < 500) else {
         return Err(format!("status {status}"));
@@ -84,10 +84,13 @@ mod tests {
 
     #[test]
     fn bad_tokens_fail_and_faults_of_others_do_not_count_as_such() {
-        assert_eq!(judge(200, r#"{"success":true,"error-codes":[]}"#), Ok(true));
+        assert_eq!(
+            classify_response(200, r#"{"success":true,"error-codes":[]}"#),
+            Ok(true)
+        );
         for code in ["invalid-input-response", "timeout-or-duplicate"] {
             let body = format!(r#"{{"success":false,"error-codes":["{code}"]}}"#);
-            assert_eq!(judge(200, &body), Ok(false));
+            assert_eq!(classify_response(200, &body), Ok(false));
         }
         for code in [
             "internal-error",
@@ -95,10 +98,10 @@ mod tests {
             "missing-input-secret",
         ] {
             let body = format!(r#"{{"success":false,"error-codes":["{code}"]}}"#);
-            assert!(judge(200, &body).is_err(), "{code}");
+            assert!(classify_response(200, &body).is_err(), "{code}");
         }
         for (status, body) in [(502, "<html>"), (200, ""), (500, r#"{"success":true}"#)] {
-            assert!(judge(status, body).is_err(), "{status}");
+            assert!(classify_response(status, body).is_err(), "{status}");
         }
     }
 }

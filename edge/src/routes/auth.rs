@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::fields::{DeviceInfo, Fields};
-use crate::call::Call;
 use crate::clients::auth::{AuthFailure, AuthSession};
 use crate::clients::rest::Rest;
 use crate::error::ApiError;
-use crate::reply::Reply;
+use crate::http::call::Call;
+use crate::http::reply::Reply;
 
-/// `POST /auth/anonymous`: a session for somebody who has not said who they are. `device_info` may
+/// `POST /auth/anonymous`: a session for an anonymous user. `device_info` may
 /// be sent as with verify-otp.
 pub async fn anonymous(call: &Call) -> Result<Reply, ApiError> {
     let device = if call.body.is_empty() {
@@ -21,11 +21,7 @@ pub async fn anonymous(call: &Call) -> Result<Reply, ApiError> {
         fields.end()?;
         device
     };
-    let session = call
-        .auth()
-        .sign_up_anonymously()
-        .await
-        .map_err(ApiError::from_auth)?;
+    let session = call.auth().sign_up_anonymously().await?;
     let user = match device {
         Some(device) => register_device(call, &session, &device).await?,
         None => json!({
@@ -47,20 +43,16 @@ pub async fn refresh(call: &Call) -> Result<Reply, ApiError> {
     let mut fields = Fields::of(&body);
     let refresh_token = fields.text("refresh_token");
     fields.end()?;
-    let session = call
-        .auth()
-        .refresh(&refresh_token)
-        .await
-        .map_err(ApiError::from_auth)?;
+    let session = call.auth().refresh(&refresh_token).await?;
     Ok(Reply::ok(&tokens(&session)))
 }
 
-/// `POST /auth/logout`: ends this session; a session that has ended already is no error.
+/// `POST /auth/logout`: ends this session; a session that has ended already is not an error.
 pub async fn logout(call: &Call) -> Result<Reply, ApiError> {
     match call.auth().log_out(&call.user()?.token).await {
         Ok(()) => {}
         Err(AuthFailure::Refused { error_code, .. }) if error_code == "session_not_found" => {}
-        Err(failure) => return Err(ApiError::from_auth(failure)),
+        Err(failure) => return Err(failure.into()),
     }
     Ok(Reply::ok(&json!({"logged_out": true})))
 }
@@ -74,10 +66,10 @@ pub fn tokens(session: &AuthSession) -> Value {
     })
 }
 
-/// Milliseconds for telling the database: what comes before and after it needs its part of the request's time.
+/// Milliseconds for registering a device: what comes before and after it needs its part of the request's time.
 const DEVICE_DEADLINE_MS: u64 = 1_800;
 
-/// Tells the database which device signed in; answers the contract's `user`.
+/// Registers the device that signed in; returns the contract's `user`.
 pub async fn register_device(
     call: &Call,
     session: &AuthSession,
@@ -89,7 +81,7 @@ pub async fn register_device(
         &call.request_id,
     )
     .at(call.address.as_deref())
-    .patient(DEVICE_DEADLINE_MS);
+    .with_deadline(DEVICE_DEADLINE_MS);
     let arguments = json!({
         "device_id": device.device_id,
         "platform": device.platform,

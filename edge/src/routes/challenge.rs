@@ -1,20 +1,22 @@
-//! When a code may be asked for without a challenge: codes that were begun and never verified weigh on
-//! the address they were asked from and on the block of 10,000 numbers they went to (contract §4). Devices that have
-//! proved the number never come here: what strangers do, behind the same carrier's address too, stops no owner.
+//! The bot check: when a code may be requested without it. Codes that were begun and never verified weigh on the address
+//! they were requested from and on the block of 10,000 numbers they went to (contract §4). Recognised devices never come
+//! here, so what others do, even behind the same carrier's address, does not stop the owner.
 
 use std::rc::Rc;
 
 use futures_util::future::join;
 use serde_json::json;
 
-use crate::call::{App, Call};
+use crate::app::App;
 use crate::clients::turnstile;
+use crate::clock::iso_ms;
 use crate::error::ApiError;
-use crate::limits::{connecting_subject, refusal, time};
+use crate::http::call::Call;
+use crate::limits::count::{connecting_subject, refusal};
 use crate::messages;
-use crate::metrics;
-use crate::storage::subject::ask;
-use crate::storage::subject_state::{Answer, Command};
+use crate::observe::metrics;
+use crate::storage::subject_do::send_command;
+use crate::storage::subject_state::{Command, SubjectReply};
 
 /// Unverified codes of the last hour from one address.
 const FROM_ADDRESS: u32 = 3;
@@ -31,7 +33,7 @@ pub struct Limit {
     pub reset_at_ms: i64,
 }
 
-/// Who is answerable for a code: the subjects of its address and of its block.
+/// The subjects that a code weighs on: its address and its block of numbers.
 pub struct Origin {
     address: String,
     block: String,
@@ -50,13 +52,12 @@ impl Origin {
         })
     }
 
-    /// The names of both subjects.
     pub fn names(&self) -> Vec<String> {
         vec![self.address.clone(), self.block.clone()]
     }
 
-    /// Notes a stranger's attempt with both; answers whether a challenge was passed for it. One must be passed where
-    /// too many codes of strangers weigh on either, and where the number's messages are spent.
+    /// Notes an unrecognised device's attempt with both; returns whether the bot check was passed for it. It must be
+    /// passed where too many codes weigh on either, and where the number's messages are used up.
     ///
     /// # Errors
     /// `RATE_LIMITED`, `SERVICE_UNAVAILABLE`
@@ -93,17 +94,17 @@ impl Origin {
             return Ok(true);
         }
         if spent.is_none() {
-            credit(&call.app, self.names(), attempt.to_owned());
+            refund(&call.app, self.names(), attempt.to_owned());
         }
         metrics::add("carbon_otp_refused_total", r#"reason="challenge""#, 1);
         let error = refusal(words, limit.size, limit.reset_at_ms);
         Err(match turnstile {
             None => error,
-            // This tells the client what lets it go on at once.
+            // So the client learns what lets it go on at once.
             Some(_) => error.with_details(json!({
                 "limit": limit.size,
                 "remaining": 0,
-                "reset_at": time(limit.reset_at_ms),
+                "reset_at": iso_ms(limit.reset_at_ms),
                 "challenge": "turnstile",
             })),
         })
@@ -123,36 +124,36 @@ impl Origin {
         };
         let (from_address, to_block) = (command(FROM_ADDRESS), command(TO_BLOCK));
         let (address, block) = join(
-            ask(&call.app, &self.address, &from_address),
-            ask(&call.app, &self.block, &to_block),
+            send_command(&call.app, &self.address, &from_address),
+            send_command(&call.app, &self.block, &to_block),
         )
         .await;
         let refusals = [address?, block?]
             .into_iter()
             .filter_map(|answer| match answer {
-                Answer::Refused {
+                SubjectReply::Refused {
                     limit, reset_at_ms, ..
                 } => Some(Limit {
                     size: limit,
                     reset_at_ms,
                 }),
-                Answer::Counted | Answer::Seen(_) => None,
+                SubjectReply::Counted | SubjectReply::Counts(_) => None,
             });
         Ok(refusals.max_by_key(|limit| limit.reset_at_ms))
     }
 }
 
 /// Takes an attempt off its subjects, after the answer: it was verified, or never begun after all.
-pub fn credit(app: &Rc<App>, subjects: Vec<String>, attempt: String) {
+pub fn refund(app: &Rc<App>, subjects: Vec<String>, attempt: String) {
     if app.config.no_limits {
         return;
     }
     let later = app.clone();
     app.context.wait_until(async move {
-        let command = Command::Credit(attempt);
-        // One that fails weighs for its hour; that is the worst of it.
+        let command = Command::Refund(attempt);
+        // If this fails, the attempt weighs for its hour.
         for name in subjects {
-            let _ = ask(&later, &name, &command).await;
+            let _ = send_command(&later, &name, &command).await;
         }
     });
 }
@@ -173,7 +174,7 @@ fn as_uuid(hex: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::is_uuid;
+    use crate::uuid::is_uuid;
 
     #[test]
     fn an_attempt_s_name_serves_as_idempotency_key() {

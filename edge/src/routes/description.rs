@@ -1,6 +1,8 @@
-//! `/openapi.json`: what this API is, for those who generate clients.
+//! `/openapi.json`: the description of this API, for generators of clients.
 
-use crate::reply::{Caching, Reply};
+use crate::error::ApiError;
+use crate::http::call::Call;
+use crate::http::reply::{Caching, Reply};
 
 // `openapi.yaml` as JSON, made when the Worker is built; in a JavaScript module beside the wasm.
 #[cfg(target_arch = "wasm32")]
@@ -16,10 +18,10 @@ fn description() -> String {
 const MAX_AGE_SECS: u32 = 3_600;
 
 /// `GET /openapi.json`: OpenAPI 3.1, outside the envelope, because generators read it.
-pub fn openapi() -> Reply {
-    Reply::raw(&description())
+pub async fn openapi(_: &Call) -> Result<Reply, ApiError> {
+    Ok(Reply::raw(&description())
         .cached(Caching::Public(MAX_AGE_SECS))
-        .tagged("description".to_owned())
+        .tagged("description".to_owned()))
 }
 
 #[cfg(test)]

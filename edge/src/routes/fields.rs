@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::error::{ApiError, FieldProblem};
 use crate::messages;
 
-/// A body and what was wrong with it so far. `null` counts as absent.
+/// A body, and the problems found so far. `null` counts as absent.
 pub struct Fields<'a> {
     object: &'a Map<String, Value>,
     /// Goes before the names in problems: empty, or `device_info.` and the like.
@@ -26,8 +26,8 @@ pub struct DeviceInfo {
     pub app_version: Option<String>,
 }
 
-/// A whole number, also written `3.0`.
-pub fn whole(value: &Value) -> Option<i64> {
+/// An integer, also written `3.0`.
+pub fn integer(value: &Value) -> Option<i64> {
     let text = value.as_number()?.as_str();
     let (digits, decimals) = text.split_once('.').unwrap_or((text, ""));
     if decimals.bytes().all(|byte| byte == b'0') {
@@ -61,7 +61,7 @@ impl<'a> Fields<'a> {
             .push(FieldProblem::domain(&self.path(name), error));
     }
 
-    /// Notes a problem that only the edge knows of.
+    /// Notes a problem of a rule that only the edge has.
     pub fn note(&mut self, problem: FieldProblem) {
         self.problems.push(problem);
     }
@@ -90,14 +90,14 @@ impl<'a> Fields<'a> {
         text
     }
 
-    /// A whole number in a range.
-    pub fn whole_number(
+    /// An integer in a range.
+    pub fn integer_in(
         &mut self,
         name: &str,
         range: std::ops::RangeInclusive<i64>,
         error: DomainError,
     ) -> Option<i64> {
-        let number = whole(self.value(name)?).filter(|number| range.contains(number));
+        let number = integer(self.value(name)?).filter(|number| range.contains(number));
         if number.is_none() {
             self.refuse(name, error);
         }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_that_only_the_edge_knows_is_told_like_the_others() {
+    fn a_problem_of_the_edge_s_own_rules_is_listed_with_the_others() {
         let problems = bad(&json!({}), |fields| {
             fields.note(FieldProblem::new("a", "not_text", messages::NOT_TEXT));
             fields.refuse("b", DomainError::LimitInvalid);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_whole_and_in_range() {
+    fn integers_are_integers_in_their_range() {
         for (value, good) in [
             (json!(0), true),
             (json!(500), true),
@@ -268,7 +268,7 @@ mod tests {
         ] {
             let body = json!({ "n": value });
             let problems = bad(&body, |f| {
-                f.whole_number("n", 0..=500, DomainError::LimitInvalid);
+                f.integer_in("n", 0..=500, DomainError::LimitInvalid);
             });
             assert_eq!(problems.is_empty(), good, "{body}");
         }

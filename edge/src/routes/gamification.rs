@@ -1,15 +1,15 @@
-//! `/gamification`: where a person stands, and the boards.
+//! `/gamification`: a user's level and progress, and the boards.
 
 use carbon_domain::{DomainError, province};
 use serde_json::{Value, json};
 
 use super::names;
-use super::shared::{self, Shared};
+use super::public_cache::{self, PublicAnswer};
 use super::waste::take_meta;
-use crate::cache::{self, HOUR_MS};
-use crate::call::Call;
 use crate::error::ApiError;
-use crate::reply::{Caching, Reply};
+use crate::http::call::Call;
+use crate::http::reply::{Caching, Reply};
+use crate::storage::cache::{self, HOUR_MS};
 
 /// `GET /gamification/profile`
 pub async fn profile(call: &Call) -> Result<Reply, ApiError> {
@@ -21,7 +21,7 @@ pub async fn profile(call: &Call) -> Result<Reply, ApiError> {
 }
 
 /// `GET /gamification/leaderboard` and `GET /waste/leaderboard`: a board as the caller may see it;
-/// strangers see what the public may.
+/// signed-out visitors see what is public.
 pub async fn leaderboard(call: &Call) -> Result<Reply, ApiError> {
     let mut query = call.query();
     let boards = ["global", "province", "friends"];
@@ -51,21 +51,21 @@ pub async fn leaderboard(call: &Call) -> Result<Reply, ApiError> {
     })
 }
 
-/// The stranger's view, which all strangers share for ten seconds.
+/// The view of signed-out visitors, which they share for ten seconds.
 async fn public_board(call: &Call, arguments: Value) -> Result<Reply, ApiError> {
     let arguments = normalised(arguments);
-    let board = Shared {
+    let board = PublicAnswer {
         kind: &cache::BOARDS,
         operation: "get_leaderboard",
-        // The board's period turns with the day in Bangkok.
-        question: json!({"board": arguments, "day": shared::today(call.now())}),
-        kept_ms: stale_ms(&arguments),
+        // The board's period changes with the day in Bangkok.
+        question: json!({"board": arguments, "day": public_cache::today(call.now())}),
+        max_stale_ms: stale_ms(&arguments),
         arguments,
     };
-    let kept = board.read(call, |answer| shown(call, answer)).await?;
-    Ok(shared::public(
-        &kept.body,
-        board.kind.fresh_ms - kept.age_ms,
+    let cached = board.read(call, |answer| shown(call, answer)).await?;
+    Ok(public_cache::reply(
+        &cached.body,
+        board.kind.fresh_ms - cached.age_ms,
     ))
 }
 

@@ -7,17 +7,20 @@ use carbon_domain::{DomainError, Lang};
 use serde::Deserialize;
 use worker::{console_error, console_log};
 
-use crate::call::{App, Call, now_ms};
+use crate::app::App;
 use crate::clients::sms;
+use crate::clients::sms_failure::Failure;
+use crate::clock::now_ms;
+use crate::crypto::webhook::{Signed, is_genuine};
 use crate::error::{ApiError, FieldProblem};
+use crate::http::call::Call;
+use crate::http::reply::Reply;
 use crate::messages;
-use crate::metrics;
-use crate::observe::event_line;
-use crate::reply::Reply;
-use crate::storage::number_state::{Answer, Command, Message};
-use crate::storage::phone_number::ask;
+use crate::observe::log::event_line;
+use crate::observe::metrics;
+use crate::storage::number_state::{Command, Message, NumberReply};
+use crate::storage::phone_number_do::send_command;
 use crate::storage::sms_budget;
-use crate::webhook::{Signed, is_genuine};
 
 #[derive(Deserialize)]
 struct Payload {
@@ -55,8 +58,8 @@ pub async fn send_sms(call: &Call) -> Result<Reply, ApiError> {
         auth_code: payload.sms.otp,
     };
     let is_member = is_member(&payload.user);
-    match ask(&call.app, &number, &take).await? {
-        Answer::ToSend(messages) => send_later(call, phone, messages, is_member),
+    match send_command(&call.app, &number, &take).await? {
+        NumberReply::ToSend(messages) => send_later(call, phone, messages, is_member),
         _ => return Err(ApiError::internal("number's object answered out of turn")),
     }
     Ok(Reply::raw("{}"))
@@ -107,7 +110,7 @@ async fn may_send(app: &App, is_member: bool) -> Result<(), String> {
 }
 
 /// Sends the codes, if the budget allows; the caller's answer is the same either way, so that it
-/// tells nothing about the number.
+/// reveals nothing about the number.
 fn send_later(call: &Call, phone: Phone, messages: Vec<Message>, is_member: bool) {
     let test_number = call.app.config.test_number.as_ref();
     if messages.is_empty() || test_number.is_some_and(|test| test.phone == phone.e164()) {
@@ -115,7 +118,7 @@ fn send_later(call: &Call, phone: Phone, messages: Vec<Message>, is_member: bool
     }
     for message in messages {
         let (app, request_id, phone) = (call.app.clone(), call.request_id.clone(), phone.clone());
-        // Each by itself, so that one that is slow holds up nobody's.
+        // Each on its own, so that a slow one delays no other.
         call.app.context.wait_until(async move {
             let to = phone.masked();
             if let Err(why) = may_send(&app, is_member).await {
@@ -132,9 +135,9 @@ fn send_later(call: &Call, phone: Phone, messages: Vec<Message>, is_member: bool
     }
 }
 
-/// Counts and logs a delivery. `sms_needs_operator` is the event to be woken by: until somebody acts
-/// (credit, account, sender's name), no code reaches anybody.
-fn note(outcome: Result<(), sms::Failure>, request_id: &str, to: &str) {
+/// Counts and logs a delivery. `sms_needs_operator` is the event to alert on: until an operator acts
+/// (credit, account, sender's name), no code reaches a user.
+fn note(outcome: Result<(), Failure>, request_id: &str, to: &str) {
     let Err(failure) = outcome else {
         metrics::add("carbon_sms_sent_total", "", 1);
         console_log!("{}", event_line("info", "sms_sent", request_id, to));
@@ -179,12 +182,12 @@ mod tests {
     fn an_account_is_a_number_that_was_confirmed() {
         let member = |user: &str| is_member(&serde_json::from_str(user).unwrap());
         assert!(member(r#"{"phone_confirmed_at":"2026-11-22T08:30:00Z"}"#));
-        for stranger in [
+        for unconfirmed in [
             "{}",
             r#"{"phone_confirmed_at":null}"#,
             r#"{"phone_confirmed_at":""}"#,
         ] {
-            assert!(!member(stranger), "{stranger}");
+            assert!(!member(unconfirmed), "{unconfirmed}");
         }
     }
 }

@@ -1,25 +1,25 @@
-//! `/metrics`: what Prometheus asks for.
+//! `/metrics`: what Prometheus scrapes.
 
 use futures_util::future::join;
 
-use crate::call::Call;
 use crate::error::ApiError;
-use crate::metrics_text;
-use crate::reply::Reply;
-use crate::session::prove_secret;
-use crate::storage::{metrics_store, sms_budget};
+use crate::http::call::Call;
+use crate::http::reply::Reply;
+use crate::http::session::prove_secret;
+use crate::observe::metrics_text;
+use crate::storage::{metrics_do, sms_budget};
 
 /// The exposition format's type.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `GET /metrics`, for whoever knows the metrics' token: the sums of all isolates, with this one's
+/// `GET /metrics`, for callers with the metrics token: the sums of all isolates, with this one's
 /// own counts up to now.
 pub async fn metrics(call: &Call) -> Result<Reply, ApiError> {
     let authorization = call.header("authorization");
     prove_secret(authorization.as_deref(), &call.app.config.metrics_token)?;
     // The budget's object may fail: then its gauges are missing and everything else is shown.
     let (sums, gauges) = join(
-        metrics_store::exchange(&call.app),
+        metrics_do::exchange(&call.app),
         sms_budget::gauges(&call.app),
     )
     .await;

@@ -4,13 +4,13 @@ use carbon_domain::DomainError;
 use serde_json::{Value, json};
 
 use super::names;
-use crate::call::Call;
 use crate::clients::MIGRATION_DEADLINE_MS;
 use crate::clients::rest::parsed;
 use crate::error::ApiError;
-use crate::query::path_uuid;
-use crate::reply::Reply;
-use crate::request::check_json;
+use crate::http::body::check_json;
+use crate::http::call::Call;
+use crate::http::query::path_uuid;
+use crate::http::reply::Reply;
 
 /// `POST /user/migrate-local?dry_run=true`: the body goes to the database as it came. It is checked
 /// to be JSON but never rebuilt, because old dumps hold escapes that would not survive it.

@@ -35,7 +35,7 @@ pub fn add_level(person: &mut Value, lang: Lang, with_icon: bool) {
 }
 
 /// Members that come in both languages, as `name_th` and `name_en` and the like.
-const WORDS: [[&str; 3]; 4] = [
+const LOCALIZED_MEMBERS: [[&str; 3]; 4] = [
     ["name", "name_th", "name_en"],
     ["title", "title_th", "title_en"],
     ["description", "description_th", "description_en"],
@@ -48,14 +48,14 @@ pub fn choose(value: &mut Value, lang: Lang) {
         Value::Array(items) => items.iter_mut().for_each(|item| choose(item, lang)),
         Value::Object(members) => {
             members.values_mut().for_each(|member| choose(member, lang));
-            for [word, th, en] in WORDS {
+            for [name, th, en] in LOCALIZED_MEMBERS {
                 let (th, en) = (members.remove(th), members.remove(en));
                 let chosen = match lang {
                     Lang::Th => th.or(en),
                     Lang::En => en.or(th),
                 };
                 if let Some(chosen) = chosen {
-                    members.insert(word.to_owned(), chosen);
+                    members.insert(name.to_owned(), chosen);
                 }
             }
         }
@@ -72,7 +72,7 @@ pub fn choose_in(answer: &mut Value, members: &[&str], lang: Lang) {
     }
 }
 
-/// Turns errors that carry both languages into the shape of `details.fields`.
+/// Gives errors that carry both languages the shape of `details.fields`.
 pub fn choose_message(error: &mut Value, lang: Lang) {
     if let Some(object) = error.as_object_mut() {
         object.remove("token");
@@ -123,7 +123,7 @@ mod tests {
         let both = json!({
             "list": [{"id": "a", "name_th": "ก", "name_en": "a", "description_th": "ข", "description_en": "b"}],
             "deep": {"title_th": "ค", "title_en": "c", "progress": {"value": 1}},
-            "name": "kept",
+            "name": "unchanged",
         });
         let mut thai = both.clone();
         choose(&mut thai, Lang::Th);
@@ -132,7 +132,7 @@ mod tests {
             json!({
                 "list": [{"id": "a", "name": "ก", "description": "ข"}],
                 "deep": {"title": "ค", "progress": {"value": 1}},
-                "name": "kept",
+                "name": "unchanged",
             })
         );
         let mut english = both;

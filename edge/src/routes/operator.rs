@@ -1,24 +1,24 @@
-//! `/operator`: what operators do by hand. Each command is written to the audit log, with the name of who gave it,
-//! before it is carried out.
+//! `/operator`: operators' commands. Each is written to the audit log, with the operator's name, before it is carried out.
 
 use serde_json::json;
 
 use super::fields::Fields;
 use super::sign_in::read_phone;
-use crate::cache;
-use crate::call::Call;
 use crate::clients::rest::Rest;
 use crate::error::{ApiError, FieldProblem};
+use crate::http::call::Call;
+use crate::http::reply::Reply;
+use crate::http::session::prove_operator;
 use crate::messages;
-use crate::reply::Reply;
-use crate::session::{is_uuid, prove_operator};
+use crate::storage::cache;
 use crate::storage::number_state::Command;
-use crate::storage::phone_number::ask;
+use crate::storage::phone_number_do::send_command;
+use crate::uuid::is_uuid;
 
 /// Characters of a reason.
 const MAX_REASON: usize = 200;
 
-/// `POST /operator/unlock-number` `{phone_number, reason}`: strangers may sign in to the number again.
+/// `POST /operator/unlock-number` `{phone_number, reason}`: unrecognised devices may sign in to the number again.
 pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
     let operator = proven_operator(call)?;
     let body = call.object()?;
@@ -42,13 +42,22 @@ pub async fn unlock_number(call: &Call) -> Result<Reply, ApiError> {
             json!({"action": "unlock_number", "details": details}).to_string(),
         )
         .await?;
-    ask(&call.app, &number, &Command::Unlock).await?;
+    send_command(&call.app, &number, &Command::Unlock).await?;
     Ok(Reply::ok(&json!({"unlocked": true})))
 }
 
-/// `POST /operator/exclude-from-boards` and `/operator/include-in-boards` `{user_id, reason}`: keeps an account off every
-/// board, or takes that back. The database writes the audit log in the same transaction; boards kept here are forgotten.
-pub async fn judge_for_boards(call: &Call, function: &str) -> Result<Reply, ApiError> {
+/// `POST /operator/exclude-from-boards` `{user_id, reason}`: takes an account off every board.
+pub async fn exclude_from_boards(call: &Call) -> Result<Reply, ApiError> {
+    set_board_exclusion(call, "exclude_from_boards").await
+}
+
+/// `POST /operator/include-in-boards` `{user_id, reason}`: puts it back.
+pub async fn include_in_boards(call: &Call) -> Result<Reply, ApiError> {
+    set_board_exclusion(call, "include_in_boards").await
+}
+
+/// The database writes the audit log in the same transaction; boards cached here are not served again.
+async fn set_board_exclusion(call: &Call, function: &str) -> Result<Reply, ApiError> {
     let operator = proven_operator(call)?;
     let body = call.object()?;
     let mut fields = Fields::of(&body);
@@ -64,11 +73,11 @@ pub async fn judge_for_boards(call: &Call, function: &str) -> Result<Reply, ApiE
     fields.end()?;
     let arguments = json!({"user_id": user_id, "reason": reason, "operator_name": operator.name});
     let answer = operator.rest.rpc(function, &arguments).await?;
-    cache::forget_boards().await;
+    cache::invalidate_boards().await;
     Ok(Reply::ok(&answer))
 }
 
-/// Who gives a command, and the database as they see it.
+/// The operator, and the database with the service key.
 struct Operator<'a> {
     name: &'a str,
     rest: Rest<'a>,
@@ -108,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_digits_of_a_number_are_kept() {
+    fn two_digits_of_a_number_are_logged() {
         assert_eq!(last_digits("+66812345678"), "78");
     }
 }

@@ -1,54 +1,57 @@
-//! `/gamification`: achievements and challenges. What somebody has reached follows from their entries
-//! alone, so that nothing here takes anything from the client.
+//! `/gamification`: achievements and challenges. What a user has reached follows from their entries
+//! alone, so nothing here takes input from the client.
 
 use serde_json::{Value, json};
 
 use super::names;
-use super::shared::{self, Shared};
+use super::public_cache::{self, PublicAnswer};
 use super::waste::take_meta;
-use crate::cache::{self, HOUR_MS};
-use crate::call::Call;
 use crate::clients::rest::parsed;
 use crate::error::ApiError;
-use crate::reply::{Caching, Reply};
+use crate::http::call::Call;
+use crate::http::reply::{Caching, Reply};
+use crate::storage::cache::{self, HOUR_MS};
 
 /// Milliseconds for which the achievements may stand in while the database is down.
 const STALE_ACHIEVEMENTS_MS: i64 = 24 * HOUR_MS;
 
-/// `GET /gamification/achievements`: all there are; to a person with their own progress.
+/// `GET /gamification/achievements`: all achievements; a signed-in user also gets their own progress.
 pub async fn achievements(call: &Call) -> Result<Reply, ApiError> {
     if call.user().is_ok() {
         return personal(call, "get_achievements").await;
     }
-    let list = Shared {
+    let list = PublicAnswer {
         kind: &cache::ACHIEVEMENTS,
         operation: "list_achievements",
         arguments: json!({}),
         question: Value::Null,
-        kept_ms: STALE_ACHIEVEMENTS_MS,
+        max_stale_ms: STALE_ACHIEVEMENTS_MS,
     };
-    let kept = list.read(call, |answer| shown(call, answer)).await?;
-    Ok(shared::public(&kept.body, list.kind.fresh_ms - kept.age_ms))
+    let cached = list.read(call, |answer| shown(call, answer)).await?;
+    Ok(public_cache::reply(
+        &cached.body,
+        list.kind.fresh_ms - cached.age_ms,
+    ))
 }
 
-/// `GET /gamification/challenges/today`: the day's in Bangkok; to a person those of their own day, with
-/// how far they are.
+/// `GET /gamification/challenges/today`: the day's in Bangkok; a signed-in user gets those of their own day,
+/// with their progress.
 pub async fn challenges_today(call: &Call) -> Result<Reply, ApiError> {
     if call.user().is_ok() {
         return personal(call, "get_challenges_today").await;
     }
     let now = call.now();
-    let left_ms = shared::left_of_today_ms(now);
-    let day = json!({"day": shared::today(now)});
-    let list = Shared {
+    let left_ms = public_cache::left_of_today_ms(now);
+    let day = json!({"day": public_cache::today(now)});
+    let list = PublicAnswer {
         kind: &cache::CHALLENGES,
         operation: "list_challenges",
         arguments: day.clone(),
         question: day,
-        kept_ms: left_ms,
+        max_stale_ms: left_ms,
     };
-    let kept = list.read(call, |answer| shown(call, answer)).await?;
-    Ok(shared::public(&kept.body, left_ms))
+    let cached = list.read(call, |answer| shown(call, answer)).await?;
+    Ok(public_cache::reply(&cached.body, left_ms))
 }
 
 /// `GET /gamification/challenges/history?limit&cursor`: the days with entries, newest first.
@@ -65,18 +68,18 @@ pub async fn challenge_history(call: &Call) -> Result<Reply, ApiError> {
     Ok(Reply::with_meta(&answer, Some(meta)).cached(Caching::Private))
 }
 
-/// `POST /gamification/achievement/check`: settles what awaits, and says what is met and what is missing.
+/// `POST /gamification/achievement/check`: closes days that have ended, and says what is met and what is missing.
 pub async fn check_achievements(call: &Call) -> Result<Reply, ApiError> {
     derive(call, "check_achievements").await
 }
 
-/// `POST /gamification/challenges/progress`: derives today's progress anew.
+/// `POST /gamification/challenges/progress`: recomputes today's progress.
 pub async fn refresh_challenges(call: &Call) -> Result<Reply, ApiError> {
     derive(call, "refresh_challenge_progress").await
 }
 
 async fn derive(call: &Call, operation: &str) -> Result<Reply, ApiError> {
-    call.nothing_stated()?;
+    call.require_empty_body()?;
     let answer = call.write(operation, &json!({})).await?;
     Ok(shown(call, parsed(operation, &answer)?))
 }

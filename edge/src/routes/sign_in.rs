@@ -1,6 +1,6 @@
 //! `/auth/phone-otp` and `/auth/verify-otp`: sign-in with a code by SMS.
 //!
-//! The person's code is the Worker's own (contract §4). Auth makes a code too, which never leaves
+//! The user's code is the Worker's own (contract §4). Auth makes a code too, which never leaves
 //! the hook and the number's Durable Object; it is handed back to Auth when the person's code is
 //! right. No step holds the object while Auth is called, because Auth calls the hook, which needs it.
 
@@ -12,26 +12,28 @@ use std::time::Duration;
 use worker::Delay;
 
 use super::auth::{register_device, tokens};
-use super::challenge::{Limit, Origin, credit};
+use super::challenge::{Limit, Origin, refund};
 use super::fields::{DeviceInfo, Fields};
-use crate::call::{Call, now_ms, random};
 use crate::clients::auth::{AuthFailure, AuthSession};
 use crate::clients::within;
+use crate::clock::{iso_ms, now_ms};
+use crate::crypto::bytes::random;
+use crate::crypto::otp_id::{OtpId, device_hash, six_digits};
 use crate::error::{ApiError, Code, FieldProblem};
-use crate::limits::{refusal, time};
+use crate::http::call::Call;
+use crate::http::reply::Reply;
+use crate::limits::count::refusal;
 use crate::messages;
-use crate::metrics;
-use crate::reply::Reply;
-use crate::storage::number_state::{Answer, Command, Message, Refusal};
-use crate::storage::otp_id::{OtpId, device_hash, six_digits};
-use crate::storage::phone_number::ask;
+use crate::observe::metrics;
+use crate::storage::number_state::{Command, Message, NumberReply, Refusal};
+use crate::storage::phone_number_do::send_command;
 
 /// Asking Auth for a code takes no longer than this (milliseconds): with the objects before and after it,
 /// a request ends within its own deadline.
 const CODE_DEADLINE_MS: u64 = 3_900;
 /// The same for a session, with new codes where needed; the device is registered after it.
 const EXCHANGE_DEADLINE_MS: u64 = 3_500;
-/// Auth refuses a second code for a number within a second; so long is waited before trying again.
+/// Auth refuses a second code for a number within a second; the wait before trying again.
 const AUTH_PAUSE_MS: u64 = 1_100;
 /// Answers to requests for a code leave after a multiple of this (milliseconds): longer than Auth takes for any number
 /// unless it is in trouble, so that nearly all of them leave after the first step.
@@ -39,10 +41,10 @@ const ANSWER_STEP_MS: i64 = 500;
 /// Codes of Auth's that are tried before it counts as broken: another device may use one up between
 /// two steps, but hardly twice.
 const AUTH_CODES: usize = 3;
-/// Longer device tokens are not looked at; genuine ones have 43 characters.
+/// Longer device tokens are ignored; genuine ones have 43 characters.
 const MAX_DEVICE_TOKEN_BYTES: usize = 128;
 
-fn unexpected(answer: &Answer) -> ApiError {
+fn unexpected(answer: &NumberReply) -> ApiError {
     ApiError::internal(format!(
         "number's object answered out of turn: {}",
         kind(answer)
@@ -50,7 +52,7 @@ fn unexpected(answer: &Answer) -> ApiError {
 }
 
 /// The answer's name without its contents, which may be codes.
-fn kind(answer: &Answer) -> String {
+fn kind(answer: &NumberReply) -> String {
     format!("{answer:?}")
         .chars()
         .take_while(|c| c.is_alphanumeric())
@@ -62,7 +64,7 @@ pub(super) struct CodeRequest {
     pub(super) phone: Phone,
     /// A token that may be genuine.
     pub(super) device_token: Option<String>,
-    /// What the challenge gave, if it was asked for.
+    /// The token of the bot check, if the client passed one.
     challenge_token: Option<String>,
 }
 
@@ -85,7 +87,7 @@ pub(super) fn read_request(body: &Map<String, Value>) -> Result<CodeRequest, Api
     })
 }
 
-/// The number that a person typed.
+/// The number as the user typed it.
 pub(super) fn read_phone(
     typed: Option<&str>,
     country_code: Option<&str>,
@@ -95,22 +97,22 @@ pub(super) fn read_phone(
 }
 
 /// Waits for the next full step since a request came. Auth does a little less or more for numbers
-/// that have an account; answers that leave in steps do not tell.
-async fn even_out(since_ms: i64) {
+/// that have an account; answers that leave in steps do not reveal it.
+async fn pad_response_time(since_ms: i64) {
     let rest_ms = ANSWER_STEP_MS - (now_ms() - since_ms).rem_euclid(ANSWER_STEP_MS);
     Delay::from(Duration::from_millis(rest_ms.unsigned_abs())).await;
 }
 
-/// What lets a code be begun.
+/// What allows a code to be begun.
 struct Proof {
-    /// The subjects that answer for it: none for a device that has proved the number.
+    /// The subjects that it weighs on: none for a recognised device.
     begun_by: Vec<String>,
-    /// Whether a challenge was passed for it.
+    /// Whether the bot check was passed for it.
     passed: bool,
 }
 
-/// Asks the number first: a known device needs nothing else, and where no code can be begun anyway nobody is sent
-/// through a challenge.
+/// Asks the number first: a recognised device needs nothing else, and where no code can be begun anyway, the user is not
+/// sent through the bot check.
 async fn prove(
     call: &Call,
     request: &CodeRequest,
@@ -118,19 +120,19 @@ async fn prove(
     otp_id: &OtpId,
     limited: bool,
 ) -> Result<Proof, ApiError> {
-    let look = Command::Look {
+    let can_begin = Command::CanBegin {
         device_hash: request.device_token.as_deref().map(device_hash),
         limited,
     };
-    let spent = match ask(&call.app, number, &look).await? {
-        Answer::Free { known: true } => {
+    let spent = match send_command(&call.app, number, &can_begin).await? {
+        NumberReply::Available { recognised: true } => {
             return Ok(Proof {
                 begun_by: Vec::new(),
                 passed: false,
             });
         }
-        Answer::Free { known: false } => None,
-        Answer::Refused {
+        NumberReply::Available { recognised: false } => None,
+        NumberReply::Refused {
             why: Refusal::SmsUnlessPassed,
             limit,
             reset_at_ms,
@@ -177,33 +179,32 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
         limited,
         passed,
     };
-    let (expires_at_ms, resend_at_ms) = match ask(&call.app, &number, &command).await {
-        Ok(Answer::Begun {
+    let (expires_at_ms, resend_at_ms) = match send_command(&call.app, &number, &command).await {
+        Ok(NumberReply::Begun {
             expires_at_ms,
             resend_at_ms,
         }) => (expires_at_ms, resend_at_ms),
         other => {
-            credit(&call.app, begun_by, parts.attempt);
-            return Err(other.map_or_else(|outage| outage, refused));
+            refund(&call.app, begun_by, parts.attempt);
+            return Err(other.map_or_else(|error| error, refused));
         }
     };
-    let asked = within(CODE_DEADLINE_MS, ask_auth_for_code(call, phone)).await;
-    let asked =
-        asked.unwrap_or_else(|outage| Err(AuthFailure::Down(format!("auth code: {outage}"))));
-    even_out(since_ms).await;
-    if let Err(failure) = asked {
+    let sent = within(CODE_DEADLINE_MS, ask_auth_for_code(call, phone)).await;
+    let sent = sent.unwrap_or_else(|error| Err(AuthFailure::Down(format!("auth code: {error}"))));
+    pad_response_time(since_ms).await;
+    if let Err(failure) = sent {
         let cancel = Command::Cancel(parts.attempt.clone());
         // The hook may have taken the code before Auth failed: then the SMS is on its way.
-        if ask(&call.app, &number, &cancel).await? != Answer::AlreadySent {
-            credit(&call.app, begun_by, parts.attempt);
-            return Err(ApiError::from_auth(failure));
+        if send_command(&call.app, &number, &cancel).await? != NumberReply::AlreadySent {
+            refund(&call.app, begun_by, parts.attempt);
+            return Err(failure.into());
         }
     }
     metrics::add("carbon_otp_sent_total", "", 1);
     Ok(Reply::ok(&json!({
         "otp_id": otp_id,
-        "expires_at": time(expires_at_ms),
-        "resend_available_at": time(resend_at_ms),
+        "expires_at": iso_ms(expires_at_ms),
+        "resend_available_at": iso_ms(resend_at_ms),
     })))
 }
 
@@ -220,16 +221,16 @@ fn new_code() -> Result<String, ApiError> {
     six_digits(&draws).ok_or_else(|| ApiError::internal("no usable random draw"))
 }
 
-/// What the answers of a number that let nobody in mean.
-fn refused(answer: Answer) -> ApiError {
+/// The error for a number's answer that is not a success.
+fn refused(answer: NumberReply) -> ApiError {
     let (reason, error) = match answer {
-        Answer::Wrong => ("wrong", wrong_code()),
-        Answer::Invalid => ("invalid", wrong_code()),
-        Answer::Expired => (
+        NumberReply::Wrong => ("wrong", wrong_code()),
+        NumberReply::Invalid => ("invalid", wrong_code()),
+        NumberReply::Expired => (
             "expired",
             ApiError::auth(Code::AuthExpired, messages::CODE_EXPIRED),
         ),
-        Answer::Refused {
+        NumberReply::Refused {
             why,
             limit,
             reset_at_ms,
@@ -290,13 +291,13 @@ pub async fn verify_otp(call: &Call) -> Result<Reply, ApiError> {
         attempt: otp_id.attempt.clone(),
         code_hash,
     };
-    match ask(&call.app, &otp_id.number, &check).await? {
-        Answer::Right { phone, auth_code } => {
+    match send_command(&call.app, &otp_id.number, &check).await? {
+        NumberReply::Right { phone, auth_code } => {
             let outcome = sign_in(call, &otp_id, &phone, auth_code, &device).await;
             if outcome.is_err() {
-                // Whoever typed the right code may try again; the code is not burnt.
+                // The code was right, so it may be tried again.
                 let release = Command::Release(otp_id.attempt);
-                ask(&call.app, &otp_id.number, &release).await?;
+                send_command(&call.app, &otp_id.number, &release).await?;
             }
             outcome
         }
@@ -319,17 +320,19 @@ async fn sign_in(
     let exchange = exchange_code(call, otp_id, phone, auth_code);
     let (session, auth_code) = match within(EXCHANGE_DEADLINE_MS, exchange).await {
         Ok(outcome) => outcome?,
-        Err(outage) => return Err(ApiError::unavailable(format!("auth verify: {outage}"))),
+        Err(error) => return Err(ApiError::unavailable(format!("auth verify: {error}"))),
     };
     let user = register_device(call, &session, device).await?;
     let device_token = URL_SAFE_NO_PAD.encode(random::<32>()?);
-    let settle = Command::Settle {
+    let mark_used = Command::MarkUsed {
         attempt: otp_id.attempt.clone(),
         auth_code,
         device_hash: device_hash(&device_token),
     };
-    if let Answer::Settled(begun_by) = ask(&call.app, &otp_id.number, &settle).await? {
-        credit(&call.app, begun_by, otp_id.attempt.clone());
+    if let NumberReply::MarkedUsed(begun_by) =
+        send_command(&call.app, &otp_id.number, &mark_used).await?
+    {
+        refund(&call.app, begun_by, otp_id.attempt.clone());
     }
     metrics::add("carbon_otp_verified_total", "", 1);
     let mut data = tokens(&session);
@@ -339,7 +342,7 @@ async fn sign_in(
 }
 
 /// Hands Auth its own code. If another device has used it up, Auth makes a new one; no SMS goes out
-/// for that, because no person's code waits to be sent.
+/// for that, because no user's code waits to be sent.
 async fn exchange_code(
     call: &Call,
     otp_id: &OtpId,
@@ -351,15 +354,13 @@ async fn exchange_code(
             match call.auth().verify(phone, &code).await {
                 Ok(session) => return Ok((session, code)),
                 Err(AuthFailure::Refused { error_code, .. }) if error_code == "otp_expired" => {}
-                Err(failure) => return Err(ApiError::from_auth(failure)),
+                Err(failure) => return Err(failure.into()),
             }
         }
-        ask_auth_for_code(call, phone)
-            .await
-            .map_err(ApiError::from_auth)?;
+        ask_auth_for_code(call, phone).await?;
         let newest = Command::AuthCode(otp_id.attempt.clone());
-        auth_code = match ask(&call.app, &otp_id.number, &newest).await? {
-            Answer::Right { auth_code, .. } => auth_code,
+        auth_code = match send_command(&call.app, &otp_id.number, &newest).await? {
+            NumberReply::Right { auth_code, .. } => auth_code,
             other => return Err(unexpected(&other)),
         };
     }

@@ -1,9 +1,9 @@
-//! `/waste/stats`: sums of a person's entries by day, month and category.
+//! `/waste/stats`: sums of a user's entries by day, month and category.
 
-use crate::call::Call;
 use crate::error::ApiError;
-use crate::query::Query;
-use crate::reply::Reply;
+use crate::http::call::Call;
+use crate::http::query::Query;
+use crate::http::reply::Reply;
 
 async fn answer(call: &Call, function: &str, query: Query) -> Result<Reply, ApiError> {
     let sums = call.read(function, &query.arguments()?).await?;

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::names;
-use crate::call::Call;
 use crate::clients::rest::parsed;
 use crate::error::ApiError;
-use crate::reply::Reply;
+use crate::http::call::Call;
+use crate::http::reply::Reply;
 
 /// Changes in one answer.
 const MAX_CHANGES: i64 = 500;
@@ -39,11 +39,11 @@ fn arguments(call: &Call) -> Result<Value, ApiError> {
     let body = call.object()?;
     let mut fields = Fields::of(&body);
     let error = DomainError::SinceRevisionInvalid;
-    let since = fields.whole_number("since_revision", 0..=i64::MAX, error);
+    let since = fields.integer_in("since_revision", 0..=i64::MAX, error);
     if body.get("since_revision").is_none_or(Value::is_null) {
         fields.refuse("since_revision", error);
     }
-    let limit = fields.whole_number("limit", 1..=MAX_CHANGES, DomainError::LimitInvalid);
+    let limit = fields.integer_in("limit", 1..=MAX_CHANGES, DomainError::LimitInvalid);
     let device_id = fields.optional_text("device_id");
     if device_id
         .as_ref()

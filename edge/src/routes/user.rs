@@ -1,13 +1,13 @@
-//! `/user/profile`: what a person says about themself.
+//! `/user/profile`: a user's own settings.
 
 use carbon_domain::profile::parse_changes;
 use serde_json::json;
 
-use crate::cache;
-use crate::call::Call;
 use crate::error::{ApiError, FieldProblem};
-use crate::reply::Reply;
-use crate::request::parse_json;
+use crate::http::body::parse_json;
+use crate::http::call::Call;
+use crate::http::reply::Reply;
+use crate::storage::cache;
 
 /// `GET /user/profile`
 pub async fn profile(call: &Call) -> Result<Reply, ApiError> {
@@ -25,7 +25,7 @@ pub async fn update_profile(call: &Call) -> Result<Reply, ApiError> {
         .iter()
         .any(|name| !arguments["changes"][name].is_null())
     {
-        cache::forget_boards().await;
+        cache::invalidate_boards().await;
     }
     Ok(Reply::ok_text(&text))
 }

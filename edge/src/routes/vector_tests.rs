@@ -49,10 +49,10 @@ fn entries_are_taken_and_refused_as_the_vectors_say() {
                 "{name}"
             ),
             Err(error) => {
-                let wanted = expected["errors"]
+                let expected_problems = expected["errors"]
                     .as_array()
                     .unwrap_or_else(|| panic!("{name}"));
-                let wanted: Vec<_> = wanted
+                let expected_problems: Vec<_> = expected_problems
                     .iter()
                     .map(|e| {
                         (
@@ -61,7 +61,7 @@ fn entries_are_taken_and_refused_as_the_vectors_say() {
                         )
                     })
                     .collect();
-                assert_eq!(shown_problems(&error), wanted, "{name}");
+                assert_eq!(shown_problems(&error), expected_problems, "{name}");
             }
         }
     }
@@ -86,8 +86,9 @@ fn phones_are_taken_and_refused_as_the_vectors_say() {
         match read_request(case["input"].as_object().unwrap()) {
             Ok(request) => assert_eq!(request.phone.e164(), expected, "{name}"),
             Err(error) => {
-                let wanted = vec![("phone_number".to_owned(), code_of(&expected["error"]))];
-                assert_eq!(shown_problems(&error), wanted, "{name}");
+                let expected_problems =
+                    vec![("phone_number".to_owned(), code_of(&expected["error"]))];
+                assert_eq!(shown_problems(&error), expected_problems, "{name}");
             }
         }
     }

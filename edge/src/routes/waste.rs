@@ -1,4 +1,4 @@
-//! `/waste`: the categories, and a person's entries.
+//! `/waste`: the categories, and a user's entries.
 
 use std::cell::OnceCell;
 
@@ -9,24 +9,25 @@ use carbon_domain::{DomainError, FieldError, Lang};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Number, Value, json as value};
 
-use super::fields::whole;
+use super::fields::integer;
 use super::names;
-use crate::call::{Call, iso};
 use crate::clients::DEADLINE_MS;
 use crate::clients::rest::parsed;
+use crate::clock::iso;
 use crate::error::{ApiError, FieldProblem};
-use crate::query::path_uuid;
-use crate::reply::{Caching, Reply};
-use crate::request::{MAX_JSON_DEPTH, check_json, not_json};
+use crate::http::body::{MAX_JSON_DEPTH, check_json, not_json};
+use crate::http::call::Call;
+use crate::http::query::path_uuid;
+use crate::http::reply::{Caching, Reply};
 
 /// Categories change with a release only.
 const CATEGORIES_MAX_AGE_SECS: u32 = 86_400;
 
-/// What a create leads to that has names.
+/// Members of the answer to a create whose names are localized.
 const EARNED: [&str; 2] = ["achievements_unlocked", "challenges_completed"];
 
 /// `GET /waste/categories`: the figures compiled into the service.
-pub fn categories(call: &Call) -> Reply {
+pub async fn categories(call: &Call) -> Result<Reply, ApiError> {
     thread_local! {
         static TEXTS: [OnceCell<String>; 2] = const { [OnceCell::new(), OnceCell::new()] };
     }
@@ -34,10 +35,10 @@ pub fn categories(call: &Call) -> Reply {
         let text = &texts[usize::from(call.lang == Lang::En)];
         Reply::ok_text(text.get_or_init(|| categories_in(call.lang).to_string()))
     });
-    // They are compiled in: the release tells them apart.
-    reply
+    // They are compiled in, and change with the release, which is part of every tag.
+    Ok(reply
         .cached(Caching::Public(CATEGORIES_MAX_AGE_SECS))
-        .tagged("categories".to_owned())
+        .tagged("categories".to_owned()))
 }
 
 pub(super) fn categories_in(lang: Lang) -> Value {
@@ -79,7 +80,7 @@ fn show_method(method: &Method, lang: Lang) -> Value {
     })
 }
 
-/// `POST /waste/entries`: 201 for a new entry, 200 for one that is known.
+/// `POST /waste/entries`: 201 for a new entry, 200 for one that exists already.
 pub async fn create(call: &Call) -> Result<Reply, ApiError> {
     let arguments = value!({"entry": read_entry(&call.body, call.now())?});
     let answer = call.write("create_waste_entry", &arguments).await?;
@@ -94,7 +95,7 @@ pub async fn create(call: &Call) -> Result<Reply, ApiError> {
 }
 
 /// Reads an entry by the rules of the domain and puts it into its normal form. What is ignored may be anything
-/// that the grammar of JSON allows; a text that cannot be kept is named by its field.
+/// that the grammar of JSON allows; a text that cannot be stored is named by its field.
 pub(super) fn read_entry(body: &str, now: DateTime<Utc>) -> Result<Value, ApiError> {
     let value = json::read(body, MAX_JSON_DEPTH).ok_or_else(not_json)?;
     let problems = |errors: Vec<FieldError>| errors.into_iter().map(FieldProblem::from).collect();
@@ -103,7 +104,7 @@ pub(super) fn read_entry(body: &str, now: DateTime<Utc>) -> Result<Value, ApiErr
         .map_err(|errors| ApiError::fields(problems(errors)))
 }
 
-/// `POST /waste/entries/batch`: up to 500 entries, each looked at by itself.
+/// `POST /waste/entries/batch`: up to 500 entries, each checked on its own.
 pub async fn create_batch(call: &Call) -> Result<Reply, ApiError> {
     let arguments = batch_arguments(&call.body, call.now())?;
     let answer = call
@@ -141,7 +142,7 @@ fn batch_arguments(body: &str, now: DateTime<Utc>) -> Result<String, ApiError> {
 }
 
 /// An entry of a batch in its normal form. One that is not valid stays so, for the database to name in
-/// its line, but without what would make PostgreSQL refuse the whole batch.
+/// its line, but without what would make PostgreSQL refuse the batch.
 fn storable(text: &str, now: DateTime<Utc>) -> Value {
     if let Ok(entry) = EntryIn::read(text, now) {
         return entry.to_json();
@@ -197,12 +198,12 @@ pub fn take_meta(answer: &mut Value, call: &Call) -> Map<String, Value> {
         let by_page = object.get("page").is_some_and(|page| !page.is_null());
         for name in ["page", "limit", "total", "total_pages", "next_cursor"] {
             let value = object.remove(name).unwrap_or(Value::Null);
-            let wanted = match name {
+            let included = match name {
                 "limit" => true,
                 "next_cursor" => !by_page,
                 _ => by_page,
             };
-            if wanted {
+            if included {
                 meta.insert(name.to_owned(), value);
             }
         }
@@ -235,7 +236,7 @@ pub async fn update(call: &Call) -> Result<Reply, ApiError> {
     };
     let expected_revision = match changes.remove("expected_revision") {
         None | Some(Value::Null) => Value::Null,
-        Some(number) => match whole(&number) {
+        Some(number) => match integer(&number) {
             Some(revision) if revision >= 1 => value!(revision),
             _ => return Err(ApiError::domain(DomainError::ExpectedRevisionInvalid)),
         },

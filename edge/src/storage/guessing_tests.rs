@@ -1,12 +1,12 @@
-//! What an attacker gets who guesses codes for a day, by the real rules: 10,000 numbers, 1,000 addresses,
-//! and a schedule that asks and tries the very moment that any rule allows it.
+//! What an attacker who guesses codes for a day gets, by the real rules: 10,000 numbers, 1,000 addresses,
+//! and a schedule that rules and tries the very moment that any rule allows it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::number_state::{self, Command, Message, NumberState};
-use super::subject_state::{self, Ask, SubjectState};
-use crate::limits::rules_of_address;
+use super::number_state::{self, Command, Message, NumberReply, NumberState};
+use super::subject_state::{self, RateRule, SubjectReply, SubjectState};
+use crate::limits::rules::SIGN_IN;
 
 const NUMBERS: usize = 10_000;
 const ADDRESSES: usize = 1_000;
@@ -16,7 +16,7 @@ const CODES: f64 = 1e6;
 /// Baht a message, about what Thai providers ask.
 const BAHT: f64 = 0.35;
 /// The service's budget for numbers without an account, by default.
-const BUDGET_FOR_STRANGERS: usize = 1_400;
+const BUDGET_FOR_NON_MEMBERS: usize = 1_400;
 
 /// What stands in the attacker's way.
 #[derive(Clone, Copy)]
@@ -66,12 +66,12 @@ impl Attack {
             if free_at > at {
                 return Err(free_at);
             }
-            let asks = rules_of_address("/auth/phone-otp").iter().map(|rule| Ask {
+            let rules = SIGN_IN.address.iter().map(|rule| RateRule {
                 rule: rule.name.to_owned(),
                 limit: rule.limit,
                 window_ms: i64::from(rule.window_secs) * 1000,
             });
-            let count = subject_state::Command::Count(asks.collect());
+            let count = subject_state::Command::Count(rules.collect());
             match self.subject(address, count, at) {
                 None => return Ok(address),
                 Some(reset_at) => self.busy(address, free_at, reset_at),
@@ -102,16 +102,16 @@ impl Attack {
             return reset_at;
         }
         if let Some(reset_at) = self.subject(address, by_address, at) {
-            let credit = subject_state::Command::Credit(attempt);
-            self.blocks[block].apply(credit, at);
+            let refund = subject_state::Command::Refund(attempt);
+            self.blocks[block].apply(refund, at);
             self.busy(address, at.min(self.free_at(address)), reset_at);
             return at;
         }
         let begun =
             self.numbers[number].apply(begin_command(&attempt, self.world.passes_challenges), at);
-        if let number_state::Answer::Refused { reset_at_ms, .. } = begun {
+        if let NumberReply::Refused { reset_at_ms, .. } = begun {
             for subject in [&mut self.addresses[address], &mut self.blocks[block]] {
-                subject.apply(subject_state::Command::Credit(attempt.clone()), at);
+                subject.apply(subject_state::Command::Refund(attempt.clone()), at);
             }
             return reset_at_ms;
         }
@@ -134,8 +134,8 @@ impl Attack {
                 code_hash: "guess".to_owned(),
             };
             match self.numbers[number].apply(check, at) {
-                number_state::Answer::Wrong => self.guesses[number].push(at),
-                number_state::Answer::Refused { reset_at_ms, .. } => {
+                NumberReply::Wrong => self.guesses[number].push(at),
+                NumberReply::Refused { reset_at_ms, .. } => {
                     return reset_at_ms.max(at + 1);
                 }
                 other => panic!("{other:?}"),
@@ -183,9 +183,9 @@ fn begin_command(attempt: &str, passed: bool) -> Command {
     }
 }
 
-fn refusal(answer: &subject_state::Answer) -> Option<i64> {
+fn refusal(answer: &SubjectReply) -> Option<i64> {
     match answer {
-        subject_state::Answer::Refused { reset_at_ms, .. } => Some(*reset_at_ms),
+        SubjectReply::Refused { reset_at_ms, .. } => Some(*reset_at_ms),
         _ => None,
     }
 }
@@ -211,14 +211,14 @@ fn a_day_of_guessing_finds_any_one_number_s_code_with_a_chance_of_1e_5_at_most()
         },
     ] {
         let mut attack = Attack::new(world);
-        // An hour more, for those who wait for a day's end to have two allowances in one day.
+        // An hour more, because an attacker may wait for the end of a day to have two allowances in one day.
         attack.run(DAY_MS + HOUR_MS);
         let worst = attack.worst_day();
         let chance = 1.0 - (1.0 - 1.0 / CODES).powi(i32::try_from(worst).unwrap());
         let of_day = |times: &[i64]| times.iter().filter(|at| **at < DAY_MS).count();
         let all: usize = attack.guesses.iter().map(|times| of_day(times)).sum();
         let codes = of_day(&attack.codes);
-        let sent = codes.min(BUDGET_FOR_STRANGERS);
+        let sent = codes.min(BUDGET_FOR_NON_MEMBERS);
         println!(
             "guessing for a day, {}: {worst} guesses a number at most, chance {chance:.1e}; {all} guesses in all, \
              {:.2} numbers found; {codes} codes, of which {sent} leave as SMS by the service's budget \

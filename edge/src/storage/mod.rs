@@ -1,12 +1,13 @@
-//! What the edge remembers: one module a binding or Durable Object.
+//! What the edge stores: the data centre's cache and the Durable Objects. Each object (`*_do.rs`) only loads and saves;
+//! its rules are a pure state machine (`*_state.rs`).
 
-pub mod metrics_store;
+pub mod cache;
+pub mod metrics_do;
 pub mod number_state;
 pub mod object;
-pub mod otp_id;
-pub mod phone_number;
+pub mod phone_number_do;
 pub mod sms_budget;
-pub mod subject;
+pub mod subject_do;
 pub mod subject_state;
 
 #[cfg(test)]

@@ -1,74 +1,76 @@
-//! What one phone number's Durable Object knows and the rules of sign-in codes (contract §4), free
-//! of clock, storage and randomness so that the rules can be tested by themselves.
+//! The state of one phone number and the rules of sign-in codes (contract §4), without clock, storage or randomness, so
+//! that the rules can be tested alone.
 //!
-//! An attempt (`otp_id`) begins with a code of six digits. The plain code is kept only until the
-//! SMS hook takes it; from then on there is its keyed hash. A right code *claims* the attempt while
-//! the Worker asks Auth for a session: settled if Auth agreed, released if Auth was down, so that
-//! an outage burns nobody's code.
+//! An attempt (`otp_id`) begins with a code of six digits. The plain code is stored only until the SMS hook takes it, and
+//! from then on only its keyed hash. A correct code *claims* the attempt while the Worker asks Auth for a session; then
+//! the attempt is marked used, or released if Auth was down, so that an outage uses up no code.
 //!
-//! Tries and messages are counted by who asked: strangers share one account of a number, each device
-//! that has proved the number before has its own. So nobody can use up what the owner needs.
+//! Wrong tries and messages are counted by device: all unrecognised devices share one allowance of the number, and each
+//! recognised device, which has signed in with the number before, has its own. So an attacker cannot use up what the
+//! owner needs.
 
 use serde::{Deserialize, Serialize};
 
-use super::otp_id::same;
+use crate::crypto::bytes::constant_time_eq;
 
-/// A person's code is good for this long.
+/// A code is valid for this long.
 pub const CODE_TTL_MS: i64 = 5 * 60 * 1000;
-/// The next code may be asked for after this long.
+/// The next code may be requested after this long.
 pub const RESEND_AFTER_MS: i64 = 60 * 1000;
-/// So many wrong tries a code.
+/// Wrong tries of one code.
 pub const MAX_WRONG_TRIES: u8 = 5;
-/// So many wrong tries a share in any 24 hours: with codes of six digits a chance of 1e-5.
+/// Wrong tries of one share in any 24 hours: with codes of six digits a chance of 1e-5.
 pub const WRONG_TRIES_A_DAY: usize = 10;
-/// So many messages a share in any 24 hours.
+/// Messages of one share in any 24 hours.
 pub const SMS_A_DAY: usize = 5;
-/// Messages beyond those for strangers who passed a challenge, where others have used them up.
+/// Further messages for an unrecognised device that passed the bot check, where others have used those up.
 pub const SMS_AFTER_CHALLENGE: usize = 1;
-/// So many codes in any minute, whoever asks.
+/// Codes in any minute, for all devices together.
 pub const CODES_A_MINUTE: usize = 5;
-/// After so many failures of strangers in a row strangers are refused.
+/// After this many wrong codes of unrecognised devices in a row, they are refused.
 pub const LOCK_AFTER: u32 = 100;
-/// A locked number says that one may ask again after this long; it stays locked all the same.
+/// What a locked number says about when to try again; it stays locked until the owner signs in or an operator unlocks it.
 const LOCK_RETRY_MS: i64 = DAY_MS;
 const MINUTE_MS: i64 = 60 * 1000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
-/// A claim ends by itself after this long: longer than the Worker's calls to Auth take together.
+/// A claim expires after this long: longer than the Worker's calls to Auth take together.
 const CLAIM_MS: i64 = 20 * 1000;
 /// An attempt is remembered beyond its time so that the answer can say "expired".
 const REMEMBER_MS: i64 = 60 * 60 * 1000;
 /// Webhook ids are remembered for longer than a signature is accepted (5 minutes each way).
 const WEBHOOK_MEMORY_MS: i64 = 15 * 60 * 1000;
-/// Devices of one number that are remembered; the oldest gives way.
+/// Recognised devices of one number; the oldest is dropped.
 const MAX_DEVICES: usize = 20;
 
-/// The state of one number.
+/// The state of one number. Members that an older release did not store have their defaults.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NumberState {
     phone: String,
     attempts: Vec<Attempt>,
     auth_code: Option<String>,
-    strangers: Share,
-    /// Strangers' wrong codes since the last sign-in.
-    stranger_failures: u32,
+    unrecognised: Share,
+    /// Wrong codes of unrecognised devices since the last sign-in.
+    unrecognised_failures: u32,
     devices: Vec<Device>,
     /// When codes were begun in the last minute.
     begun_at_ms: Vec<i64>,
     webhooks: Vec<(String, i64)>,
 }
 
-/// What those who share it have used of the number's allowance; times in milliseconds since 1970.
+/// What one recognised device, or all unrecognised ones together, used of the number's allowance; times in milliseconds
+/// since 1970.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Share {
     /// Wrong tries of the last 24 hours.
     wrong_at_ms: Vec<i64>,
     /// Messages of the last 24 hours.
     sms_at_ms: Vec<i64>,
-    /// When the next code may be asked for.
+    /// When the next code may be requested.
     resend_at_ms: i64,
 }
 
-/// A device that has proved the number.
+/// A recognised device: one that has signed in with the number.
 #[derive(Debug, Serialize, Deserialize)]
 struct Device {
     /// Hashes of the token it signed in with last and of the one it got for that, in case the answer
@@ -83,9 +85,9 @@ struct Attempt {
     code_hash: String,
     /// The plain code and its language until the hook takes them.
     unsent: Option<Message>,
-    /// Hash of the known device that asked; none for strangers.
+    /// Hash of the recognised device that began it; none for an unrecognised one.
     device: Option<String>,
-    /// The subjects that get credit when the code is verified.
+    /// The subjects that get a refund when the code is verified.
     begun_by: Vec<String>,
     expires_at_ms: i64,
     wrong_tries: u8,
@@ -108,33 +110,29 @@ enum Stage {
     Used,
 }
 
-/// What the Worker asks of a number.
+/// What the Worker sends to a number.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Command {
-    /// Whether a code could be begun now, and whether the device has proved the number; changes nothing.
-    Look {
-        /// Hash of the device token that came with the request.
+    /// Whether a code could be begun now, and whether the device is recognised; changes nothing.
+    CanBegin {
         device_hash: Option<String>,
         /// Whether messages a day and codes a minute are limited.
         limited: bool,
     },
-    /// A person wants to sign in.
+    /// A code is requested.
     Begin {
-        /// E.164.
         phone: String,
-        /// The attempt's name.
         attempt: String,
         /// Keyed hash of the code.
         code_hash: String,
         /// The code itself, for the hook.
         message: Message,
-        /// Hash of the device token that came with the request.
         device_hash: Option<String>,
-        /// The subjects that get credit when the code is verified.
+        /// The subjects that get a refund when the code is verified.
         begun_by: Vec<String>,
         /// Whether messages a day and codes a minute are limited.
         limited: bool,
-        /// Whether a challenge was passed for this code.
+        /// Whether the bot check was passed for this code.
         passed: bool,
     },
     /// Auth did not take the request: forget this attempt unless its SMS is on the way.
@@ -148,7 +146,6 @@ pub enum Command {
     },
     /// A person typed a code.
     Check {
-        /// The attempt's name.
         attempt: String,
         /// Keyed hash of what was typed.
         code_hash: String,
@@ -157,39 +154,33 @@ pub enum Command {
     AuthCode(String),
     /// Auth was down: this attempt's code may be used again.
     Release(String),
-    /// Auth opened a session: the code is spent and the device known.
-    Settle {
-        /// The attempt's name.
+    /// Auth opened a session: the code is used, and the device recognised from now on.
+    MarkUsed {
         attempt: String,
         /// Auth's code that was used up.
         auth_code: String,
         /// Hash of the new device token.
         device_hash: String,
     },
-    /// An operator lets strangers in again.
+    /// An operator allows unrecognised devices again.
     Unlock,
 }
 
-/// What a number answers.
+/// The answer of a number.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum NumberReply {
     /// A code can be begun.
-    Free {
-        /// Whether the device has proved the number.
-        known: bool,
-    },
+    Available { recognised: bool },
     /// The attempt exists; times in milliseconds since 1970.
     Begun {
         /// End of the code.
         expires_at_ms: i64,
-        /// When the next one may be asked for.
+        /// When the next one may be requested.
         resend_at_ms: i64,
     },
     /// Not now.
     Refused {
-        /// Which limit was reached.
         why: Refusal,
-        /// Its size.
         limit: u32,
         /// When it is free again (milliseconds since 1970).
         reset_at_ms: i64,
@@ -202,7 +193,6 @@ pub enum Answer {
     ToSend(Vec<Message>),
     /// The code is right and the attempt claimed.
     Right {
-        /// E.164.
         phone: String,
         /// Auth's newest code, if it holds one.
         auth_code: Option<String>,
@@ -213,9 +203,9 @@ pub enum Answer {
     Invalid,
     /// Too late.
     Expired,
-    /// The code is spent; these subjects get credit for it.
-    Settled(Vec<String>),
-    /// Done, nothing to tell.
+    /// The code is used; these subjects get a refund.
+    MarkedUsed(Vec<String>),
+    /// Done.
     Done,
 }
 
@@ -228,7 +218,7 @@ pub enum Refusal {
     Codes,
     /// Messages a day.
     Sms,
-    /// Messages a day, but who passes a challenge gets one more.
+    /// Messages a day, but the bot check allows one more.
     SmsUnlessPassed,
     /// Wrong tries of one code.
     Tries,
@@ -251,8 +241,8 @@ impl Refusal {
         }
     }
 
-    fn at(self, limit: usize, reset_at_ms: i64) -> Answer {
-        Answer::Refused {
+    fn at(self, limit: usize, reset_at_ms: i64) -> NumberReply {
+        NumberReply::Refused {
             why: self,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             reset_at_ms,
@@ -266,17 +256,21 @@ impl Share {
         self.sms_at_ms.retain(|at_ms| at_ms + DAY_MS > now_ms);
     }
 
-    fn tries_refusal(&self) -> Option<Answer> {
+    fn tries_refusal(&self) -> Option<NumberReply> {
         let free_at_ms = full(&self.wrong_at_ms, WRONG_TRIES_A_DAY)? + DAY_MS;
         Some(Refusal::TriesOfDay.at(WRONG_TRIES_A_DAY, free_at_ms))
     }
 
-    /// Strangers may pass a challenge for more than what is left.
-    fn sms_refusal(&self, stranger: bool, passed: bool) -> Option<Answer> {
-        let most = SMS_A_DAY + SMS_AFTER_CHALLENGE;
-        let limit = if stranger && passed { most } else { SMS_A_DAY };
+    /// An unrecognised device may pass the bot check for a further message.
+    fn sms_refusal(&self, unrecognised: bool, passed: bool) -> Option<NumberReply> {
+        let extended = SMS_A_DAY + SMS_AFTER_CHALLENGE;
+        let limit = if unrecognised && passed {
+            extended
+        } else {
+            SMS_A_DAY
+        };
         let free_at_ms = full(&self.sms_at_ms, limit)? + DAY_MS;
-        let could_pass = stranger && !passed && full(&self.sms_at_ms, most).is_none();
+        let could_pass = unrecognised && !passed && full(&self.sms_at_ms, extended).is_none();
         let why = if could_pass {
             Refusal::SmsUnlessPassed
         } else {
@@ -285,7 +279,7 @@ impl Share {
         Some(why.at(limit, free_at_ms))
     }
 
-    /// The last instant that is kept here.
+    /// The last instant stored here.
     fn newest_ms(&self) -> Option<i64> {
         self.wrong_at_ms
             .iter()
@@ -295,7 +289,7 @@ impl Share {
     }
 }
 
-/// The oldest of the newest `limit` instants, if there are so many.
+/// The oldest of the newest `limit` instants, if there are that many.
 fn full(instants: &[i64], limit: usize) -> Option<i64> {
     let first = instants.len().checked_sub(limit)?;
     instants.get(first).copied()
@@ -303,13 +297,13 @@ fn full(instants: &[i64], limit: usize) -> Option<i64> {
 
 impl NumberState {
     /// Carries out a command at a time (milliseconds since 1970).
-    pub fn apply(&mut self, command: Command, now_ms: i64) -> Answer {
+    pub fn apply(&mut self, command: Command, now_ms: i64) -> NumberReply {
         self.forget_old(now_ms);
         match command {
-            Command::Look {
+            Command::CanBegin {
                 device_hash,
                 limited,
-            } => self.look(device_hash.as_deref(), limited, now_ms),
+            } => self.can_begin(device_hash.as_deref(), limited, now_ms),
             Command::Begin {
                 phone,
                 attempt,
@@ -344,34 +338,34 @@ impl NumberState {
             Command::Check { attempt, code_hash } => self.check(&attempt, &code_hash, now_ms),
             Command::AuthCode(attempt) => self.newest_auth_code(&attempt),
             Command::Release(attempt) => self.release(&attempt),
-            Command::Settle {
+            Command::MarkUsed {
                 attempt,
                 auth_code,
                 device_hash,
-            } => self.settle(&attempt, &auth_code, device_hash),
+            } => self.mark_used(&attempt, &auth_code, device_hash),
             Command::Unlock => {
-                self.stranger_failures = 0;
-                Answer::Done
+                self.unrecognised_failures = 0;
+                NumberReply::Done
             }
         }
     }
 
-    /// Whether nothing is left that is worth keeping.
+    /// Whether nothing is left that is worth storing.
     pub fn is_empty(&self) -> bool {
         self.attempts.is_empty()
             && self.devices.is_empty()
-            && self.stranger_failures == 0
-            && self.strangers.newest_ms().is_none()
+            && self.unrecognised_failures == 0
+            && self.unrecognised.newest_ms().is_none()
     }
 
-    /// When the object should look again for what can be forgotten (milliseconds since 1970).
+    /// When the object should next check what can be dropped (milliseconds since 1970).
     pub fn next_cleaning_ms(&self) -> Option<i64> {
         let attempts = self.attempts.iter().map(|attempt| attempt.expires_at_ms);
         if let Some(last) = attempts.max() {
             return Some(last + REMEMBER_MS + 1);
         }
         let devices = self.devices.iter().filter_map(|one| one.share.newest_ms());
-        let last = devices.chain(self.strangers.newest_ms()).max()?;
+        let last = devices.chain(self.unrecognised.newest_ms()).max()?;
         Some(last + DAY_MS + 1)
     }
 
@@ -387,7 +381,7 @@ impl NumberState {
         self.webhooks
             .retain(|(_, at_ms)| at_ms + WEBHOOK_MEMORY_MS > now_ms);
         self.begun_at_ms.retain(|at_ms| at_ms + MINUTE_MS > now_ms);
-        self.strangers.forget_old(now_ms);
+        self.unrecognised.forget_old(now_ms);
         for device in &mut self.devices {
             device.share.forget_old(now_ms);
         }
@@ -398,22 +392,22 @@ impl NumberState {
     }
 
     fn device(&self, hash: &str) -> Option<usize> {
-        let is = |known: &String| same(known.as_bytes(), hash.as_bytes());
+        let is = |stored: &String| constant_time_eq(stored.as_bytes(), hash.as_bytes());
         self.devices
             .iter()
             .position(|device| device.hashes.iter().any(is))
     }
 
-    /// The share that a known device has, or strangers; a device that was forgotten is a stranger.
+    /// The share of a recognised device, or else the one of all unrecognised devices, and whether it is the latter.
     fn share(&mut self, device: Option<&str>) -> (&mut Share, bool) {
         match device.and_then(|hash| self.device(hash)) {
             Some(at) => (&mut self.devices[at].share, false),
-            None => (&mut self.strangers, true),
+            None => (&mut self.unrecognised, true),
         }
     }
 
-    fn lock_refusal(&self, now_ms: i64) -> Option<Answer> {
-        (self.stranger_failures >= LOCK_AFTER)
+    fn lock_refusal(&self, now_ms: i64) -> Option<NumberReply> {
+        (self.unrecognised_failures >= LOCK_AFTER)
             .then(|| Refusal::Locked.at(LOCK_AFTER as usize, now_ms + LOCK_RETRY_MS))
     }
 
@@ -421,26 +415,26 @@ impl NumberState {
         self.attempts.iter_mut().find(|attempt| attempt.id == id)
     }
 
-    fn look(&mut self, device: Option<&str>, limited: bool, now_ms: i64) -> Answer {
-        let known = device.is_some_and(|hash| self.device(hash).is_some());
+    fn can_begin(&mut self, device: Option<&str>, limited: bool, now_ms: i64) -> NumberReply {
+        let recognised = device.is_some_and(|hash| self.device(hash).is_some());
         let refusal = self.refusal(device, limited, false, now_ms);
-        refusal.unwrap_or(Answer::Free { known })
+        refusal.unwrap_or(NumberReply::Available { recognised })
     }
 
-    /// Why no code can be begun, if none can.
+    /// Why no code can be begun, if so.
     fn refusal(
         &mut self,
         device: Option<&str>,
         limited: bool,
         passed: bool,
         now_ms: i64,
-    ) -> Option<Answer> {
+    ) -> Option<NumberReply> {
         let lock = self.lock_refusal(now_ms);
         let minute = full(&self.begun_at_ms, CODES_A_MINUTE).filter(|_| limited);
-        let (share, stranger) = self.share(device);
-        let sms = share.sms_refusal(stranger, passed).filter(|_| limited);
-        lock.filter(|_| stranger)
-            // A code that nobody may try would be a message for nothing.
+        let (share, unrecognised) = self.share(device);
+        let sms = share.sms_refusal(unrecognised, passed).filter(|_| limited);
+        lock.filter(|_| unrecognised)
+            // A code that may not be tried would be a message for nothing.
             .or_else(|| share.tries_refusal())
             .or(sms)
             .or_else(|| {
@@ -450,7 +444,9 @@ impl NumberState {
             .or_else(|| minute.map(|first| Refusal::Codes.at(CODES_A_MINUTE, first + MINUTE_MS)))
     }
 
-    fn begin(&mut self, phone: String, attempt: Attempt, now_ms: i64) -> Answer {
+    /// Nothing is refused here: [`Self::refusal`] was asked before. The attempt counts as a message although none has
+    /// left yet; [`Self::cancel`] takes that back if the hook never took the code.
+    fn begin(&mut self, phone: String, attempt: Attempt, now_ms: i64) -> NumberReply {
         let (share, _) = self.share(attempt.device.as_deref());
         let resend_at_ms = now_ms + RESEND_AFTER_MS;
         share.resend_at_ms = resend_at_ms;
@@ -459,18 +455,18 @@ impl NumberState {
         self.phone = phone;
         let expires_at_ms = attempt.expires_at_ms;
         self.attempts.push(attempt);
-        Answer::Begun {
+        NumberReply::Begun {
             expires_at_ms,
             resend_at_ms,
         }
     }
 
-    fn cancel(&mut self, id: &str) -> Answer {
+    fn cancel(&mut self, id: &str) -> NumberReply {
         let Some(at) = self.attempts.iter().position(|attempt| attempt.id == id) else {
-            return Answer::Cancelled;
+            return NumberReply::Cancelled;
         };
         if self.attempts[at].unsent.is_none() {
-            return Answer::AlreadySent;
+            return NumberReply::AlreadySent;
         }
         // Nothing was sent: it does not count.
         let attempt = self.attempts.remove(at);
@@ -479,12 +475,12 @@ impl NumberState {
         share.resend_at_ms = 0;
         remove_one(&mut share.sms_at_ms, begun_at_ms);
         remove_one(&mut self.begun_at_ms, begun_at_ms);
-        Answer::Cancelled
+        NumberReply::Cancelled
     }
 
-    fn take(&mut self, webhook_id: String, auth_code: String, now_ms: i64) -> Answer {
+    fn take(&mut self, webhook_id: String, auth_code: String, now_ms: i64) -> NumberReply {
         if self.webhooks.iter().any(|(seen, _)| *seen == webhook_id) {
-            return Answer::ToSend(Vec::new());
+            return NumberReply::ToSend(Vec::new());
         }
         self.webhooks.push((webhook_id, now_ms));
         self.auth_code = Some(auth_code);
@@ -493,28 +489,28 @@ impl NumberState {
             .iter_mut()
             .filter_map(|attempt| attempt.unsent.take())
             .collect();
-        Answer::ToSend(messages)
+        NumberReply::ToSend(messages)
     }
 
-    fn check(&mut self, id: &str, code_hash: &str, now_ms: i64) -> Answer {
+    fn check(&mut self, id: &str, code_hash: &str, now_ms: i64) -> NumberReply {
         let lock = self.lock_refusal(now_ms);
         let Some(at) = self.attempts.iter().position(|attempt| attempt.id == id) else {
-            return Answer::Invalid;
+            return NumberReply::Invalid;
         };
         let device = self.attempts[at].device.clone();
-        let (share, stranger) = self.share(device.as_deref());
+        let (share, unrecognised) = self.share(device.as_deref());
         let (spent, resend_at_ms) = (share.tries_refusal(), share.resend_at_ms);
-        if let Some(refusal) = lock.filter(|_| stranger) {
+        if let Some(refusal) = lock.filter(|_| unrecognised) {
             return refusal;
         }
         let attempt = &mut self.attempts[at];
         match attempt.stage {
-            Stage::Used => return Answer::Invalid,
-            Stage::Claimed { until_ms } if until_ms > now_ms => return Answer::Invalid,
+            Stage::Used => return NumberReply::Invalid,
+            Stage::Claimed { until_ms } if until_ms > now_ms => return NumberReply::Invalid,
             _ => attempt.stage = Stage::Open,
         }
         if attempt.expires_at_ms <= now_ms {
-            return Answer::Expired;
+            return NumberReply::Expired;
         }
         if attempt.wrong_tries >= MAX_WRONG_TRIES {
             return Refusal::Tries.at(MAX_WRONG_TRIES.into(), resend_at_ms);
@@ -522,43 +518,43 @@ impl NumberState {
         if let Some(refusal) = spent {
             return refusal;
         }
-        if !same(attempt.code_hash.as_bytes(), code_hash.as_bytes()) {
+        if !constant_time_eq(attempt.code_hash.as_bytes(), code_hash.as_bytes()) {
             attempt.wrong_tries += 1;
             self.share(device.as_deref()).0.wrong_at_ms.push(now_ms);
-            if stranger {
-                self.stranger_failures = self.stranger_failures.saturating_add(1);
+            if unrecognised {
+                self.unrecognised_failures = self.unrecognised_failures.saturating_add(1);
             }
-            return Answer::Wrong;
+            return NumberReply::Wrong;
         }
         attempt.stage = Stage::Claimed {
             until_ms: now_ms + CLAIM_MS,
         };
-        Answer::Right {
+        NumberReply::Right {
             phone: self.phone.clone(),
             auth_code: self.auth_code.clone(),
         }
     }
 
-    fn newest_auth_code(&mut self, id: &str) -> Answer {
+    fn newest_auth_code(&mut self, id: &str) -> NumberReply {
         match self.find(id).map(|attempt| &attempt.stage) {
-            Some(Stage::Claimed { .. }) => Answer::Right {
+            Some(Stage::Claimed { .. }) => NumberReply::Right {
                 phone: self.phone.clone(),
                 auth_code: self.auth_code.clone(),
             },
-            _ => Answer::Invalid,
+            _ => NumberReply::Invalid,
         }
     }
 
-    fn release(&mut self, id: &str) -> Answer {
+    fn release(&mut self, id: &str) -> NumberReply {
         if let Some(attempt) = self.find(id)
             && matches!(attempt.stage, Stage::Claimed { .. })
         {
             attempt.stage = Stage::Open;
         }
-        Answer::Done
+        NumberReply::Done
     }
 
-    fn settle(&mut self, id: &str, auth_code: &str, device_hash: String) -> Answer {
+    fn mark_used(&mut self, id: &str, auth_code: &str, device_hash: String) -> NumberReply {
         let (mut begun_by, mut used) = (Vec::new(), None);
         if let Some(attempt) = self.find(id) {
             attempt.stage = Stage::Used;
@@ -568,10 +564,10 @@ impl NumberState {
         if self.auth_code.as_deref() == Some(auth_code) {
             self.auth_code = None;
         }
-        // Whoever signed in has proved the number: the row of failures ends here.
-        self.stranger_failures = 0;
-        let known = used.as_deref().and_then(|hash| self.device(hash));
-        let share = known.map(|at| self.devices.remove(at).share);
+        // The owner has signed in: the series of failures ends here.
+        self.unrecognised_failures = 0;
+        let existing = used.as_deref().and_then(|hash| self.device(hash));
+        let share = existing.map(|at| self.devices.remove(at).share);
         self.devices.push(Device {
             hashes: used.into_iter().chain([device_hash]).collect(),
             share: share.unwrap_or_default(),
@@ -579,7 +575,7 @@ impl NumberState {
         if self.devices.len() > MAX_DEVICES {
             self.devices.remove(0);
         }
-        Answer::Settled(begun_by)
+        NumberReply::MarkedUsed(begun_by)
     }
 }
 

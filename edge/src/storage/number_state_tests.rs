@@ -9,11 +9,16 @@ fn message(code: &str) -> Message {
     }
 }
 
-fn begin(state: &mut NumberState, attempt: &str, at_ms: i64) -> Answer {
+fn begin(state: &mut NumberState, attempt: &str, at_ms: i64) -> NumberReply {
     begin_from(state, attempt, None, at_ms)
 }
 
-fn begin_from(state: &mut NumberState, attempt: &str, device: Option<&str>, at_ms: i64) -> Answer {
+fn begin_from(
+    state: &mut NumberState,
+    attempt: &str,
+    device: Option<&str>,
+    at_ms: i64,
+) -> NumberReply {
     begin_passed(state, attempt, device, false, at_ms)
 }
 
@@ -23,7 +28,7 @@ fn begin_passed(
     device: Option<&str>,
     passed: bool,
     at_ms: i64,
-) -> Answer {
+) -> NumberReply {
     let command = Command::Begin {
         phone: "+66812345678".into(),
         attempt: attempt.into(),
@@ -39,12 +44,12 @@ fn begin_passed(
 
 fn begins(state: &mut NumberState, attempt: &str, device: Option<&str>, at_ms: i64) {
     let answer = begin_from(state, attempt, device, at_ms);
-    assert!(matches!(answer, Answer::Begun { .. }), "{answer:?}");
+    assert!(matches!(answer, NumberReply::Begun { .. }), "{answer:?}");
 }
 
-fn why(answer: Answer) -> Option<(Refusal, u32, i64)> {
+fn why(answer: NumberReply) -> Option<(Refusal, u32, i64)> {
     match answer {
-        Answer::Refused {
+        NumberReply::Refused {
             why,
             limit,
             reset_at_ms,
@@ -59,12 +64,12 @@ fn take(state: &mut NumberState, webhook_id: &str, auth_code: &str, at_ms: i64) 
         auth_code: auth_code.into(),
     };
     match state.apply(command, at_ms) {
-        Answer::ToSend(messages) => messages,
+        NumberReply::ToSend(messages) => messages,
         other => panic!("{other:?}"),
     }
 }
 
-fn check(state: &mut NumberState, attempt: &str, hash: &str, at_ms: i64) -> Answer {
+fn check(state: &mut NumberState, attempt: &str, hash: &str, at_ms: i64) -> NumberReply {
     state.apply(
         Command::Check {
             attempt: attempt.into(),
@@ -74,8 +79,8 @@ fn check(state: &mut NumberState, attempt: &str, hash: &str, at_ms: i64) -> Answ
     )
 }
 
-fn settle(state: &mut NumberState, attempt: &str, auth_code: &str) {
-    let command = Command::Settle {
+fn mark_used(state: &mut NumberState, attempt: &str, auth_code: &str) {
+    let command = Command::MarkUsed {
         attempt: attempt.into(),
         auth_code: auth_code.into(),
         device_hash: "device".into(),
@@ -83,8 +88,8 @@ fn settle(state: &mut NumberState, attempt: &str, auth_code: &str) {
     state.apply(command, T0);
 }
 
-fn right(auth_code: Option<&str>) -> Answer {
-    Answer::Right {
+fn right(auth_code: Option<&str>) -> NumberReply {
+    NumberReply::Right {
         phone: "+66812345678".into(),
         auth_code: auth_code.map(str::to_owned),
     }
@@ -108,9 +113,15 @@ fn a_right_code_works_once() {
         check(&mut state, "a", "hash-a", T0 + 1),
         right(Some("1111111111"))
     );
-    assert_eq!(check(&mut state, "a", "hash-a", T0 + 2), Answer::Invalid);
-    settle(&mut state, "a", "1111111111");
-    assert_eq!(check(&mut state, "a", "hash-a", T0 + 3), Answer::Invalid);
+    assert_eq!(
+        check(&mut state, "a", "hash-a", T0 + 2),
+        NumberReply::Invalid
+    );
+    mark_used(&mut state, "a", "1111111111");
+    assert_eq!(
+        check(&mut state, "a", "hash-a", T0 + 3),
+        NumberReply::Invalid
+    );
 }
 
 #[test]
@@ -133,11 +144,11 @@ fn an_outage_of_auth_burns_no_code() {
 fn five_wrong_tries_spend_the_code_even_for_the_right_one() {
     let mut state = sent();
     for _ in 0..MAX_WRONG_TRIES {
-        assert_eq!(check(&mut state, "a", "wrong", T0 + 1), Answer::Wrong);
+        assert_eq!(check(&mut state, "a", "wrong", T0 + 1), NumberReply::Wrong);
     }
     let spent = (Refusal::Tries, 5, T0 + RESEND_AFTER_MS);
     assert_eq!(why(check(&mut state, "a", "hash-a", T0 + 1)), Some(spent));
-    assert_eq!(state.stranger_failures, 5);
+    assert_eq!(state.unrecognised_failures, 5);
 }
 
 #[test]
@@ -146,10 +157,10 @@ fn failures_are_counted_over_resends_until_a_right_code() {
     check(&mut state, "a", "wrong", T0 + 1);
     begin(&mut state, "b", T0 + RESEND_AFTER_MS);
     check(&mut state, "b", "wrong", T0 + RESEND_AFTER_MS + 1);
-    assert_eq!(state.stranger_failures, 2);
+    assert_eq!(state.unrecognised_failures, 2);
     check(&mut state, "b", "hash-b", T0 + RESEND_AFTER_MS + 2);
-    settle(&mut state, "b", "1111111111");
-    assert_eq!(state.stranger_failures, 0);
+    mark_used(&mut state, "b", "1111111111");
+    assert_eq!(state.unrecognised_failures, 0);
 }
 
 #[test]
@@ -158,12 +169,12 @@ fn an_earlier_attempt_stays_valid() {
     begin(&mut state, "b", T0 + RESEND_AFTER_MS);
     take(&mut state, "w2", "2222222222", T0 + RESEND_AFTER_MS);
     let at = T0 + RESEND_AFTER_MS + 1;
-    assert_eq!(check(&mut state, "a", "hash-b", at), Answer::Wrong);
+    assert_eq!(check(&mut state, "a", "hash-b", at), NumberReply::Wrong);
     assert_eq!(
         check(&mut state, "a", "hash-a", at),
         right(Some("2222222222"))
     );
-    settle(&mut state, "a", "2222222222");
+    mark_used(&mut state, "a", "2222222222");
     // The other device's code is right, but Auth's code is used up: the Worker asks for a new one.
     assert_eq!(check(&mut state, "b", "hash-b", at), right(None));
     assert_eq!(take(&mut state, "w3", "3333333333", at), []);
@@ -181,7 +192,7 @@ fn resend_waits_a_minute() {
     );
     assert!(matches!(
         begin(&mut state, "b", resend_at_ms),
-        Answer::Begun { .. }
+        NumberReply::Begun { .. }
     ));
 }
 
@@ -191,16 +202,16 @@ fn a_refused_request_can_be_repeated_at_once_but_not_when_its_sms_is_on_the_way(
     begin(&mut state, "a", T0);
     assert_eq!(
         state.apply(Command::Cancel("a".into()), T0),
-        Answer::Cancelled
+        NumberReply::Cancelled
     );
     assert!(matches!(
         begin(&mut state, "b", T0 + 1),
-        Answer::Begun { .. }
+        NumberReply::Begun { .. }
     ));
     take(&mut state, "w", "1111111111", T0 + 2);
     assert_eq!(
         state.apply(Command::Cancel("b".into()), T0 + 3),
-        Answer::AlreadySent
+        NumberReply::AlreadySent
     );
 }
 
@@ -209,13 +220,16 @@ fn a_code_ends_after_five_minutes_and_is_forgotten_after_an_hour_more() {
     let mut state = sent();
     assert_eq!(
         check(&mut state, "a", "hash-a", T0 + CODE_TTL_MS),
-        Answer::Expired
+        NumberReply::Expired
     );
     let later = T0 + CODE_TTL_MS + REMEMBER_MS;
     assert_eq!(state.next_cleaning_ms(), Some(later + 1));
-    assert_eq!(check(&mut state, "a", "hash-a", later), Answer::Invalid);
+    assert_eq!(
+        check(&mut state, "a", "hash-a", later),
+        NumberReply::Invalid
+    );
     assert!(state.auth_code.is_none() && state.phone.is_empty() && state.attempts.is_empty());
-    // What it used of the day's allowance is kept for a day.
+    // What it used of the day's allowance is stored for a day.
     assert!(!state.is_empty());
     assert_eq!(state.next_cleaning_ms(), Some(T0 + DAY_MS + 1));
     state.forget_old(T0 + DAY_MS);
@@ -248,12 +262,12 @@ fn a_webhook_counts_once() {
 }
 
 #[test]
-fn devices_that_proved_the_number_are_known() {
+fn devices_that_proved_the_number_are_recognised() {
     let mut state = sent();
-    settle(&mut state, "a", "1111111111");
-    assert!(state.device("device").is_some() && state.device("stranger").is_none());
+    mark_used(&mut state, "a", "1111111111");
+    assert!(state.device("device").is_some() && state.device("other").is_none());
     for n in 0..MAX_DEVICES {
-        state.settle("a", "", format!("device-{n}"));
+        state.mark_used("a", "", format!("device-{n}"));
     }
     assert!(state.device("device").is_none() && state.devices.len() == MAX_DEVICES);
 }
@@ -265,25 +279,25 @@ fn a_device_keeps_its_share_when_it_signs_in_again_and_may_lose_the_answer() {
         let (at, attempt) = (T0 + (n as i64 + 1) * RESEND_AFTER_MS, format!("d{n}"));
         begins(&mut state, &attempt, Some(token), at);
         check(&mut state, &attempt, &format!("hash-{attempt}"), at);
-        state.settle(&attempt, "", format!("device-{n}"));
+        state.mark_used(&attempt, "", format!("device-{n}"));
     }
     assert_eq!(state.devices.len(), 1);
     assert_eq!(state.devices[0].hashes, ["device-1", "device-2"]);
     assert_eq!(state.devices[0].share.sms_at_ms.len(), 3);
 }
 
-/// A state in which the owner has signed in from "device" as a stranger at T0.
+/// A state in which the owner has signed in from "device", unrecognised until then, at T0.
 fn signed_in() -> NumberState {
     let mut state = sent();
     check(&mut state, "a", "hash-a", T0);
-    let credit = state.settle("a", "1111111111", "device".into());
+    let credit = state.mark_used("a", "1111111111", "device".into());
     let begun_by = vec!["address".to_owned(), "block".to_owned()];
-    assert_eq!(credit, Answer::Settled(begun_by));
+    assert_eq!(credit, NumberReply::MarkedUsed(begun_by));
     state
 }
 
 #[test]
-fn strangers_who_used_up_the_day_s_messages_do_not_touch_a_known_device() {
+fn unrecognised_devices_that_used_up_the_day_s_messages_do_not_affect_a_recognised_one() {
     let mut state = signed_in();
     let mut at = T0;
     for n in 1..SMS_A_DAY {
@@ -304,8 +318,8 @@ fn strangers_who_used_up_the_day_s_messages_do_not_touch_a_known_device() {
     begins(&mut state, "next", None, T0 + DAY_MS);
 }
 
-fn look(state: &mut NumberState, device: Option<&str>, at_ms: i64) -> Answer {
-    let command = Command::Look {
+fn can_begin(state: &mut NumberState, device: Option<&str>, at_ms: i64) -> NumberReply {
+    let command = Command::CanBegin {
         device_hash: device.map(str::to_owned),
         limited: true,
     };
@@ -313,7 +327,7 @@ fn look(state: &mut NumberState, device: Option<&str>, at_ms: i64) -> Answer {
 }
 
 #[test]
-fn a_passed_challenge_opens_one_more_message_a_day_where_strangers_used_up_theirs() {
+fn a_passed_challenge_allows_one_more_message_a_day_where_unrecognised_devices_used_up_theirs() {
     let mut state = NumberState::default();
     let mut at = T0;
     for n in 0..SMS_A_DAY {
@@ -321,12 +335,12 @@ fn a_passed_challenge_opens_one_more_message_a_day_where_strangers_used_up_their
         at += RESEND_AFTER_MS;
     }
     let spent = Some((Refusal::SmsUnlessPassed, 5, T0 + DAY_MS));
-    assert_eq!(why(look(&mut state, None, at)), spent);
+    assert_eq!(why(can_begin(&mut state, None, at)), spent);
     assert_eq!(why(begin(&mut state, "s", at)), spent);
     let more = begin_passed(&mut state, "more", None, true, at);
-    assert!(matches!(more, Answer::Begun { .. }), "{more:?}");
+    assert!(matches!(more, NumberReply::Begun { .. }), "{more:?}");
     at += RESEND_AFTER_MS;
-    // That was the one: from now on nobody is sent through a challenge for nothing.
+    // That was the one: from now on no one is sent through the bot check for nothing.
     let spent = Some((Refusal::Sms, 5, T0 + RESEND_AFTER_MS + DAY_MS));
     assert_eq!(why(begin(&mut state, "s", at)), spent);
     let spent = Some((Refusal::Sms, 6, T0 + DAY_MS));
@@ -341,7 +355,7 @@ fn a_passed_challenge_opens_one_more_message_a_day_where_strangers_used_up_their
 }
 
 #[test]
-fn a_challenge_opens_nothing_for_a_known_device_that_used_up_its_own_messages() {
+fn a_challenge_allows_nothing_for_a_recognised_device_that_used_up_its_own_messages() {
     let mut state = signed_in();
     let mut at = T0;
     for n in 0..SMS_A_DAY {
@@ -349,30 +363,30 @@ fn a_challenge_opens_nothing_for_a_known_device_that_used_up_its_own_messages() 
         at += RESEND_AFTER_MS;
     }
     let spent = Some((Refusal::Sms, 5, T0 + DAY_MS));
-    assert_eq!(why(look(&mut state, Some("device"), at)), spent);
+    assert_eq!(why(can_begin(&mut state, Some("device"), at)), spent);
     let passed = begin_passed(&mut state, "d", Some("device"), true, at);
     assert_eq!(why(passed), spent);
 }
 
 #[test]
-fn looking_tells_whether_the_device_is_known_and_changes_nothing() {
+fn asking_whether_a_code_can_begin_names_the_refusal_or_the_device_and_changes_nothing() {
     let mut state = signed_in();
     let at = T0 + 1;
-    // What would be refused is refused by looking too, in the same words.
+    // What would be refused at the beginning is refused here too, for the same reason.
     for device in [Some("forged"), None] {
-        let looked = why(look(&mut state, device, at));
-        assert!(looked.is_some());
-        assert_eq!(looked, why(begin_from(&mut state, "b", device, at)));
+        let refusal = why(can_begin(&mut state, device, at));
+        assert!(refusal.is_some());
+        assert_eq!(refusal, why(begin_from(&mut state, "b", device, at)));
     }
     state.forget_old(at + RESEND_AFTER_MS);
     let before = serde_json::to_string(&state).unwrap();
-    for (device, known) in [
+    for (device, recognised) in [
         (Some("device"), true),
         (Some("forged"), false),
         (None, false),
     ] {
-        let answer = look(&mut state, device, at + RESEND_AFTER_MS);
-        assert_eq!(answer, Answer::Free { known }, "{device:?}");
+        let answer = can_begin(&mut state, device, at + RESEND_AFTER_MS);
+        assert_eq!(answer, NumberReply::Available { recognised }, "{device:?}");
     }
     assert_eq!(serde_json::to_string(&state).unwrap(), before);
 }
@@ -390,14 +404,14 @@ fn a_device_has_a_resend_timer_of_its_own() {
 }
 
 #[test]
-fn ten_wrong_tries_in_any_day_are_all_that_strangers_share() {
+fn unrecognised_devices_share_ten_wrong_tries_in_any_day() {
     let mut state = signed_in();
     let mut at = T0;
     for attempt in ["b", "c"] {
         at += RESEND_AFTER_MS;
         begins(&mut state, attempt, None, at);
         for _ in 0..MAX_WRONG_TRIES {
-            assert_eq!(check(&mut state, attempt, "wrong", at), Answer::Wrong);
+            assert_eq!(check(&mut state, attempt, "wrong", at), NumberReply::Wrong);
         }
     }
     let free_at = T0 + RESEND_AFTER_MS + DAY_MS;
@@ -406,13 +420,13 @@ fn ten_wrong_tries_in_any_day_are_all_that_strangers_share() {
     assert_eq!(why(begin(&mut state, "d", at)), spent);
     // The owner's device is as free as before, and its own tries are its own.
     begins(&mut state, "own", Some("device"), at);
-    assert_eq!(check(&mut state, "own", "wrong", at), Answer::Wrong);
+    assert_eq!(check(&mut state, "own", "wrong", at), NumberReply::Wrong);
     assert_eq!(check(&mut state, "own", "hash-own", at), right(None));
-    assert_eq!(state.stranger_failures, 10);
+    assert_eq!(state.unrecognised_failures, 10);
     // Five tries leave the day together, five a minute later.
     begins(&mut state, "e", None, free_at);
     for _ in 0..MAX_WRONG_TRIES {
-        assert_eq!(check(&mut state, "e", "wrong", free_at), Answer::Wrong);
+        assert_eq!(check(&mut state, "e", "wrong", free_at), NumberReply::Wrong);
     }
     let refusal = why(begin(&mut state, "f", free_at + RESEND_AFTER_MS - 1));
     assert_eq!(refusal.map(|(why, ..)| why), Some(Refusal::TriesOfDay));
@@ -422,7 +436,7 @@ fn ten_wrong_tries_in_any_day_are_all_that_strangers_share() {
 fn codes_a_minute_are_limited_over_all_devices() {
     let mut state = NumberState::default();
     for n in 0..CODES_A_MINUTE + 1 {
-        state.settle("", "", format!("device-{n}"));
+        state.mark_used("", "", format!("device-{n}"));
     }
     for n in 0..CODES_A_MINUTE {
         let device = format!("device-{n}");
@@ -434,12 +448,13 @@ fn codes_a_minute_are_limited_over_all_devices() {
 }
 
 #[test]
-fn a_hundred_failures_in_a_row_lock_strangers_out_until_the_owner_or_an_operator_comes() {
+fn a_hundred_failures_in_a_row_lock_unrecognised_devices_out_until_the_owner_signs_in_or_an_operator_unlocks()
+ {
     let unlocks: [fn(&mut NumberState, i64); 2] = [
         |state, at| {
             begins(state, "own", Some("device"), at);
             check(state, "own", "hash-own", at);
-            state.settle("own", "", "device-2".into());
+            state.mark_used("own", "", "device-2".into());
         },
         |state, _| drop(state.apply(Command::Unlock, 0)),
     ];
@@ -452,7 +467,7 @@ fn a_hundred_failures_in_a_row_lock_strangers_out_until_the_owner_or_an_operator
             for n in 0..10 {
                 let attempt = format!("{}{day}", if n < 5 { "a" } else { "b" });
                 let answer = check(&mut state, &attempt, "wrong", at + RESEND_AFTER_MS);
-                assert_eq!(answer, Answer::Wrong);
+                assert_eq!(answer, NumberReply::Wrong);
             }
             at += DAY_MS + RESEND_AFTER_MS;
         }
@@ -470,7 +485,7 @@ fn a_hundred_failures_in_a_row_lock_strangers_out_until_the_owner_or_an_operator
 #[test]
 fn a_locked_number_takes_no_code_that_was_begun_before() {
     let mut state = sent();
-    state.stranger_failures = LOCK_AFTER;
+    state.unrecognised_failures = LOCK_AFTER;
     let refusal = why(check(&mut state, "a", "hash-a", T0 + 1));
     assert_eq!(refusal.map(|(why, ..)| why), Some(Refusal::Locked));
 }
@@ -489,7 +504,7 @@ fn a_code_that_was_not_sent_costs_nothing() {
 #[test]
 fn an_unknown_attempt_is_invalid() {
     let mut state = sent();
-    assert_eq!(check(&mut state, "x", "hash-a", T0), Answer::Invalid);
+    assert_eq!(check(&mut state, "x", "hash-a", T0), NumberReply::Invalid);
 }
 
 #[test]
@@ -520,19 +535,19 @@ fn metrics_tell_the_refusals_apart() {
 }
 
 #[test]
-fn whatever_is_left_keeps_the_object() {
+fn anything_left_keeps_the_object() {
     assert!(NumberState::default().is_empty());
-    // A device that proved the number is known for ever.
+    // A device that proved the number is recognised from then on.
     let mut device = signed_in();
     device.forget_old(T0 + DAY_MS);
-    assert!(device.attempts.is_empty() && device.strangers.newest_ms().is_none());
+    assert!(device.attempts.is_empty() && device.unrecognised.newest_ms().is_none());
     assert!(!device.is_empty());
     // An attempt of a device that was forgotten in between.
     let mut attempt = sent();
-    attempt.strangers = Share::default();
+    attempt.unrecognised = Share::default();
     assert!(!attempt.is_empty());
     let failures = NumberState {
-        stranger_failures: 1,
+        unrecognised_failures: 1,
         ..NumberState::default()
     };
     assert!(!failures.is_empty());

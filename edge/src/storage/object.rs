@@ -1,4 +1,4 @@
-//! What all Durable Objects here have in common: one row of JSON, and being asked by their name.
+//! What all Durable Objects here have in common: one row of JSON, and commands sent to them by name.
 
 use std::time::Duration;
 
@@ -6,14 +6,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use worker::{Delay, Method, Result, State};
 
-use crate::call::App;
+use crate::app::App;
 use crate::clients::{request, within};
 use crate::error::ApiError;
-use crate::metrics;
+use crate::observe::metrics;
 
 /// A class of Durable Objects.
 pub struct Class {
-    /// The name of its binding.
     pub binding: &'static str,
     /// Its name as a label in metrics.
     pub label: &'static str,
@@ -27,7 +26,7 @@ struct Row {
 /// The stored row, if there is one.
 ///
 /// # Errors
-/// What the storage said.
+/// The error of the storage.
 pub fn load_text(state: &State) -> Result<Option<String>> {
     let sql = state.storage().sql();
     sql.exec(
@@ -43,7 +42,7 @@ pub fn load_text(state: &State) -> Result<Option<String>> {
 /// The stored value, or a new one.
 ///
 /// # Errors
-/// What the storage said, or a row that cannot be read.
+/// The error of the storage, or a row that cannot be read.
 pub fn load<T: DeserializeOwned + Default>(state: &State) -> Result<T> {
     match load_text(state)? {
         Some(body) => Ok(serde_json::from_str(&body)?),
@@ -54,7 +53,7 @@ pub fn load<T: DeserializeOwned + Default>(state: &State) -> Result<T> {
 /// Writes the row.
 ///
 /// # Errors
-/// What the storage said.
+/// The error of the storage.
 pub fn save(state: &State, body: String) -> Result<()> {
     state.storage().sql().exec(
         "insert into state (id, body) values (1, ?) on conflict (id) do update set body = excluded.body",
@@ -63,11 +62,11 @@ pub fn save(state: &State, body: String) -> Result<()> {
     Ok(())
 }
 
-/// Asks the object of a name, for at most so many milliseconds.
+/// Sends a command to the object of a name and waits `deadline_ms` at most.
 ///
 /// # Errors
 /// `SERVICE_UNAVAILABLE` if the object does not answer in time.
-pub async fn ask<A: DeserializeOwned>(
+pub async fn send_command<A: DeserializeOwned>(
     app: &App,
     class: &Class,
     name: &str,
@@ -89,18 +88,18 @@ async fn exchange(
 ) -> std::result::Result<String, ApiError> {
     let label = format!(r#"class="{}""#, class.label);
     metrics::add("carbon_object_calls_total", &label, 1);
-    let asked = async {
+    let sent = async {
         if app.fails("object-hangs") {
             Delay::from(Duration::from_secs(60)).await;
         }
-        // No object can read nothing.
+        // No object can parse an empty command.
         let body = if app.fails("object-throws") { "" } else { body };
         fetch(app, class, name, body).await
     };
-    match within(deadline_ms, asked).await {
+    match within(deadline_ms, sent).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failed(class, &error.to_string())),
-        Err(outage) => Err(failed(class, &outage.to_string())),
+        Err(error) => Err(failed(class, &error.to_string())),
     }
 }
 

@@ -1,14 +1,14 @@
 //! What one limited subject (a user, a connecting address, a block of numbers, the service itself)
-//! knows, and the rules of counting, free of clock and storage so that they can be tested by themselves.
+//! has used, and the rules of counting, without clock or storage, so that they can be tested alone.
 //!
 //! A window begins with the first request that counts in it and has a fixed length, so a refusal
-//! holds until a known instant. A request counts under all its rules or, once refused, under none.
+//! holds until a fixed instant. A request counts under all its rules or, once refused, under none.
 
 use serde::{Deserialize, Serialize};
 
 /// A code that was begun and never verified weighs on its subject for this long.
 pub const UNVERIFIED_MS: i64 = 60 * 60 * 1000;
-/// Attempts that are remembered: the highest number that any rule asks about.
+/// Attempts that are remembered: the highest number that any rule compares with.
 const MAX_ATTEMPTS: usize = 20;
 
 /// The state of one subject.
@@ -18,7 +18,7 @@ pub struct SubjectState {
     /// Codes begun and not verified: the attempt's name and when (milliseconds since 1970).
     #[serde(default)]
     attempts: Vec<(String, i64)>,
-    /// When the object will look for what can be forgotten; 0 if it need not.
+    /// When the object will check what can be dropped; 0 if it need not.
     alarm_at_ms: i64,
 }
 
@@ -31,7 +31,7 @@ struct Window {
 
 /// One rule to count under.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Ask {
+pub struct RateRule {
     /// The rule's name.
     pub rule: String,
     /// Requests a window.
@@ -40,29 +40,28 @@ pub struct Ask {
     pub window_ms: i64,
 }
 
-/// What the Worker asks of a subject.
+/// What the Worker sends to a subject.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Command {
     /// Count a request under these rules.
-    Count(Vec<Ask>),
+    Count(Vec<RateRule>),
     /// A code is to be begun.
     Begin {
-        /// The attempt's name.
         attempt: String,
-        /// With so many unverified ones a challenge must be passed.
+        /// With this many unverified codes the bot check must be passed.
         limit: u32,
         /// Whether it was passed.
         passed: bool,
     },
     /// A code was verified, or never begun after all.
-    Credit(String),
+    Refund(String),
     /// How much was counted under each of these rules.
-    Look(Vec<String>),
+    Read(Vec<String>),
 }
 
-/// What a subject answers.
+/// The answer of a subject.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum SubjectReply {
     /// It counts.
     Counted,
     /// It does not count, and will not before `reset_at_ms`.
@@ -75,65 +74,65 @@ pub enum Answer {
         reset_at_ms: i64,
     },
     /// What was counted, in the order of the question.
-    Seen(Vec<u32>),
+    Counts(Vec<u32>),
 }
 
 impl SubjectState {
     /// Carries out a command at a time (milliseconds since 1970).
-    pub fn apply(&mut self, command: Command, now_ms: i64) -> Answer {
+    pub fn apply(&mut self, command: Command, now_ms: i64) -> SubjectReply {
         self.forget_old(now_ms);
         match command {
-            Command::Count(asks) => self.count(&asks, now_ms),
+            Command::Count(rules) => self.count(&rules, now_ms),
             Command::Begin {
                 attempt,
                 limit,
                 passed,
             } => self.begin(attempt, limit, passed, now_ms),
-            Command::Credit(attempt) => {
-                self.attempts.retain(|(known, _)| *known != attempt);
-                Answer::Counted
+            Command::Refund(attempt) => {
+                self.attempts.retain(|(begun, _)| *begun != attempt);
+                SubjectReply::Counted
             }
-            Command::Look(rules) => {
+            Command::Read(rules) => {
                 let counted = |rule: &String| {
                     let window = self.windows.iter().find(|one| one.rule == *rule);
                     window.map_or(0, |window| window.count)
                 };
-                Answer::Seen(rules.iter().map(counted).collect())
+                SubjectReply::Counts(rules.iter().map(counted).collect())
             }
         }
     }
 
-    fn count(&mut self, asks: &[Ask], now_ms: i64) -> Answer {
-        let spent = asks.iter().filter_map(|ask| {
-            let window = self.windows.iter().find(|one| one.rule == ask.rule)?;
-            (window.count >= ask.limit).then_some((ask, window.ends_at_ms))
+    fn count(&mut self, rules: &[RateRule], now_ms: i64) -> SubjectReply {
+        let spent = rules.iter().filter_map(|rule| {
+            let window = self.windows.iter().find(|one| one.rule == rule.rule)?;
+            (window.count >= rule.limit).then_some((rule, window.ends_at_ms))
         });
-        if let Some((ask, reset_at_ms)) = spent.max_by_key(|(_, ends_at_ms)| *ends_at_ms) {
-            return Answer::Refused {
-                rule: ask.rule.clone(),
-                limit: ask.limit,
+        if let Some((rule, reset_at_ms)) = spent.max_by_key(|(_, ends_at_ms)| *ends_at_ms) {
+            return SubjectReply::Refused {
+                rule: rule.rule.clone(),
+                limit: rule.limit,
                 reset_at_ms,
             };
         }
-        for ask in asks {
-            match self.windows.iter_mut().find(|one| one.rule == ask.rule) {
+        for rule in rules {
+            match self.windows.iter_mut().find(|one| one.rule == rule.rule) {
                 Some(window) => window.count += 1,
                 None => self.windows.push(Window {
-                    rule: ask.rule.clone(),
+                    rule: rule.rule.clone(),
                     count: 1,
-                    ends_at_ms: now_ms + ask.window_ms,
+                    ends_at_ms: now_ms + rule.window_ms,
                 }),
             }
         }
-        Answer::Counted
+        SubjectReply::Counted
     }
 
-    fn begin(&mut self, attempt: String, limit: u32, passed: bool, now_ms: i64) -> Answer {
+    fn begin(&mut self, attempt: String, limit: u32, passed: bool, now_ms: i64) -> SubjectReply {
         let limit_len = limit as usize;
         if !passed && self.attempts.len() >= limit_len {
-            // Free again when so many of the oldest have gone that one less than the limit is left.
+            // Free again when the oldest have expired and one less than the limit is left.
             let (_, at_ms) = &self.attempts[self.attempts.len() - limit_len];
-            return Answer::Refused {
+            return SubjectReply::Refused {
                 rule: "challenge".to_owned(),
                 limit,
                 reset_at_ms: at_ms + UNVERIFIED_MS,
@@ -143,7 +142,7 @@ impl SubjectState {
         if self.attempts.len() > MAX_ATTEMPTS {
             self.attempts.remove(0);
         }
-        Answer::Counted
+        SubjectReply::Counted
     }
 
     /// Drops windows and attempts whose time is over.
@@ -153,7 +152,7 @@ impl SubjectState {
             .retain(|(_, at_ms)| at_ms + UNVERIFIED_MS > now_ms);
     }
 
-    /// The alarm rang: forgets what is over, and tells when to ring again if anything is left.
+    /// The alarm fired: drops what is over, and returns when to fire again if anything is left.
     pub fn after_alarm(&mut self, now_ms: i64) -> Option<i64> {
         self.forget_old(now_ms);
         self.alarm_at_ms = 0;
@@ -161,7 +160,7 @@ impl SubjectState {
     }
 
     /// The time for which an alarm is to be set, if none is set and there is anything to forget: the
-    /// end of all that is kept now.
+    /// end of all that is stored now.
     pub fn alarm_to_set(&mut self, now_ms: i64) -> Option<i64> {
         if self.alarm_at_ms > now_ms {
             return None;
@@ -181,19 +180,19 @@ mod tests {
     const MINUTE: i64 = 60_000;
     const HOUR: i64 = 60 * MINUTE;
 
-    fn ask(rule: &str, limit: u32, window_ms: i64) -> Ask {
-        Ask {
+    fn rule(rule: &str, limit: u32, window_ms: i64) -> RateRule {
+        RateRule {
             rule: rule.into(),
             limit,
             window_ms,
         }
     }
 
-    fn count(state: &mut SubjectState, asks: Vec<Ask>, at_ms: i64) -> Answer {
-        state.apply(Command::Count(asks), at_ms)
+    fn count(state: &mut SubjectState, rules: Vec<RateRule>, at_ms: i64) -> SubjectReply {
+        state.apply(Command::Count(rules), at_ms)
     }
 
-    fn begin(state: &mut SubjectState, attempt: &str, passed: bool, at_ms: i64) -> Answer {
+    fn begin(state: &mut SubjectState, attempt: &str, passed: bool, at_ms: i64) -> SubjectReply {
         let command = Command::Begin {
             attempt: attempt.into(),
             limit: 3,
@@ -202,8 +201,8 @@ mod tests {
         state.apply(command, at_ms)
     }
 
-    fn refused(rule: &str, limit: u32, reset_at_ms: i64) -> Answer {
-        Answer::Refused {
+    fn refused(rule: &str, limit: u32, reset_at_ms: i64) -> SubjectReply {
+        SubjectReply::Refused {
             rule: rule.into(),
             limit,
             reset_at_ms,
@@ -213,50 +212,59 @@ mod tests {
     #[test]
     fn a_window_begins_with_its_first_request_and_ends_by_the_clock() {
         let mut state = SubjectState::default();
-        let mut at = |at_ms| count(&mut state, vec![ask("a", 2, MINUTE)], at_ms);
-        assert_eq!(at(T0), Answer::Counted);
-        assert_eq!(at(T0 + MINUTE - 2), Answer::Counted);
+        let mut at = |at_ms| count(&mut state, vec![rule("a", 2, MINUTE)], at_ms);
+        assert_eq!(at(T0), SubjectReply::Counted);
+        assert_eq!(at(T0 + MINUTE - 2), SubjectReply::Counted);
         // Refused ones do not move the end.
         assert_eq!(at(T0 + MINUTE - 1), refused("a", 2, T0 + MINUTE));
         assert_eq!(at(T0 + MINUTE - 1), refused("a", 2, T0 + MINUTE));
-        assert_eq!(at(T0 + MINUTE), Answer::Counted);
-        assert_eq!(at(T0 + MINUTE + 1), Answer::Counted);
+        assert_eq!(at(T0 + MINUTE), SubjectReply::Counted);
+        assert_eq!(at(T0 + MINUTE + 1), SubjectReply::Counted);
         assert_eq!(at(T0 + MINUTE + 2), refused("a", 2, T0 + 2 * MINUTE));
     }
 
     #[test]
     fn a_request_counts_under_all_its_rules_or_under_none() {
         let mut state = SubjectState::default();
-        let both = || vec![ask("minute", 2, MINUTE), ask("hour", 3, HOUR)];
+        let both = || vec![rule("minute", 2, MINUTE), rule("hour", 3, HOUR)];
         for _ in 0..2 {
-            assert_eq!(count(&mut state, both(), T0), Answer::Counted);
+            assert_eq!(count(&mut state, both(), T0), SubjectReply::Counted);
         }
-        // Refused by the minute: the hour keeps its third.
+        // Refused by the minute: the hour does not count it.
         for _ in 0..5 {
             let answer = count(&mut state, both(), T0 + 1);
             assert_eq!(answer, refused("minute", 2, T0 + MINUTE));
         }
-        assert_eq!(count(&mut state, both(), T0 + MINUTE), Answer::Counted);
+        assert_eq!(
+            count(&mut state, both(), T0 + MINUTE),
+            SubjectReply::Counted
+        );
         let answer = count(&mut state, both(), T0 + MINUTE + 1);
         assert_eq!(answer, refused("hour", 3, T0 + HOUR));
         // Other rules of the same subject are free.
-        let other = vec![ask("other", 1, MINUTE)];
-        assert_eq!(count(&mut state, other, T0 + MINUTE + 1), Answer::Counted);
+        let other = vec![rule("other", 1, MINUTE)];
+        assert_eq!(
+            count(&mut state, other, T0 + MINUTE + 1),
+            SubjectReply::Counted
+        );
     }
 
     #[test]
     fn what_was_counted_can_be_seen() {
         let mut state = SubjectState::default();
-        count(&mut state, vec![ask("a", 2, MINUTE)], T0);
-        let look = || Command::Look(vec!["b".into(), "a".into()]);
-        assert_eq!(state.apply(look(), T0), Answer::Seen(vec![0, 1]));
-        assert_eq!(state.apply(look(), T0 + MINUTE), Answer::Seen(vec![0, 0]));
+        count(&mut state, vec![rule("a", 2, MINUTE)], T0);
+        let read = || Command::Read(vec!["b".into(), "a".into()]);
+        assert_eq!(state.apply(read(), T0), SubjectReply::Counts(vec![0, 1]));
+        assert_eq!(
+            state.apply(read(), T0 + MINUTE),
+            SubjectReply::Counts(vec![0, 0])
+        );
     }
 
     #[test]
     fn of_several_spent_rules_the_one_that_is_free_last_is_named() {
         let mut state = SubjectState::default();
-        let both = || vec![ask("hour", 1, HOUR), ask("minute", 1, MINUTE)];
+        let both = || vec![rule("hour", 1, HOUR), rule("minute", 1, MINUTE)];
         count(&mut state, both(), T0);
         assert_eq!(count(&mut state, both(), T0), refused("hour", 1, T0 + HOUR));
     }
@@ -266,14 +274,17 @@ mod tests {
         let mut state = SubjectState::default();
         for (n, attempt) in ["a", "b", "c"].iter().enumerate() {
             let at_ms = T0 + n as i64;
-            assert_eq!(begin(&mut state, attempt, false, at_ms), Answer::Counted);
+            assert_eq!(
+                begin(&mut state, attempt, false, at_ms),
+                SubjectReply::Counted
+            );
         }
         let free_at = T0 + UNVERIFIED_MS;
         let answer = begin(&mut state, "d", false, free_at - 1);
         assert_eq!(answer, refused("challenge", 3, free_at));
-        // Who passes the challenge may go on, and that code weighs as well.
+        // The bot check lets the client go on, and that code weighs as well.
         let answer = begin(&mut state, "d", true, free_at - 1);
-        assert_eq!(answer, Answer::Counted);
+        assert_eq!(answer, SubjectReply::Counted);
         let answer = begin(&mut state, "e", false, free_at);
         assert_eq!(answer, refused("challenge", 3, free_at + 1));
     }
@@ -283,13 +294,13 @@ mod tests {
         assert_eq!(UNVERIFIED_MS, 3_600_000);
         let mut state = SubjectState::default();
         for attempt in ["a", "b", "c"] {
-            assert_eq!(begin(&mut state, attempt, false, T0), Answer::Counted);
+            assert_eq!(begin(&mut state, attempt, false, T0), SubjectReply::Counted);
         }
         let answer = begin(&mut state, "d", false, T0 + HOUR - 1);
         assert_eq!(answer, refused("challenge", 3, T0 + HOUR));
         for attempt in ["d", "e", "f"] {
             let answer = begin(&mut state, attempt, false, T0 + HOUR);
-            assert_eq!(answer, Answer::Counted);
+            assert_eq!(answer, SubjectReply::Counted);
         }
     }
 
@@ -300,34 +311,34 @@ mod tests {
             begin(&mut state, attempt, false, T0);
         }
         for _ in 0..2 {
-            state.apply(Command::Credit("b".into()), T0);
+            state.apply(Command::Refund("b".into()), T0);
         }
-        assert_eq!(begin(&mut state, "d", false, T0), Answer::Counted);
+        assert_eq!(begin(&mut state, "d", false, T0), SubjectReply::Counted);
         assert!(matches!(
             begin(&mut state, "e", false, T0),
-            Answer::Refused { .. }
+            SubjectReply::Refused { .. }
         ));
     }
 
     #[test]
     fn an_alarm_whose_time_has_come_is_no_alarm_any_longer() {
         let mut state = SubjectState::default();
-        count(&mut state, vec![ask("a", 2, MINUTE)], T0);
+        count(&mut state, vec![rule("a", 2, MINUTE)], T0);
         assert_eq!(state.alarm_to_set(T0), Some(T0 + MINUTE));
-        count(&mut state, vec![ask("a", 2, MINUTE)], T0 + MINUTE);
+        count(&mut state, vec![rule("a", 2, MINUTE)], T0 + MINUTE);
         assert_eq!(state.alarm_to_set(T0 + MINUTE), Some(T0 + 2 * MINUTE));
-        // Attempts are kept for an hour, and the alarm waits for them.
+        // Attempts are stored for an hour, and the alarm waits for them.
         begin(&mut state, "a", false, T0 + 2 * MINUTE);
         let end = T0 + 2 * MINUTE + UNVERIFIED_MS;
         assert_eq!(state.alarm_to_set(T0 + 2 * MINUTE), Some(end));
     }
 
     #[test]
-    fn nothing_is_kept_when_all_is_over_and_one_alarm_is_enough() {
+    fn nothing_is_stored_when_all_is_over_and_one_alarm_is_enough() {
         let mut state = SubjectState::default();
-        count(&mut state, vec![ask("a", 2, MINUTE)], T0);
+        count(&mut state, vec![rule("a", 2, MINUTE)], T0);
         assert_eq!(state.alarm_to_set(T0), Some(T0 + MINUTE));
-        count(&mut state, vec![ask("b", 2, HOUR)], T0 + 1);
+        count(&mut state, vec![rule("b", 2, HOUR)], T0 + 1);
         assert_eq!(state.alarm_to_set(T0 + 1), None);
         // Also one that rings a moment early.
         assert_eq!(state.after_alarm(T0 + MINUTE - 1), Some(T0 + 1 + HOUR));

@@ -1,4 +1,4 @@
-//! The Durable Object that adds up what the isolates counted: one for the whole service.
+//! The Durable Object that adds up what the isolates counted: one for the service.
 
 #![expect(
     missing_docs,
@@ -11,10 +11,11 @@ use std::rc::Rc;
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
 use super::object::{self, Class};
-use crate::call::{App, now_ms};
+use crate::app::App;
 use crate::clients::DEADLINE_MS;
+use crate::clock::now_ms;
 use crate::error::ApiError;
-use crate::metrics::{self, Sums};
+use crate::observe::metrics::{self, Sums};
 
 const CLASS: Class = Class {
     binding: "METRICS",
@@ -37,7 +38,7 @@ impl DurableObject for Metrics {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let counts: Sums = serde_json::from_str(&request.text().await?)?;
-        // Sums that a release before wrote otherwise begin anew, which Prometheus allows for.
+        // Sums in the form of another release start from zero, which Prometheus allows for.
         let mut sums: Sums = object::load(&self.state).unwrap_or_default();
         let changed = !counts.is_empty();
         metrics::merge(&mut sums, counts);
@@ -52,10 +53,10 @@ impl DurableObject for Metrics {
 /// Hands this isolate's counts over and answers all sums.
 ///
 /// # Errors
-/// `SERVICE_UNAVAILABLE`; the counts are kept for the next time.
+/// `SERVICE_UNAVAILABLE`; the counts wait for the next time.
 pub async fn exchange(app: &App) -> std::result::Result<Sums, ApiError> {
     let counts = metrics::take();
-    let answer = object::ask(app, &CLASS, NAME, &counts, DEADLINE_MS).await;
+    let answer = object::send_command(app, &CLASS, NAME, &counts, DEADLINE_MS).await;
     if answer.is_err() {
         metrics::put_back(counts);
     }

@@ -1,16 +1,15 @@
 //! Public answers in the data centre's cache (the runtime's Cache API).
 //!
-//! Only what a stranger sees is ever kept: no key names a person, and callers with a token never come
-//! here. How long an answer counts depends on its [`Kind`]; while the database is down it may be served
+//! Only what signed-out visitors see is ever cached: no key names a user, and callers with a token never come
+//! here. How long an answer is fresh depends on its [`Kind`]; while the database is down it may be served
 //! longer.
 //!
-//! Every board carries the generation it was made in. Whoever hides themself begins a new one, so that
-//! no older board is served again in this data centre; other data centres follow within the ten
-//! seconds. A board whose making began before and ended after that moment carries the old generation.
-//! Lists that show nobody have no generations.
+//! Every board carries the generation it was made in. A user who hides begins a new one, so that no older board is
+//! served again in this data centre; other data centres follow within ten seconds. A board whose making began before and
+//! ended after that moment carries the old generation. Lists that show no users have no generations.
 //!
-//! An isolate also remembers the answers that it has seen: for boards only the generation is looked up,
-//! for lists nothing.
+//! An isolate also remembers the answers that it has seen: for boards it then reads only the generation, for lists
+//! nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,10 +20,11 @@ use futures_util::future::join;
 use serde_json::Value;
 use worker::{Cache, Headers, Response, ResponseBuilder};
 
-use crate::call::{App, now_ms, random};
-use crate::etag::RELEASE;
-use crate::metrics;
-use crate::storage::otp_id::hex;
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::crypto::bytes::{hex, random};
+use crate::observe::metrics;
+use crate::release::RELEASE;
 
 /// Milliseconds of an hour.
 pub const HOUR_MS: i64 = 3_600_000;
@@ -36,17 +36,17 @@ pub struct Kind {
     pub name: &'static str,
     /// Milliseconds for which an answer is as good as a new one.
     pub fresh_ms: i64,
-    /// Whether it shows people, who may ask not to be shown any longer.
+    /// Whether it shows users, who may hide.
     pub shows_people: bool,
 }
 
-/// Boards as strangers see them.
+/// Boards as signed-out visitors see them.
 pub const BOARDS: Kind = Kind {
     name: "board",
     fresh_ms: 10_000,
     shows_people: true,
 };
-/// The achievements there are.
+/// The list of all achievements.
 pub const ACHIEVEMENTS: Kind = Kind {
     name: "achievements",
     fresh_ms: 6 * HOUR_MS,
@@ -59,21 +59,20 @@ pub const CHALLENGES: Kind = Kind {
     shows_people: false,
 };
 
-/// Seconds for which the generation is kept: longer than any board.
+/// Seconds for which the generation is stored: longer than any board.
 const GENERATION_SECS: i64 = 86_400;
-/// The generation of what shows nobody.
+/// The generation of what shows no users.
 const NO_GENERATION: &str = "-";
 /// Keys are addresses that nothing answers at.
 const BASE: &str = "https://cache.carbon.invalid/";
 const GENERATION_HEADER: &str = "x-generation";
 const STORED_AT_HEADER: &str = "x-stored-at";
 /// Answers that an isolate remembers; at most 100 rows of 300 bytes each are 1 MB.
-const MOST_REMEMBERED: usize = 32;
+const MAX_REMEMBERED: usize = 32;
 
-/// A kept answer.
+/// An answer from the cache.
 #[derive(Clone)]
-pub struct Kept {
-    /// The whole body.
+pub struct CachedAnswer {
     pub body: String,
     /// Milliseconds since it was made.
     pub age_ms: i64,
@@ -101,81 +100,84 @@ fn recall(key: &str, fresh_ms: i64, now_ms: i64) -> Option<Remembered> {
 
 fn remember(key: &str, answer: Remembered) {
     REMEMBERED.with_borrow_mut(|answers| {
-        // Most last ten seconds: which of them goes is all the same.
-        if answers.len() >= MOST_REMEMBERED {
+        // Most last ten seconds, so it matters little which are dropped.
+        if answers.len() >= MAX_REMEMBERED {
             answers.clear();
         }
         answers.insert(key.to_owned(), answer);
     });
 }
 
-/// What the cache knows when something is asked for.
-pub struct Looked {
+/// What was found in the cache, and what is needed to store a new answer.
+pub struct CacheLookup {
     kind: &'static Kind,
     key: String,
     generation: Option<String>,
-    kept: Option<Kept>,
+    cached: Option<CachedAnswer>,
 }
 
 /// The key of an answer: its kind, the question (the parameters as the database gets them, and the day
 /// where the answer depends on it), the language of its names and the release that made it.
 pub fn key(kind: &Kind, question: &Value, lang: Lang) -> String {
-    // The names of an object's members are in order, whatever order they were sent in.
+    // The members of an object are sorted by name, so their order in the request does not matter.
     let text = question.to_string();
     let question: String = byte_serialize(text.as_bytes()).collect();
     format!("{BASE}{RELEASE}/{}/{}?{question}", lang.code(), kind.name)
 }
 
-impl Looked {
-    /// Looks an answer and the generation up. A cache that fails is an empty one.
-    pub async fn up(kind: &'static Kind, key: String) -> Self {
+impl CacheLookup {
+    /// Gets an answer and the current generation. A cache that fails counts as empty.
+    pub async fn get(kind: &'static Kind, key: String) -> Self {
         let cache = Cache::default();
         let generation = current_generation(kind);
-        let (generation, kept) = match recall(&key, kind.fresh_ms, now_ms()) {
+        let (generation, cached) = match recall(&key, kind.fresh_ms, now_ms()) {
             Some(answer) => {
                 let generation = generation.await;
-                let kept = (generation.as_ref() == Some(&answer.generation)).then(|| Kept {
-                    age_ms: now_ms() - answer.stored_at_ms,
-                    body: answer.body,
-                });
-                (generation, kept)
+                let cached =
+                    (generation.as_ref() == Some(&answer.generation)).then(|| CachedAnswer {
+                        age_ms: now_ms() - answer.stored_at_ms,
+                        body: answer.body,
+                    });
+                (generation, cached)
             }
             None => {
                 let (generation, found) = join(generation, cache.get(&key, false)).await;
-                let kept = match found {
-                    Ok(Some(response)) => kept_of(&key, response, generation.as_deref()).await,
+                let cached = match found {
+                    Ok(Some(response)) => {
+                        from_response(&key, response, generation.as_deref()).await
+                    }
                     _ => None,
                 };
-                (generation, kept)
+                (generation, cached)
             }
         };
         Self {
             kind,
             key,
             generation,
-            kept,
+            cached,
         }
     }
 
-    /// The answer, if it is at most so many milliseconds old.
-    pub fn kept(&self, most_ms: i64) -> Option<&Kept> {
-        let kept = self.kept.as_ref();
-        kept.filter(|kept| (0..most_ms).contains(&kept.age_ms))
+    /// The answer, if it is younger than this.
+    pub fn younger_than(&self, max_age_ms: i64) -> Option<&CachedAnswer> {
+        let cached = self.cached.as_ref();
+        cached.filter(|cached| (0..max_age_ms).contains(&cached.age_ms))
     }
 
     /// The answer if it counts as new; counted as hit or miss.
-    pub fn fresh(&self) -> Option<&Kept> {
-        let kept = self.kept(self.kind.fresh_ms);
-        let name = match kept {
+    pub fn fresh(&self) -> Option<&CachedAnswer> {
+        let cached = self.younger_than(self.kind.fresh_ms);
+        let name = match cached {
             Some(_) => "carbon_cache_hits_total",
             None => "carbon_cache_misses_total",
         };
         metrics::add(name, &format!(r#"class="{}""#, self.kind.name), 1);
-        kept
+        cached
     }
 
-    /// Keeps an answer for at most so many milliseconds, after it was sent.
-    pub fn keep(self, app: &App, body: String, most_ms: i64) {
+    /// Stores an answer for `ttl_ms`, after it was sent.
+    pub fn store(self, app: &App, body: String, ttl_ms: i64) {
         let stored_at_ms = now_ms();
         app.context.wait_until(async move {
             let generation = match self.generation {
@@ -185,11 +187,11 @@ impl Looked {
                     None => return,
                 },
             };
-            let facts = [
+            let headers = [
                 (GENERATION_HEADER, generation),
                 (STORED_AT_HEADER, stored_at_ms.to_string()),
             ];
-            if let Ok(response) = response(body, most_ms / 1000, &facts) {
+            if let Ok(response) = response(body, ttl_ms / 1000, &headers) {
                 let _ = Cache::default().put(self.key, response).await;
             }
         });
@@ -204,7 +206,11 @@ async fn current_generation(kind: &Kind) -> Option<String> {
     header(&found.ok()??, GENERATION_HEADER)
 }
 
-async fn kept_of(key: &str, mut response: Response, generation: Option<&str>) -> Option<Kept> {
+async fn from_response(
+    key: &str,
+    mut response: Response,
+    generation: Option<&str>,
+) -> Option<CachedAnswer> {
     let made_in = header(&response, GENERATION_HEADER)?;
     if generation != Some(made_in.as_str()) {
         return None;
@@ -216,14 +222,14 @@ async fn kept_of(key: &str, mut response: Response, generation: Option<&str>) ->
         body: response.text().await.ok()?,
     };
     remember(key, answer.clone());
-    Some(Kept {
+    Some(CachedAnswer {
         age_ms: now_ms() - stored_at_ms,
         body: answer.body,
     })
 }
 
 /// From now on no board made before is served here again.
-pub async fn forget_boards() {
+pub async fn invalidate_boards() {
     if begin_generation().await.is_none() {
         // Without a generation nothing is served from the cache.
         let _ = Cache::default().delete(generation_key(), false).await;
@@ -232,8 +238,8 @@ pub async fn forget_boards() {
 
 async fn begin_generation() -> Option<String> {
     let generation = hex(&random::<16>().ok()?);
-    let facts = [(GENERATION_HEADER, generation.clone())];
-    let response = response(String::new(), GENERATION_SECS, &facts).ok()?;
+    let headers = [(GENERATION_HEADER, generation.clone())];
+    let response = response(String::new(), GENERATION_SECS, &headers).ok()?;
     let put = Cache::default().put(generation_key(), response).await;
     put.ok().map(|()| generation)
 }
@@ -242,10 +248,10 @@ fn generation_key() -> String {
     format!("{BASE}generation")
 }
 
-fn response(body: String, secs: i64, facts: &[(&str, String)]) -> worker::Result<Response> {
+fn response(body: String, secs: i64, values: &[(&str, String)]) -> worker::Result<Response> {
     let headers = Headers::new();
     headers.set("cache-control", &format!("max-age={secs}"))?;
-    for (name, value) in facts {
+    for (name, value) in values {
         headers.set(name, value)?;
     }
     let builder = ResponseBuilder::new().with_headers(headers);
@@ -274,11 +280,11 @@ mod tests {
         assert!(recall("a", 11, 1_010).is_some());
         assert!(recall("a", 10, 0).is_none(), "a clock that went back");
         assert!(recall("b", 10, 1_000).is_none());
-        for number in 0..2 * MOST_REMEMBERED {
+        for number in 0..2 * MAX_REMEMBERED {
             remember(&number.to_string(), answer(1_000));
         }
         let count = REMEMBERED.with_borrow(BTreeMap::len);
-        assert!(count <= MOST_REMEMBERED, "{count}");
+        assert!(count <= MAX_REMEMBERED, "{count}");
     }
 
     #[test]

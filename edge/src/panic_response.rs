@@ -1,6 +1,6 @@
-//! A panic ends the wasm instance, which the runtime glue then makes anew. What would be lost are the
-//! answers of the requests under way: their promises are kept here, and the panic hook settles them
-//! in the envelope before the instance is given up: 500 for the one that panicked, 503 for the others.
+//! A panic ends the wasm instance, and the runtime glue then creates a new one. The answers of the requests in flight
+//! would be lost: so their promises are held here, and the panic hook resolves them, in the envelope, before the instance
+//! goes: 500 for the one that panicked, 503 for the others.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use worker::worker_sys::web_sys;
 use worker::{Response, console_error};
 
 use crate::error::ApiError;
-use crate::observe;
-use crate::respond::after_panic;
+use crate::http::response::after_panic;
+use crate::observe::log::event_line;
 
 struct Waiting {
     resolve: Function,
@@ -51,7 +51,7 @@ impl<F: Future> Future for Tagged<F> {
 // Responses belong to the request that made them, so what reaches other requests is text, of which
 // each makes its own response; not in wasm, whose instance is gone by then.
 #[wasm_bindgen(inline_js = "
-export function whole(promise) {
+export function to_response(promise) {
     return promise.then((answer) => {
         if (typeof answer !== 'string') return answer;
         const { status, headers, body } = JSON.parse(answer);
@@ -60,7 +60,7 @@ export function whole(promise) {
 }
 ")]
 extern "C" {
-    fn whole(promise: &Promise) -> Promise;
+    fn to_response(promise: &Promise) -> Promise;
 }
 
 /// Runs a request to its answer; the promise is settled even if the future panics.
@@ -83,14 +83,14 @@ pub fn answer(future: impl Future<Output = Response> + 'static) -> Promise {
     worker::wasm_bindgen_futures::spawn_local(async move {
         let response = tagged.await;
         if let Some(waiting) = WAITING.with_borrow_mut(|all| all.remove(&number)) {
-            settle(&waiting, &web_sys::Response::from(response).into());
+            resolve(&waiting, &web_sys::Response::from(response).into());
         }
     });
-    whole(&promise)
+    to_response(&promise)
 }
 
-/// Tells the rescue how the running request is called, for an answer after a panic.
-pub fn introduce(request_id: &str, lang: Lang) {
+/// Notes id and language of the running request, for an answer after a panic.
+pub fn describe_running(request_id: &str, lang: Lang) {
     let Some(number) = RUNNING.get() else { return };
     WAITING.with_borrow_mut(|all| {
         if let Some(waiting) = all.get_mut(&number) {
@@ -100,7 +100,7 @@ pub fn introduce(request_id: &str, lang: Lang) {
     });
 }
 
-fn settle(waiting: &Waiting, answer: &JsValue) {
+fn resolve(waiting: &Waiting, answer: &JsValue) {
     // Resolving a promise cannot throw.
     let _ = waiting.resolve.call1(&JsValue::UNDEFINED, answer);
 }
@@ -112,19 +112,19 @@ fn install_hook() {
     }
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        rescue(&info.location().map(ToString::to_string).unwrap_or_default());
+        answer_all(&info.location().map(ToString::to_string).unwrap_or_default());
         previous(info);
     }));
 }
 
-fn rescue(place: &str) {
+fn answer_all(place: &str) {
     let panicked = RUNNING.take();
     // The panic may have happened while the table was borrowed.
     let waiting = WAITING.with(|all| {
         all.try_borrow_mut()
             .map(|mut all| std::mem::take(&mut *all))
     });
-    console_error!("{}", observe::event_line("error", "panic", "", place));
+    console_error!("{}", event_line("error", "panic", "", place));
     for (other, waiting) in waiting.unwrap_or_default() {
         let error = if panicked == Some(other) {
             ApiError::internal("")
@@ -133,6 +133,6 @@ fn rescue(place: &str) {
             ApiError::unavailable("")
         };
         let answer = after_panic(&error, &waiting.request_id, waiting.lang);
-        settle(&waiting, &JsValue::from_str(&answer));
+        resolve(&waiting, &JsValue::from_str(&answer));
     }
 }

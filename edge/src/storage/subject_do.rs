@@ -11,9 +11,10 @@ use std::cell::RefCell;
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
 use super::object::{self, Class};
-use super::subject_state::{Answer, Command, SubjectState};
-use crate::call::{App, now_ms};
+use super::subject_state::{Command, SubjectReply, SubjectState};
+use crate::app::App;
 use crate::clients::OBJECT_DEADLINE_MS;
+use crate::clock::now_ms;
 use crate::error::ApiError;
 
 const CLASS: Class = Class {
@@ -65,14 +66,14 @@ impl DurableObject for Subject {
 impl Subject {
     /// The answer, and in how many milliseconds an alarm is to ring. Nothing in here waits, so no
     /// other request comes between reading and writing.
-    fn apply(&self, command: Command, now_ms: i64) -> Result<(Answer, Option<i64>)> {
+    fn apply(&self, command: Command, now_ms: i64) -> Result<(SubjectReply, Option<i64>)> {
         let mut subject = match self.memory.take() {
             Some(subject) => subject,
             None => object::load(&self.state)?,
         };
         let answer = subject.apply(command, now_ms);
         let mut alarm_in_ms = None;
-        if answer == Answer::Counted {
+        if answer == SubjectReply::Counted {
             alarm_in_ms = subject.alarm_to_set(now_ms).map(|at_ms| at_ms - now_ms);
             object::save(&self.state, serde_json::to_string(&subject)?)?;
         }
@@ -84,11 +85,11 @@ impl Subject {
 /// Sends a command to a subject.
 ///
 /// # Errors
-/// `SERVICE_UNAVAILABLE` if the object does not answer in time: whoever cannot be counted is not let in.
-pub async fn ask(
+/// `SERVICE_UNAVAILABLE` if the object does not answer in time: a request that cannot be counted is refused.
+pub async fn send_command(
     app: &App,
     name: &str,
     command: &Command,
-) -> std::result::Result<Answer, ApiError> {
-    object::ask(app, &CLASS, name, command, OBJECT_DEADLINE_MS).await
+) -> std::result::Result<SubjectReply, ApiError> {
+    object::send_command(app, &CLASS, name, command, OBJECT_DEADLINE_MS).await
 }

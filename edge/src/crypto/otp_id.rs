@@ -1,12 +1,14 @@
 //! `otp_id`: the opaque handle of one sign-in attempt.
 //!
 //! It holds a keyed hash of the number (which finds its Durable Object), 128 random bits and an
-//! authentication tag, so that the phone cannot be read from it and nobody but the Worker can make
-//! one: an invented otp_id is refused before any Durable Object comes to life.
+//! authentication tag, so that the phone cannot be read from it and only the Worker can make
+//! one: an invented otp_id is refused before any Durable Object is created.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+
+use super::bytes::{constant_time_eq, hex, unhex};
 
 /// Each of the three parts has 128 bits.
 const PART: usize = 16;
@@ -14,7 +16,7 @@ const PART: usize = 16;
 /// The keys of sign-in. Access tokens are signed with another one, so that a new one there resets no
 /// counter and forgets no device.
 pub struct OtpKeys {
-    /// Of the names of Durable Objects. A new one begins all counters again and forgets all known devices.
+    /// Of the names of Durable Objects. A new one resets all counters and forgets all devices.
     names: Vec<u8>,
     /// Of codes and handles, the newest first. Codes live for minutes: during a rotation the old one stands second.
     codes: Vec<Vec<u8>>,
@@ -27,7 +29,7 @@ pub struct OtpId {
     pub number: String,
     /// The attempt's own random name within the number.
     pub attempt: String,
-    /// Which of the keys of codes it was made with.
+    /// Index of the code key that made it.
     key: usize,
 }
 
@@ -82,7 +84,8 @@ impl OtpKeys {
         }
         let bytes = URL_SAFE_NO_PAD.decode(otp_id).ok()?;
         let (handle, tag) = bytes.split_at_checked(2 * PART)?;
-        let made_it = |key: &usize| same(&self.of_code(*key, "handle", &[handle])[..PART], tag);
+        let made_it =
+            |key: &usize| constant_time_eq(&self.of_code(*key, "handle", &[handle])[..PART], tag);
         let key = (0..self.codes.len()).find(made_it)?;
         let (number, attempt) = handle.split_at(PART);
         Some(OtpId {
@@ -92,7 +95,7 @@ impl OtpKeys {
         })
     }
 
-    /// The hash under which a person's code is kept: useless without the service's secret, although
+    /// The hash under which a user's code is stored: useless without the service's secret, although
     /// there are only a million codes.
     pub fn code_hash(&self, otp_id: &OtpId, code: &str) -> String {
         let parts = [otp_id.attempt.as_bytes(), code.as_bytes()];
@@ -112,14 +115,9 @@ fn keyed(key: &[u8], purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The hash under which a device token is kept. The token has 256 random bits, so no key is needed.
+/// The hash under which a device token is stored. The token has 256 random bits, so no key is needed.
 pub fn device_hash(device_token: &str) -> String {
     hex(&Sha256::digest(device_token.as_bytes()))
-}
-
-/// Compares in the same time wherever the two differ (their lengths are no secret).
-pub fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
 }
 
 /// Six digits from random bits, each code equally likely: draws beyond the largest multiple of a
@@ -129,26 +127,6 @@ pub fn six_digits(draws: &[u32]) -> Option<String> {
     const LIMIT: u32 = u32::MAX - u32::MAX % CODES;
     let draw = draws.iter().find(|draw| **draw < LIMIT)?;
     Some(format!("{:06}", draw % CODES))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
-
-/// The bytes of an even number of hexadecimal digits.
-pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|c| c.to_digit(16).map(|digit| digit as u8))
-        .collect();
-    let pairs = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(pairs.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
 #[cfg(test)]
@@ -188,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn names_hang_on_their_own_secret_alone() {
+    fn names_depend_on_their_own_secret_alone() {
         let own = keys_of("names", &["code"]);
         let name = own.number_name("+66812345678");
         assert_eq!(
@@ -202,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_can_be_opened_and_hides_the_phone() {
+    fn a_sealed_handle_can_be_opened_and_hides_the_phone() {
         let keys = keys_of("names", &["secret"]);
         let number = keys.number_name("+66812345678");
         let (otp_id, parts) = keys.seal(&number, [7; 16]);
@@ -243,21 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn a_device_token_is_kept_as_its_sha_256() {
+    fn a_device_token_is_stored_as_its_sha_256() {
         assert_eq!(
             device_hash("abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-    }
-
-    #[test]
-    fn texts_are_the_same_when_every_byte_is() {
-        assert!(same(b"", b"") && same(b"ab", b"ab"));
-        // Two differences do not make up for each other.
-        for (one, other) in [(b"\x01\x01", b"\x02\x02"), (b"ab", b"ba"), (b"ab", b"ac")] {
-            assert!(!same(one, other));
-        }
-        assert!(!same(b"ab", b"a") && !same(b"", b"a"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Query parameters: read, checked, and turned into the named arguments of an rpc. All problems are
+//! Query parameters: read, checked, and made the named arguments of an rpc. All problems are
 //! gathered, so that one answer names every bad parameter.
 
 use carbon_domain::DomainError;
@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{ApiError, FieldProblem};
 use crate::messages;
-use crate::session::is_uuid;
+use crate::uuid::is_uuid;
 
-/// A page may have so many rows.
+/// Rows of a page, at most.
 pub const MAX_LIMIT: i64 = 100;
 /// Rows of a page when the caller does not say.
 pub const DEFAULT_LIMIT: i64 = 20;
@@ -129,10 +129,10 @@ impl Query {
         self.checked(name, name, DomainError::QueryInvalid, |text| {
             text.chars().count() <= MAX_SEARCH_CHARACTERS && !text.contains('\0')
         });
-        self.forget_if_empty(name);
+        self.remove_if_empty(name);
     }
 
-    fn forget_if_empty(&mut self, argument: &str) {
+    fn remove_if_empty(&mut self, argument: &str) {
         if self.arguments.get(argument).and_then(Value::as_str) == Some("") {
             self.arguments.remove(argument);
         }
@@ -144,12 +144,12 @@ impl Query {
         self.set("page_size", limit.unwrap_or(DEFAULT_LIMIT));
     }
 
-    /// `cursor`; an empty one is none.
+    /// `cursor`; an empty one counts as absent.
     pub fn cursor(&mut self) {
         self.checked("cursor", "cursor", DomainError::CursorInvalid, |text| {
             text.len() <= MAX_CURSOR_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
         });
-        self.forget_if_empty("cursor");
+        self.remove_if_empty("cursor");
     }
 
     /// `page` or `cursor`, and `limit`.
@@ -171,11 +171,11 @@ impl Query {
         }
     }
 
-    fn number(&mut self, name: &str, least: i64, most: i64, error: DomainError) -> Option<i64> {
+    fn number(&mut self, name: &str, min: i64, max: i64, error: DomainError) -> Option<i64> {
         let text = self.text(name)?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<i64>() {
-            Ok(number) if digits && (least..=most).contains(&number) => Some(number),
+            Ok(number) if digits && (min..=max).contains(&number) => Some(number),
             _ => {
                 self.refuse(name, error);
                 None

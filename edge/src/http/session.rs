@@ -7,8 +7,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::config::OperatorToken;
+use crate::crypto::bytes::constant_time_eq;
 use crate::error::ApiError;
-use crate::storage::otp_id::same;
+use crate::uuid::is_uuid;
 
 /// Clocks of the origin and of the edge may differ by this much (seconds).
 const CLOCK_TOLERANCE_SECS: i64 = 5;
@@ -22,8 +23,6 @@ pub struct Session {
     pub token: String,
     /// The user's id (a UUID).
     pub user_id: String,
-    /// Whether the user signed in without a phone number.
-    pub is_anonymous: bool,
 }
 
 /// What a token must say.
@@ -50,8 +49,6 @@ struct Claims {
     iss: String,
     aud: Value,
     role: String,
-    #[serde(default)]
-    is_anonymous: bool,
 }
 
 /// Whether `aud`, one audience or a list of them, names signed-in users.
@@ -63,7 +60,7 @@ fn is_authenticated(audience: &Value) -> bool {
 /// Reads the `Authorization` header.
 ///
 /// # Errors
-/// `AUTH_REQUIRED` without a header, `AUTH_INVALID` with one that is no bearer token.
+/// `AUTH_REQUIRED` without a header, `AUTH_INVALID` with one that is not a bearer token.
 pub fn bearer_token(header: Option<&str>) -> Result<&str, ApiError> {
     let header = header.map(str::trim).filter(|h| !h.is_empty());
     let Some(header) = header else {
@@ -75,33 +72,33 @@ pub fn bearer_token(header: Option<&str>) -> Result<&str, ApiError> {
     }
 }
 
-/// Whether the `Authorization` header bears this secret of the service's.
+/// Whether the `Authorization` header bears this secret.
 ///
 /// # Errors
 /// As [`bearer_token`], and `AUTH_INVALID` for any other token.
 pub fn prove_secret(header: Option<&str>, secret: &str) -> Result<(), ApiError> {
-    // Digests have one length, so that nothing can be learnt from the time this takes.
+    // Digests have one length, so that the time this takes reveals nothing.
     let digest = |text: &str| Sha256::digest(text.as_bytes());
-    if same(&digest(bearer_token(header)?), &digest(secret)) {
+    if constant_time_eq(&digest(bearer_token(header)?), &digest(secret)) {
         Ok(())
     } else {
         Err(ApiError::auth_invalid())
     }
 }
 
-/// Whose token the `Authorization` header bears.
+/// The operator whose token the `Authorization` header bears.
 ///
 /// # Errors
-/// As [`bearer_token`], and `AUTH_INVALID` for a token that is nobody's.
+/// As [`bearer_token`], and `AUTH_INVALID` for an unlisted token.
 pub fn prove_operator<'a>(
     header: Option<&str>,
     tokens: &'a [OperatorToken],
 ) -> Result<&'a str, ApiError> {
     let digest = Sha256::digest(bearer_token(header)?.as_bytes());
-    // All are compared, so that the time this takes tells nothing about whose comes first.
+    // All are compared, so that the time this takes does not depend on whose token it is.
     let mut found = None;
     for token in tokens {
-        if same(&token.digest, &digest) {
+        if constant_time_eq(&token.digest, &digest) {
             found = Some(token.name.as_str());
         }
     }
@@ -129,7 +126,6 @@ pub fn verify(token: &str, rules: &TokenRules) -> Result<Session, ApiError> {
     Ok(Session {
         token: token.to_owned(),
         user_id: claims.sub,
-        is_anonymous: claims.is_anonymous,
     })
 }
 
@@ -148,15 +144,6 @@ fn genuine_claims(token: &str, secret: &[u8]) -> Option<Claims> {
     mac.verify_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?)
         .ok()?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
-}
-
-/// Whether a text is a UUID in its usual form, in either case.
-pub fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 #[cfg(test)]
@@ -196,7 +183,6 @@ mod tests {
     fn a_genuine_token_names_the_user() {
         let session = with("exp", json!(NOW + 1)).unwrap();
         assert_eq!(session.user_id, "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c11");
-        assert!(session.is_anonymous);
         assert!(with("aud", json!(["x", "authenticated"])).is_ok());
     }
 
@@ -240,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_may_be_as_long_as_is_said_and_no_longer() {
+    fn a_token_may_have_8192_bytes_and_no_more() {
         let long = |pad: usize| {
             let mut claims = claims();
             claims["pad"] = json!("x".repeat(pad));
@@ -261,25 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_has_36_signs_and_its_strokes_where_they_belong() {
-        assert!(is_uuid("6F1B0b1e-3c52-4f43-9a53-1f6a5a1f0c11"));
-        for text in [
-            "",
-            "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c1",
-            "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c111",
-            "6f1b0b1e3c52-4f43-9a53-1f6a5a1f0c11-",
-            "6f1b0b1e-3c524-f43-9a53-1f6a5a1f0c11",
-            "6f1b0b1e-3c52-4f439-a53-1f6a5a1f0c11",
-            "6f1b0b1e-3c52-4f43-9a531-f6a5a1f0c11",
-            "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c1g",
-            "6f1b0b1e03c5204f4309a5301f6a5a1f0c11",
-        ] {
-            assert!(!is_uuid(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_secret_is_proved_by_itself_alone() {
+    fn a_secret_is_proved_by_that_secret_alone() {
         assert!(prove_secret(Some("Bearer secret"), "secret").is_ok());
         for (header, code) in [
             (None, Code::AuthRequired),

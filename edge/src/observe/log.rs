@@ -1,17 +1,14 @@
-//! What the operator sees: one line of JSON for each request. Never bodies, tokens, codes or whole
+//! What the operator sees: one line of JSON for each request. Never bodies, tokens, codes or full
 //! phone numbers.
 
 use serde_json::{Value, json};
 
 /// A finished request.
-pub struct Finished<'a> {
-    /// The request's id.
+pub struct FinishedRequest<'a> {
     pub request_id: &'a str,
-    /// The HTTP method.
     pub method: &'a str,
     /// The route's pattern, not its path, which may name people and things.
     pub route: &'a str,
-    /// The HTTP status.
     pub status: u16,
     /// How long it took (the runtime's clock stands still between calls to the outside).
     pub milliseconds: i64,
@@ -22,7 +19,7 @@ pub struct Finished<'a> {
 }
 
 /// The line for a request.
-pub fn line(finished: &Finished) -> String {
+pub fn line(finished: &FinishedRequest) -> String {
     let level = if finished.status >= 500 {
         "error"
     } else {
@@ -85,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_line_is_json_with_the_route_and_no_path() {
-        let text = line(&Finished {
+        let text = line(&FinishedRequest {
             request_id: "r",
             method: "GET",
             route: "/waste/entries/{id}",

@@ -1,88 +1,51 @@
 //! What a handler gets: the request taken apart, the settings, and who is calling.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use carbon_domain::Lang;
+use carbon_domain::{DomainError, Lang};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
-use worker::{Context, Date, Env, Request};
+use worker::Request;
 
+use super::body::parse_json;
+use super::etag::IfNoneMatch;
+use super::idempotency::IdempotencyKey;
+use super::query::Query;
+use super::session::{self, Session, TokenRules};
+use crate::app::App;
 use crate::clients::auth::Auth;
-use crate::clients::rest::Rest;
+use crate::clock::now_ms;
 use crate::config::Config;
+use crate::crypto::bytes::{hex, random};
 use crate::error::{ApiError, FieldProblem};
-use crate::idempotency::Once;
-use crate::query::Query;
-use crate::request::parse_json;
-use crate::router::language;
-use crate::session::{self, Session, TokenRules};
-use crate::storage::otp_id::hex;
 
-/// Bytes of an address with its query; the longest the contract knows has about 700.
+/// Bytes of an address with its query; the longest in the contract has about 700.
 const MAX_URL_BYTES: usize = 8 * 1024;
-/// Bytes of the headers that every request is asked for, together; the runtime limits all others.
+/// Bytes of the headers that are read of every request, together; the runtime limits all others.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Members of a body that a refusal names; there may be hundreds of thousands.
 const MAX_NAMED_MEMBERS: usize = 20;
 
-/// Milliseconds since 1970. The runtime's clock advances only when something came from outside.
-pub fn now_ms() -> i64 {
-    i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A time as ISO 8601 in UTC with milliseconds.
-pub fn iso(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
-/// Random bytes from the runtime's cryptographic source.
-///
-/// # Errors
-/// `INTERNAL_ERROR` if the source fails.
-pub fn random<const N: usize>() -> Result<[u8; N], ApiError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| ApiError::internal(format!("random: {error}")))?;
-    Ok(bytes)
-}
-
-thread_local! {
-    static CONFIG: OnceCell<Result<Rc<Config>, String>> = const { OnceCell::new() };
-}
-
-/// The settings, read and checked once an isolate.
-///
-/// # Errors
-/// What cannot be used, for the log.
-pub fn config(env: &Env) -> Result<Rc<Config>, String> {
-    // Secrets and plain settings are both read as strings from the environment.
-    let get = |name: &str| env.var(name).ok().map(|value| value.to_string());
-    CONFIG.with(|cell| cell.get_or_init(|| Config::read(get).map(Rc::new)).clone())
-}
-
-/// The parts of a request that are looked at before its route is known.
+/// The parts of a request that are read before its route is found.
 pub struct Head {
     /// 128 random bits as hex, in every answer and log line.
     pub request_id: String,
-    /// The HTTP method.
     pub method: String,
     /// The path as it was sent.
     pub path: String,
     /// The language of messages.
     pub lang: Lang,
-    /// The `Origin` header.
     pub origin: Option<String>,
-    /// The `Authorization` header.
     pub authorization: Option<String>,
     /// The connecting address as Cloudflare saw it; a client's own header of that name never arrives.
     pub address: Option<String>,
-    /// Whether the address or a header that is looked at is longer than any client needs.
+    /// Whether the address or one of these headers is longer than any client needs.
     pub oversized: bool,
 }
 
 impl Head {
-    /// Reads the head of a request.
     pub fn read(request: &Request) -> Self {
         let header = |name: &str| request.headers().get(name).ok().flatten();
         let (accept_language, origin) = (header("accept-language"), header("origin"));
@@ -95,10 +58,12 @@ impl Head {
             .sum();
         Self {
             request_id: random::<16>().map_or_else(|_| "unknown".to_owned(), |bytes| hex(&bytes)),
-            // As it was sent: the crate's own type takes methods it does not know for GET.
+            // As it was sent: the crate's own type reads unlisted methods as GET.
             method: request.inner().method(),
             path: request.path(),
-            lang: language(accept_language.as_deref()),
+            lang: accept_language
+                .as_deref()
+                .map_or_else(Lang::default, Lang::from_accept_language),
             address: header("cf-connecting-ip"),
             oversized: request.inner().url().len() > MAX_URL_BYTES
                 || header_bytes > MAX_HEADER_BYTES,
@@ -122,30 +87,9 @@ impl Head {
     }
 }
 
-/// The Worker's surroundings for one request.
-pub struct App {
-    /// The checked settings.
-    pub config: Rc<Config>,
-    /// Bindings.
-    pub env: Env,
-    /// For work that goes on after the answer.
-    pub context: Context,
-    /// What this request asked to let fail; always none outside a local run.
-    pub fault: Option<String>,
-}
-
-impl App {
-    /// Whether the request asked to let this fail.
-    pub fn fails(&self, what: &str) -> bool {
-        self.fault.as_deref() == Some(what)
-    }
-}
-
 /// A request on its way to its handler.
 pub struct Call {
-    /// Settings and bindings.
     pub app: Rc<App>,
-    /// The request's id.
     pub request_id: String,
     /// The language of names and messages.
     pub lang: Lang,
@@ -154,8 +98,8 @@ pub struct Call {
     /// The connecting address as Cloudflare saw it.
     pub address: Option<String>,
     /// The `Idempotency-Key` of a write that came with one.
-    pub once: Option<Once>,
-    /// The tag of the answer, once something was read for it.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The tag of the answer, idempotency_key something was read for it.
     pub tag: RefCell<Option<String>>,
     session: Option<Session>,
     parameters: Vec<String>,
@@ -163,7 +107,7 @@ pub struct Call {
     headers: worker::Headers,
 }
 
-/// The parameters of an address, decoded; no part of the address but its query is looked at.
+/// The parameters of an address, decoded; only the query of the address is read.
 fn query_pairs(url: &str) -> Vec<(String, String)> {
     let without_fragment = url.split('#').next().unwrap_or("");
     let query = without_fragment
@@ -175,7 +119,6 @@ fn query_pairs(url: &str) -> Vec<(String, String)> {
 }
 
 impl Call {
-    /// Puts a request's parts together.
     pub fn new(
         app: Rc<App>,
         head: &Head,
@@ -191,7 +134,7 @@ impl Call {
             lang: head.lang,
             body,
             address: head.address.clone(),
-            once: None,
+            idempotency_key: None,
             tag: RefCell::new(None),
             session,
             parameters,
@@ -205,7 +148,6 @@ impl Call {
         DateTime::from_timestamp_millis(now_ms()).unwrap_or_default()
     }
 
-    /// A header of the request.
     pub fn header(&self, name: &str) -> Option<String> {
         self.headers.get(name).ok().flatten()
     }
@@ -233,15 +175,18 @@ impl Call {
         self.session.as_ref().ok_or_else(ApiError::auth_required)
     }
 
-    /// The database, as the caller.
-    pub fn rest(&self) -> Rest<'_> {
-        let token = self.session.as_ref().map(|session| session.token.as_str());
-        Rest::new(&self.app.config, token, &self.request_id).at(self.address.as_deref())
-    }
-
-    /// Auth.
     pub fn auth(&self) -> Auth<'_> {
         Auth::new(&self.app.config, &self.request_id)
+    }
+
+    /// The access token of a signed-in caller.
+    pub fn token(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.token.as_str())
+    }
+
+    /// The tags that `If-None-Match` names.
+    pub fn if_none_match(&self) -> IfNoneMatch {
+        IfNoneMatch::parse(self.header("if-none-match").as_deref(), self.lang)
     }
 
     /// The body as a JSON object.
@@ -252,24 +197,24 @@ impl Call {
         match parse_json(&self.body)? {
             Value::Object(object) => Ok(object),
             _ => {
-                let error = carbon_domain::DomainError::NotAnObject;
+                let error = DomainError::NotAnObject;
                 Err(ApiError::field(FieldProblem::domain("", error)))
             }
         }
     }
 
-    /// Refuses whatever an optional body states, where nothing is taken from the client.
+    /// Refuses all members of an optional body, where nothing is taken from the client.
     ///
     /// # Errors
     /// `VALIDATION_ERROR` naming the members.
-    pub fn nothing_stated(&self) -> Result<(), ApiError> {
+    pub fn require_empty_body(&self) -> Result<(), ApiError> {
         if self.body.is_empty() {
             return Ok(());
         }
         let body = self.object()?;
         let members = body.keys().take(MAX_NAMED_MEMBERS);
         let problems: Vec<_> = members
-            .map(|name| FieldProblem::domain(name, carbon_domain::DomainError::UnknownField))
+            .map(|name| FieldProblem::domain(name, DomainError::UnknownField))
             .collect();
         if problems.is_empty() {
             return Ok(());

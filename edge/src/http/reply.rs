@@ -1,19 +1,19 @@
-//! Successful answers: the envelope around data, and what may be cached by whom.
+//! Successful answers: the envelope around data, and who may cache it.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Who may keep an answer.
+/// Who may cache an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// Nobody: writes, tokens, anything that names no rule of its own.
+    /// No one: writes, tokens, anything without a rule of its own.
     NoStore,
-    /// One person's data: their own client, after asking again.
+    /// The user's own client, which asks whether it is still right each time.
     Private,
-    /// Everybody, for so many seconds.
+    /// Everybody, for this many seconds.
     Public(u32),
-    /// Everybody without a token, for so many seconds: whoever has one gets another answer.
-    Strangers(u32),
+    /// Signed-out visitors, for this many seconds: signed-in users get another answer.
+    SignedOut(u32),
 }
 
 impl Caching {
@@ -22,7 +22,7 @@ impl Caching {
         match self {
             Self::NoStore => "no-store".to_owned(),
             Self::Private => "private, no-cache".to_owned(),
-            Self::Public(secs) | Self::Strangers(secs) => {
+            Self::Public(secs) | Self::SignedOut(secs) => {
                 format!("public, max-age={secs}")
             }
         }
@@ -40,22 +40,20 @@ const JSON: &str = "application/json; charset=utf-8";
 /// A successful answer, before it becomes HTTP.
 #[derive(Debug)]
 pub struct Reply {
-    /// The HTTP status, 2xx.
+    /// 2xx or 304.
     pub status: u16,
-    /// The whole body.
     pub body: String,
-    /// Who may keep it.
     pub caching: Caching,
     /// What kind of text the body is.
     pub content_type: &'static str,
-    /// What the answer is told apart by, before release and language are added.
+    /// What the answer depends on; release and language are added to it.
     pub tag: Option<String>,
-    /// Whether it was given before, to the same `Idempotency-Key`.
+    /// Whether it is the stored answer to this `Idempotency-Key`.
     pub replayed: bool,
 }
 
 impl Reply {
-    /// `data` in the envelope, status 200, to be kept by nobody.
+    /// `data` in the envelope, status 200, not to be cached.
     pub fn ok(data: &impl Serialize) -> Self {
         Self::with_meta(data, None)
     }
@@ -105,7 +103,7 @@ impl Reply {
         }
     }
 
-    /// A person's own answer, which their client may keep and must ask again for; 304 for none.
+    /// A user's own answer, which their client may cache and must revalidate; 304 if there is none.
     pub fn personal(data: Option<impl Serialize>) -> Self {
         data.map_or_else(Self::unchanged, |data| Self::ok(&data))
             .cached(Caching::Private)
@@ -153,10 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_unless_a_rule_says_so() {
+    fn nothing_is_cached_unless_a_rule_says_so() {
         assert_eq!(Reply::ok(&json!({})).caching.header(), "no-store");
         let public = Reply::ok(&json!({})).cached(Caching::Public(86_400));
         assert_eq!(public.caching.header(), "public, max-age=86400");
-        assert_eq!(Caching::Strangers(9).header(), "public, max-age=9");
+        assert_eq!(Caching::SignedOut(9).header(), "public, max-age=9");
     }
 }

@@ -4,12 +4,12 @@
 use serde_json::{Map, Value, json};
 use worker::{Headers, Response, ResponseBuilder, console_log};
 
-use crate::call::Head;
+use super::call::Head;
+use super::etag;
+use super::reply::{Caching, Reply};
 use crate::error::ApiError;
-use crate::etag;
-use crate::metrics;
-use crate::observe::{self, Finished};
-use crate::reply::{Caching, Reply};
+use crate::observe::log::{self, FinishedRequest};
+use crate::observe::metrics;
 
 /// How a request ended.
 pub struct Outcome {
@@ -22,7 +22,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// An outcome before the origin could be judged.
+    /// An outcome before the origin could be checked.
     pub fn without_origin(result: Result<Reply, ApiError>) -> Self {
         Self {
             result,
@@ -55,7 +55,7 @@ pub fn finish(head: &Head, route: &str, outcome: Outcome, milliseconds: i64) -> 
     metrics::request(route, &head.method, status, milliseconds);
     console_log!(
         "{}",
-        observe::line(&Finished {
+        log::line(&FinishedRequest {
             request_id: &head.request_id,
             method: &head.method,
             route,
@@ -92,7 +92,7 @@ fn headers_of(head: &Head, outcome: &Outcome) -> worker::Result<Headers> {
         .map_or(Caching::NoStore, |reply| reply.caching);
     headers.set("cache-control", &caching.header())?;
     headers.set("content-language", head.lang.code())?;
-    // A client that was a stranger before it signed in must not be given the stranger's answer again.
+    // A client that was signed out a moment ago must not reuse that answer once it has signed in.
     let vary = match caching {
         Caching::Public(_) => "Origin, Accept-Language",
         _ => "Origin, Accept-Language, Authorization",
@@ -152,9 +152,9 @@ fn preflight_headers(headers: &Headers, allow: &str) -> worker::Result<()> {
     headers.set("access-control-max-age", "86400")
 }
 
-/// What pages may send: the headers that are looked at, and those that tracing libraries add to every request
+/// What pages may send: the headers that are read, and those that tracing libraries add to every request
 /// (W3C Trace Context and Baggage, Sentry, Datadog, B3, New Relic, Elastic, Application Insights). A browser
-/// gives up a whole request for one header that is not named here. None of the latter is read.
+/// gives up a request for a single header that is not named here. None of the latter is read.
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept-Language, Idempotency-Key, If-None-Match, \
     X-Requested-With, X-Request-Id, X-Correlation-Id, Request-Id, Request-Context, traceparent, tracestate, baggage, \
     sentry-trace, x-datadog-trace-id, x-datadog-parent-id, x-datadog-origin, x-datadog-sampling-priority, \

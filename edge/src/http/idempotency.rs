@@ -1,31 +1,28 @@
-//! Writes that are done once: a client that heard no answer sends the same request with the same
-//! `Idempotency-Key` again and gets the first answer. The database keeps it, in the transaction of
-//! the write; here a request becomes a key, a scope and a fingerprint.
+//! Writes that run once: a client that got no answer repeats the request with the same `Idempotency-Key` and gets the
+//! first answer. The database stores it, in the transaction of the write; here a request becomes a key, a scope and a
+//! fingerprint.
 
 use std::cell::Cell;
 
 use carbon_domain::DomainError;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::call::Call;
-use crate::clients::rest::parsed;
-use crate::clients::{Answer, DEADLINE_MS};
+use crate::crypto::bytes::hex;
 use crate::error::{ApiError, FieldProblem};
-use crate::storage::otp_id::hex;
 
 /// Characters of a key.
 const MAX_KEY_CHARACTERS: usize = 255;
 
-/// What a request asked for to be done once.
+/// The `Idempotency-Key` of a write, and whether its answer was the stored one.
 #[derive(Debug)]
-pub struct Once {
+pub struct IdempotencyKey {
     key: String,
     scope: String,
     replayed: Cell<bool>,
 }
 
-impl Once {
+impl IdempotencyKey {
     /// Reads the header of a write; its scope is the method and the path, beside the user.
     ///
     /// # Errors
@@ -46,14 +43,18 @@ impl Once {
         })
     }
 
-    /// Whether the answer was given before.
     pub fn is_replayed(&self) -> bool {
         self.replayed.get()
     }
 
+    /// Notes whether the answer is a stored one.
+    pub fn set_replayed(&self, replayed: bool) {
+        self.replayed.set(replayed);
+    }
+
     /// The arguments of `run_once` around those of an operation. In place, because a migration's may
     /// have 20 MiB.
-    fn wrap(&self, operation: &str, mut arguments: String, fingerprint: &str) -> String {
+    pub fn wrap(&self, operation: &str, mut arguments: String, fingerprint: &str) -> String {
         let head = json!({
             "idempotency_key": self.key,
             "request_scope": self.scope,
@@ -70,8 +71,8 @@ impl Once {
     }
 }
 
-/// SHA-256 of a request's query and body, as hex. Parts are told apart by their lengths.
-fn fingerprint(query: &[(String, String)], body: &str) -> String {
+/// SHA-256 of a request's query and body, as hex. Lengths separate the parts.
+pub fn fingerprint(query: &[(String, String)], body: &str) -> String {
     let mut hash = Sha256::new();
     for (name, value) in query {
         for part in [name, value] {
@@ -84,69 +85,28 @@ fn fingerprint(query: &[(String, String)], body: &str) -> String {
     hex(&hash.finalize())
 }
 
-impl Call {
-    /// Calls one of the database's writes as the user: directly, or through `run_once` if the
-    /// request has a key. Refusals come back as they are.
-    ///
-    /// # Errors
-    /// `SERVICE_UNAVAILABLE` if there was no answer in time.
-    pub async fn write_within(
-        &self,
-        deadline_ms: u64,
-        operation: &str,
-        arguments: String,
-    ) -> Result<Answer, ApiError> {
-        let rest = self.rest().patient(deadline_ms);
-        let Some(once) = &self.once else {
-            return rest.call(operation, arguments).await;
-        };
-        let fingerprint = fingerprint(self.query_pairs(), &self.body);
-        let arguments = once.wrap(operation, arguments, &fingerprint);
-        let answer = rest.call("run_once", arguments).await?;
-        if !answer.is_ok() {
-            return Ok(answer);
-        }
-        let kept = parsed("run_once", &answer.body)?;
-        once.replayed.set(kept["replayed"] == true);
-        Ok(Answer {
-            body: kept["answer"].to_string(),
-            ..answer
-        })
-    }
-
-    /// The same with refusals turned into errors; the answer is JSON text.
-    ///
-    /// # Errors
-    /// What the database refused, or `SERVICE_UNAVAILABLE`.
-    pub async fn write(&self, operation: &str, arguments: &Value) -> Result<String, ApiError> {
-        let arguments = arguments.to_string();
-        self.write_within(DEADLINE_MS, operation, arguments)
-            .await?
-            .text()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
-    fn once(key: &str) -> Result<Once, ApiError> {
-        Once::new(key.to_owned(), "POST", "/api/v1/waste/entries")
+    fn parse(key: &str) -> Result<IdempotencyKey, ApiError> {
+        IdempotencyKey::new(key.to_owned(), "POST", "/api/v1/waste/entries")
     }
 
     #[test]
     fn keys_are_visible_ascii() {
         for good in ["a", "0f9e-…".trim_end_matches('…'), "!~", &"k".repeat(255)] {
-            assert!(once(good).is_ok(), "{good}");
+            assert!(parse(good).is_ok(), "{good}");
         }
         for bad in ["", "a b", "ก", "a\u{7f}", &"k".repeat(256)] {
-            assert!(once(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn arguments_are_wrapped_as_they_are() {
-        let wrapped = once("k\"1")
+        let wrapped = parse("k\"1")
             .unwrap()
             .wrap("x", r#"{"payload":"\\u0000"}"#.to_owned(), "f");
         let wrapped: Value = serde_json::from_str(&wrapped).unwrap();

@@ -8,10 +8,11 @@
 
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
-use super::number_state::{Answer, Command, NumberState};
+use super::number_state::{Command, NumberReply, NumberState};
 use super::object::{self, Class};
-use crate::call::{App, now_ms};
+use crate::app::App;
 use crate::clients::OBJECT_DEADLINE_MS;
+use crate::clock::now_ms;
 use crate::error::ApiError;
 
 const CLASS: Class = Class {
@@ -32,11 +33,11 @@ impl DurableObject for PhoneNumber {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let command: Command = serde_json::from_str(&request.text().await?)?;
-        let looks_only = matches!(command, Command::Look { .. });
+        let reads_only = matches!(command, Command::CanBegin { .. });
         let mut number: NumberState = object::load(&self.state)?;
         let answer = number.apply(command, now_ms());
-        // Of a number that nothing is known of, nothing is kept either.
-        if !looks_only || number.is_empty() {
+        // A number without state has no row, and reading it makes none.
+        if !reads_only || number.is_empty() {
             self.save(&number).await?;
         }
         Response::from_json(&answer)
@@ -68,10 +69,10 @@ impl PhoneNumber {
 ///
 /// # Errors
 /// `SERVICE_UNAVAILABLE` if the object does not answer in time.
-pub async fn ask(
+pub async fn send_command(
     app: &App,
     number: &str,
     command: &Command,
-) -> std::result::Result<Answer, ApiError> {
-    object::ask(app, &CLASS, number, command, OBJECT_DEADLINE_MS).await
+) -> std::result::Result<NumberReply, ApiError> {
+    object::send_command(app, &CLASS, number, command, OBJECT_DEADLINE_MS).await
 }

@@ -8,7 +8,7 @@ use worker::{ByteStream, Request};
 
 use crate::clients::within;
 use crate::error::ApiError;
-use crate::messages::{self, Words};
+use crate::messages::{self, LocalizedText};
 
 /// Bytes of an ordinary body: 1 MiB.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -22,14 +22,14 @@ const MAX_DISCARDED_BYTES: usize = 32 * 1024 * 1024;
 const DISCARD_DEADLINE_MS: u64 = 5_000;
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-/// JSON may be nested this deep; the deepest the contract knows is 4.
+/// JSON may be nested this deep; the deepest in the contract is 4.
 pub const MAX_JSON_DEPTH: usize = 32;
 
 /// What a route takes as body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyRule {
     /// None; one that comes is not read.
-    None,
+    Empty,
     /// JSON up to 1 MiB.
     Json,
     /// JSON up to 1 MiB, or nothing.
@@ -49,7 +49,7 @@ impl BodyRule {
         }
     }
 
-    fn too_large(self) -> Words {
+    fn too_large(self) -> LocalizedText {
         match self {
             Self::Migration => messages::MIGRATION_TOO_LARGE,
             Self::Batch => messages::BATCH_TOO_LARGE,
@@ -63,7 +63,7 @@ impl BodyRule {
 /// # Errors
 /// `PAYLOAD_TOO_LARGE`, `UNSUPPORTED_MEDIA_TYPE`, or `VALIDATION_ERROR` for bytes that are not UTF-8.
 pub async fn read_body(request: &mut Request, rule: BodyRule) -> Result<String, ApiError> {
-    if rule == BodyRule::None {
+    if rule == BodyRule::Empty {
         return Ok(String::new());
     }
     let header = |name: &str| request.headers().get(name).ok().flatten();
@@ -129,11 +129,11 @@ async fn read_stream(request: &mut Request, rule: BodyRule) -> Result<Vec<u8>, A
     Ok(bytes)
 }
 
-/// Reads an unread body and drops it, whatever the answer will be: a client that is still sending when the
+/// Reads an unread body and drops it, regardless of the answer: a client that is still sending when the
 /// answer comes would see a broken connection instead, and so would its next request on that connection.
 pub async fn discard(request: &mut Request) {
     if let Ok(mut stream) = request.stream() {
-        // Who sends it more slowly than that gets the answer, and loses the connection.
+        // A client that sends it more slowly gets the answer and loses the connection.
         let _ = within(DISCARD_DEADLINE_MS, drain(&mut stream)).await;
     }
 }
@@ -167,7 +167,7 @@ fn is_utf8(charset: &str) -> bool {
         .any(|name| charset.eq_ignore_ascii_case(name))
 }
 
-/// A body that is no JSON.
+/// A body that is not JSON.
 pub fn not_json() -> ApiError {
     ApiError::body("not_json", messages::NOT_JSON)
 }
@@ -184,7 +184,7 @@ pub fn parse_json(text: &str) -> Result<Value, ApiError> {
     json::read(text, MAX_JSON_DEPTH).ok_or_else(not_json)
 }
 
-/// Checks that a text is JSON without building anything of it, however deep it is nested; escapes of
+/// Checks that a text is JSON without building a value, however deep it is nested; escapes of
 /// lone surrogates and of U+0000, which old dumps hold, are let through.
 ///
 /// # Errors

@@ -1,13 +1,13 @@
 //! Sums as the text that Prometheus reads (exposition format 0.0.4).
 
-use crate::metrics::{
+use super::metrics::{
     BUCKETS_MS, DURATION, DURATION_BUCKET, DURATION_SUM, Sums, bucket_end, seconds, series,
 };
 
 /// A gauge: name, labels, value.
 pub type Gauge = (&'static str, String, f64);
 
-/// What there is to count, and what it means. Names that are not listed are shown all the same.
+/// The counters and what they mean. Names that are not listed are shown all the same.
 const HELP: [(&str, &str); 14] = [
     (
         "carbon_http_requests_total",
@@ -61,7 +61,6 @@ const HELP: [(&str, &str); 14] = [
     ),
 ];
 
-/// The whole text.
 pub fn text(sums: &Sums, gauges: &[Gauge]) -> String {
     let mut text = String::new();
     // In the order of their names, so that the series of a family stand together.
@@ -95,7 +94,7 @@ pub fn text(sums: &Sums, gauges: &[Gauge]) -> String {
 }
 
 fn head(text: &mut String, name: &str, kind: &str) {
-    let help = HELP.iter().find(|(known, _)| *known == name);
+    let help = HELP.iter().find(|(listed, _)| *listed == name);
     let help = help.map_or("", |(_, help)| help);
     text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
 }
@@ -124,7 +123,7 @@ fn durations(text: &mut String, sums: &Sums, route: &str, milliseconds: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics;
+    use crate::observe::metrics;
 
     #[test]
     fn the_text_has_families_with_cumulative_histograms() {

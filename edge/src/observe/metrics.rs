@@ -48,7 +48,7 @@ pub fn request(route: &str, method: &str, status: u16, milliseconds: i64) {
     let label = format!(r#"route="{route}",method="{method}",status="{status}""#);
     add("carbon_http_requests_total", &label, 1);
     let milliseconds = u64::try_from(milliseconds).unwrap_or(0);
-    let bucket = BUCKETS_MS.iter().position(|most| milliseconds <= *most);
+    let bucket = BUCKETS_MS.iter().position(|end| milliseconds <= *end);
     let bucket = bucket_end(bucket.unwrap_or(BUCKETS_MS.len()));
     let label = format!(r#"route="{route}",le="{bucket}""#);
     add(DURATION_BUCKET, &label, 1);
@@ -67,8 +67,8 @@ pub fn series(name: &str, labels: &str) -> String {
 
 /// The upper end of a bucket in seconds; behind the last one comes everything else.
 pub fn bucket_end(bucket: usize) -> String {
-    let end = BUCKETS_MS.get(bucket);
-    end.map_or_else(|| "+Inf".to_owned(), |most| seconds(*most))
+    let upper = BUCKETS_MS.get(bucket);
+    upper.map_or_else(|| "+Inf".to_owned(), |end| seconds(*end))
 }
 
 /// Milliseconds as seconds in decimals.

@@ -1,0 +1,5 @@
+//! Keys, hashes and signatures: pure functions, and one source of randomness.
+
+pub mod bytes;
+pub mod otp_id;
+pub mod webhook;
