@@ -1,4 +1,4 @@
-//! How many of something somebody has open.
+//! How many of something one subject has open.
 
 use std::collections::HashMap;
 use std::hash::Hash;

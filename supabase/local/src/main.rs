@@ -1,7 +1,7 @@
 //! Local stand-ins for the parts of the system that no package registry carries.
 //!
-//! `carbon-local auth` keeps the tables and the behaviour of Supabase Auth, `carbon-local realtime` brings
-//! what the database sends to who listens, `carbon-local gateway` is the origin's front door (keys, routes,
+//! `carbon-local auth` has the tables and the behaviour of Supabase Auth, `carbon-local realtime` brings
+//! what the database sends to its listeners, `carbon-local gateway` is the origin's public interface (keys, routes,
 //! the Worker's secret) and `carbon-local inbox` shows the messages that would have been sent. None of them
 //! is part of a production build, and each of them refuses to start there.
 
@@ -10,11 +10,11 @@ mod auth;
 mod counter;
 mod gateway;
 mod inbox;
+mod json;
 mod outbound;
 mod realtime;
 mod serve;
 mod settings;
-mod thaibulksms;
 
 use settings::Settings;
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ const IDLE_SECS: u64 = 4;
 /// A pooled client.
 pub type HttpClient = Client<HttpConnector, Body>;
 
-/// Makes the client. Time limits of whole requests are the caller's.
+/// Makes the client. Time limits of requests are the caller's.
 pub fn client() -> HttpClient {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())

@@ -38,7 +38,7 @@ pub async fn serve(listener: TcpListener, router: Router) -> Result<(), String> 
     // A body that follows its head would wait 40 ms for the other side's acknowledgement otherwise.
     let listener = listener.tap_io(|stream| {
         if let Err(why) = stream.set_nodelay(true) {
-            eprintln!("carbon-local: a connection keeps its delay: {why}");
+            eprintln!("carbon-local: a connection has its delay still: {why}");
         }
     });
     let server = axum::serve(

@@ -1,13 +1,14 @@
 //! What a signed-in user does with the own account: reading and changing it, signing out; and signing up
 //! without a name.
 
-use super::Server;
 use super::audit::{self, Actor};
 use super::config::Config;
+use super::contact::normal_phone;
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
-use super::otp::{self, Purpose, check_channel, message_id, normal_phone};
+use super::otp::{self, Purpose, check_channel, message_id};
+use super::server::Server;
 use super::session;
 use super::tokens::{self, Claims};
 use super::user::{self, By, Lock, NewUser, Object, User};
@@ -143,7 +144,7 @@ impl UpdateParams {
             return Err(ApiError::new(403, "not_admin", message));
         }
         if !self.password.is_empty() {
-            let message = "Passwords are not kept here";
+            let message = "Passwords are not offered here";
             return Err(ApiError::new(422, "validation_failed", message));
         }
         if !self.email.is_empty() && self.email.to_lowercase() != user.email {
@@ -153,7 +154,7 @@ impl UpdateParams {
         Ok(())
     }
 
-    /// The phone asked for, when it is another one than the user has.
+    /// The requested phone, if it is not the one the user has.
     fn new_phone(&self, server: &Server, user: &User) -> ApiResult<Option<String>> {
         if self.phone.is_empty() {
             return Ok(None);
@@ -244,7 +245,7 @@ struct SignupParams {
 }
 
 /// POST /signup: without a phone and an address an anonymous user. The other two need passwords, which
-/// nobody has here.
+/// no user has here.
 pub async fn signup(server: &Server, call: &Call) -> ApiResult<Reply> {
     let params: SignupParams = call.json()?;
     let config = &server.config;
@@ -260,7 +261,7 @@ pub async fn signup(server: &Server, call: &Call) -> ApiResult<Reply> {
         is_anonymous: true,
         ..NewUser::default()
     };
-    // Here the real server puts two errors of its own around the database's, and looks at the inner one for no PTnnn.
+    // Here the real server wraps the database's error in two of its own, and does not search the inner one for PTnnn.
     let id = user::insert(&tx, new).await.map_err(|error| ApiError {
         database: error.database,
         ..ApiError::internal("Database error creating anonymous user")

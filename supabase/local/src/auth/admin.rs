@@ -1,13 +1,12 @@
 //! /admin/users: what only the service's own key may do.
 
-use super::Server;
 use super::account;
 use super::audit::{self, Actor};
+use super::contact::{normal_email, normal_phone};
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
-use super::link::normal_email;
-use super::otp::normal_phone;
+use super::server::Server;
 use super::user::{self, By, Lock, NewUser, Object, User};
 use crate::settings::parse_span;
 use chrono::Utc;
@@ -307,7 +306,7 @@ struct DeleteParams {
     should_soft_delete: bool,
 }
 
-/// DELETE /admin/users/{id}: the row and all that hangs on it. A soft deletion keeps the row, with what names
+/// DELETE /admin/users/{id}: the row and all that refers to it. A soft deletion leaves the row, with what names
 /// the person overwritten.
 pub async fn delete(server: &Server, call: &Call, id: &str) -> ApiResult<Reply> {
     let role = require(server, call)?;

@@ -8,7 +8,7 @@ use deadpool_postgres::GenericClient;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Who acts: a user, or a key of the service under the name of its role.
+/// The actor: a user, or a key of the service under the name of its role.
 pub enum Actor<'a> {
     /// A person.
     User(&'a User),

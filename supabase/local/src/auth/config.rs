@@ -23,7 +23,7 @@ pub struct DatabaseHook {
     pub function: String,
 }
 
-/// Everything the server was told.
+/// All settings of the server.
 pub struct Config {
     /// Connection string; the role must own the schema auth.
     pub database_url: String,
@@ -67,7 +67,7 @@ pub struct Config {
     pub sms_hook: Option<SmsHook>,
     /// Sees the claims of each access token before it is signed, when it is on.
     pub token_hook: Option<DatabaseHook>,
-    /// SMS an hour for the whole service.
+    /// SMS an hour for the entire service.
     pub sms_per_hour: f64,
     /// How long a revoked token that is not the active one's parent may still be exchanged.
     pub reuse_interval: Duration,

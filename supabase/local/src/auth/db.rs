@@ -1,4 +1,4 @@
-//! The database: pool, schema, and the few ways in which it is asked.
+//! The database: pool, schema, and a few forms of query.
 
 use super::config::Config;
 use super::error::ApiResult;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config as PgConfig, NoTls, Row};
 
-/// Longest time one statement may take; the server ends it, whatever happened to this program.
+/// Longest time one statement may take; the server ends it, also if this program is gone.
 const STATEMENT_TIMEOUT_MS: u32 = 8_000;
 /// Longest time to wait for a free or a new connection.
 const CONNECTION_WAIT_SECS: u64 = 5;
@@ -62,10 +62,10 @@ pub async fn prepare_schema(pool: &Pool) -> Result<(), String> {
         }
     };
     let failed = |why: tokio_postgres::Error| {
-        let told = why
+        let reason = why
             .as_db_error()
             .map_or_else(|| why.to_string(), |db| db.message().to_owned());
-        format!("cannot prepare the schema auth: {told}")
+        format!("cannot prepare the schema auth: {reason}")
     };
     let transaction = client.transaction().await.map_err(failed)?;
     transaction

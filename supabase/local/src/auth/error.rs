@@ -1,5 +1,6 @@
 //! Errors of the Auth API and the one place that turns them into answers.
 
+use crate::json::json_response;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
@@ -75,7 +76,7 @@ impl ApiError {
         Self::new(500, "unexpected_failure", message)
     }
 
-    /// 403 otp_expired: wrong, used and expired codes look the same from outside.
+    /// 403 otp_expired: wrong, used and expired codes get the same answer.
     pub fn otp_expired() -> Self {
         Self::new(403, "otp_expired", "Token has expired or is invalid")
     }
@@ -116,7 +117,7 @@ impl ApiError {
             json!({ "code": self.status, "error_code": code, "msg": self.message })
         };
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = super::http::json_response(status, &body);
+        let mut response = json_response(status, &body);
         if !self.code.is_empty() {
             response
                 .headers_mut()
@@ -133,7 +134,7 @@ impl ApiError {
 }
 
 impl From<tokio_postgres::Error> for ApiError {
-    /// Keeps SQLSTATE and constraint only: PostgreSQL's DETAIL quotes values, and those may be phones.
+    /// Takes over SQLSTATE and constraint only: PostgreSQL's DETAIL quotes values, and those may be phones.
     fn from(error: tokio_postgres::Error) -> Self {
         let database = match error.as_db_error() {
             Some(db) => format!(

@@ -71,7 +71,7 @@ async fn try_often(client: &HttpClient, hook: &SmsHook, body: &Bytes) -> ApiResu
             Ok(response) => {
                 let busy = matches!(response.status().as_u16(), 429 | 503);
                 if !(busy && response.headers().contains_key(header::RETRY_AFTER)) {
-                    return judge(response).await;
+                    return check_response(response).await;
                 }
             }
             Err(_) if attempt < TRIES => {
@@ -112,10 +112,10 @@ fn signature(key: &[u8], id: &str, at: DateTime<Utc>, body: &[u8]) -> String {
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-async fn judge(response: Response<Incoming>) -> ApiResult<()> {
+async fn check_response(response: Response<Incoming>) -> ApiResult<()> {
     match response.status().as_u16() {
         204 => Ok(()),
-        200 | 202 => judge_body(response).await,
+        200 | 202 => check_response_body(response).await,
         429 | 503 => Err(ApiError::internal(
             "Service currently unavailable due to hook",
         )),
@@ -128,7 +128,7 @@ async fn judge(response: Response<Incoming>) -> ApiResult<()> {
 }
 
 /// A success may still carry a refusal: `{"error": {"http_code", "message"}}`.
-async fn judge_body(response: Response<Incoming>) -> ApiResult<()> {
+async fn check_response_body(response: Response<Incoming>) -> ApiResult<()> {
     let kind = response
         .headers()
         .get(header::CONTENT_TYPE)

@@ -1,8 +1,9 @@
 //! A request as the handlers see it, and what they answer.
 
 use super::error::{ApiError, ApiResult};
+use crate::json::json_response;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,17 +12,14 @@ use std::net::IpAddr;
 /// Bodies of the Auth API are small; the real server's own cap is of this size.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// A request, read whole.
+/// A request with its body.
 pub struct Call {
-    /// HTTP method.
     pub method: Method,
     /// Path, starting with a slash, not decoded: none of the routes needs it.
     pub path: String,
     /// Query parameters, decoded; the first of a name counts.
     pub query: Vec<(String, String)>,
-    /// Headers.
     pub headers: HeaderMap,
-    /// Body.
     pub body: Bytes,
     /// The other end of the connection.
     pub peer: IpAddr,
@@ -90,11 +88,9 @@ impl Call {
 
 /// A success.
 pub struct Reply {
-    /// HTTP status.
     pub status: StatusCode,
     /// JSON body, or none.
     pub body: Option<Value>,
-    /// Further headers.
     pub headers: Vec<(&'static str, String)>,
 }
 
@@ -142,15 +138,4 @@ impl Reply {
         }
         response
     }
-}
-
-/// A JSON answer.
-pub fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
 }

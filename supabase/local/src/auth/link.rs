@@ -1,11 +1,12 @@
 //! POST /admin/generate_link: a one-time token for an address that was proved elsewhere.
 
-use super::Server;
 use super::admin;
 use super::audit::{self, Actor};
+use super::contact::normal_email;
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
+use super::server::Server;
 use super::tokens;
 use super::user::{self, By, Lock, NewUser, Object, User};
 use chrono::Utc;
@@ -14,23 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Digits of a link's code, which nobody types.
+/// Digits of a link's code, which is not typed.
 const LINK_CODE_DIGITS: u32 = 10;
-
-/// An address in lower case, or 400 validation_failed. Whether it exists is nobody's business here.
-pub fn normal_email(text: &str) -> ApiResult<String> {
-    let invalid = || ApiError::invalid("Unable to validate email address: invalid format");
-    let (name, domain) = text.rsplit_once('@').ok_or_else(invalid)?;
-    let unfit = |c: char| c.is_whitespace() || c.is_control();
-    let fits = !name.is_empty()
-        && domain.contains('.')
-        && !domain.starts_with('.')
-        && !domain.ends_with('.');
-    if !fits || text.len() > 255 || text.contains(unfit) || name.contains('@') {
-        return Err(invalid());
-    }
-    Ok(text.to_lowercase())
-}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -66,7 +52,7 @@ pub async fn generate(server: &Server, call: &Call) -> ApiResult<Reply> {
         }
     };
     let code = tokens::otp(LINK_CODE_DIGITS);
-    let hash = keep_token(&tx, id, kind, &email, &code).await?;
+    let hash = store_token(&tx, id, kind, &email, &code).await?;
     let user = user::reload(&tx, id).await?;
     tx.commit().await?;
     let redirect_to = match params.redirect_to.as_str() {
@@ -83,9 +69,9 @@ pub async fn generate(server: &Server, call: &Call) -> ApiResult<Reply> {
     Reply::json(&answer)
 }
 
-/// What the link will be, given what was asked for and who is there.
-fn kind(asked: &str, found: Option<&User>) -> ApiResult<&'static str> {
-    match (asked, found) {
+/// The type of the link, by the requested one and the user that exists.
+fn kind(requested: &str, found: Option<&User>) -> ApiResult<&'static str> {
+    match (requested, found) {
         ("magiclink" | "signup", None) => Ok("signup"),
         ("signup", Some(user)) if user.email_confirmed_at.is_some() => Err(admin::email_exists()),
         ("signup", Some(_)) => Ok("signup"),
@@ -122,8 +108,8 @@ async fn unconfirmed_user(
     Ok(id)
 }
 
-/// Keeps the hash of the link's code and answers with it.
-async fn keep_token(
+/// Stores the hash of the link's code and returns it.
+async fn store_token(
     db: &impl GenericClient,
     id: Uuid,
     kind: &str,
@@ -139,7 +125,7 @@ async fn keep_token(
         "update auth.users set {column} = $2, {sent_at} = $3, updated_at = $3 where id = $1"
     );
     db::execute(db, &sql, &[&id, &hash, &Utc::now()]).await?;
-    user::keep_token(db, id, column, email, &hash).await?;
+    user::store_token(db, id, column, email, &hash).await?;
     Ok(hash)
 }
 
@@ -152,20 +138,4 @@ fn action_link(server: &Server, kind: &str, hash: &str, redirect_to: &str) -> Ap
         .append_pair("type", kind)
         .append_pair("redirect_to", redirect_to);
     Ok(link.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::normal_email;
-
-    #[test]
-    fn addresses_are_kept_in_lower_case() {
-        assert_eq!(
-            normal_email("Line-U1@LINE.invalid").unwrap(),
-            "line-u1@line.invalid"
-        );
-        for bad in ["", "x", "@x.y", "x@y", "x@.y", "x@y.", "a@b@c.d", "a b@c.d"] {
-            assert!(normal_email(bad).is_err(), "{bad}");
-        }
-    }
 }

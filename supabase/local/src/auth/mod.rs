@@ -7,6 +7,7 @@ mod account;
 mod admin;
 mod audit;
 mod config;
+mod contact;
 mod db;
 mod error;
 mod hook;
@@ -14,12 +15,13 @@ mod http;
 mod link;
 mod otp;
 mod refresh;
+mod server;
 mod session;
 mod tokens;
 mod user;
 mod verify;
 
-use crate::outbound::{self, HttpClient};
+use crate::outbound;
 use crate::serve;
 use crate::settings::Settings;
 use axum::Router;
@@ -27,64 +29,14 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::Response;
 use config::Config;
-use deadpool_postgres::Pool;
 use error::{API_VERSION_HEADER, ApiError, ApiResult};
 use http::{Call, MAX_BODY_BYTES, Reply};
 use serde_json::json;
+use server::{Budget, Server};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
-use tokens::Claims;
+use std::sync::Arc;
 
-/// What every request needs.
-pub struct Server {
-    config: Config,
-    pool: Pool,
-    http: HttpClient,
-    sms_budget: Budget,
-}
-
-impl Server {
-    /// The audience a request is about: the header's, else the token's, else the configured one.
-    fn audience(&self, call: &Call, claims: Option<&Claims>) -> String {
-        let of_token = claims.and_then(Claims::audience);
-        call.header("x-jwt-aud")
-            .or(of_token)
-            .unwrap_or(&self.config.jwt_aud)
-            .to_owned()
-    }
-}
-
-/// A number of events an hour, refilled evenly.
-struct Budget {
-    per_hour: f64,
-    left: Mutex<(f64, Instant)>,
-}
-
-impl Budget {
-    fn new(per_hour: f64) -> Self {
-        Self {
-            per_hour,
-            left: Mutex::new((per_hour, Instant::now())),
-        }
-    }
-
-    /// Takes one, if there is one left.
-    fn take(&self) -> bool {
-        let mut state = self
-            .left
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Instant::now();
-        let refill = now.duration_since(state.1).as_secs_f64() / 3600.0 * self.per_hour;
-        let left = (state.0 + refill).min(self.per_hour);
-        let granted = left >= 1.0;
-        *state = (if granted { left - 1.0 } else { left }, now);
-        granted
-    }
-}
-
-/// Runs the server until it is told to stop.
+/// Runs the server until it is stopped.
 pub async fn run(settings: &Settings) -> Result<(), String> {
     let config = Config::read(settings)?;
     let listener = serve::listen(&config.listen, "GOTRUE_API_HOST and PORT").await?;
@@ -224,21 +176,5 @@ async fn token(server: &Server, call: &Call) -> ApiResult<Reply> {
             "invalid_credentials",
             "unsupported_grant_type",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Budget;
-
-    #[test]
-    fn a_budget_is_used_up_and_refills_with_time() {
-        let budget = Budget::new(2.0);
-        assert_eq!(
-            [budget.take(), budget.take(), budget.take()],
-            [true, true, false]
-        );
-        budget.left.lock().unwrap().1 -= std::time::Duration::from_secs(1_800);
-        assert_eq!([budget.take(), budget.take()], [true, false]);
     }
 }

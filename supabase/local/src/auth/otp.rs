@@ -1,12 +1,13 @@
 //! Codes by SMS: asking for one, again, and for another purpose.
 
-use super::Server;
 use super::audit::{self, Actor};
 use super::config::Config;
+use super::contact::normal_phone;
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::hook::{self, Message};
 use super::http::{Call, Reply};
+use super::server::Server;
 use super::tokens;
 use super::user::{self, By, Lock, NewUser, Object, User};
 use chrono::{DateTime, Utc};
@@ -43,20 +44,7 @@ impl Purpose {
     }
 }
 
-/// A phone as the tables keep it: E.164 without "+". Spaces are dropped.
-pub fn normal_phone(text: &str) -> ApiResult<String> {
-    let phone = text.strip_prefix('+').unwrap_or(text).replace(' ', "");
-    let digits = phone.bytes().all(|b| b.is_ascii_digit());
-    if digits && (2..=15).contains(&phone.len()) && !phone.starts_with('0') {
-        Ok(phone)
-    } else {
-        Err(ApiError::invalid(
-            "Invalid phone number format (E.164 required)",
-        ))
-    }
-}
-
-/// With the hook any channel is taken: the hook knows how it sends. Without it there is none but SMS.
+/// With the hook any channel is taken: the hook decides how it sends. Without it there is only SMS.
 pub fn check_channel(config: &Config, channel: &str) -> ApiResult<()> {
     if config.sms_hook.is_some() || matches!(channel, "" | "sms") {
         return Ok(());
@@ -112,7 +100,7 @@ pub async fn request(server: &Server, call: &Call) -> ApiResult<Reply> {
     let phone = normal_phone(&params.phone)?;
     check_channel(&server.config, &params.channel)?;
     match send_sign_in_code(server, call, &phone, &params).await {
-        // Someone else wrote the same new number between look-up and insertion: it exists now.
+        // Someone else wrote the same new number between the query and the insert: it exists now.
         Err(why) if why.is_unique_violation() => {
             send_sign_in_code(server, call, &phone, &params).await
         }
@@ -137,15 +125,15 @@ async fn send_sign_in_code(
             "Signups not allowed for otp",
         ));
     }
-    let known = found.filter(|user| user.phone_confirmed_at.is_some());
-    let (mut user, is_known) = match known {
+    let confirmed = found.filter(|user| user.phone_confirmed_at.is_some());
+    let (mut user, is_confirmed) = match confirmed {
         Some(user) => (user, true),
         None => (
             unconfirmed_user(server, &tx, phone, &aud, &params.data).await?,
             false,
         ),
     };
-    let (action, traits) = match is_known {
+    let (action, traits) = match is_confirmed {
         true => ("user_recovery_requested", json!({ "channel": "sms" })),
         false => (
             "user_confirmation_requested",
@@ -155,15 +143,15 @@ async fn send_sign_in_code(
     audit::write(&tx, Actor::User(&user), action, traits).await?;
     let test = send(server, call, &tx, &mut user, phone, Purpose::Confirmation).await?;
     tx.commit().await?;
-    Reply::json(&if is_known {
+    Reply::json(&if is_confirmed {
         message_id(test)
     } else {
         json!({})
     })
 }
 
-/// The account of a number that nobody has proved yet. It exists from the first code on, with the data of
-/// whoever asked for it first.
+/// The account of a number that is not proved yet. It exists from the first code on, with the data of
+/// the first request.
 async fn unconfirmed_user(
     server: &Server,
     db: &impl GenericClient,
@@ -204,7 +192,7 @@ async fn unconfirmed_user(
     user::reload(db, id).await
 }
 
-/// Makes a code, hands it to the hook and keeps its hash, all in the caller's transaction. True for a test
+/// Makes a code, hands it to the hook and stores its hash, all in the caller's transaction. True for a test
 /// number, whose fixed code is not sent.
 pub async fn send(
     server: &Server,
@@ -244,7 +232,7 @@ pub async fn send(
         &[&user.id, &hash, &Utc::now(), &user.phone_change],
     )
     .await?;
-    user::keep_token(db, user.id, token, phone, &hash).await?;
+    user::store_token(db, user.id, token, phone, &hash).await?;
     Ok(test.is_some())
 }
 
@@ -293,7 +281,7 @@ struct ResendParams {
     phone: String,
 }
 
-/// POST /resend: the same code is never sent twice, a new one replaces it. Unknown numbers look like known ones.
+/// POST /resend: the same code is never sent twice, a new one replaces it. The answer does not depend on whether the number exists.
 pub async fn resend(server: &Server, call: &Call) -> ApiResult<Reply> {
     let params: ResendParams = call.json()?;
     let purpose = params.purpose()?;
@@ -338,33 +326,6 @@ impl ResendParams {
                 let message = "Missing one of these types: signup, email_change, sms, phone_change";
                 Err(ApiError::invalid(message))
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::normal_phone;
-
-    #[test]
-    fn phones_are_kept_without_plus_and_spaces() {
-        assert_eq!(normal_phone("+66 81 234 5678").unwrap(), "66812345678");
-        assert_eq!(normal_phone("66812345678").unwrap(), "66812345678");
-        for bad in [
-            "",
-            "+",
-            "0812345678",
-            "+66-81",
-            "66a",
-            "1234567890123456",
-            "++66812345678",
-            "๖๖๘",
-        ] {
-            assert_eq!(
-                normal_phone(bad).unwrap_err().code,
-                "validation_failed",
-                "{bad}"
-            );
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Refreshing a session: rotation, the grace for a lost answer, and the detection of reuse.
 
-use super::Server;
 use super::audit::{self, Actor};
 use super::config::Config;
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
+use super::server::Server;
 use super::session;
 use super::tokens::REFRESH_TOKEN_LENGTH;
 use super::user::{self, By, Lock, User};

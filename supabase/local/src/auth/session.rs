@@ -1,10 +1,10 @@
 //! Sessions: beginning one, and the answer that carries its tokens.
 
-use super::Server;
 use super::config::DatabaseHook;
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
+use super::server::Server;
 use super::tokens;
 use super::user::{self, User};
 use chrono::{DateTime, Utc};
@@ -114,7 +114,7 @@ pub async fn answer(
         .with("sb-auth-refresh-token-prefix", prefix))
 }
 
-/// What a token must say whatever the hook did to its claims.
+/// What a token must say, regardless of what the hook did to its claims.
 const REQUIRED_CLAIMS: [&str; 10] = [
     "aud",
     "exp",

@@ -72,7 +72,7 @@ pub fn otp(length: u32) -> String {
     format!("{code:0width$}", width = length as usize)
 }
 
-/// What the database keeps of a code: the SHA-224 of recipient and code, as hexadecimal digits.
+/// What the database stores of a code: the SHA-224 of recipient and code, as hexadecimal digits.
 pub fn otp_hash(recipient: &str, code: &str) -> String {
     let digest = Sha224::new()
         .chain_update(recipient)

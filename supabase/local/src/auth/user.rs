@@ -67,7 +67,7 @@ pub struct User {
     pub phone_change_token: String,
 }
 
-/// A way in that belongs to a user.
+/// An identity of a user: how they sign in.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct Identity {
@@ -149,7 +149,7 @@ fn identity_of(row: &Row) -> Identity {
     }
 }
 
-/// How a user is looked for.
+/// What a user is found by.
 pub enum By<'a> {
     /// The id.
     Id(Uuid),
@@ -283,11 +283,11 @@ pub async fn upsert_identity(
     provider: &str,
     data: Object,
 ) -> ApiResult<()> {
-    let mut whole = Object::new();
-    whole.insert("sub".into(), json!(user));
-    whole.insert("email_verified".into(), json!(false));
-    whole.insert("phone_verified".into(), json!(false));
-    whole.extend(data.clone());
+    let mut identity_data = Object::new();
+    identity_data.insert("sub".into(), json!(user));
+    identity_data.insert("email_verified".into(), json!(false));
+    identity_data.insert("phone_verified".into(), json!(false));
+    identity_data.extend(data.clone());
     let sql = "insert into auth.identities (provider_id, user_id, identity_data, provider, last_sign_in_at, \
                created_at, updated_at) values ($1, $2, $3, $4, $5, $5, $5) \
                on conflict (provider_id, provider) do update \
@@ -295,7 +295,7 @@ pub async fn upsert_identity(
     let params: &[&(dyn ToSql + Sync)] = &[
         &user.to_string(),
         &user,
-        &Value::Object(whole),
+        &Value::Object(identity_data),
         &provider,
         &Utc::now(),
         &Value::Object(data),
@@ -376,8 +376,8 @@ pub async fn end_anonymity(db: &impl GenericClient, id: Uuid) -> ApiResult<()> {
     db::execute(db, sql, &[&id, &Utc::now()]).await
 }
 
-/// Keeps a one-time token, instead of an older one of the same kind.
-pub async fn keep_token(
+/// Stores a one-time token, in place of an older one of the same kind.
+pub async fn store_token(
     db: &impl GenericClient,
     user: Uuid,
     kind: &str,

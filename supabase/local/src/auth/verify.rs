@@ -1,13 +1,12 @@
 //! POST /verify: a code or a link's token becomes a session.
 
-use super::Server;
 use super::audit::{self, Actor};
 use super::config::Config;
+use super::contact::{normal_email, normal_phone};
 use super::db;
 use super::error::{ApiError, ApiResult};
 use super::http::{Call, Reply};
-use super::link::normal_email;
-use super::otp::normal_phone;
+use super::server::Server;
 use super::session;
 use super::tokens;
 use super::user::{self, By, Lock, Object, User};
@@ -147,7 +146,7 @@ fn proved(config: &Config, params: &Params, user: &User) -> Option<Kind> {
     }
 }
 
-/// A link's token, which names its user by itself.
+/// A link's token, which alone identifies its user.
 async fn find_by_hash(
     server: &Server,
     db: &impl GenericClient,

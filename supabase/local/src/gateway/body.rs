@@ -1,10 +1,13 @@
 //! What bodies must be where the list says more than "any".
 
-use super::rules::{Denial, MAX_METADATA_BYTES};
+use super::denial::Denial;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
+
+/// What a person stores about themselves in Auth: 1 KiB, and what supabase-js sends around it.
+pub const MAX_METADATA_BYTES: usize = 1024;
 
 const NOT_JSON: Denial = Denial::new(
     403,
@@ -20,7 +23,7 @@ const NOT_ALLOWED: Denial = Denial::new(
 const TOO_MUCH: Denial = Denial::new(
     413,
     "metadata_too_large",
-    "data may have 1 KiB: Auth keeps it with every session",
+    "data may have 1 KiB: Auth stores it with every session",
 );
 
 const ENCODED: Denial = Denial::new(
@@ -69,8 +72,8 @@ pub fn require_json(content_types: &[&str]) -> Result<(), Denial> {
     }
 }
 
-/// Requires a JSON object whose one member is `name`, an object, and writes it anew: whatever another parser
-/// would have read out of the original, it is not sent. The member has 1 KiB.
+/// Requires a JSON object whose only member is `name`, an object, and serialises it again, so that no other parser can
+/// read something else out of the original. The member has 1 KiB.
 pub fn only_member(name: &str, body: &[u8]) -> Result<Vec<u8>, Denial> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let members = reader

@@ -143,7 +143,7 @@ async fn a_head_uses_a_connection_of_its_own() {
     );
 }
 
-/// Requests whose bodies the gateway refuses or does not look at, on one connection: each has its answer, also a body
+/// Requests whose bodies the gateway refuses or ignores, on one connection: each has its answer, also a body
 /// that its length alone refuses, which the client goes on writing.
 #[tokio::test]
 async fn a_refusal_leaves_the_connection_usable() {
@@ -196,7 +196,7 @@ async fn a_person_is_counted_by_address_and_the_worker_and_the_keys_are_not() {
         .parse()
         .unwrap();
     assert!((1..=6).contains(&wait), "{wait}");
-    // Another token from there is another person, and the service is nobody's client.
+    // Another token from there is another user, and the service role is not a client.
     let other = vec![ANON, ("authorization", "Bearer o.th.er")];
     assert_eq!(put(other).await.status, 418);
     for proof in [
@@ -272,8 +272,8 @@ async fn who_is_not_signed_in_has_few_requests_under_way() {
     let at_once = |headers: Vec<(&'static str, &'static str)>| {
         let gateway = gateway.clone();
         async move {
-            let asked = (0..12).map(|_| ask(&gateway, "GET", "/rest/v1/t", &headers, ""));
-            let seen = futures_util::future::join_all(asked).await;
+            let requests = (0..12).map(|_| ask(&gateway, "GET", "/rest/v1/t", &headers, ""));
+            let seen = futures_util::future::join_all(requests).await;
             seen.iter().filter(|seen| seen.status == 200).count()
         }
     };
@@ -281,7 +281,7 @@ async fn who_is_not_signed_in_has_few_requests_under_way() {
     assert_eq!(
         at_once(PERSON.to_vec()).await,
         12,
-        "the database counts who is signed in"
+        "the database counts signed-in users"
     );
     assert_eq!(
         at_once(vec![ANON]).await,

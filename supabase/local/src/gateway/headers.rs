@@ -16,7 +16,7 @@ const HOP_BY_HOP: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
-/// Written anew for the upstream, or meant for the gateway alone.
+/// Rewritten for the upstream, or meant for the gateway alone.
 const OWN: &[&str] = &[
     "host",
     "content-length",
@@ -106,7 +106,7 @@ fn connection_options(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// All preferences in one header, with every count made exact: planned and estimated ones come from the
-/// planner's statistics, which know nothing of row-level security.
+/// planner's statistics, which ignore row-level security.
 fn exact_counts(headers: &HeaderMap) -> Option<HeaderValue> {
     let values = headers.get_all("prefer").iter();
     let texts: Vec<String> = values
@@ -164,10 +164,10 @@ pub fn allow_all_origins(headers: &mut HeaderMap) {
 pub fn for_preflight(given: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     allow_all_origins(&mut headers);
-    let asked = given.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let requested = given.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        asked.unwrap_or(HeaderValue::from_static("*")),
+        requested.unwrap_or(HeaderValue::from_static("*")),
     );
     let methods = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS");
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);

@@ -1,6 +1,6 @@
 //! API keys, the bearer token that goes on, and the Worker's secret.
 
-use super::rules::Denial;
+use super::denial::Denial;
 use crate::settings::Settings;
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 /// The header that carries the Worker's secret.
 pub const SECRET_HEADER: &str = "x-edge-secret";
-/// The headers by which the Worker says for which address it asks, and proves that it is the Worker who says so. The
+/// The headers by which the Worker states the address of its caller, and proves that the Worker states it. The
 /// proof is a secret of its own: it opens nothing that an address does not.
 pub const CLIENT_HEADER: &str = "x-edge-client";
 /// See [`CLIENT_HEADER`].
@@ -40,20 +40,20 @@ pub struct Keys {
     address_secrets: Vec<[u8; 32]>,
 }
 
-/// Who asks, as far as the gateway can tell.
+/// The caller, as far as the gateway can see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Caller {
-    /// The Worker, for somebody at this address if it said so.
+    /// The Worker, on behalf of this address if it states one.
     Worker(Option<IpAddr>),
     /// A program that holds the service's key.
     Service,
-    /// Somebody who is not signed in.
-    Nobody,
-    /// Somebody with a token of their own, which the gateway does not check.
-    Somebody,
+    /// A signed-out visitor.
+    SignedOut,
+    /// A user with a token of their own, which the gateway does not check.
+    SignedIn,
 }
 
-/// Digests are compared instead of the values, so that the time taken tells not even a length.
+/// Digests are compared instead of the values, so that the time taken does not even reveal a length.
 fn digest(value: &str) -> [u8; 32] {
     Sha256::digest(value).into()
 }
@@ -88,7 +88,7 @@ impl Keys {
         holds(headers, SECRET_HEADER, &self.secrets)
     }
 
-    /// Who sends a request that goes on with this value of Authorization.
+    /// The caller of a request that goes on with this value of Authorization.
     pub fn caller(&self, headers: &HeaderMap, authorization: &str) -> Caller {
         if holds(headers, CLIENT_PROOF_HEADER, &self.address_secrets) {
             let mut stated = headers.get_all(CLIENT_HEADER).iter();
@@ -101,11 +101,11 @@ impl Keys {
         if self.is_worker(headers) {
             return Caller::Worker(None);
         }
-        let nobody = authorization.is_empty() || digest(authorization).ct_eq(&self.anon).into();
-        match (self.is_service(authorization), nobody) {
+        let signed_out = authorization.is_empty() || digest(authorization).ct_eq(&self.anon).into();
+        match (self.is_service(authorization), signed_out) {
             (true, _) => Caller::Service,
-            (_, true) => Caller::Nobody,
-            _ => Caller::Somebody,
+            (_, true) => Caller::SignedOut,
+            _ => Caller::SignedIn,
         }
     }
 
@@ -122,10 +122,10 @@ impl Keys {
     ) -> Result<String, Denial> {
         let key = presented_key(headers, query_key)?;
         let given = digest(key);
-        // Every key is looked at, whichever matches.
+        // Every key is compared, whichever matches.
         let mut role = None;
-        for (known, jwt) in &self.keys {
-            if bool::from(known.ct_eq(&given)) {
+        for (stored, jwt) in &self.keys {
+            if bool::from(stored.ct_eq(&given)) {
                 role = Some(jwt);
             }
         }
@@ -324,12 +324,12 @@ mod tests {
         assert!(!keys.is_worker(&headers(&[(SECRET_HEADER, proof.1)])));
         for wrong in ["", "address-secret-02", "first-secret-0001"] {
             let claimed = [(CLIENT_PROOF_HEADER, wrong), (CLIENT_HEADER, "192.0.2.1")];
-            assert_eq!(caller(&claimed), Caller::Somebody, "{wrong}");
+            assert_eq!(caller(&claimed), Caller::SignedIn, "{wrong}");
         }
-        assert_eq!(caller(&[(CLIENT_HEADER, "192.0.2.1")]), Caller::Somebody);
+        assert_eq!(caller(&[(CLIENT_HEADER, "192.0.2.1")]), Caller::SignedIn);
         let other = |authorization| keys.caller(&HeaderMap::new(), authorization);
-        assert_eq!(other("Bearer a.n.on"), Caller::Nobody);
-        assert_eq!(other(""), Caller::Nobody);
+        assert_eq!(other("Bearer a.n.on"), Caller::SignedOut);
+        assert_eq!(other(""), Caller::SignedOut);
         assert_eq!(other("Bearer s.v.c"), Caller::Service);
     }
 

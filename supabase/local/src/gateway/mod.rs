@@ -1,12 +1,14 @@
-//! `carbon-local gateway`: the origin's front door. It checks keys, keeps the list of what is open without the
+//! `carbon-local gateway`: the origin's public interface. It checks keys, holds the list of what is open without the
 //! Worker's secret, caps bodies, cleans headers and passes requests on, and Realtime's WebSockets both ways.
 
 mod body;
+mod denial;
 mod headers;
 mod keys;
 mod outage;
 mod query;
 mod rates;
+mod response;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -21,11 +23,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use denial::Denial;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use keys::{Caller, Keys};
 use rates::{Limits, Subject};
-use rules::{Denial, Passage, RETRY_AFTER_SECS, Upstream};
+use response::{answer, refusal};
+use rules::{Passage, Upstream};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -34,7 +38,7 @@ use upstream::{Onward, Upstreams};
 
 /// Time for a client to send its body: 21 MiB at 8 Mbit/s take 22 s.
 const BODY_TIMEOUT_SECS: u64 = 30;
-/// Time for an upstream to begin its answer, so that a client has one within 10 s whatever hangs. The database ends
+/// Time for an upstream to begin its answer, so that a client has one within 10 s even if something hangs. The database ends
 /// the statements of client roles after 3 s and 8 s.
 const ANSWER_TIMEOUT_SECS: u64 = 9;
 /// The same for the service role, whose statements have no end of their own.
@@ -51,11 +55,6 @@ const SLOW_BODY: Denial = Denial::new(
     "The request body did not arrive in time",
 );
 const BROKEN_BODY: Denial = Denial::new(400, "body_broken", "The request body could not be read");
-const DOWN: Denial = Denial::new(
-    503,
-    "upstream_unavailable",
-    "The service behind the gateway is not available",
-);
 const NO_REALTIME: Denial = Denial::new(
     503,
     "realtime_unavailable",
@@ -71,7 +70,7 @@ struct Gateway {
     realtime: Option<String>,
 }
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is stopped.
 pub async fn run(settings: &Settings) -> Result<(), String> {
     let address = settings.required("GATEWAY_LISTEN")?;
     let gateway = Gateway::new(settings)?;
@@ -121,7 +120,7 @@ impl Gateway {
     fn admit(&self, parts: &Parts) -> Result<Admitted, Denial> {
         let worker = self.keys.is_worker(&parts.headers);
         let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-        let passage = rules::judge(parts.method.as_str(), path, query, worker)?;
+        let passage = rules::authorize(parts.method.as_str(), path, query, worker)?;
         body::require_plain(&parts.headers)?;
         let given = self
             .keys
@@ -169,7 +168,7 @@ impl Gateway {
     }
 
     /// Counts a request where it is to be counted. The Worker counts its callers itself, and behind the service's key
-    /// is a program of ours; who is not signed in has no more than a few requests under way.
+    /// is a program of ours; a signed-out visitor has only a few requests in flight.
     fn count(
         &self,
         caller: Caller,
@@ -181,8 +180,8 @@ impl Gateway {
         match caller {
             _ if websocket => self.limits.socket(peer).map(Some),
             Caller::Worker(_) | Caller::Service => Ok(None),
-            Caller::Nobody => self.limits.anonymous(peer).map(Some),
-            Caller::Somebody => {
+            Caller::SignedOut => self.limits.anonymous(peer).map(Some),
+            Caller::SignedIn => {
                 let now = Instant::now();
                 let counted = self.limits.count(passage.rates, peer, authorization, now);
                 counted.map(|()| None)
@@ -216,7 +215,7 @@ impl Gateway {
         onward.body = checked_body(&parts.headers, &passage, read)?;
         let (mut head, body) = self.upstreams.ask(onward, timeout).await?.into_parts();
         head.headers = headers::for_client(head.headers);
-        // The place is free again when the whole answer is sent.
+        // The place is free again when the entire answer is sent.
         let body = body.map_frame(move |frame| {
             let _ = &place;
             frame
@@ -248,7 +247,7 @@ struct Refused {
 }
 
 impl From<Denial> for Refused {
-    /// A refusal after the whole body was read.
+    /// A refusal after the entire body was read.
     fn from(denial: Denial) -> Self {
         let closes = false;
         Self { denial, closes }
@@ -264,7 +263,7 @@ impl Refused {
     }
 }
 
-/// Reads a body without keeping it; answers whether its end came within `DISCARDED_BYTES`.
+/// Reads a body and drops it; returns whether its end came within `DISCARDED_BYTES`.
 async fn discard(mut body: Body) -> bool {
     let mut left = DISCARDED_BYTES;
     while let Some(frame) = body.frame().await {
@@ -287,14 +286,14 @@ fn checked_body(headers: &HeaderMap, passage: &Passage, body: Bytes) -> Result<B
         .map(|value| value.to_str().unwrap_or_default())
         .collect();
     let body = body::without_mark(&body);
-    Ok(match passage.judge_body(&types, &body)? {
+    Ok(match passage.check_body(&types, &body)? {
         std::borrow::Cow::Borrowed([]) => Bytes::new(),
         std::borrow::Cow::Borrowed(_) => body.clone(),
         std::borrow::Cow::Owned(rewritten) => rewritten.into(),
     })
 }
 
-/// Reads the body whole, counting what arrives whatever was announced.
+/// Reads the entire body, counting what arrives regardless of what was announced.
 async fn read_body(
     headers: &HeaderMap,
     body: &mut Body,
@@ -343,38 +342,4 @@ async fn handle(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
         }
         response
     })
-}
-
-/// A refusal in the members that PostgREST's clients read (message, code) and those that Auth's do.
-fn refusal(denial: &Denial) -> Response<Body> {
-    let status = StatusCode::from_u16(denial.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = json!({
-        "code": denial.code,
-        "error_code": denial.code,
-        "message": denial.message,
-        "msg": denial.message,
-    });
-    let mut response = answer(status, &body);
-    if denial.status == 415 {
-        let plain = HeaderValue::from_static("identity");
-        response
-            .headers_mut()
-            .insert(header::ACCEPT_ENCODING, plain);
-    }
-    if denial.retry_after_secs > 0 {
-        let secs = HeaderValue::from(denial.retry_after_secs);
-        response.headers_mut().insert(header::RETRY_AFTER, secs);
-    }
-    response
-}
-
-fn answer(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers::allow_all_origins(response.headers_mut());
-    response
 }

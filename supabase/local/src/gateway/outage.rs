@@ -4,8 +4,9 @@
 //! to 32 s by its own Retry-After. Auth answers 500 when it cannot reach its tables; supabase-js takes a 500 for the end of
 //! the session and a 503 for a reason to try again.
 
+use super::denial::{DOWN, RETRY_AFTER_SECS};
+use super::response::refusal;
 use super::rules::Upstream;
-use super::{DOWN, refusal};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use carbon_domain::outage::is_outage;
@@ -15,7 +16,7 @@ use serde_json::Value;
 /// Failed answers are small; a larger one is passed on as it is cut.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Passes an answer on; one that tells of an outage becomes 503 with Retry-After, its body kept where it says something.
+/// Passes an answer on; one that means an outage becomes 503 with Retry-After. Its body stays if it gives a reason.
 pub async fn translate(upstream: Upstream, answer: Response<Body>) -> Response<Body> {
     let status = answer.status().as_u16();
     if status != 400 && status < 500 {
@@ -26,35 +27,35 @@ pub async fn translate(upstream: Upstream, answer: Response<Body>) -> Response<B
         return refusal(&DOWN);
     };
     let body: Bytes = body.to_bytes();
-    match judge(upstream, status, &body) {
-        Verdict::Other => {}
-        Verdict::Outage => {
+    match interpret(upstream, status, &body) {
+        Interpretation::Other => {}
+        Interpretation::Outage => {
             head.status = StatusCode::SERVICE_UNAVAILABLE;
-            let secs = HeaderValue::from(super::RETRY_AFTER_SECS);
+            let secs = HeaderValue::from(RETRY_AFTER_SECS);
             head.headers.insert(header::RETRY_AFTER, secs);
         }
-        Verdict::Unsaid => return refusal(&DOWN),
+        Interpretation::OutageWithoutReason => return refusal(&DOWN),
     }
     Response::from_parts(head, Body::from(body))
 }
 
 #[derive(Debug, PartialEq)]
-enum Verdict {
+enum Interpretation {
     /// Something else, the client's own mistake perhaps.
     Other,
-    /// Come again; the body says why.
+    /// Try again; the body says why.
     Outage,
-    /// Come again; the body says nothing.
-    Unsaid,
+    /// Try again; the body gives no reason.
+    OutageWithoutReason,
 }
 
-fn judge(upstream: Upstream, status: u16, body: &[u8]) -> Verdict {
+fn interpret(upstream: Upstream, status: u16, body: &[u8]) -> Interpretation {
     let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let outage = match upstream {
         Upstream::Rest => {
             // A connection that is lost while an answer comes leaves an error without a code.
             if status < 503 && body["code"] == "" {
-                return Verdict::Unsaid;
+                return Interpretation::OutageWithoutReason;
             }
             let code = body["code"].as_str().unwrap_or("");
             status >= 502 || (status >= 500 && is_outage(code))
@@ -66,9 +67,9 @@ fn judge(upstream: Upstream, status: u16, body: &[u8]) -> Verdict {
         Upstream::Realtime => status >= 502,
     };
     if outage {
-        Verdict::Outage
+        Interpretation::Outage
     } else {
-        Verdict::Other
+        Interpretation::Other
     }
 }
 
@@ -77,8 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outages_are_told_from_mistakes() {
-        let rest = |status, body: &str| judge(Upstream::Rest, status, body.as_bytes());
+    fn outages_are_distinguished_from_mistakes() {
+        let rest = |status, body: &str| interpret(Upstream::Rest, status, body.as_bytes());
         for (status, body) in [
             (503, r#"{"code":"PGRST001"}"#),
             (504, r#"{"code":"PGRST003"}"#),
@@ -87,30 +88,37 @@ mod tests {
             (500, r#"{"code":"40P01"}"#),
             (502, ""),
         ] {
-            assert_eq!(rest(status, body), Verdict::Outage, "{status} {body}");
+            assert_eq!(
+                rest(status, body),
+                Interpretation::Outage,
+                "{status} {body}"
+            );
         }
-        assert_eq!(rest(400, r#"{"code":"","message":""}"#), Verdict::Unsaid);
+        assert_eq!(
+            rest(400, r#"{"code":"","message":""}"#),
+            Interpretation::OutageWithoutReason
+        );
         for (status, body) in [
             (400, r#"{"code":"22023"}"#),
             (400, ""),
             (500, r#"{"code":"XX000"}"#),
             (501, "{}"),
         ] {
-            assert_eq!(rest(status, body), Verdict::Other, "{status} {body}");
+            assert_eq!(rest(status, body), Interpretation::Other, "{status} {body}");
         }
-        let auth = |status, body: &str| judge(Upstream::Auth, status, body.as_bytes());
+        let auth = |status, body: &str| interpret(Upstream::Auth, status, body.as_bytes());
         assert_eq!(
             auth(500, r#"{"error_code":"unexpected_failure"}"#),
-            Verdict::Outage
+            Interpretation::Outage
         );
-        assert_eq!(auth(504, "{}"), Verdict::Outage);
+        assert_eq!(auth(504, "{}"), Interpretation::Outage);
         assert_eq!(
             auth(422, r#"{"error_code":"hook_timeout"}"#),
-            Verdict::Other
+            Interpretation::Other
         );
         assert_eq!(
             auth(400, r#"{"error_code":"validation_failed"}"#),
-            Verdict::Other
+            Interpretation::Other
         );
     }
 }

@@ -1,11 +1,11 @@
-//! What a query of PostgREST may ask for. PostgREST itself knows no bounds: a short address can cost seconds of
+//! What a query of PostgREST may contain. PostgREST itself has no bounds: a short address can cost seconds of
 //! processor (hundreds of conditions) or gigabytes of memory (one column a thousand times), and a cast that fails
 //! writes what it was given into the database's log.
 //!
 //! The grammar is PostgREST's (12), read so that nothing it would take is overlooked: parameters end at `&` and at `;`,
 //! `+` is a blank, and what follows a tree's last parenthesis is ignored.
 
-use super::rules::Denial;
+use super::denial::Denial;
 
 /// Longest query as it is sent. A hundred ids take 3.7 KB; Thai letters take nine bytes each.
 pub const MAX_QUERY_BYTES: usize = 4 * 1024;
@@ -94,8 +94,8 @@ fn kind(name: &str) -> Kind {
         "columns" | "on_conflict" => Kind::Other,
         _ => {
             let last = name.rsplit('.').next().unwrap_or_default();
-            let known = KINDS.iter().find(|(word, _)| *word == last);
-            known.map_or(Kind::Filter, |(_, kind)| *kind)
+            let listed = KINDS.iter().find(|(word, _)| *word == last);
+            listed.map_or(Kind::Filter, |(_, kind)| *kind)
         }
     }
 }
@@ -168,7 +168,7 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
     u8::try_from(high * 16 + low).ok()
 }
 
-/// How often an operator stands in a tree: never less than it has conditions, and more only if a value looks like one.
+/// How often an operator stands in a tree: never less than it has conditions, and more only if a value has the form of one.
 fn count_operators(tree: &str) -> usize {
     let after_dots = tree.match_indices('.').map(|(at, _)| &tree[at + 1..]);
     let operators = after_dots.filter(|rest| {

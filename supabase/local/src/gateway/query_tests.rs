@@ -1,4 +1,4 @@
-//! The bounds of queries, and every way in which PostgREST would read more than the eye.
+//! The bounds of queries, and every form that PostgREST would read differently from a human reader.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! How often an address or a token may ask, and how much of one address may be open at a time.
+//! How many requests an address or a token may make, and how much of one address may be open at a time.
 //!
-//! Nothing is kept of anybody but digests and addresses in memory, and of them no more than [`MAX_SUBJECTS`].
+//! Only digests and addresses are stored, in memory, and no more than [`MAX_SUBJECTS`] of them.
 
-use super::rules::Denial;
+use super::denial::Denial;
 use crate::counter::{Counter, Place};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 /// database.
 pub const MAX_ANONYMOUS_REQUESTS: usize = 8;
 /// WebSockets of one address, behind which a carrier may put hundreds of people. A person has 20 at most: Realtime
-/// counts those, because it alone sees who somebody is.
+/// counts those, because only Realtime sees who the user is.
 pub const MAX_SOCKETS: usize = 500;
 /// About 10 MB. When more are counted, those that owe nothing are forgotten, and all of them if that is not enough.
 const MAX_SUBJECTS: usize = 100_000;
 
-/// Who is counted.
+/// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Per {
     /// The client's address; of IPv6 its /64, which is what one line gets.
@@ -33,7 +33,6 @@ pub enum Per {
 pub struct Rate {
     /// A stable word.
     pub name: &'static str,
-    /// Who is counted.
     pub per: Per,
     /// Requests.
     pub limit: u32,
@@ -53,7 +52,7 @@ impl Rate {
     }
 }
 
-/// Somebody who is counted.
+/// The subject of a count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// An IPv4 address.
@@ -94,7 +93,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No one has asked anything yet.
     pub fn new(lifted: bool) -> Self {
         let bound = |limit| if lifted { usize::MAX } else { limit };
         Self {
@@ -137,7 +135,7 @@ impl Limits {
         Ok(())
     }
 
-    /// A place among the requests of this address that nobody is signed in for; it is free again when dropped.
+    /// A place among the signed-out requests of this address; it is free again when dropped.
     pub fn anonymous(&self, address: IpAddr) -> Result<Place<Subject>, Denial> {
         let place = self.anonymous.take(Subject::of_address(address));
         place.ok_or_else(|| refused(Duration::ZERO))

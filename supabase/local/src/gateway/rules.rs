@@ -1,11 +1,12 @@
 //! Which requests pass: one table and the pure functions that read it.
 //!
 //! A production gateway has to hold the same rules; there is no configuration of one here yet. Everything
-//! is compared as it came over the wire: paths are not decoded, queries are whole strings, and what is not on
+//! is compared as it came over the wire: paths are not decoded, queries are compared as strings, and what is not on
 //! the list to the letter is refused. So there is nothing for an encoded slash, a second parameter, a
 //! capital letter or a dot segment to slip through.
 
-use super::body;
+use super::body::{self, MAX_METADATA_BYTES};
+use super::denial::Denial;
 use super::query;
 use super::rates::{Per, Rate};
 use std::borrow::Cow;
@@ -18,8 +19,6 @@ pub const MAX_BATCH_BYTES: usize = 7 * 1024 * 1024 + 1024;
 /// A migration holds up to 10 MiB of JSON, sent as one JSON string. Quoting doubles quotes, backslashes and line
 /// ends, of which a dump of quoted values is full: at most 20 MiB, and a little for the argument around it.
 pub const MAX_MIGRATION_BYTES: usize = 21 * 1024 * 1024;
-/// What a person stores about themself in Auth: 1 KiB, and what supabase-js sends around it.
-pub const MAX_METADATA_BYTES: usize = 1024;
 const MAX_USER_CHANGE_BYTES: usize = MAX_METADATA_BYTES + 128;
 /// The requests with a larger cap. What comes with an Idempotency-Key is carried by run_once, migrations among it.
 const LARGE_BODIES: &[(&str, &str, usize)] = &[
@@ -28,7 +27,7 @@ const LARGE_BODIES: &[(&str, &str, usize)] = &[
     ("POST", "/rest/v1/rpc/run_once", MAX_MIGRATION_BYTES),
 ];
 /// Functions that take the body as it came, and the query that makes PostgREST hand it on without reading it: its own
-/// reader refuses a body whole for half a surrogate pair anywhere in it.
+/// reader refuses a body for half a surrogate pair anywhere in it.
 const UNREAD_BODIES: [(&str, &str); 5] = [
     ("/rest/v1/rpc/create_waste_entry", "columns=entry"),
     ("/rest/v1/rpc/create_waste_entries", "columns=entries"),
@@ -42,7 +41,7 @@ const MAX_TARGET_BYTES: usize = 16 * 1024;
 /// What a body must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BodyRule {
-    /// Anything; the upstream looks at it.
+    /// Anything; the upstream checks it.
     Any,
     /// Dropped: the endpoint reads none.
     None,
@@ -59,7 +58,7 @@ pub struct Rule {
     pub method: &'static str,
     /// Path after /auth/v1.
     pub path: &'static str,
-    /// Queries that are allowed, each of them whole.
+    /// Queries that are allowed, each as a complete string.
     pub queries: &'static [&'static str],
     /// What the body must be.
     pub body: BodyRule,
@@ -74,7 +73,7 @@ pub struct Rule {
 const MINUTE_SECS: u32 = 60;
 /// One address stands for all people behind a carrier's gateway: 20 requests a second are a hundred people who all use
 /// the app, and less than a twentieth of what one core answers. At once it has what that is in a quarter of a minute: a
-/// whole minute's requests in a second were what others felt of many accounts behind one address.
+/// minute's full allowance used in a second slowed others down when many accounts shared one address.
 const REST_RATES: &[Rate] = &[Rate::new("rest", Per::Address, 300, MINUTE_SECS / 4)];
 /// Tokens are renewed once an hour, and read a few times in between.
 const AUTH_RATES: &[Rate] = &[Rate::new("auth", Per::Address, 300, MINUTE_SECS)];
@@ -158,37 +157,6 @@ const ROUTES: &[(&str, Upstream, &str)] = &[
     ("/realtime/v1", Upstream::Realtime, "/socket"),
 ];
 
-/// A refusal.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Denial {
-    /// HTTP status.
-    pub status: u16,
-    /// Stable token.
-    pub code: &'static str,
-    /// English sentence.
-    pub message: &'static str,
-    /// When to come again, if that helps; else 0.
-    pub retry_after_secs: u32,
-}
-
-/// After this a client may come again when an upstream is down or too much is open at once.
-pub const RETRY_AFTER_SECS: u32 = 2;
-
-impl Denial {
-    /// A refusal with any status.
-    pub const fn new(status: u16, code: &'static str, message: &'static str) -> Self {
-        Self {
-            status,
-            code,
-            message,
-            retry_after_secs: match status {
-                429 | 503 => RETRY_AFTER_SECS,
-                _ => 0,
-            },
-        }
-    }
-}
-
 const NO_ROUTE: Denial = Denial::new(404, "no_route", "No route matches this path");
 const ODD_PATH: Denial = Denial::new(
     404,
@@ -228,8 +196,8 @@ pub struct Passage {
     pub query_key: Option<String>,
 }
 
-/// Judges the first line of a request. `trusted` says that it carries the Worker's secret.
-pub fn judge(method: &str, path: &str, query: &str, trusted: bool) -> Result<Passage, Denial> {
+/// Whether the first line of a request may pass. `trusted` says that it carries the Worker's secret.
+pub fn authorize(method: &str, path: &str, query: &str, trusted: bool) -> Result<Passage, Denial> {
     if path.len() + query.len() > MAX_TARGET_BYTES {
         return Err(TOO_LONG);
     }
@@ -256,7 +224,7 @@ pub fn judge(method: &str, path: &str, query: &str, trusted: bool) -> Result<Pas
         }
     };
     if upstream == Upstream::Rest {
-        // PostgREST's root describes the whole schema, at length, and to everybody.
+        // PostgREST's root describes the entire schema, at length, and to everybody.
         if matches!(rest, "" | "/") {
             return Err(NO_ROUTE);
         }
@@ -290,18 +258,18 @@ fn cap(method: &str, path: &str) -> usize {
         .map_or(MAX_BODY_BYTES, |(.., bytes)| *bytes)
 }
 
-/// The query that a function wants which takes the body as it came; none for any other.
+/// The query for a function that takes the body as it came; empty for any other.
 fn unread_body(path: &str) -> &'static str {
-    let wanted = UNREAD_BODIES.iter().find(|(known, _)| *known == path);
-    wanted.map_or("", |(_, query)| query)
+    let found = UNREAD_BODIES.iter().find(|(function, _)| *function == path);
+    found.map_or("", |(_, query)| query)
 }
 
 /// The upstream of a path, what its prefix becomes there, and the rest of the path.
 fn route(path: &str) -> Option<(Upstream, &'static str, &str)> {
     ROUTES.iter().find_map(|(prefix, upstream, replacement)| {
         let rest = path.strip_prefix(prefix)?;
-        let whole = rest.is_empty() || rest.starts_with('/');
-        whole.then_some((*upstream, *replacement, rest))
+        let at_boundary = rest.is_empty() || rest.starts_with('/');
+        at_boundary.then_some((*upstream, *replacement, rest))
     })
 }
 
@@ -313,8 +281,8 @@ fn listed(method: &str, path: &str, query: &str) -> Option<&'static Rule> {
 }
 
 impl Passage {
-    /// Judges the body, given the values of Content-Type, and says what to send on.
-    pub fn judge_body<'a>(
+    /// Checks the body, given the values of Content-Type, and returns what to send on.
+    pub fn check_body<'a>(
         &self,
         content_types: &[&str],
         body: &'a [u8],

@@ -5,7 +5,7 @@ use super::*;
 const JSON: &[&str] = &["application/json"];
 const TOKEN: &str = "grant_type=refresh_token";
 
-/// The whole decision: what goes on to the upstream, or the refusal's status.
+/// The complete decision: what goes on to the upstream, or the refusal's status.
 fn decide(
     method: &str,
     address: &str,
@@ -14,9 +14,9 @@ fn decide(
     trusted: bool,
 ) -> Result<(String, String), u16> {
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
-    let passage = judge(method, path, query, trusted).map_err(|denial| denial.status)?;
+    let passage = authorize(method, path, query, trusted).map_err(|denial| denial.status)?;
     let body = passage
-        .judge_body(types, body.as_bytes())
+        .check_body(types, body.as_bytes())
         .map_err(|denial| denial.status)?;
     Ok((
         passage.target.clone(),
@@ -30,8 +30,9 @@ fn refused(method: &str, address: &str) -> Option<u16> {
 
 #[test]
 fn what_has_texts_is_handed_to_the_database_unread() {
-    let target =
-        |method: &str, path: &str, query: &str| judge(method, path, query, false).unwrap().target;
+    let target = |method: &str, path: &str, query: &str| {
+        authorize(method, path, query, false).unwrap().target
+    };
     for (name, query) in [
         ("create_waste_entry", "entry"),
         ("create_waste_entries", "entries"),
@@ -40,9 +41,9 @@ fn what_has_texts_is_handed_to_the_database_unread() {
         ("run_once", "arguments"),
     ] {
         let path = format!("/rest/v1/rpc/{name}");
-        let wanted = format!("/rpc/{name}?columns={query}");
-        assert_eq!(target("POST", &path, ""), wanted);
-        assert_eq!(target("POST", &path, "apikey=x"), wanted);
+        let expected = format!("/rpc/{name}?columns={query}");
+        assert_eq!(target("POST", &path, ""), expected);
+        assert_eq!(target("POST", &path, "apikey=x"), expected);
         assert_eq!(
             target("POST", &path, "select=x"),
             format!("/rpc/{name}?select=x")
@@ -238,12 +239,12 @@ fn logout_takes_a_known_scope_once() {
 
 #[test]
 fn the_key_in_the_query_is_taken_out() {
-    let passage = judge("GET", "/rest/v1/t", "select=*&apikey=k&id=eq.1", false).unwrap();
+    let passage = authorize("GET", "/rest/v1/t", "select=*&apikey=k&id=eq.1", false).unwrap();
     assert_eq!(
         (passage.target.as_str(), passage.query_key.as_deref()),
         ("/t?select=*&id=eq.1", Some("k"))
     );
-    let passage = judge(
+    let passage = authorize(
         "POST",
         "/auth/v1/token",
         &format!("apikey=k&{TOKEN}"),
@@ -279,7 +280,7 @@ fn rest_and_realtime_are_open_and_routed() {
 
 #[test]
 fn only_migrations_and_batches_may_be_large() {
-    let cap = |method: &str, path: &str| judge(method, path, "", true).unwrap().max_body_bytes;
+    let cap = |method: &str, path: &str| authorize(method, path, "", true).unwrap().max_body_bytes;
     assert_eq!(
         cap("POST", "/rest/v1/rpc/migrate_local"),
         MAX_MIGRATION_BYTES
@@ -295,7 +296,7 @@ fn only_migrations_and_batches_may_be_large() {
     assert_eq!(cap("POST", "/auth/v1/otp"), MAX_BODY_BYTES);
     let long = format!("id=in.({})", "1,".repeat(MAX_TARGET_BYTES / 2));
     assert_eq!(
-        judge("GET", "/realtime/v1/websocket", &long, true)
+        authorize("GET", "/realtime/v1/websocket", &long, true)
             .unwrap_err()
             .status,
         414

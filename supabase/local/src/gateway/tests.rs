@@ -1,4 +1,4 @@
-//! The gateway as a whole, in front of an upstream that tells what reached it.
+//! The complete gateway, in front of an upstream that echoes what reached it.
 
 use super::*;
 use crate::outbound::HttpClient;
@@ -23,7 +23,7 @@ async fn start(router: Router) -> String {
     address
 }
 
-/// Answers with what it was asked, under the name of the service it plays.
+/// Echoes the request, under the name of the service it stands for.
 fn echo(name: &'static str) -> Router {
     Router::new().fallback(move |request: Request| async move {
         let (parts, body) = request.into_parts();
@@ -38,7 +38,7 @@ fn echo(name: &'static str) -> Router {
                 )
             })
             .collect();
-        let told = json!({
+        let report = json!({
             "service": name,
             "method": parts.method.as_str(),
             "target": parts.uri.to_string(),
@@ -46,7 +46,7 @@ fn echo(name: &'static str) -> Router {
             "length": body.len(),
             "body": String::from_utf8_lossy(&body[..body.len().min(1000)]),
         });
-        let mut response = answer(StatusCode::IM_A_TEAPOT, &told);
+        let mut response = answer(StatusCode::IM_A_TEAPOT, &report);
         response
             .headers_mut()
             .insert("content-range", HeaderValue::from_static("0-0/1"));
@@ -350,12 +350,19 @@ async fn a_service_that_is_down_is_said_to_be() {
 #[tokio::test]
 async fn preflights_are_answered_for_every_path() {
     let gateway = gateway().await;
-    let asked = [
+    let preflight = [
         ("origin", "http://app"),
         ("access-control-request-method", "PATCH"),
         ("access-control-request-headers", "apikey,prefer"),
     ];
-    let seen = ask(&gateway, "OPTIONS", "/rest/v1/waste_entries", &asked, "").await;
+    let seen = ask(
+        &gateway,
+        "OPTIONS",
+        "/rest/v1/waste_entries",
+        &preflight,
+        "",
+    )
+    .await;
     assert_eq!(seen.status, 200);
     assert_eq!(
         seen.headers["access-control-allow-headers"],
@@ -401,15 +408,15 @@ async fn odd_paths_are_refused_on_the_wire() {
     }
 }
 
-/// Plays Realtime: agrees to the handshake, tells what reached it, and gives back what it is sent.
+/// Stands for Realtime: accepts the handshake, reports what reached it, and echoes what it is sent.
 fn mirror() -> Router {
     use axum::extract::ws::{Message, WebSocketUpgrade};
     let connect = |upgrade: WebSocketUpgrade, request: Request| async move {
         let key = request.headers().get("x-api-key");
         let key = key.map(|value| value.to_str().unwrap().to_owned());
-        let told = json!({ "target": request.uri().to_string(), "key": key }).to_string();
+        let report = json!({ "target": request.uri().to_string(), "key": key }).to_string();
         upgrade.on_upgrade(|mut socket| async move {
-            socket.send(Message::Text(told.into())).await.unwrap();
+            socket.send(Message::Text(report.into())).await.unwrap();
             while let Some(Ok(Message::Text(text))) = socket.recv().await {
                 socket.send(Message::Text(text)).await.unwrap();
             }
@@ -429,9 +436,9 @@ async fn a_websocket_is_passed_on_both_ways_with_the_keys_jwt() {
     let target = format!("{address}/realtime/v1/websocket?apikey=sb_publishable_1&vsn=2.0.0");
     let (mut socket, answer) = tokio_tungstenite::connect_async(target).await.unwrap();
     assert_eq!(answer.status(), 101);
-    let told = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    let report = socket.next().await.unwrap().unwrap().into_text().unwrap();
     assert_eq!(
-        serde_json::from_str::<Value>(&told).unwrap(),
+        serde_json::from_str::<Value>(&report).unwrap(),
         json!({ "target": "/socket/websocket?vsn=2.0.0", "key": "a.n.on" })
     );
     let text = "ก".repeat(10_000);

@@ -1,6 +1,6 @@
-//! Asking the services behind the gateway, over kept connections that may turn out dead.
+//! Requests to the services behind the gateway, over pooled connections that may turn out dead.
 
-use super::rules::Denial;
+use super::denial::{DOWN, Denial};
 use crate::outbound::{self, HttpClient};
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
 use hyper::body::Incoming;
 use std::time::Duration;
 
-const DOWN: Denial = super::DOWN;
 const SLOW: Denial = Denial::new(
     503,
     "upstream_timeout",
@@ -17,13 +16,9 @@ const SLOW: Denial = Denial::new(
 
 /// A request for a service, which can be made more than once.
 pub struct Onward {
-    /// Method.
     pub method: Method,
-    /// Whole address.
     pub target: Uri,
-    /// Headers.
     pub headers: HeaderMap,
-    /// Body.
     pub body: Bytes,
 }
 
@@ -39,7 +34,7 @@ impl Onward {
 
 /// The two ways to a service.
 pub struct Upstreams {
-    kept: HttpClient,
+    pooled: HttpClient,
     single: HttpClient,
 }
 
@@ -47,28 +42,28 @@ impl Upstreams {
     /// Both without a connection yet.
     pub fn new() -> Self {
         Self {
-            kept: outbound::client(),
+            pooled: outbound::client(),
             single: outbound::client_without_pool(),
         }
     }
 
     /// Sends a request and answers as soon as the service begins to.
     ///
-    /// A kept connection that turns out dead before anything was written is replaced by the client itself. One that
-    /// dies later is replaced by a new one if the method only reads; for any other nobody knows whether it was done.
+    /// A pooled connection that turns out dead before anything was written is replaced by the client itself. One that
+    /// dies later is replaced by a new one if the method only reads; for any other it is unclear whether it was done.
     pub async fn ask(
         &self,
         mut onward: Onward,
         limit: Duration,
     ) -> Result<Response<Incoming>, Denial> {
         let only_reads = matches!(onward.method, Method::GET | Method::HEAD);
-        // PostgREST 12 ends a connection behind its answer to HEAD and does not say so: such a connection is not kept.
+        // PostgREST 12 ends a connection behind its answer to HEAD and does not say so: such a connection is not reused.
         let client = if onward.method == Method::HEAD {
             let close = HeaderValue::from_static("close");
             onward.headers.insert(header::CONNECTION, close);
             &self.single
         } else {
-            &self.kept
+            &self.pooled
         };
         let answered = async {
             match client.request(onward.request()).await {

@@ -1,6 +1,7 @@
 //! WebSockets: the handshake goes on like any request, and then bytes go both ways until either side ends.
 
-use super::rules::{Denial, Upstream};
+use super::denial::Denial;
+use super::rules::Upstream;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
@@ -17,7 +18,7 @@ const NOT_HERE: Denial = Denial::new(
     "WebSockets are offered under /realtime/v1/websocket only",
 );
 
-/// Whether the request asks to become a WebSocket; an error where there is none.
+/// Whether the request asks to become a WebSocket; an error where none is offered.
 pub fn is_asked_for(
     method: &Method,
     headers: &HeaderMap,
@@ -37,14 +38,14 @@ pub fn is_asked_for(
 /// The query without the key, which goes on as a header: addresses end up in logs.
 pub fn without_key(target: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let kept: Vec<&str> = query
+    let parameters: Vec<&str> = query
         .split('&')
         .filter(|part| !part.is_empty() && !part.starts_with("apikey="))
         .collect();
-    if kept.is_empty() {
+    if parameters.is_empty() {
         path.to_owned()
     } else {
-        format!("{path}?{}", kept.join("&"))
+        format!("{path}?{}", parameters.join("&"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether somebody may listen to a topic, or send to it: row-level security of `realtime.messages` decides,
+//! Whether a user may listen to a topic, or send to it: row-level security of `realtime.messages` decides,
 //! in a transaction that is rolled back, as the real server asks.
 
 use super::token::Claims;
@@ -24,7 +24,7 @@ impl From<PoolError> for Unavailable {
     }
 }
 
-/// A refusal of the database is an answer; a broken connection is none.
+/// A refusal of the database is an answer; a broken connection is not.
 fn refused(why: &tokio_postgres::Error) -> Result<bool, Unavailable> {
     why.as_db_error().map(|_| false).ok_or(Unavailable)
 }
@@ -42,7 +42,7 @@ async fn become_caller(
         .map(drop)
 }
 
-/// Whether messages of the topic are for this person: a row is made, and looked at as they.
+/// Whether messages of the topic are for this user: a row is made, and read with their rights.
 pub async fn may_listen(pool: &Pool, topic: &str, claims: &Claims) -> Result<bool, Unavailable> {
     let mut client = pool.get().await?;
     let transaction = client.transaction().await.map_err(|_| Unavailable)?;

@@ -2,7 +2,7 @@
 //!
 //! A message is taken when its transaction commits and is on the disk, in the order of commits, without a lock or a
 //! wait in the writer's way. The slot lives as long as the connection: what is committed while there is none is never
-//! sent, so when it breaks every channel fails, and clients join anew and re-read.
+//! sent, so when it breaks every channel fails, and clients join again and re-read.
 
 use super::hub::Hub;
 use super::pgoutput::Decoder;
@@ -70,8 +70,8 @@ async fn follow(mut connection: Connection, hub: &Hub) -> String {
             Err(_) => Err("the database is silent".to_owned()),
             Ok(Err(why)) => Err(why),
             Ok(Ok(Event::Alive)) => Ok(()),
-            // It asks every few seconds, and is told then up to where it may forget.
-            Ok(Ok(Event::Asked)) => connection.confirm().await,
+            // The server asks every few seconds; the answer says what it may drop.
+            Ok(Ok(Event::KeepAliveRequested)) => connection.confirm().await,
             Ok(Ok(Event::Data(data))) => decoder.read(data).map(|message| {
                 if let Some(message) = message {
                     hub.send(&message, None);

@@ -13,7 +13,7 @@ const JSON_ENCODING: u8 = 1;
 /// The protocol that a client chose for its connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Version {
-    /// 1.0.0, what is spoken when nothing is asked for.
+    /// 1.0.0, the default.
     One,
     /// 2.0.0.
     Two,
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_written_as_json_whatever_its_names_hold() {
+    fn a_message_is_valid_json_with_any_names() {
         let message = Message {
             id: "i".into(),
             topic: "a\"b".into(),

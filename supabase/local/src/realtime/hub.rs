@@ -1,4 +1,4 @@
-//! Who has joined which topic, and the way of a message to all of them.
+//! Which clients have joined which topic, and how a message reaches all of them.
 
 use super::frame::{self, Version};
 use super::pgoutput::Message;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
-/// Frames that may wait for a client. Whoever reads more slowly than this is let go: a client re-reads when it comes
+/// Frames that may wait for a client. One that reads more slowly is disconnected: a client re-reads when it comes
 /// back, and memory stays bounded (about 1 MB a connection at worst, as events are below 1 KB).
 pub const QUEUE_FRAMES: usize = 1_024;
 
@@ -41,7 +41,7 @@ pub struct Client {
     pub version: Version,
     /// What waits to be sent to it.
     pub queue: mpsc::Sender<Outgoing>,
-    /// Told when the queue was full.
+    /// Notified when the queue was full.
     pub too_slow: Arc<Notify>,
 }
 
@@ -66,7 +66,7 @@ struct Topics {
     last_id: u64,
 }
 
-/// All topics with somebody in them.
+/// All topics that have members.
 #[derive(Default)]
 pub struct Hub(Mutex<Topics>);
 
@@ -89,7 +89,7 @@ impl Hub {
         self.topics().live = true;
     }
 
-    /// Messages may have been missed: every channel fails, and its client joins anew and re-reads.
+    /// Messages may have been missed: every channel fails, and its client joins again and re-reads.
     pub fn fail(&self) {
         let mut topics = self.topics();
         topics.live = false;
@@ -104,7 +104,7 @@ impl Hub {
         }
     }
 
-    /// Lets a client in; nobody can join while no messages arrive.
+    /// Lets a client join; impossible while no messages arrive.
     pub fn join(&self, topic: &str, client: Client, join_ref: Value) -> Option<MemberId> {
         let mut topics = self.topics();
         if !topics.live {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_failure_every_channel_has_to_be_joined_anew() {
+    async fn after_a_failure_every_channel_has_to_be_joined_again() {
         let hub = Hub::default();
         hub.begin();
         let (client, mut received) = client();

@@ -1,4 +1,4 @@
-//! `carbon-local realtime`: brings what the database sends to who listens, as Supabase Realtime does for private
+//! `carbon-local realtime`: brings what the database sends to its listeners, as Supabase Realtime does for private
 //! broadcast channels. Presence, changes of tables and public channels are not offered, and refused by name.
 //!
 //! One connection of a client carries any number of channels ([`socket`]); who may join one is decided by row-level
@@ -11,6 +11,7 @@ mod hub;
 mod join;
 mod partitions;
 mod pgoutput;
+mod server;
 mod socket;
 #[cfg(test)]
 mod socket_tests;
@@ -18,20 +19,20 @@ mod token;
 mod wire;
 
 use crate::counter::Counter;
+use crate::json::json_response;
 use crate::serve;
 use crate::settings::Settings;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Response, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::{any, get};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use frame::Version;
-use hub::Hub;
 use serde::Deserialize;
 use serde_json::json;
+use server::{MAX_CONNECTIONS, Realtime};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,30 +42,16 @@ use tokio_postgres::{Config, NoTls};
 const POOL_SIZE: usize = 8;
 /// Longest time to wait for a connection of the pool, and for a statement.
 const DATABASE_WAIT: Duration = Duration::from_secs(5);
-/// A client that sends nothing for so long is gone: clients send a heartbeat every 25 s.
+/// A client that sends nothing for this long is gone: clients send a heartbeat every 25 s.
 const IDLE: Duration = Duration::from_secs(60);
-/// Connections of one person: several devices, tabs, and those that a phone left without a word.
-const MAX_CONNECTIONS: usize = 20;
-/// Between two tries to keep the partitions when one failed.
+/// Between two tries to maintain the partitions when one failed.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(2);
 /// Each connection has such a buffer for what it reads; frames of clients are small.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
-/// So much is written with one call when several frames wait.
+/// Bytes written with one call when several frames wait.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 
-/// What all connections share.
-pub struct Realtime {
-    hub: Arc<Hub>,
-    pool: Pool,
-    jwt_secret: String,
-    idle: Duration,
-    /// Connections by the `sub` of the tokens in use on them.
-    people: Counter<String>,
-    /// Whether the days around today have their partitions.
-    has_partitions: AtomicBool,
-}
-
-/// Runs the server until it is told to stop.
+/// Runs the server until it is stopped.
 pub async fn run(settings: &Settings) -> Result<(), String> {
     let address = settings.required("REALTIME_LISTEN")?;
     let config: Config = settings
@@ -84,7 +71,7 @@ pub async fn run(settings: &Settings) -> Result<(), String> {
     });
     let listener = serve::listen(address, "REALTIME_LISTEN").await?;
     println!("carbon-local realtime: listening on http://{address}");
-    tokio::spawn(keep_partitions(realtime.clone()));
+    tokio::spawn(maintain_partitions(realtime.clone()));
     tokio::spawn(feed::run(config, realtime.hub.clone()));
     serve::serve(listener, router(realtime)).await
 }
@@ -123,16 +110,16 @@ fn router(realtime: Arc<Realtime>) -> Router {
         .with_state(realtime)
 }
 
-async fn keep_partitions(realtime: Arc<Realtime>) {
+async fn maintain_partitions(realtime: Arc<Realtime>) {
     loop {
-        let kept = partitions::keep(&realtime.pool).await;
+        let result = partitions::maintain(&realtime.pool).await;
         realtime
             .has_partitions
-            .store(kept.is_ok(), Ordering::Relaxed);
-        let wait = match kept {
+            .store(result.is_ok(), Ordering::Relaxed);
+        let wait = match result {
             Ok(()) => partitions::INTERVAL,
             Err(why) => {
-                eprintln!("realtime: the days' partitions cannot be kept: {why}");
+                eprintln!("realtime: the days' partitions cannot be maintained: {why}");
                 PARTITIONS_RETRY
             }
         };
@@ -140,27 +127,22 @@ async fn keep_partitions(realtime: Arc<Realtime>) {
     }
 }
 
-fn answer(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    (status, json, body.to_string()).into_response()
-}
-
 /// Whether messages arrive and have a place to be.
 async fn health(State(realtime): State<Arc<Realtime>>) -> Response<Body> {
-    let whole = realtime.hub.is_live() && realtime.has_partitions.load(Ordering::Relaxed);
-    if whole {
-        answer(StatusCode::OK, &json!({ "status": "ok" }))
+    let is_ready = realtime.hub.is_live() && realtime.has_partitions.load(Ordering::Relaxed);
+    if is_ready {
+        json_response(StatusCode::OK, &json!({ "status": "ok" }))
     } else {
-        answer(
+        json_response(
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({ "status": "no messages arrive" }),
         )
     }
 }
 
-/// The other way of sending to a channel: nobody but the database sends.
+/// Sending over HTTP: only the database sends.
 async fn no_sending() -> Response<Body> {
-    answer(
+    json_response(
         StatusCode::FORBIDDEN,
         &json!({ "message": "Messages are sent by the database only" }),
     )
@@ -178,7 +160,8 @@ async fn connect(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response<Body> {
-    let refuse = |message: &str| answer(StatusCode::UNAUTHORIZED, &json!({ "error": message }));
+    let refuse =
+        |message: &str| json_response(StatusCode::UNAUTHORIZED, &json!({ "error": message }));
     let header = headers.get("x-api-key").and_then(|key| key.to_str().ok());
     let Some(key) = header.or(parameters.apikey.as_deref()) else {
         return refuse("API key is missing");
@@ -188,7 +171,7 @@ async fn connect(
     }
     let Some(version) = Version::parse(parameters.vsn.as_deref()) else {
         let message = json!({ "error": "vsn is 1.0.0 or 2.0.0" });
-        return answer(StatusCode::BAD_REQUEST, &message);
+        return json_response(StatusCode::BAD_REQUEST, &message);
     };
     let key = key.to_owned();
     upgrade

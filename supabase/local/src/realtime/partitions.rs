@@ -1,19 +1,19 @@
 //! The partitions of `realtime.messages`, one a day: made ahead and dropped by the server, as the real one does.
 //!
-//! A message of a day without a partition is lost with a warning. Whoever listens has joined through this server,
-//! and it lets nobody in before its partitions are there; days ahead are made three days early.
+//! A message of a day without a partition is lost with a warning. Every listener has joined through this server,
+//! which accepts no one before its partitions exist; those of coming days are made three days early.
 
 use chrono::{Days, NaiveDate, Utc};
 use deadpool_postgres::Pool;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Days that are kept behind today and made ahead of it.
+/// Days that are retained behind today and made ahead of it.
 const DAYS_BEHIND: u64 = 1;
 const DAYS_AHEAD: u64 = 3;
-/// Messages are kept this long; nobody reads them again.
+/// Messages are retained this long; they are not read again.
 const KEPT_DAYS: u64 = 3;
-/// How often they are looked at.
+/// How often they are checked.
 pub const INTERVAL: Duration = Duration::from_secs(3600);
 
 const EXISTING: &str = "select c.relname from pg_inherits as i join pg_class as c on c.oid = i.inhrelid \
@@ -23,13 +23,13 @@ fn name(day: NaiveDate) -> String {
     day.format("messages_%Y_%m_%d").to_string()
 }
 
-/// Statements that turn the existing partitions into those that there should be.
+/// Statements that make of the existing partitions those that there should be.
 fn statements(existing: &HashSet<String>, today: NaiveDate) -> Vec<String> {
     let first = today - Days::new(DAYS_BEHIND);
-    let wanted = first
+    let needed = first
         .iter_days()
         .take((DAYS_BEHIND + DAYS_AHEAD + 1) as usize);
-    let made = wanted
+    let made = needed
         .filter(|day| !existing.contains(&name(*day)))
         .map(|day| {
             let (name, next) = (name(day), day + Days::new(1));
@@ -50,19 +50,19 @@ fn statements(existing: &HashSet<String>, today: NaiveDate) -> Vec<String> {
 }
 
 /// Makes and drops what is due. Either waits for a lock of the table for a moment only: writers do not queue behind it.
-pub async fn keep(pool: &Pool) -> Result<(), String> {
+pub async fn maintain(pool: &Pool) -> Result<(), String> {
     let client = pool.get().await.map_err(|why| why.to_string())?;
-    let told = |why: tokio_postgres::Error| match why.as_db_error() {
+    let reason = |why: tokio_postgres::Error| match why.as_db_error() {
         Some(db) => db.message().to_owned(),
         None => why.to_string(),
     };
-    let rows = client.query(EXISTING, &[]).await.map_err(told)?;
+    let rows = client.query(EXISTING, &[]).await.map_err(reason)?;
     let existing = rows.iter().map(|row| row.get(0)).collect();
     for statement in statements(&existing, Utc::now().date_naive()) {
         let bounded = format!("begin; set local lock_timeout = '2s'; {statement}; commit");
         if let Err(why) = client.batch_execute(&bounded).await {
             let _ = client.batch_execute("rollback").await;
-            return Err(told(why));
+            return Err(reason(why));
         }
     }
     Ok(())

@@ -69,7 +69,7 @@ impl Decoder {
             match take::<1>(data)?[0] {
                 b't' => row.insert(name.as_str(), counted_text(data)?),
                 b'n' | b'u' => None,
-                _ => return Err("a value in a form that was not asked for".into()),
+                _ => return Err("a value in a form that was not requested".into()),
             };
         }
         if row.get("extension").map(String::as_str) != Some("broadcast") {
@@ -205,9 +205,9 @@ mod tests {
     #[test]
     fn what_is_cut_short_is_an_error() {
         let mut decoder = Decoder::default();
-        let whole = relation();
-        for end in 0..whole.len() {
-            assert!(decoder.read(whole.slice(..end)).is_err(), "{end}");
+        let complete = relation();
+        for end in 0..complete.len() {
+            assert!(decoder.read(complete.slice(..end)).is_err(), "{end}");
         }
     }
 }

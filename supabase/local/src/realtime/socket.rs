@@ -1,13 +1,14 @@
 //! One connection of a client: its channels, from the first join to the last.
 //!
 //! What is read and what is written run side by side, with a bounded queue between them, so that a client that asks
-//! is answered while messages come, and one that does not read holds up nobody.
+//! is answered while messages come, and a client that does not read delays no other.
 
 use super::frame::{self, Frame, Version};
 use super::hub::{Client, MemberId, Outgoing, QUEUE_FRAMES};
 use super::pgoutput::Message;
+use super::server::{MAX_CONNECTIONS, Realtime};
 use super::token::{self, Claims, Refusal};
-use super::{MAX_CONNECTIONS, Realtime, access, join};
+use super::{access, join};
 use crate::counter::Place;
 use axum::extract::ws::{self, WebSocket, close_code};
 use futures_util::{SinkExt, Stream, StreamExt};
@@ -24,7 +25,7 @@ pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// Channels of one connection, as at the real server. There are five topics a person.
 const MAX_CHANNELS: usize = 100;
 /// Joins and renewals within [`ASKING_SPAN`], each of which asks the database. Rejoining all channels is one go.
-const MAX_ASKED: usize = 2 * MAX_CHANNELS;
+const MAX_QUESTIONS: usize = 2 * MAX_CHANNELS;
 const ASKING_SPAN: Duration = Duration::from_secs(10);
 /// Longest time to write a frame: the client reads too slowly, or is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 const NO_READ: &str = "You do not have permissions to read from this Channel topic: ";
 const NO_WRITE: &str = "You do not have permissions to write to this Channel topic: ";
-/// What is said beside a refusal of a topic that looks like another one.
+/// What is added to the refusal of a topic that resembles another one.
 const EXACT_TOPIC: &str =
     ". Topics are exact strings: ids and names in them are written in lower case, without blanks";
 const NO_DATABASE: &str = "Realtime was unable to connect to the project database";
@@ -48,7 +49,7 @@ struct Channel {
     member: MemberId,
     receives_own: bool,
     acknowledged: bool,
-    /// Whether this person may send, once it was asked.
+    /// Whether this user may send, once the database was asked.
     may_send: Option<bool>,
 }
 
@@ -63,8 +64,8 @@ struct Session {
     channels: HashMap<String, Channel>,
     /// Whose connection it is, once they have shown a token: one of the places that a person has.
     people: HashMap<String, Place<String>>,
-    asked: usize,
-    asked_since: Instant,
+    questions: usize,
+    questions_since: Instant,
 }
 
 /// Serves a connection until it ends.
@@ -82,8 +83,8 @@ pub async fn run(realtime: Arc<Realtime>, stream: WebSocket, version: Version, k
         key,
         channels: HashMap::new(),
         people: HashMap::new(),
-        asked: 0,
-        asked_since: Instant::now(),
+        questions: 0,
+        questions_since: Instant::now(),
     };
     let (outgoing, incoming) = stream.split();
     tokio::select! {
@@ -212,11 +213,11 @@ impl Session {
 
     /// Counts what asks the database; a client that asks without end is let go.
     fn count(&mut self) -> Result<(), Ended> {
-        if self.asked_since.elapsed() > ASKING_SPAN {
-            (self.asked, self.asked_since) = (0, Instant::now());
+        if self.questions_since.elapsed() > ASKING_SPAN {
+            (self.questions, self.questions_since) = (0, Instant::now());
         }
-        self.asked += 1;
-        match self.asked > MAX_ASKED {
+        self.questions += 1;
+        match self.questions > MAX_QUESTIONS {
             true => Err(Ended(close_code::POLICY, "too many joins")),
             false => Ok(()),
         }
@@ -239,7 +240,7 @@ impl Session {
         match self.admit(&frame).await {
             Ok(channel) => {
                 self.channels.insert(topic, channel);
-                // Whatever commits from here on arrives, so a client that now reads misses nothing.
+                // All that commits from here on arrives, so a client that now reads misses nothing.
                 self.reply(&frame, "ok", &json!({ "postgres_changes": [] }))
                     .await;
             }
@@ -251,30 +252,30 @@ impl Session {
     }
 
     async fn admit(&mut self, frame: &Frame) -> Result<Channel, Refusal> {
-        let wanted = join::read(&frame.topic, &frame.payload)?;
+        let request = join::read(&frame.topic, &frame.payload)?;
         let hub = self.realtime.hub.clone();
         self.channels
             .retain(|_, channel| hub.holds(&channel.topic, channel.member));
         if self.channels.len() >= MAX_CHANNELS {
             return Err(refusal("ChannelRateLimitReached", "Too many channels"));
         }
-        let token = wanted.token.unwrap_or_else(|| self.key.clone());
-        let claims = self.claims(&wanted.topic, &token).await?;
+        let token = request.token.unwrap_or_else(|| self.key.clone());
+        let claims = self.claims(&request.topic, &token).await?;
         let join_ref = match &frame.join_ref {
             Value::Null => frame.reference.clone(),
             join_ref => join_ref.clone(),
         };
         let member = hub
-            .join(&wanted.topic, self.client.clone(), join_ref.clone())
+            .join(&request.topic, self.client.clone(), join_ref.clone())
             .ok_or_else(|| refusal("UnableToConnectToProject", NO_DATABASE))?;
         Ok(Channel {
-            topic: wanted.topic,
+            topic: request.topic,
             join_ref,
             token,
             claims,
             member,
-            receives_own: wanted.receives_own,
-            acknowledged: wanted.acknowledged,
+            receives_own: request.receives_own,
+            acknowledged: request.acknowledged,
             may_send: None,
         })
     }
@@ -287,7 +288,7 @@ impl Session {
         Ok(claims)
     }
 
-    /// Counts the connection as one of this person's, if somebody stands behind the token.
+    /// Counts the connection as one of this user's, if the token is a user's.
     fn count_person(&mut self, subject: &str) -> Result<(), Refusal> {
         if subject.is_empty() || self.people.contains_key(subject) {
             return Ok(());
@@ -318,11 +319,11 @@ impl Session {
         let Some(token) = join::token(&frame.payload) else {
             return Ok(());
         };
-        let known = self
+        let channel = self
             .channels
             .get(&frame.topic)
-            .filter(|known| known.token != token);
-        let Some(topic) = known.map(|channel| channel.topic.clone()) else {
+            .filter(|channel| channel.token != token);
+        let Some(topic) = channel.map(|channel| channel.topic.clone()) else {
             return Ok(());
         };
         self.count()?;
@@ -355,7 +356,7 @@ impl Session {
             return;
         };
         let may_send = match channel.may_send {
-            Some(known) => known,
+            Some(channel) => channel,
             None => access::may_send(&self.realtime.pool, &channel.topic, &channel.claims)
                 .await
                 .inspect(|answer| channel.may_send = Some(*answer))

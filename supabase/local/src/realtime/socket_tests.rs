@@ -1,4 +1,4 @@
-//! A connection by itself, without a database.
+//! A connection alone, without a database.
 
 use super::*;
 use carbon_dev_jwt as jwt;

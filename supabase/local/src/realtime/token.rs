@@ -1,4 +1,4 @@
-//! What a token says about who holds it.
+//! What a token says about its holder.
 
 use carbon_dev_jwt::{self as jwt, Fault};
 use chrono::Utc;
@@ -79,8 +79,8 @@ mod tests {
         let code = |claims: Value, now: f64| {
             read("s", &jwt::sign("s", &claims), now).map_err(|refusal| refusal.code)
         };
-        let whole = json!({ "role": "authenticated", "sub": "u", "exp": 100 });
-        let claims = code(whole.clone(), 99.9).unwrap();
+        let claims_in = json!({ "role": "authenticated", "sub": "u", "exp": 100 });
+        let claims = code(claims_in.clone(), 99.9).unwrap();
         assert_eq!(
             (
                 claims.role.as_str(),
@@ -89,16 +89,16 @@ mod tests {
             ),
             ("authenticated", "u", 100.0)
         );
-        assert_eq!(code(whole.clone(), 100.0), Err("InvalidJWTToken"));
+        assert_eq!(code(claims_in.clone(), 100.0), Err("InvalidJWTToken"));
         assert_eq!(code(json!({ "role": "anon" }), 0.0), Err("InvalidJWTToken"));
         assert_eq!(code(json!({ "exp": 100 }), 0.0), Err("InvalidJWTToken"));
-        let other = jwt::sign("t", &whole);
+        let other = jwt::sign("t", &claims_in);
         assert_eq!(
             read("s", &other, 0.0).unwrap_err().code,
             "JwtSignatureError"
         );
         assert_eq!(read("s", "a.b", 0.0).unwrap_err().code, "MalformedJWT");
-        let late = read("s", &jwt::sign("s", &whole), 104.5).unwrap_err();
+        let late = read("s", &jwt::sign("s", &claims_in), 104.5).unwrap_err();
         assert_eq!(late.message, "Token has expired 4 seconds ago");
     }
 }

@@ -14,7 +14,7 @@ use tokio_postgres::config::Host;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server asks for a sign of life after half of this, and ends the connection after all of it.
 const SENDER_TIMEOUT_SECS: u64 = 10;
-/// A server that says nothing for so long is gone: it would have asked by then.
+/// A server that is silent for this long is gone: it would have asked for a keep-alive by then.
 pub const SILENCE: Duration = Duration::from_secs(15);
 /// PostgreSQL counts microseconds from 2000-01-01.
 const EPOCH_SECS: u64 = 946_684_800;
@@ -26,8 +26,8 @@ const MAX_MESSAGE_BYTES: usize = 1 << 30;
 pub enum Event {
     /// A piece of the output plugin's: one of its messages.
     Data(Bytes),
-    /// The server is there, and wants to know whether we are.
-    Asked,
+    /// The server is there, and asks whether we are.
+    KeepAliveRequested,
     /// The server is there.
     Alive,
 }
@@ -52,8 +52,8 @@ impl Connection {
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect)
             .await
             .map_err(|_| "the database does not answer".to_owned())?
-            .map_err(told)?;
-        stream.set_nodelay(true).map_err(told)?;
+            .map_err(reason)?;
+        stream.set_nodelay(true).map_err(reason)?;
         let mut connection = Self {
             stream,
             received: bytes::BytesMut::new(),
@@ -77,8 +77,8 @@ impl Connection {
             ("options", options.as_str()),
         ];
         let mut message = bytes::BytesMut::new();
-        frontend::startup_message(parameters, &mut message).map_err(told)?;
-        self.stream.write_all(&message).await.map_err(told)?;
+        frontend::startup_message(parameters, &mut message).map_err(reason)?;
+        self.stream.write_all(&message).await.map_err(reason)?;
         let mut scram = None;
         loop {
             let (tag, mut body) = self.message().await?;
@@ -108,17 +108,17 @@ impl Connection {
                 let password = config.get_password().unwrap_or_default();
                 let begun = ScramSha256::new(password, ChannelBinding::unsupported());
                 frontend::sasl_initial_response(sasl::SCRAM_SHA_256, begun.message(), &mut answer)
-                    .map_err(told)?;
+                    .map_err(reason)?;
                 *scram = Some(begun);
             }
             (11, Some(scram)) => {
-                scram.update(body).map_err(told)?;
-                frontend::sasl_response(scram.message(), &mut answer).map_err(told)?;
+                scram.update(body).map_err(reason)?;
+                frontend::sasl_response(scram.message(), &mut answer).map_err(reason)?;
             }
-            (12, Some(scram)) => return scram.finish(body).map_err(told),
+            (12, Some(scram)) => return scram.finish(body).map_err(reason),
             _ => return Err("the database wants another kind of password than SCRAM".into()),
         }
-        self.stream.write_all(&answer).await.map_err(told)
+        self.stream.write_all(&answer).await.map_err(reason)
     }
 
     /// Runs a command that answers nothing of interest.
@@ -150,11 +150,11 @@ impl Connection {
 
     async fn send_query(&mut self, command: &str) -> Result<(), String> {
         let mut message = bytes::BytesMut::new();
-        frontend::query(command, &mut message).map_err(told)?;
-        self.stream.write_all(&message).await.map_err(told)
+        frontend::query(command, &mut message).map_err(reason)?;
+        self.stream.write_all(&message).await.map_err(reason)
     }
 
-    /// The next thing the stream brings. May be dropped while it waits, and asked again.
+    /// The next event of the stream. May be dropped while it waits, and called again.
     pub async fn next(&mut self) -> Result<Event, String> {
         use bytes::Buf;
         let (tag, mut body) = self.message().await?;
@@ -178,7 +178,7 @@ impl Connection {
                 self.position = self.position.max(body.get_u64());
                 body.advance(8);
                 Ok(if body.get_u8() == 1 {
-                    Event::Asked
+                    Event::KeepAliveRequested
                 } else {
                     Event::Alive
                 })
@@ -187,7 +187,7 @@ impl Connection {
         }
     }
 
-    /// Tells the server that everything so far has been taken, so that it keeps none of it.
+    /// Confirms to the server that everything so far has been taken, so that it drops it.
     pub async fn confirm(&mut self) -> Result<(), String> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH + Duration::from_secs(EPOCH_SECS))
@@ -201,18 +201,18 @@ impl Connection {
             message.extend_from_slice(&value.to_be_bytes());
         }
         message.push(0);
-        self.stream.write_all(&message).await.map_err(told)
+        self.stream.write_all(&message).await.map_err(reason)
     }
 
-    /// One whole message: its tag and its body.
+    /// One complete message: its tag and its body.
     async fn message(&mut self) -> Result<(u8, Bytes), String> {
         loop {
-            if let Some(whole) = take_message(&mut self.received)? {
-                return Ok(whole);
+            if let Some(complete) = take_message(&mut self.received)? {
+                return Ok(complete);
             }
             // What has arrived stays in the buffer when the future is dropped here.
             let count = self.stream.read_buf(&mut self.received).await;
-            if count.map_err(told)? == 0 {
+            if count.map_err(reason)? == 0 {
                 return Err("the database closed the connection".into());
             }
         }
@@ -232,9 +232,9 @@ fn take_message(received: &mut bytes::BytesMut) -> Result<Option<(u8, Bytes)>, S
     if received.len() <= length {
         return Ok(None);
     }
-    let mut whole = received.split_to(length + 1).freeze();
-    bytes::Buf::advance(&mut whole, 5);
-    Ok(Some((tag, whole)))
+    let mut complete = received.split_to(length + 1).freeze();
+    bytes::Buf::advance(&mut complete, 5);
+    Ok(Some((tag, complete)))
 }
 
 /// The message field of an error, which holds no values of anybody.
@@ -248,7 +248,7 @@ fn error_text(body: &[u8]) -> String {
     )
 }
 
-fn told(why: impl std::fmt::Display) -> String {
+fn reason(why: impl std::fmt::Display) -> String {
     why.to_string()
 }
 

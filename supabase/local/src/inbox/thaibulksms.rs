@@ -1,9 +1,10 @@
 //! A double of the SMS provider ThaiBulkSMS, below `/thaibulksms` of the inbox.
 //!
 //! `POST /sms` takes and answers what the provider's API v2 does; what it "sends" is in the inbox.
-//! `POST /answers` orders answers for one number (failures, too), `GET /calls` lists what was asked.
+//! `POST /answers` orders answers for one number (failures, too), `GET /calls` lists the calls.
 
-use crate::inbox::{Inbox, bad_request, done, json_answer};
+use super::response::{bad_request, done, json_answer};
+use super::store::Inbox;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
@@ -132,7 +133,7 @@ async fn send(
     };
     if matches!(call.answer, Ordered::Sent | Ordered::SentThenFailure) {
         let text = form.get("message").cloned().unwrap_or_default();
-        provider.inbox.keep_sms(&call.phone, text);
+        provider.inbox.store_sms(&call.phone, text);
     }
     if call.answer == Ordered::Hang {
         tokio::time::sleep(HANG).await;
