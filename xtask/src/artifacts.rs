@@ -66,7 +66,7 @@ pub fn build_carbon_local(checkout: &Checkout, kind: Build) -> Result<()> {
         &checkout.local.join("logs/setup"),
         "carbon-local",
         None,
-        "mend what the compiler says, then run the command again",
+        "correct what the compiler reports, then run the command again",
         |step| {
             let mut build = command("cargo");
             build
@@ -140,7 +140,7 @@ pub fn install_extension(checkout: &Checkout, postgres: &Postgres, build: Build)
         &checkout.local.join("logs/setup"),
         "extension pg_carbon",
         Some("about 2 min when everything is new"),
-        "mend what the compiler says, then run the command again",
+        "correct what the compiler reports, then run the command again",
         |step| {
             let mut install = command("cargo");
             install
@@ -158,7 +158,7 @@ pub fn install_extension(checkout: &Checkout, postgres: &Postgres, build: Build)
 /// A folder of settings for `cargo pgrx`, which names the copy of the server for its tests.
 ///
 /// There is one such folder and its file is not touched without need: the file's time and place
-/// decide whether the bindings to PostgreSQL's headers are generated anew, a minute each time.
+/// decide whether the bindings to PostgreSQL's headers are regenerated, a minute each time.
 pub fn pgrx_home(checkout: &Checkout) -> Result<PathBuf> {
     let home = checkout.local.join("pgrx");
     let pg_config = Postgres::of(checkout)?.test_server().join(PG_CONFIG);
@@ -219,7 +219,7 @@ pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain, build: Build
         &checkout.local.join("logs/setup"),
         "Worker",
         Some("2 to 4 min when everything is new"),
-        "mend what the compiler says, then run the command again",
+        "correct what the compiler reports, then run the command again",
         |step| {
             let modules = checkout.path("edge/node_modules");
             let mut worker_build = command(WORKER_BUILD.path(checkout));
@@ -235,7 +235,7 @@ pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain, build: Build
     )
 }
 
-/// Digest of the built Worker, so that its service starts anew when it changed.
+/// Digest of the built Worker, so that its service is restarted when it changed.
 pub fn worker_digest(checkout: &Checkout) -> Result<String> {
     stamp::inputs(
         &checkout.root,

@@ -1,4 +1,4 @@
-//! `check`: format, lints, SQL, licences, advisories, and the house rules a machine can see.
+//! `check`: format, lints, SQL, licences, advisories, and the rules of this project that a program can check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::artifacts::pgrx_home;
 use crate::checkout::Checkout;
+use crate::documents;
 use crate::process::{command, succeeds, text};
 use crate::progress::{Step, step};
 use crate::released;
@@ -45,7 +46,7 @@ const SQUAWK: &str = "squawk-cli==2.70.0";
 /// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
 type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
 
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     ("format", format),
     ("lints of the workspace", clippy_workspace),
     ("lints of the extension's tests", clippy_extension_tests),
@@ -56,6 +57,7 @@ const CHECKS: [Check; 12] = [
     ("lengths of files", lengths),
     ("words left behind", words),
     ("subjects of commits", subjects),
+    ("links and decisions of the documentation", documentation),
     ("licences", licences),
     ("advisories", advisories),
 ];
@@ -309,6 +311,13 @@ fn words(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     if !found.is_empty() {
         bail!("finish it or write an issue:\n    {}", found.join("\n    "));
     }
+    Ok(None)
+}
+
+fn documentation(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    let mut files = project_files(checkout)?;
+    files.retain(|name| name.extension().is_some_and(|end| end == "md"));
+    documents::check(&checkout.root, &files)?;
     Ok(None)
 }
 

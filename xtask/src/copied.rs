@@ -90,13 +90,13 @@ fn leave_original(checkout: &Checkout) -> Result<()> {
     }
     println!("  … this checkout is a copy; from here on it has data of its own");
     match checkout.postgres_user() {
-        Ok(Some(user)) if local.join("pg").exists() => give(&local.join("pg"), user),
+        Ok(Some(user)) if local.join("pg").exists() => set_owner(&local.join("pg"), user),
         _ => Ok(()),
     }
 }
 
-/// Root's copy belongs to root, and PostgreSQL refuses a cluster of somebody else's.
-fn give(folder: &Path, user: OsUser) -> Result<()> {
+/// Root's copy belongs to root, and PostgreSQL refuses a cluster of another user.
+fn set_owner(folder: &Path, user: OsUser) -> Result<()> {
     let owner = format!("{}:{}", user.uid, user.gid);
     text(command("chown").args(["-R", &owner]).arg(folder)).map(drop)
 }

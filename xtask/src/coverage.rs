@@ -78,7 +78,7 @@ fn llvm_major() -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix("LLVM version: ")?.split('.').next())
         .map(str::to_owned)
-        .context("rustc does not tell its LLVM version")
+        .context("rustc does not show its LLVM version")
 }
 
 /// Runs the domain's tests instrumented and reads which of its lines they ran.

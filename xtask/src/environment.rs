@@ -48,7 +48,7 @@ const PORT_VARIABLES: [(&str, u16); 7] = [
 const REST_ADMIN_DISTANCE: u16 = 5_000;
 
 impl Ports {
-    /// Where PostgREST tells how it is. Computed, so that checkouts with ports of their own need not set it as well.
+    /// Where PostgREST reports its health. Computed, so that checkouts with their own ports need not set it as well.
     pub fn rest_admin(&self) -> u16 {
         match self.rest.checked_add(REST_ADMIN_DISTANCE) {
             Some(port) => port,
@@ -66,7 +66,7 @@ impl Ports {
         })
     }
 
-    /// The ports that a running system was started on, whatever the environment says now.
+    /// The ports that a running system was started on, regardless of the environment now.
     pub fn of_running(written: &BTreeMap<String, String>) -> Result<Self> {
         Self::from_values(|name| written.get(name).cloned())
     }
@@ -153,7 +153,7 @@ impl Secrets {
         Ok(())
     }
 
-    /// All of them, for those who must not show any.
+    /// All of them, for checks that none is shown.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(String::as_str)
     }
@@ -187,7 +187,7 @@ fn key_token(role: &str, secret: &str) -> Result<String> {
     Ok(carbon_dev_jwt::sign(secret, &claims))
 }
 
-/// Everything the parts of the system are told.
+/// All settings of the parts of the system.
 #[derive(Clone, Debug)]
 pub struct Environment {
     pub ports: Ports,
@@ -210,7 +210,7 @@ impl Environment {
         self.other_realtime.clone().unwrap_or_else(own)
     }
 
-    /// The operators that the Worker is told of: one, who has the token of `.local/env`.
+    /// The operators that the Worker accepts: one, with the token of `.local/env`.
     pub fn operator_tokens(&self) -> Result<String> {
         let token = self.secrets.get("OPERATOR_TOKEN")?;
         Ok(format!(

@@ -21,7 +21,7 @@ pub enum Action {
     Stop,
     /// Ends it at once, without a chance to tidy up.
     Kill,
-    /// Ends what the service's own keeper starts again; PostgreSQL without a checkpoint.
+    /// Ends what the service's own restart loop starts again; PostgreSQL without a checkpoint.
     Crash,
     /// Halts it: it keeps its connections and answers nothing.
     Pause,
@@ -84,7 +84,7 @@ fn signal(checkout: &Checkout, name: &str, signal: Signal) -> Result<()> {
 fn signal_below(checkout: &Checkout, name: &str, signal: Signal) -> Result<()> {
     match running(checkout, name).map(|process| descendants(process.pid)) {
         Some(family) if family.len() > 1 => send(&family[1..], signal),
-        _ => bail!("{name} has no keeper that would start it again"),
+        _ => bail!("{name} has no restart loop that would start it again"),
     }
     Ok(())
 }

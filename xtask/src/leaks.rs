@@ -1,4 +1,4 @@
-//! The suite `logs`: nothing that identifies a person or opens a door stands in any log of the run.
+//! The suite `logs`: no log of the run contains anything that identifies a person or grants access.
 //!
 //! What really was used is looked up (numbers, codes, refresh tokens, secrets) and searched for word by word;
 //! beside it stand shapes that need no looking up (JWTs, Thai mobile numbers, device tokens). A finding names
@@ -230,7 +230,7 @@ impl Searcher {
             codes: self.context.is_match(line),
             sending: !named && self.sending.is_match(line),
         };
-        words(line).find_map(|(word, around)| self.judge(word, around, &about))
+        words(line).find_map(|(word, around)| self.classify_word(word, around, &about))
     }
 
     /// However it is written: signs between the digits are left out, prefixes do not matter.
@@ -260,7 +260,12 @@ impl Searcher {
         ["", "0", "66", "0066"].contains(&prefix) && self.known.numbers.contains(national)
     }
 
-    fn judge(&self, word: &str, around: (char, char), about: &About) -> Option<&'static str> {
+    fn classify_word(
+        &self,
+        word: &str,
+        around: (char, char),
+        about: &About,
+    ) -> Option<&'static str> {
         if self.known.tokens.contains(word) {
             return Some("a refresh token");
         }

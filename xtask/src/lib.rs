@@ -13,6 +13,7 @@ pub mod copied;
 pub mod coverage;
 pub mod crates;
 pub mod db;
+pub mod documents;
 pub mod environment;
 pub mod faults;
 pub mod leaks;

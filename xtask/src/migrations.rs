@@ -120,7 +120,7 @@ fn applied(url: &str) -> Result<Applied> {
         .collect()
 }
 
-/// The migrations still to run; refuses whatever would not be a plain step forward.
+/// The migrations still to run; refuses anything that is not a plain step forward.
 fn pending<'a>(migrations: &'a [Migration], applied: &Applied) -> Result<Vec<&'a Migration>> {
     for (version, (checksum, _)) in applied {
         match migrations.iter().find(|file| file.version == *version) {
@@ -210,7 +210,7 @@ pub fn migrate(folder: &Path, url: &str, step: &Step) -> Result<Vec<String>> {
         )
         .with_context(|| format!("{} (nothing of it was kept)", migration.path.display()))?;
     }
-    // PostgREST keeps a picture of the schema until it is told.
+    // PostgREST caches the schema until it is notified.
     step.run(psql(url).args(["--command", "notify pgrst, 'reload schema'"]))?;
     Ok(pending
         .iter()

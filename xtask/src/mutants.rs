@@ -96,7 +96,7 @@ impl Chosen {
         sources
             .iter()
             .filter(|path| path.starts_with(workspace.sources))
-            .filter(|path| self.files.iter().any(|wanted| path.ends_with(wanted)))
+            .filter(|path| self.files.iter().any(|file| path.ends_with(file)))
             .filter_map(|path| path.strip_prefix(workspace.folder).ok())
             .map(|path| path.display().to_string())
             .collect()
@@ -238,7 +238,7 @@ fn run_workspace(
     Ok(())
 }
 
-/// Runs cargo-mutants in the person's sight and counts what it tells of `these` (of all when there are none); answers
+/// Runs cargo-mutants with its output shown and counts its results for `these` (of all when there are none); answers
 /// what no test noticed.
 fn run_mutants(
     checkout: &Checkout,

@@ -1,4 +1,4 @@
-//! The suite `openapi`: schemathesis calls everything the API's description names, as a person and as a stranger.
+//! The suite `openapi`: schemathesis calls everything the API's description names, signed in and signed out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const TOKEN: &str = "CARBON_ACCESS_TOKEN";
 /// The variable that carries the metrics' token.
 const METRICS_TOKEN: &str = "CARBON_METRICS_TOKEN";
 
-/// Examples, metrics, the person's run, the stranger's run; counts the operations tested and what was found.
+/// Examples, metrics, the signed-in run, the signed-out run; counts the operations tested and what was found.
 pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let python = environment_of_python(checkout, step)?;
     let api = Environment::http(up::environment(checkout)?.ports.api);

@@ -22,7 +22,7 @@ use crate::supervisor::{Health, Service};
 /// Where Debian's package keeps the server's programs.
 const SYSTEM_BIN: &str = "/usr/lib/postgresql/15/bin";
 
-/// The program that tells where a server's parts are, below its prefix.
+/// The program that prints where a server's parts are, below its prefix.
 pub const PG_CONFIG: &str = "lib/postgresql/15/bin/pg_config";
 
 /// The superuser, named as in Supabase's image.

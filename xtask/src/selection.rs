@@ -39,20 +39,20 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// Files of a folder whose names end as given and are `wanted`, of these those that the filter names.
+/// Files of a folder with the given ending for which `belongs` holds; with a filter, those that it names.
 ///
 /// A filter is a path, a file's name with or without its ending, or a part of names; the exact name goes first, so
 /// that `limits` does not also mean `limits-codes`.
 pub fn files(
     folder: &Path,
     ending: &str,
-    wanted: impl Fn(&str) -> bool,
+    belongs: impl Fn(&str) -> bool,
     filter: Option<&str>,
 ) -> Result<Vec<PathBuf>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(ending) && wanted(&name) {
+        if name.ends_with(ending) && belongs(&name) {
             names.push(name);
         }
     }

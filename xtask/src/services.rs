@@ -1,4 +1,4 @@
-//! What each process of the local system is told.
+//! The settings of each process of the local system.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -180,7 +180,7 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
             migrations,
         } => {
             service.program = program.clone();
-            // The real server asks for TLS unless told otherwise; over loopback there is none.
+            // The real server requires TLS by default; over loopback there is none.
             for (name, value) in &mut service.env {
                 if name == "GOTRUE_DB_DATABASE_URL" {
                     value.push_str("?sslmode=disable");
@@ -196,12 +196,12 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
 }
 
 /// Runs a program and starts it again a second after it ended, until it is asked to end itself.
-const KEEPER: &str = r#"trap 'kill "$kept"; wait "$kept"; exit' TERM
-while :; do "$0" & kept=$!; wait "$kept"; sleep 1; done"#;
+const RESTART_LOOP: &str = r#"trap 'kill "$child"; wait "$child"; exit' TERM
+while :; do "$0" & child=$!; wait "$child"; sleep 1; done"#;
 
 /// The real PostgREST, as the authenticator.
 ///
-/// Left to recover by itself it waits up to 32 s between two tries to reach the database. So it is told
+/// Left to recover on its own it waits up to 32 s between two tries to reach the database. So it is set
 /// to end instead when the database is away, and is started again every second.
 pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     let port = environment.ports.rest;
@@ -218,7 +218,7 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
     service.inputs = stamp::version_of(&program);
     service.args = vec![
         "-c".to_owned(),
-        KEEPER.to_owned(),
+        RESTART_LOOP.to_owned(),
         program.display().to_string(),
     ];
     service.env = pairs([
@@ -234,7 +234,7 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
         ("PGRST_DB_POOL_MAX_LIFETIME", "3600".to_owned()),
         ("PGRST_DB_POOL_AUTOMATIC_RECOVERY", "false".to_owned()),
         ("PGCONNECT_TIMEOUT", "3".to_owned()),
-        // Who waits longer for a connection is told to come again, before the Worker gives up.
+        // A request that waits longer for a connection is asked to retry, before the Worker times out.
         ("PGRST_DB_POOL_ACQUISITION_TIMEOUT", "4".to_owned()),
         // Refuses ended sessions and holds the person's slots.
         ("PGRST_DB_PRE_REQUEST", "carbon.check_request".to_owned()),
@@ -433,6 +433,76 @@ mod tests {
             anyhow::bail!("PostgREST is asked over HTTP");
         };
         assert_eq!(url, format!("http://127.0.0.1:{admin}/ready"));
+        std::fs::remove_dir_all(&checkout.root)?;
+        Ok(())
+    }
+
+    /// The settings of supabase/config.toml as `section.name` → value without quotation marks.
+    fn cli_settings() -> BTreeMap<String, String> {
+        let mut section = String::new();
+        let mut settings = BTreeMap::new();
+        for line in include_str!("../../supabase/config.toml").lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = format!("{}.", name.trim_end_matches(']'));
+            } else if let Some((name, value)) = line.split_once(" = ")
+                && !line.starts_with('#')
+            {
+                settings.insert(
+                    format!("{section}{name}"),
+                    value.trim_matches('"').to_owned(),
+                );
+            }
+        }
+        settings
+    }
+
+    #[test]
+    fn the_file_for_the_supabase_cli_says_what_the_local_system_does() -> Result<()> {
+        let root = std::env::temp_dir().join(format!("services-cli-{}", std::process::id()));
+        let checkout = Checkout {
+            local: root.join(".local"),
+            cache: root.join("cache"),
+            root,
+        };
+        let environment = Environment {
+            ports: Ports::choose(None)?,
+            secrets: Secrets::load_or_make(&checkout)?,
+            no_limits: false,
+            other_realtime: None,
+        };
+        let auth: BTreeMap<String, String> = auth(&checkout, &environment, &AuthKind::Embedded)?
+            .env
+            .into_iter()
+            .collect();
+        let cli = cli_settings();
+        assert_eq!(cli["api.port"], environment.ports.supabase.to_string());
+        assert_eq!(cli["db.port"], environment.ports.db.to_string());
+        for (cli_name, name) in [
+            ("auth.site_url", "GOTRUE_SITE_URL"),
+            ("auth.jwt_expiry", "GOTRUE_JWT_EXP"),
+            (
+                "auth.enable_anonymous_sign_ins",
+                "GOTRUE_EXTERNAL_ANONYMOUS_USERS_ENABLED",
+            ),
+            ("auth.email.enable_signup", "GOTRUE_EXTERNAL_EMAIL_ENABLED"),
+            ("auth.sms.enable_signup", "GOTRUE_EXTERNAL_PHONE_ENABLED"),
+            ("auth.sms.max_frequency", "GOTRUE_SMS_MAX_FREQUENCY"),
+            (
+                "auth.sessions.inactivity_timeout",
+                "GOTRUE_SESSIONS_INACTIVITY_TIMEOUT",
+            ),
+            ("auth.hook.send_sms.uri", "GOTRUE_HOOK_SEND_SMS_URI"),
+            (
+                "auth.hook.custom_access_token.uri",
+                "GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_URI",
+            ),
+            (
+                "auth.hook.password_verification_attempt.uri",
+                "GOTRUE_HOOK_PASSWORD_VERIFICATION_ATTEMPT_URI",
+            ),
+        ] {
+            assert_eq!(cli.get(cli_name), auth.get(name), "{cli_name}");
+        }
         std::fs::remove_dir_all(&checkout.root)?;
         Ok(())
     }

@@ -76,7 +76,7 @@ fn pid_file(checkout: &Checkout, name: &str) -> PathBuf {
 
 /// The process of a service, if it is the very one its pid file was written for.
 ///
-/// The start time tells it from another process that was given the same number later.
+/// The start time distinguishes it from a later process with the same number.
 pub fn running(checkout: &Checkout, name: &str) -> Option<Running> {
     let text = fs::read_to_string(pid_file(checkout, name)).ok()?;
     let mut words = text.split_whitespace();
@@ -115,7 +115,7 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
     while asked.elapsed() < patience && running(checkout, name).is_some() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Each service leads a process group of its own; whatever is left of it goes too. So do sessions of PostgreSQL,
+    // Each service leads a process group of its own; what is left of it is ended too. So do sessions of PostgreSQL,
     // which lead groups of their own: one that outlived its postmaster would keep the next one from starting.
     let _ = kill_process_group(pid, Signal::KILL);
     let left: Vec<i32> = family
@@ -138,7 +138,7 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
     Ok(true)
 }
 
-/// Sends a signal to processes; one that has just ended by itself is none of them any more.
+/// Sends a signal to processes; those that have ended in the meantime are ignored.
 pub fn send(pids: &[i32], signal: Signal) {
     for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
         let _ = kill_process(pid, signal);
@@ -271,7 +271,7 @@ impl Service {
         let error = loop {
             match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
                 Ok(_) => return Ok(()),
-                // Whoever is just ending holds its port a moment longer.
+                // A process that is ending holds its port a moment longer.
                 Err(_) if begun.elapsed() < Duration::from_secs(2) => {
                     std::thread::sleep(Duration::from_millis(50));
                 }
@@ -423,7 +423,7 @@ mod tests {
         let path = written.display().to_string();
         let mut service = sleeper(vec!["test".to_owned(), "-s".to_owned(), path.clone()]);
         service.program = PathBuf::from("/bin/sh");
-        let script = "mkdir -p ${0%/*}; echo told > $0; exec sleep 60".to_owned();
+        let script = "mkdir -p ${0%/*}; echo ended > $0; exec sleep 60".to_owned();
         service.args = vec!["-c".to_owned(), script, path];
         service.deadline = Duration::from_secs(10);
         let outcome = service.ensure(&checkout);
@@ -450,7 +450,7 @@ mod tests {
         let service = sleeper(vec!["true".to_owned()]);
         fs::create_dir_all(&checkout.root)?;
         let path = checkout.root.join("lock");
-        // As a shell opens it: for whatever the command starts, too.
+        // As a shell opens it: inherited by what the command starts.
         let lock = fs::File::create(&path)?;
         rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
         lock.try_lock()?;

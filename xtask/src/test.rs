@@ -201,7 +201,7 @@ pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
         Some(Needs::System) if !lifted_before => up::switch_limits(checkout, false),
         _ => Ok(()),
     };
-    // What kept the suites from running is the news; that the system could not be left as it was may follow from it.
+    // The failure of the suites comes first; that the system could not be left as it was may follow from it.
     let outcomes = result?;
     left?;
     summary(&outcomes, started)
@@ -387,7 +387,7 @@ fn extension(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<T
         test.env("CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND", "1");
     }
     if let Some(user) = checkout.postgres_user()? {
-        // Anew each time: a run that was ended halfway leaves a cluster nobody can use.
+        // Recreated each time: an interrupted run leaves an unusable cluster.
         let folder = home.join("pgrx-test");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -464,14 +464,14 @@ const CHAOS_LINES: [&str; 5] = [
 const OWN_SUITES: [&str; 4] = ["faults", "hostile", "limits", "realtime"];
 
 fn journey(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
-    let wanted = |name: &str| !OWN_SUITES.iter().any(|suite| name.starts_with(suite));
-    node_tests(checkout, step, wanted, filter)
+    let belongs = |name: &str| !OWN_SUITES.iter().any(|suite| name.starts_with(suite));
+    node_tests(checkout, step, belongs, filter)
 }
 
 fn limits(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     up::switch_limits(checkout, false)?;
-    let wanted = |name: &str| name.starts_with("limits") || name.starts_with("hostile");
-    let result = node_tests(checkout, step, wanted, filter);
+    let belongs = |name: &str| name.starts_with("limits") || name.starts_with("hostile");
+    let result = node_tests(checkout, step, belongs, filter);
     up::switch_limits(checkout, true)?;
     result
 }
@@ -483,11 +483,11 @@ fn faults(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tall
 fn node_tests(
     checkout: &Checkout,
     step: &Step,
-    wanted: impl Fn(&str) -> bool,
+    belongs: impl Fn(&str) -> bool,
     filter: Option<&str>,
 ) -> Result<Tally> {
     let folder = checkout.path("tests");
-    let files = selection::files(&folder.join("js"), ".test.mjs", wanted, filter)?;
+    let files = selection::files(&folder.join("js"), ".test.mjs", belongs, filter)?;
     let mut node = command("node");
     node.args(["--test", "--test-reporter=tap", "--test-concurrency=1"])
         .args(files)

@@ -259,7 +259,7 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
             &logs,
             "empty database cluster",
             None,
-            "is there room on the disk?",
+            "is there space on the disk?",
             |step| postgres.initdb(environment, step),
         )?;
     }
@@ -304,7 +304,7 @@ fn set_database_limits(environment: &Environment, postgres: &Postgres) -> Result
     Ok(())
 }
 
-/// Starts what counts clients again with or without limits and tells the database; everything else goes on running.
+/// Restarts the services that count clients, with or without limits, and sets the database; everything else keeps running.
 pub fn switch_limits(checkout: &Checkout, no_limits: bool) -> Result<()> {
     let _lock = lock(checkout)?;
     let environment = asked_for(checkout, no_limits)?;

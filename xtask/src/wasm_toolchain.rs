@@ -122,7 +122,7 @@ fn from_debian(checkout: &Checkout, step: &Step) -> Result<()> {
     fs::create_dir_all(&packages)?;
     tools::ensure_known_to_apt(step, "rustc-web")?;
     let mut download = command("apt-get");
-    download.arg("download").args(wanted_packages()?);
+    download.arg("download").args(required_packages()?);
     step.run(download.current_dir(&packages))?;
     for package in fs::read_dir(&packages)? {
         let mut unpack = command("dpkg-deb");
@@ -142,8 +142,8 @@ fn from_debian(checkout: &Checkout, step: &Step) -> Result<()> {
 ///
 /// Names with versions in them (libstd-rust-web-1.96, libllvm22) change with each release of the
 /// archive, which keeps only its newest, so they are asked for and not written down here.
-fn wanted_packages() -> Result<BTreeSet<String>> {
-    let mut wanted: BTreeSet<String> = [
+fn required_packages() -> Result<BTreeSet<String>> {
+    let mut required: BTreeSet<String> = [
         "rustc-web",
         "cargo-web",
         "rust-web-src",
@@ -151,7 +151,7 @@ fn wanted_packages() -> Result<BTreeSet<String>> {
     ]
     .map(str::to_owned)
     .into();
-    let mut unseen: Vec<String> = wanted.iter().cloned().collect();
+    let mut unseen: Vec<String> = required.iter().cloned().collect();
     while !unseen.is_empty() {
         let answer = text(
             command("apt-cache")
@@ -166,13 +166,13 @@ fn wanted_packages() -> Result<BTreeSet<String>> {
         )?;
         unseen.clear();
         for name in dependencies(&answer) {
-            if !wanted.contains(name) && !tools::is_installed(name) {
-                wanted.insert(name.to_owned());
+            if !required.contains(name) && !tools::is_installed(name) {
+                required.insert(name.to_owned());
                 unseen.push(name.to_owned());
             }
         }
     }
-    Ok(wanted)
+    Ok(required)
 }
 
 /// Package names in the answer of `apt-cache depends`, without virtual ones and alternatives.

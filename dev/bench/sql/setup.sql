@@ -39,7 +39,7 @@ begin
 end;
 $$;
 
--- With nothing to earn, a create shows what the rewards cost. Nobody is to be judged anew for the change itself.
+-- With nothing to earn, a create shows what the rewards cost. The change itself must not cause an evaluation.
 create procedure bench.offer_rewards(offered boolean)
 language sql
 as $$
@@ -136,7 +136,7 @@ as $$
   where t.user_id in (select md5(n::text)::uuid from generate_series(first_person, last_person) as n);
 $$;
 
--- Entries with notes of some length, for somebody who then asks too much of them.
+-- Entries with notes of some length, for a user who then asks too much of them.
 create procedure bench.add_notes(person uuid, count integer)
 language sql
 as $$

@@ -26,7 +26,7 @@ const PEOPLE: u32 = 1_000_000;
 const FEW: &str = "boards";
 const MANY: &str = "boards_many";
 
-/// Creates a second while somebody waits to see one.
+/// Creates a second while a reader waits to see one.
 const CREATES_PER_SECOND: u32 = 200;
 
 /// Measures boards alone, with more people beside the usual number if asked for, and prints the table.
@@ -38,7 +38,7 @@ pub fn run(checkout: &Checkout, people: Option<&str>) -> Result<()> {
         .context("how many people")?;
     ensure!(
         many.is_none_or(|many| many > PEOPLE),
-        "the larger crowd has more than {PEOPLE} people"
+        "the larger population has more than {PEOPLE} people"
     );
     up::prepare_database(checkout)?;
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -70,13 +70,16 @@ pub fn measure(scratch: &Scratch, many: Option<u32>) -> Result<Vec<Figure>> {
     for (database, people) in &crowds {
         fill(scratch, database, *people)?;
     }
-    let crowd = Crowd::of(scratch, FEW, PEOPLE)?;
-    let mut figures = ranks(&crowd)?;
+    let population = Population::of(scratch, FEW, PEOPLE)?;
+    let mut figures = ranks(&population)?;
     if let Some(people) = many {
-        figures.push(growth(&crowd, &Crowd::of(scratch, MANY, people)?)?);
+        figures.push(growth(
+            &population,
+            &Population::of(scratch, MANY, people)?,
+        )?);
     }
-    figures.push(pages(&crowd)?);
-    figures.extend(fresh(&crowd)?);
+    figures.push(pages(&population)?);
+    figures.extend(fresh(&population)?);
     scratch.without_worker()?;
     for (database, _) in &crowds {
         scratch.sql(SMALL, &format!("drop database {database}"))?;
@@ -86,7 +89,7 @@ pub fn measure(scratch: &Scratch, many: Option<u32>) -> Result<Vec<Figure>> {
 
 fn fill(scratch: &Scratch, database: &str, people: u32) -> Result<()> {
     let started = Instant::now();
-    let written = scratch.step(&format!("a crowd of {people} people"), |_| {
+    let written = scratch.step(&format!("a population of {people} people"), |_| {
         scratch.file(database, "boards.sql")?;
         scratch.sql(database, &format!("call bench.add_crowd({people})"))?;
         scratch.sql(database, "vacuum analyze")
@@ -117,7 +120,7 @@ fn fill(scratch: &Scratch, database: &str, people: u32) -> Result<()> {
 }
 
 /// A filled database.
-struct Crowd<'a> {
+struct Population<'a> {
     scratch: &'a Scratch<'a>,
     database: &'a str,
     people: u32,
@@ -125,7 +128,7 @@ struct Crowd<'a> {
     board: String,
 }
 
-impl<'a> Crowd<'a> {
+impl<'a> Population<'a> {
     fn of(scratch: &'a Scratch<'a>, database: &'a str, people: u32) -> Result<Self> {
         let board = scratch.sql(
             database,
@@ -184,8 +187,8 @@ fn p50_p99(samples: &[f64]) -> (f64, f64) {
     (percentile(samples, 0.5), percentile(samples, 0.99))
 }
 
-fn ranks(crowd: &Crowd) -> Result<Vec<Figure>> {
-    crowd.hold_to_counting()?;
+fn ranks(population: &Population) -> Result<Vec<Figure>> {
+    population.hold_to_counting()?;
     let tails = std::cell::RefCell::new([const { Vec::new() }; 4]);
     let measured = |variant: usize, round: usize, samples: &[f64]| {
         let (p50, p99) = p50_p99(samples);
@@ -194,22 +197,22 @@ fn ranks(crowd: &Crowd) -> Result<Vec<Figure>> {
         }
         p50
     };
-    let [own, by_key] = crowd.scratch.step("own ranks", |_| {
+    let [own, by_key] = population.scratch.step("own ranks", |_| {
         in_turns(|variant, round| {
             let name = ["own_rank.sql", "by_key.sql"][variant];
-            let samples = crowd.script(name).latencies_ms()?;
+            let samples = population.script(name).latencies_ms()?;
             Ok(measured(variant, round, &samples))
         })
     })?;
     // Apart: counting reads half of an index each time and leaves nothing else in PostgreSQL's cache.
-    crowd.scratch.step("own ranks by counting", |_| {
+    population.scratch.step("own ranks by counting", |_| {
         in_turns::<1>(|_, round| {
-            let samples = crowd.script("counted_rank.sql").latencies_ms()?;
+            let samples = population.script("counted_rank.sql").latencies_ms()?;
             Ok(measured(2, round, &samples))
         })
     })?;
-    if let Some(redis) = Redis::start(crowd.scratch, crowd.people)? {
-        crowd.scratch.step("own ranks in Redis", |_| {
+    if let Some(redis) = Redis::start(population.scratch, population.people)? {
+        population.scratch.step("own ranks in Redis", |_| {
             in_turns::<1>(|_, round| Ok(measured(3, round, &redis.ranks_ms()?)))
         })?;
         redis.stop()?;
@@ -226,7 +229,7 @@ fn ranks(crowd: &Crowd) -> Result<Vec<Figure>> {
         Figure::ratio(
             &format!(
                 "own rank among {} people / look-up by primary key, p50",
-                crowd.people
+                population.people
             ),
             Target::AtMost(2.0),
             &own,
@@ -242,7 +245,7 @@ fn ranks(crowd: &Crowd) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-fn growth(few: &Crowd, many: &Crowd) -> Result<Figure> {
+fn growth(few: &Population, many: &Population) -> Result<Figure> {
     many.hold_to_counting()?;
     let [with_many, with_few] = few
         .scratch
@@ -268,10 +271,10 @@ fn growth(few: &Crowd, many: &Crowd) -> Result<Figure> {
     ))
 }
 
-fn pages(crowd: &Crowd) -> Result<Figure> {
-    let [times] = crowd.scratch.step("pages of 100", |_| {
+fn pages(population: &Population) -> Result<Figure> {
+    let [times] = population.scratch.step("pages of 100", |_| {
         in_turns(|_, _| {
-            let mut script = crowd.script("board_page.sql");
+            let mut script = population.script("board_page.sql");
             script.person = Some(999);
             Ok(percentile(&script.latencies_ms()?, 0.5))
         })
@@ -279,7 +282,7 @@ fn pages(crowd: &Crowd) -> Result<Figure> {
     Ok(Figure {
         name: format!(
             "a page of 100 of a province's week by a signed-in person, of {} people",
-            crowd.people
+            population.people
         ),
         target: Target::AtMost(5.0),
         unit: " ms",
@@ -288,41 +291,43 @@ fn pages(crowd: &Crowd) -> Result<Figure> {
     })
 }
 
-/// Creates at a steady rate, and beside them somebody who creates and somebody else who reads at once.
-fn fresh(crowd: &Crowd) -> Result<Vec<Figure>> {
+/// Creates at a steady rate, and beside them one user who creates and another who reads at once.
+fn fresh(population: &Population) -> Result<Vec<Figure>> {
     let samples = std::cell::RefCell::new((Vec::new(), Vec::new()));
-    crowd.scratch.step("new scores on another's board", |_| {
-        in_turns::<1>(|_, round| {
-            let mut creates = crowd.script("create_rpc.sql");
-            creates.defines = vec!["people=10000".to_owned()];
-            creates.person = Some(1);
-            creates.connections = 4;
-            creates.rate = Some(CREATES_PER_SECOND);
-            creates.seconds = 6;
-            let mut watched = crowd.script("board_after_create.sql");
-            watched.person = Some(1);
-            watched.seconds = 4;
-            watched.rate = Some(10);
-            let (seen, ranks) = std::thread::scope(|scope| {
-                let creating = scope.spawn(|| creates.latencies_ms());
-                let seen = watched.latencies_ms();
-                let ranks = crowd.script("own_rank.sql").latencies_ms();
-                creating
-                    .join()
-                    .unwrap_or_else(|_| Err(anyhow::anyhow!("the creates panicked")))?;
-                Ok::<_, anyhow::Error>((seen?, ranks?))
-            })?;
-            let worst = percentile(&seen, 0.99);
-            if round > 0 {
-                let mut kept = samples.borrow_mut();
-                kept.0.push(worst);
-                kept.1.push(p50_p99(&ranks));
-            }
-            Ok(worst)
-        })
-    })?;
-    let wrong = crowd.scratch.sql(
-        crowd.database,
+    population
+        .scratch
+        .step("new scores on another's board", |_| {
+            in_turns::<1>(|_, round| {
+                let mut creates = population.script("create_rpc.sql");
+                creates.defines = vec!["people=10000".to_owned()];
+                creates.person = Some(1);
+                creates.connections = 4;
+                creates.rate = Some(CREATES_PER_SECOND);
+                creates.seconds = 6;
+                let mut watched = population.script("board_after_create.sql");
+                watched.person = Some(1);
+                watched.seconds = 4;
+                watched.rate = Some(10);
+                let (seen, ranks) = std::thread::scope(|scope| {
+                    let creating = scope.spawn(|| creates.latencies_ms());
+                    let seen = watched.latencies_ms();
+                    let ranks = population.script("own_rank.sql").latencies_ms();
+                    creating
+                        .join()
+                        .unwrap_or_else(|_| Err(anyhow::anyhow!("the creates panicked")))?;
+                    Ok::<_, anyhow::Error>((seen?, ranks?))
+                })?;
+                let worst = percentile(&seen, 0.99);
+                if round > 0 {
+                    let mut kept = samples.borrow_mut();
+                    kept.0.push(worst);
+                    kept.1.push(p50_p99(&ranks));
+                }
+                Ok(worst)
+            })
+        })?;
+    let wrong = population.scratch.sql(
+        population.database,
         "select count(*) from generate_series(1, 50) as n where private.check_boards(md5(n::text)::uuid) <> '[]'",
     )?;
     ensure!(

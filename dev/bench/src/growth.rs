@@ -169,7 +169,7 @@ fn batches(scratch: &Scratch) -> Result<Vec<Figure>> {
         .collect())
 }
 
-/// What PostgREST is told to call before each request, against a function that does nothing.
+/// What PostgREST calls before each request, against a function that does nothing.
 fn pre_request(scratch: &Scratch) -> Result<Figure> {
     let function = scratch
         .rest()?

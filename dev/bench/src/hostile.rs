@@ -174,7 +174,7 @@ fn start(system: &System, attack: &Attack, tokens: &[String]) -> Result<Attacker
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut child = attacker.spawn()?;
-    let mut input = child.stdin.take().context("it is told whom to attack")?;
+    let mut input = child.stdin.take().context("it reads whom to attack")?;
     input.write_all(target.to_string().as_bytes())?;
     Ok(Attacker(child))
 }

@@ -21,7 +21,7 @@ pub struct Run<'a> {
     pub people: u32,
     /// The one person who reads; none where the script chooses.
     pub person: Option<&'a str>,
-    /// `prepared`, or `simple`: then every statement is parsed and planned anew.
+    /// `prepared`, or `simple`: then every statement is parsed and planned again.
     pub protocol: &'a str,
 }
 

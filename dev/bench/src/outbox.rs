@@ -1,4 +1,4 @@
-//! The outbox: what reads cost while much of it is pending, how fast a backlog is taken, how soon a write is told, and what
+//! The outbox: what reads cost while much of it is pending, how fast a backlog is taken, how soon a write is published, and what
 //! a board costs in a session that has read one before.
 
 use std::fs;
@@ -23,7 +23,7 @@ const ENTRIES: u32 = 3;
 /// Calls of each kind in a round.
 const CALLS: usize = 60;
 
-/// Rows of the outbox that wait while somebody reads: a short stop of the worker, and ten minutes of it at 1,000 writes a
+/// Rows of the outbox that wait while a user reads: a short stop of the worker, and ten minutes of it at 1,000 writes a
 /// second.
 const PENDING: [u32; 2] = [10_000, 600_000];
 
@@ -70,7 +70,7 @@ fn measure(scratch: &Scratch) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// A session of somebody who has read everything before.
+/// A session that has read everything before.
 fn reader(scratch: &Scratch) -> Result<Session> {
     let person = scratch.sql(SMALL, "select md5('7')::uuid")?;
     let mut session = Session::open(scratch, SMALL)?;
@@ -95,7 +95,7 @@ fn costs(session: &mut Session, statement: &str) -> Result<Vec<f64>> {
         .collect()
 }
 
-/// Leaves so many rows in the outbox, as so many creates of everybody do.
+/// Leaves rows in the outbox, as creates of all users do.
 fn leave(scratch: &Scratch, rows: u32) -> Result<()> {
     scratch
         .sql(

@@ -59,7 +59,7 @@ impl<'a> Scratch<'a> {
         };
         scratch.stop_what_was_left()?;
         scratch.make().inspect_err(|_| {
-            // The first failure is the one to tell of.
+            // The first failure is the one to report.
             let _ = scratch.remove();
         })?;
         Ok(scratch)
@@ -93,7 +93,7 @@ impl<'a> Scratch<'a> {
         up::ensure(self.checkout, &self.server(Some("pg_carbon"), database)?).map(drop)
     }
 
-    /// Starts the server anew with nothing that works by itself.
+    /// Restarts the server without background work.
     pub fn without_worker(&self) -> Result<()> {
         up::ensure(self.checkout, &self.server(None, SMALL)?).map(drop)
     }
@@ -139,7 +139,7 @@ impl<'a> Scratch<'a> {
             &self.checkout.local.join("logs/bench"),
             name,
             None,
-            "`cargo xtask bench` begins anew each time; the log is named above",
+            "`cargo xtask bench` starts from scratch each time; the log is named above",
             work,
         )
     }

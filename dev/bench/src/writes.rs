@@ -243,7 +243,7 @@ fn log_and_ids(scratch: &Scratch) -> Result<Vec<Figure>> {
             let mut session = Session::open(scratch, SMALL)?;
             session.run(PREPARE)?;
             let seen = |scratch: &Scratch| -> Result<(f64, f64)> {
-                // A session tells of its log at the earliest a second after the last time.
+                // A session reports its log at the earliest a second after the last time.
                 std::thread::sleep(Duration::from_millis(1500));
                 let text = scratch.sql(SMALL, SEEN)?;
                 let (bytes, id) = text.trim().split_once(' ').context("two numbers")?;

@@ -53,7 +53,7 @@ const FAULTS: [(Fault, &str, u32); 18] = [
 enum Fault {
     /// Ended this way, and started again.
     Down(Action),
-    /// Ended, and started by its own keeper.
+    /// Ended, and restarted by its own loop.
     Crashed,
     /// Keeps its connections and answers nothing.
     Halted,
@@ -120,7 +120,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Of so many minutes; without a seed a new one.
+    /// With a length in minutes; without a seed a random one.
     fn new(minutes: &str, seed: Option<&str>) -> Result<Self> {
         let minutes: f64 = minutes.parse().context("--minutes takes a number")?;
         if !(0.05..=1_440.0).contains(&minutes) {
@@ -206,7 +206,7 @@ fn folder(checkout: &Checkout) -> PathBuf {
     checkout.local.join("chaos")
 }
 
-/// Brings faults about while the clients work, makes everything whole, and waits for their verdict.
+/// Causes faults while the clients work, restores everything, and waits for their result.
 fn operate(checkout: &Checkout, plan: Plan, mut clients: Child) -> Result<()> {
     let folder = folder(checkout);
     if folder.exists() {
@@ -222,9 +222,9 @@ fn operate(checkout: &Checkout, plan: Plan, mut clients: Child) -> Result<()> {
     let done = operator.work(plan);
     let restored = operator.restore();
     fs::write(operator.folder.join("calm"), "")?;
-    let verdict = clients.wait()?;
+    let result = clients.wait()?;
     done.and(restored)?;
-    if !verdict.success() {
+    if !result.success() {
         bail!("chaos with seed {} found differences", plan.seed);
     }
     Ok(())
@@ -252,7 +252,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Faults at the same time, for so long (milliseconds), and the recovery from them.
+    /// Faults at the same time, for `length_ms`, and the recovery from them.
     fn bring_about(&self, faults: &[(Fault, &'static str)], length_ms: u64) -> Result<()> {
         let from_ms = now_ms();
         let mut locks = Vec::new();
@@ -299,7 +299,7 @@ impl Operator<'_> {
         found.with_context(|| format!("no service {name}"))
     }
 
-    /// A session that holds everybody's totals for so long.
+    /// A session that locks all state rows for `length_ms`.
     fn lock(&self, length_ms: u64) -> Result<Child> {
         let mut psql = Postgres::of(self.checkout)?.psql(&self.environment)?;
         let sql = format!(
@@ -340,7 +340,7 @@ impl Operator<'_> {
         Ok(writeln!(file, "{line}")?)
     }
 
-    /// Everything runs again, whatever happened.
+    /// Everything runs again, regardless of what happened.
     fn restore(&self) -> Result<()> {
         for service in &self.services {
             // One that does not run cannot go on, and is started.

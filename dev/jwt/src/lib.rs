@@ -10,10 +10,10 @@ use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// An access token of this product is about 1 KB; whatever is longer than this is not one.
+/// An access token of this product is about 1 KB; anything longer than this is not one.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// Why a token is none.
+/// Why a token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// It has not the form of one.

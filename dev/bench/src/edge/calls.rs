@@ -141,7 +141,7 @@ fn code_of(system: &System, phone: &str) -> Result<String> {
     anyhow::bail!("no code came for one of the numbers")
 }
 
-/// A line of the table: what so many requests add to the metric, for each of them.
+/// A line of the table: what the requests add to the metric, per request.
 fn counted(
     system: &System,
     worker: &Worker,

@@ -1,4 +1,4 @@
-//! HTTP load: as much as a few connections can ask for, or so many requests a second.
+//! HTTP load: as much as a few connections can send, or a fixed rate.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ pub fn send_well(agent: &ureq::Agent, ask: &Ask) -> Result<String> {
     Ok(body)
 }
 
-/// Requests a second that so many connections get answered, each waiting for its answer.
+/// Requests answered a second over `connections`, each waiting for its answer.
 pub fn closed_loop(ask: &Ask, connections: usize, time: Duration) -> Result<f64> {
     let count = AtomicUsize::new(0);
     each(connections, || {
@@ -102,7 +102,7 @@ pub fn open_loop(asks: &[Ask], per_second: u32, connections: usize) -> Result<Ve
     Ok(times.into_iter().flatten().collect())
 }
 
-/// The same work on so many threads.
+/// The same work on several threads.
 pub fn each<T: Send>(threads: usize, work: impl Fn() -> Result<T> + Sync) -> Result<Vec<T>> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();

@@ -67,7 +67,7 @@ impl<'a> System<'a> {
         Ok(system)
     }
 
-    /// Starts the Worker anew, with or without its limits.
+    /// Restarts the Worker, with or without its limits.
     pub fn worker(&self, limits: bool) -> Result<Worker> {
         let checkout = self.scratch.checkout;
         let mut service = services::edge(checkout, &self.environment)?;
@@ -144,7 +144,7 @@ impl<'a> System<'a> {
         Ok(())
     }
 
-    /// Access tokens of so many people with diaries.
+    /// Access tokens of users with diaries.
     pub fn tokens(&self, people: usize) -> Result<Vec<String>> {
         let ids = self.scratch.sql(
             SMALL,
@@ -168,7 +168,7 @@ impl<'a> System<'a> {
         Ok(carbon_dev_jwt::sign(secret, &claims))
     }
 
-    /// The token of somebody new, without an entry.
+    /// The token of a new user, without an entry.
     pub fn newcomer(&self, worker: &Worker) -> Result<String> {
         let ask = Ask {
             body: Some("{}".to_owned()),
@@ -194,7 +194,7 @@ impl Worker {
         }
     }
 
-    /// A GET of a path below the API's base, by a stranger.
+    /// A GET of a path below the API's base, signed out.
     pub fn ask(&self, path: &str) -> Ask {
         Ask {
             url: format!("{}/api/v1{path}", Environment::http(self.port)),

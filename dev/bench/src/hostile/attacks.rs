@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Interface {
     /// The Worker.
     Edge,
     /// The gateway in front of PostgREST and Auth.
@@ -15,7 +15,7 @@ pub enum Door {
 /// One request of the attacker; key and token are added.
 #[derive(Debug)]
 pub struct Request {
-    pub door: Door,
+    pub interface: Interface,
     pub method: &'static str,
     pub path: String,
     pub headers: &'static [(&'static str, &'static str)],
@@ -131,7 +131,7 @@ pub const ATTACKS: &[Attack] = &[
         connections: 20,
         accounts: 1,
         request: |number| Request {
-            door: Door::Edge,
+            interface: Interface::Edge,
             path: [
                 "/api/v1/health/ready",
                 "/api/v1/user/health",
@@ -212,7 +212,7 @@ pub const ATTACKS: &[Attack] = &[
         request: |number| {
             let path = ["/api/v1/auth/anonymous", "/auth/v1/signup"][number % 2];
             Request {
-                door: [Door::Edge, Door::Gateway][number % 2],
+                interface: [Interface::Edge, Interface::Gateway][number % 2],
                 path: path.to_owned(),
                 ..rest("POST", "", Some("{}".to_owned()))
             }
@@ -236,7 +236,7 @@ pub fn choose(names: &[&str]) -> Result<Vec<&'static Attack>> {
 
 fn rest(method: &'static str, path: &str, body: Option<String>) -> Request {
     Request {
-        door: Door::Gateway,
+        interface: Interface::Gateway,
         method,
         path: format!("/rest/v1{path}"),
         headers: &[],
@@ -282,13 +282,13 @@ fn import(number: usize, count: usize, dry_run: bool) -> Request {
 
 fn edge_import(number: usize) -> Request {
     Request {
-        door: Door::Edge,
+        interface: Interface::Edge,
         path: "/api/v1/user/migrate-local".to_owned(),
         ..rest("POST", "", Some(diary(number, 500).to_string()))
     }
 }
 
-/// Patterns that walk through every note, begin anew at each of its signs, and match none.
+/// Patterns that walk through every note, restart at each of its characters, and match none.
 fn patterns(number: usize, count: usize, length: usize) -> Request {
     let terms: Vec<String> = (0..count)
         .map(|one| format!("notes.match.{}{number}x{one}", "a*".repeat(length / 2)))

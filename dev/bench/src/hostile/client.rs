@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::Value;
 
-use super::attacks::{Attack, Door, Request};
+use super::attacks::{Attack, Interface, Request};
 
 /// The address that the attacker's connections come from: all of 127.0.0.0/8 is this machine.
 const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -63,9 +63,9 @@ fn keep_asking(
         // Two processes' numbers never meet: each attack runs once.
         let request = (attack.request)(connection * 1_000_000 + number);
         number += 1;
-        let port = match request.door {
-            Door::Edge => &target["edge"],
-            Door::Gateway => &target["gateway"],
+        let port = match request.interface {
+            Interface::Edge => &target["edge"],
+            Interface::Gateway => &target["gateway"],
         };
         let port = u16::try_from(port.as_u64().context("a port")?)?;
         let stream = match kept.take() {
