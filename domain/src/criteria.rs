@@ -1,6 +1,6 @@
-//! Criteria of achievements and challenges: conditions that are data, judged from a person's days.
+//! Criteria of achievements and challenges: conditions that are data, evaluated from a user's days.
 //!
-//! `{metric, at_least}` with filters where the metric takes them. Criteria look at entries alone, never at rewards.
+//! `{metric, at_least}`, with filters if the metric has any. Criteria consider entries only, never rewards.
 
 use std::fmt::Write;
 
@@ -14,30 +14,30 @@ use crate::tally::{Line, Pair, Tally, pairs};
 use crate::units::scaled_decimal;
 
 /// The greatest `at_least`, in units of the metric.
-const MOST: i64 = 1_000_000_000;
+const MAX_AT_LEAST: i64 = 1_000_000_000;
 
-/// Plastic that a plastic-free day is free of, unless it was avoided or used again.
+/// The plastic that a plastic-free day must not have, unless it was avoided or reused.
 const PLASTIC: [&str; 2] = ["plastic_bottles", "plastic_bags"];
 const WITHOUT_WASTE: [&str; 2] = ["avoided", "reused"];
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
-    /// Entries ever.
+    /// All entries.
     TotalEntries,
-    /// Grams ever (criteria state kilograms).
+    /// All grams (criteria state kilograms).
     WeightKg,
     /// Credits of all entries.
     TotalCredits,
-    /// Trees those credits stand for.
+    /// Trees of the credits of all entries.
     TreesSaved,
-    /// Days of the longest run ever.
+    /// Days of the longest run.
     DailyStreak,
-    /// Entries of the day that has most.
+    /// Entries of the day with the most.
     EntriesInOneDay,
-    /// Days that have ended, have entries, and none of them plastic that was thrown away or recycled.
+    /// Closed days with entries, none of them plastic that was thrown away or recycled.
     PlasticFreeDay,
-    /// Entries of the day that is judged.
+    /// Entries of the day that is evaluated.
     EntriesToday,
 }
 
@@ -72,16 +72,16 @@ impl Metric {
     }
 }
 
-/// Whose criteria are read: each has metrics of its own.
+/// The kind of goal that criteria belong to; each has its own metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Earned once, from everything a person has logged.
+    /// Earned once, from everything that a user has logged.
     Achievement,
     /// Earned every day, from that day's entries.
     Challenge,
 }
 
-/// A condition, checked and ready to be judged.
+/// A validated condition, ready to be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Criteria {
     /// What is measured.
@@ -92,7 +92,7 @@ pub struct Criteria {
     categories: Vec<String>,
 }
 
-/// One local day of a person.
+/// One local day of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
     /// The local date.
@@ -101,22 +101,22 @@ pub struct Day {
     pub tally: Tally,
 }
 
-/// What criteria are judged from.
+/// What criteria are evaluated from.
 #[derive(Debug, Clone)]
 pub struct Diary<'a> {
     /// Credits of all entries.
     pub credits: i64,
-    /// Everything ever logged.
+    /// Everything logged.
     pub tally: &'a Tally,
     /// The days that have entries, in any order, each once.
     pub days: &'a [Day],
-    /// The last day whose end is known; rules about whole days look no further.
-    pub settled_until: NaiveDate,
+    /// The last closed day; rules about whole days consider only days up to it.
+    pub closed_through: NaiveDate,
 }
 
 impl Criteria {
-    /// Reads criteria as they are written: `{metric, at_least}`, and where the metric takes them `disposal_method`,
-    /// `category_id`, `category_any_of`. A member `rule` is a remark.
+    /// Parses criteria: `{metric, at_least}` and, if the metric has filters, `disposal_method`, `category_id`,
+    /// `category_any_of`. A member `rule` is a comment.
     ///
     /// # Errors
     /// Names the member: [`DomainError::NotAnObject`], [`DomainError::MetricUnknown`], [`DomainError::AtLeastInvalid`],
@@ -182,7 +182,7 @@ impl Criteria {
         Ok(())
     }
 
-    /// The criteria in a short form that is quickly read again: `metric at_least method categories`, `*` for any.
+    /// The criteria in a compact form that is fast to parse: `metric at_least method categories`, `*` for any.
     #[must_use]
     pub fn to_rule(&self) -> String {
         let mut rule = format!("{} {} ", self.metric.name(), self.at_least);
@@ -204,7 +204,7 @@ impl Criteria {
         let metric = Metric::OF_ACHIEVEMENTS
             .iter()
             .chain(&Metric::OF_CHALLENGES)
-            .find(|(known, _)| *known == name)
+            .find(|(own, _)| *own == name)
             .map(|(_, metric)| *metric)
             .ok_or(DomainError::MetricUnknown)?;
         Ok(Criteria {
@@ -233,7 +233,8 @@ impl Criteria {
             .sum()
     }
 
-    /// What the diary has reached, in units of the metric, 0 and up. [`Metric::EntriesToday`] adds up the days given.
+    /// The value that the diary has reached, in units of the metric; never negative. [`Metric::EntriesToday`] is the sum
+    /// over the days of the diary.
     #[must_use]
     pub fn value(&self, diary: &Diary<'_>) -> i64 {
         let by_day = diary
@@ -249,11 +250,11 @@ impl Criteria {
             Metric::EntriesInOneDay => by_day.max().unwrap_or(0),
             Metric::EntriesToday => by_day.sum(),
             Metric::PlasticFreeDay => {
-                let ended = diary
+                let closed = diary
                     .days
                     .iter()
-                    .filter(|day| day.date <= diary.settled_until);
-                ended.filter(|day| is_plastic_free(&day.tally)).count() as i64
+                    .filter(|day| day.date <= diary.closed_through);
+                closed.filter(|day| is_plastic_free(&day.tally)).count() as i64
             }
         }
     }
@@ -271,7 +272,7 @@ impl Criteria {
         self.value(diary) >= self.at_least
     }
 
-    /// `units` of the metric as criteria write them: kilograms with up to three decimals for weights, else whole.
+    /// `units` of the metric as criteria state them: kilograms with up to three decimals for weights, otherwise integers.
     #[must_use]
     pub fn shown(&self, units: i64) -> Value {
         if self.metric == Metric::WeightKg {
@@ -282,14 +283,14 @@ impl Criteria {
         units.into()
     }
 
-    /// Whole per cent of what is needed, 0..=100.
+    /// The percentage of what is needed, rounded down, 0..=100.
     #[must_use]
     pub fn percentage(&self, value: i64) -> i64 {
         (value.clamp(0, self.at_least).saturating_mul(100)) / self.at_least.max(1)
     }
 }
 
-/// Whether a day has entries, and none of plastic that was thrown away or recycled.
+/// Whether a day has entries, but no plastic that was thrown away or recycled.
 pub(crate) fn is_plastic_free(day: &Tally) -> bool {
     day.lines().next().is_some()
         && !day.lines().any(|line| {
@@ -313,7 +314,7 @@ fn at_least(stated: Option<&Value>, metric: Metric) -> Result<i64, DomainError> 
         text.parse().ok()
     };
     units
-        .filter(|units| (1..=MOST).contains(units))
+        .filter(|units| (1..=MAX_AT_LEAST).contains(units))
         .ok_or(DomainError::AtLeastInvalid)
 }
 

@@ -274,7 +274,7 @@ fn reached<'a>(
         credits: state.credits,
         tally: &state.tally,
         days: &day,
-        settled_until: state.days.closed_through,
+        closed_through: state.days.closed_through,
     };
     let mut reached = Vec::new();
     for achievement in achievements {
@@ -314,7 +314,7 @@ fn completed<'a>(
         credits: 0,
         tally: counted,
         days: &day,
-        settled_until: entry.day,
+        closed_through: entry.day,
     };
     let mut completed: Vec<&Earnable> = challenges
         .iter()

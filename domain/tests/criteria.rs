@@ -60,12 +60,12 @@ impl Sums {
         }
     }
 
-    fn diary<'a>(&'a self, days: &'a [Day], settled_until: NaiveDate) -> Diary<'a> {
+    fn diary<'a>(&'a self, days: &'a [Day], closed_through: NaiveDate) -> Diary<'a> {
         Diary {
             credits: self.credits,
             tally: &self.tally,
             days,
-            settled_until,
+            closed_through,
         }
     }
 }

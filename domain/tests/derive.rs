@@ -113,7 +113,7 @@ impl Sums {
             credits: self.credits,
             tally: &self.tally,
             days: &days,
-            settled_until: closed_through,
+            closed_through,
         };
         let won: Vec<Earnable> = earnables(&ACHIEVEMENTS, Kind::Achievement, "")
             .into_iter()
@@ -131,7 +131,7 @@ impl Sums {
                 credits: 0,
                 tally: counted,
                 days: &day_alone,
-                settled_until: day,
+                closed_through: day,
             };
             let mut all = challenges_of(day);
             all.retain(|one| one.criteria.value(&diary) >= one.criteria.at_least);

@@ -112,7 +112,7 @@ fn rule_value(
         credits,
         tally: &read(tally),
         days: &days,
-        settled_until: calendar_day(settled_until),
+        closed_through: calendar_day(settled_until),
     })
 }
 
@@ -135,7 +135,7 @@ fn changed_achievements(
         credits,
         tally: &read(tally),
         days: &days,
-        settled_until: calendar_day(settled_until),
+        closed_through: calendar_day(settled_until),
     };
     let mut changed = named(&rules);
     changed.retain(|(id, rule)| rule.is_reached(&diary) != held.contains(&id.as_str()));
@@ -171,7 +171,7 @@ fn day_value(rule: &str, tally: &[u8]) -> i64 {
         credits: 0,
         tally: &Tally::default(),
         days: &[day],
-        settled_until: chrono::NaiveDate::default(),
+        closed_through: chrono::NaiveDate::default(),
     })
 }
 

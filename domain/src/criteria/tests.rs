@@ -14,7 +14,7 @@ fn day(date: &str, entries: &[(&str, &str, i64, i64)]) -> Day {
     }
 }
 
-fn value(criteria: &Value, kind: Kind, credits: i64, days: &[Day], settled: &str) -> i64 {
+fn value(criteria: &Value, kind: Kind, credits: i64, days: &[Day], closed_through: &str) -> i64 {
     let read = Criteria::from_json(criteria, kind).unwrap();
     assert_eq!(Criteria::from_rule(&read.to_rule()), Ok(read.clone()));
     let mut tally = Tally::default();
@@ -23,18 +23,24 @@ fn value(criteria: &Value, kind: Kind, credits: i64, days: &[Day], settled: &str
         credits,
         tally: &tally,
         days,
-        settled_until: settled.parse().unwrap(),
+        closed_through: closed_through.parse().unwrap(),
     })
 }
 
-fn of_achievement(id: &str, credits: i64, days: &[Day], settled: &str) -> i64 {
+fn of_achievement(id: &str, credits: i64, days: &[Day], closed_through: &str) -> i64 {
     let all = achievements();
     let one = all.iter().find(|one| one.id == id).unwrap();
-    value(&one.criteria, Kind::Achievement, credits, days, settled)
+    value(
+        &one.criteria,
+        Kind::Achievement,
+        credits,
+        days,
+        closed_through,
+    )
 }
 
 #[test]
-fn everything_the_product_starts_with_can_be_judged() {
+fn every_goal_that_the_product_starts_with_can_be_evaluated() {
     let days = [
         day("2026-11-01", &[("food_waste", "composted", 2, 700)]),
         day(
@@ -82,7 +88,7 @@ fn everything_the_product_starts_with_can_be_judged() {
 }
 
 #[test]
-fn criteria_that_cannot_be_judged_name_the_member() {
+fn invalid_criteria_are_refused_by_their_member() {
     for (criteria, kind, field, error) in [
         (
             json!([]),
@@ -184,7 +190,7 @@ fn criteria_that_cannot_be_judged_name_the_member() {
 }
 
 #[test]
-fn a_day_is_plastic_free_when_its_plastic_was_avoided_or_used_again() {
+fn a_day_is_plastic_free_if_all_of_its_plastic_was_avoided_or_reused() {
     for (category, method, days) in [
         ("plastic_bags", "avoided", 1),
         ("plastic_bottles", "reused", 1),
@@ -213,7 +219,7 @@ fn a_day_is_plastic_free_when_its_plastic_was_avoided_or_used_again() {
 }
 
 #[test]
-fn a_metric_without_filters_takes_none_of_them() {
+fn a_metric_without_filters_refuses_all_of_them() {
     for metric in [
         "total_credits",
         "trees_saved",
@@ -239,7 +245,7 @@ fn a_metric_without_filters_takes_none_of_them() {
 }
 
 #[test]
-fn filters_choose_what_counts() {
+fn only_entries_that_pass_the_filters_count() {
     let days = [day(
         "2026-11-01",
         &[
@@ -303,7 +309,7 @@ fn weights_are_shown_in_kilograms() {
 }
 
 #[test]
-fn a_rule_is_reached_from_what_it_asks_for() {
+fn a_rule_is_reached_from_its_at_least_on() {
     let days = [
         day("2026-11-01", &[("food_waste", "composted", 1, 10)]),
         day("2026-11-02", &[("plastic_bags", "disposed", 2, 10)]),
@@ -314,7 +320,7 @@ fn a_rule_is_reached_from_what_it_asks_for() {
         credits: 0,
         tally: &tally,
         days: &days,
-        settled_until: date("2026-11-30"),
+        closed_through: date("2026-11-30"),
     };
     for (metric, reached) in [
         ("total_entries", 3),
