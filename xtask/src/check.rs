@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::artifacts::pgrx_home;
 use crate::checkout::Checkout;
 use crate::documents;
+use crate::imports;
 use crate::process::{command, succeeds, text};
 use crate::progress::{Step, step};
 use crate::released;
@@ -46,7 +47,7 @@ const SQUAWK: &str = "squawk-cli==2.70.0";
 /// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
 type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
 
-const CHECKS: [Check; 13] = [
+const CHECKS: [Check; 14] = [
     ("format", format),
     ("lints of the workspace", clippy_workspace),
     ("lints of the extension's tests", clippy_extension_tests),
@@ -55,6 +56,7 @@ const CHECKS: [Check; 13] = [
     ("lints of the SQL", sql),
     ("released migrations", released_migrations),
     ("lengths of files", lengths),
+    ("circles of imports", import_circles),
     ("words left behind", words),
     ("subjects of commits", subjects),
     ("links and decisions of the documentation", documentation),
@@ -283,6 +285,21 @@ fn lengths(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
         .collect();
     if !long.is_empty() {
         bail!("more than {MAX_LINES} lines:\n    {}", long.join("\n    "));
+    }
+    Ok(None)
+}
+
+fn import_circles(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
+    let mut found = Vec::new();
+    for src in imports::LAYERED {
+        let circles = imports::circles(&checkout.path(src))?;
+        found.extend(circles.into_iter().map(|circle| format!("{src}: {circle}")));
+    }
+    if !found.is_empty() {
+        bail!(
+            "modules that import each other:\n    {}",
+            found.join("\n    ")
+        );
     }
     Ok(None)
 }

@@ -16,6 +16,7 @@ pub mod db;
 pub mod documents;
 pub mod environment;
 pub mod faults;
+pub mod imports;
 pub mod leaks;
 pub mod locks;
 pub mod migrations;

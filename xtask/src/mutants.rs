@@ -49,17 +49,19 @@ const WORKSPACES: [Workspace; 2] = [
         package: "carbon-edge",
         sources: "edge/src",
         rules: &[
-            "src/limits.rs",
-            "src/query.rs",
-            "src/session.rs",
+            "src/crypto/bytes.rs",
+            "src/crypto/otp_id.rs",
+            "src/http/query.rs",
+            "src/http/session.rs",
+            "src/limits/*.rs",
             "src/routes/fields.rs",
             "src/storage/*_state.rs",
-            "src/storage/otp_id.rs",
             "src/storage/sms_budget.rs",
+            "src/uuid.rs",
         ],
         // They ask Durable Objects and the clock, which only a running Worker has: tests/js/limits*.test.mjs hold them.
         left_out: &[
-            r"src/limits\.rs.*(replace|in) (check|connecting_subject|count|refused|refusal)\b",
+            r"src/limits/count\.rs.*(replace|in) (check|connecting_subject|count|refused|refusal)\b",
             r"src/storage/sms_budget\.rs.*(replace|in) (spend|gauges)\b",
         ],
     },
@@ -420,11 +422,11 @@ mod tests {
 
     #[test]
     fn parts_and_files_are_chosen() -> Result<()> {
-        let chosen = Chosen::parse(&["2/8", "streak.rs", "edge/src/limits.rs"])?;
+        let chosen = Chosen::parse(&["2/8", "streak.rs", "edge/src/limits/count.rs"])?;
         assert_eq!(chosen.shard, Some((2, 8)));
         let sources = [
             "domain/src/streak.rs",
-            "edge/src/limits.rs",
+            "edge/src/limits/count.rs",
             "pg_carbon/src/streak.rs",
         ];
         let sources = sources.map(PathBuf::from);
@@ -432,7 +434,10 @@ mod tests {
             chosen.files_in(&WORKSPACES[0], &sources),
             ["domain/src/streak.rs"]
         );
-        assert_eq!(chosen.files_in(&WORKSPACES[1], &sources), ["src/limits.rs"]);
+        assert_eq!(
+            chosen.files_in(&WORKSPACES[1], &sources),
+            ["src/limits/count.rs"]
+        );
         for word in ["0/8", "9/8", "streak"] {
             assert!(Chosen::parse(&[word]).is_err(), "{word}");
         }
