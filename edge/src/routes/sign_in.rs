@@ -1,8 +1,22 @@
 //! `/auth/phone-otp` and `/auth/verify-otp`: sign-in with a code by SMS.
 //!
-//! The user's code is the Worker's own (contract §4). Auth makes a code too, which never leaves
-//! the hook and the number's Durable Object; it is handed back to Auth when the person's code is
-//! right. No step holds the object while Auth is called, because Auth calls the hook, which needs it.
+//! The user's code is the Worker's own (contract §4). Auth makes a code too, which never leaves the hook and the number's
+//! Durable Object; it goes back to Auth when the user's code is correct.
+//!
+//! ```text
+//!  client                 Worker                        number's object         Auth
+//!    │── phone-otp ─────────▶│── Begin (6 digits) ────────────▶│                  │
+//!    │                       │── /otp ─────────────────────────┼─────────────────▶│ makes its own code
+//!    │                  hook │◀── send-sms (10 digits) ────────┼──────────────────│ and waits
+//!    │◀── SMS, 6 digits ─────│── Take: 10 digits in, 6 out ───▶│                  │
+//!    │◀── otp_id ────────────│◀────────────────────────────────┼── 200 ───────────│
+//!    │── verify-otp ────────▶│── Check ───────────────────────▶│ claims           │
+//!    │                       │── /verify (10 digits) ──────────┼─────────────────▶│ opens a session
+//!    │◀── tokens ────────────│── MarkUsed ────────────────────▶│                  │
+//! ```
+//!
+//! While Auth answers `/otp`, it calls the hook, which is another request to the Worker and needs the same object. So no
+//! step holds the object during a call to Auth: each is one command, and what must outlast a call (the claim) is stored.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use carbon_domain::phone::{self, Phone};
