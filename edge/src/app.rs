@@ -24,7 +24,6 @@ pub fn config(env: &Env) -> Result<Rc<Config>, String> {
 /// The Worker's surroundings for one request.
 pub struct App {
     pub config: Rc<Config>,
-    /// Bindings.
     pub env: Env,
     /// For work that goes on after the answer.
     pub context: Context,

@@ -14,16 +14,14 @@ const MIN_SECRET_BYTES: usize = 32;
 /// Secrets that were made for a developer's machine begin with this.
 const LOCAL_SECRET: &str = "local-";
 
-/// Where the Worker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
     /// A developer's machine or a test.
     Local,
-    /// Real people.
+    /// Real users.
     Production,
 }
 
-/// Who delivers SMS.
 pub enum SmsProvider {
     /// The local inbox shows what would have been sent; the URL is its address.
     Inbox(String),
@@ -31,13 +29,11 @@ pub enum SmsProvider {
     ThaiBulkSms(ThaiBulkSms),
 }
 
-/// An account with ThaiBulkSMS.
 pub struct ThaiBulkSms {
     /// The provider's address, without a slash at the end.
     pub url: String,
     /// Key and secret, as the value of `Authorization`.
     pub authorization: String,
-    /// The approved sender name.
     pub sender: String,
 }
 
@@ -61,7 +57,6 @@ pub enum Origins {
     List(Vec<String>),
 }
 
-/// The checked settings.
 pub struct Config {
     pub environment: Environment,
     /// The gateway, without a slash at the end.
@@ -96,9 +91,7 @@ pub struct Config {
     pub metrics_token: String,
 }
 
-/// Cloudflare Turnstile.
 pub struct Turnstile {
-    /// The widget's secret.
     pub secret: String,
     /// The address of siteverify.
     pub url: String,
@@ -114,7 +107,7 @@ pub struct TestNumber {
 
 /// What operator's commands need.
 pub struct Operators {
-    /// One token a person, two while theirs is being replaced.
+    /// One token per operator, two while theirs is being replaced.
     pub tokens: Vec<OperatorToken>,
     /// For the line in the audit log.
     pub service_role_key: String,
@@ -122,9 +115,8 @@ pub struct Operators {
 
 /// An operator's token: its owner and its SHA-256, so that reading the settings grants nothing.
 pub struct OperatorToken {
-    /// The person, as the audit log names them.
+    /// The operator, as the audit log names them.
     pub name: String,
-    /// SHA-256 of the token.
     pub digest: [u8; 32],
 }
 
@@ -140,7 +132,7 @@ const THAIBULKSMS_URL: &str = "https://api-v2.thaibulksms.com";
 /// Where the bot check is verified unless a local run says otherwise.
 const TURNSTILE_URL: &str = "https://challenges.cloudflare.com/turnstile/v0/siteverify";
 /// Messages a day for the entire service unless a setting says otherwise: enough for the sign-ins of
-/// some ten thousand active people, and a flood costs no more than that.
+/// some ten thousand active users, and a flood costs no more than that.
 const SMS_BUDGET_PER_DAY: u32 = 2_000;
 
 impl Config {

@@ -34,7 +34,6 @@ pub enum Code {
     InternalError,
     /// Comes later.
     FeatureUnavailable,
-    /// A dependency is down.
     ServiceUnavailable,
 }
 
@@ -147,11 +146,9 @@ enum Details {
 /// A failure on its way to the client.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    /// The envelope's code.
     pub code: Code,
     text: Option<Text>,
     details: Option<Box<Details>>,
-    /// Seconds for `Retry-After`.
     pub retry_after_secs: Option<i64>,
     /// The methods for `Allow`.
     pub allow: Option<String>,
@@ -250,7 +247,6 @@ impl ApiError {
         Self::plain(Code::UnsupportedMediaType)
     }
 
-    /// The body is compressed.
     pub fn content_coding() -> Self {
         Self {
             is_compressed: true,

@@ -1,6 +1,6 @@
 //! The Worker of Carbon-Pixels: the public interface of the service, `/api/v1`.
 //!
-//! It checks what comes in, signs people in, calls the database as the caller and answers in the
+//! It checks what comes in, signs users in, calls the database as the caller and answers in the
 //! envelope of the contract. Rules and figures are `carbon_domain`'s; rows and permissions are the
 //! database's. Here are only the entry points.
 

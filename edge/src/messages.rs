@@ -5,9 +5,7 @@ use carbon_domain::Lang;
 /// A text in both languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalizedText {
-    /// The Thai text.
     pub th: &'static str,
-    /// The English text.
     pub en: &'static str,
 }
 

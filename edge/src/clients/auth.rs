@@ -10,7 +10,6 @@ use crate::error::{ApiError, Code};
 use crate::messages;
 use crate::observe::metrics;
 
-/// A caller of Auth.
 pub struct Auth<'a> {
     config: &'a Config,
     request_id: &'a str,
@@ -70,7 +69,6 @@ impl From<AuthFailure> for ApiError {
 /// A session that Auth opened.
 #[derive(Debug, Deserialize)]
 pub struct AuthSession {
-    /// The access token (JWT).
     pub access_token: String,
     pub refresh_token: String,
     /// Seconds until the access token ends.

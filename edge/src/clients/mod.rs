@@ -30,7 +30,6 @@ pub const OBJECT_DEADLINE_MS: u64 = 1_500;
 /// Why a call brought no answer.
 #[derive(Debug)]
 pub enum UpstreamError {
-    /// It took too long.
     Timeout,
     /// The other side could not be reached.
     Unreachable(String),
@@ -49,7 +48,6 @@ impl std::fmt::Display for UpstreamError {
 pub struct UpstreamResponse {
     pub status: u16,
     pub body: String,
-    /// `Retry-After` in seconds.
     pub retry_after_secs: Option<i64>,
 }
 
@@ -72,7 +70,6 @@ impl UpstreamResponse {
     }
 }
 
-/// What to send.
 pub struct Outgoing<'a> {
     pub method: Method,
     pub url: &'a str,

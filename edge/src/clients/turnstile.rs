@@ -1,4 +1,4 @@
-//! Cloudflare Turnstile: whether a token proves that a person passed the bot check.
+//! Cloudflare Turnstile: whether a token proves that a human passed the bot check.
 
 use serde_json::{Value, json};
 use worker::Method;
@@ -66,7 +66,7 @@ fn classify_response(status: u16, body: &str) -> Result<bool, String> {
     let Some(success) = body["success"].as_bool().filter(|_| status < 500) else {
         return Err(format!("status {status}"));
     };
-    // What is not the token's fault is not the person's either.
+    // What is not the token's fault is not the user's either.
     let codes = body["error-codes"].as_array().into_iter().flatten();
     let ours = codes.filter_map(Value::as_str).find(|code| {
         let faults = ["internal-error", "bad-request"];

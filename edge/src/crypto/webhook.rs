@@ -9,7 +9,6 @@ pub const TOLERANCE_SECS: i64 = 300;
 
 /// The headers of a signed message.
 pub struct Signed<'a> {
-    /// `webhook-id`.
     pub id: &'a str,
     /// `webhook-timestamp`, seconds since 1970.
     pub timestamp: &'a str,

@@ -35,7 +35,6 @@ pub struct Head {
     pub method: String,
     /// The path as it was sent.
     pub path: String,
-    /// The language of messages.
     pub lang: Lang,
     pub origin: Option<String>,
     pub authorization: Option<String>,

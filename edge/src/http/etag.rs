@@ -2,7 +2,7 @@
 //! it is still right.
 //!
 //! All tags are weak, because `meta.timestamp` does not count. What a tag stands for comes from the
-//! database (a person's own answers) or from the answer (public ones); the release and the language
+//! database (a user's own answers) or from the answer (public ones); the release and the language
 //! are added here, since both change the words.
 
 use carbon_domain::Lang;

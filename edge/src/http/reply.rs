@@ -17,7 +17,6 @@ pub enum Caching {
 }
 
 impl Caching {
-    /// The value of `Cache-Control`.
     pub fn header(self) -> String {
         match self {
             Self::NoStore => "no-store".to_owned(),

@@ -11,7 +11,6 @@ use crate::error::ApiError;
 use crate::observe::log::{self, FinishedRequest};
 use crate::observe::metrics;
 
-/// How a request ended.
 pub struct Outcome {
     /// The handler's answer or the failure.
     pub result: Result<Reply, ApiError>,
@@ -31,7 +30,6 @@ impl Outcome {
         }
     }
 
-    /// The answer to `OPTIONS`.
     pub fn preflight(allow: String, allowed_origin: Option<String>) -> Self {
         let result = Ok(Reply {
             status: 204,

@@ -29,7 +29,6 @@ pub struct Session {
 pub struct TokenRules<'a> {
     /// The key that Auth signs with.
     pub secret: &'a [u8],
-    /// The expected `iss`.
     pub issuer: &'a str,
     /// Now, in seconds since 1970.
     pub now_secs: i64,

@@ -52,8 +52,8 @@ const ACCOUNT_MINUTE: Rule = rule("account_minute", 60, MINUTE);
 const ACCOUNT_HOUR: Rule = rule("account_hour", 1_000, HOUR);
 
 pub const SIGN_IN: Limits = address(&[AUTHENTICATION, ACCOUNT_MINUTE, ACCOUNT_HOUR]);
-/// An anonymous sign-up makes an account out of nothing, and a person needs one for each installation: a carrier's
-/// address with thousands of people behind it sees a few in an hour.
+/// An anonymous sign-up makes an account out of nothing, and a user needs one for each installation: a carrier's
+/// address with thousands of users behind it sees a few in an hour.
 pub const ANONYMOUS_SIGN_UP: Limits = address(&[
     rule("anonymous_minute", 10, MINUTE),
     rule("anonymous_hour", 60, HOUR),

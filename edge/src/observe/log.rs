@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 
-/// A finished request.
 pub struct FinishedRequest<'a> {
     pub request_id: &'a str,
     pub method: &'a str,

@@ -11,7 +11,6 @@ pub type Sums = BTreeMap<String, u64>;
 /// Upper ends of the histogram's buckets in milliseconds: the response targets of the contract are
 /// among them.
 pub const BUCKETS_MS: [u64; 11] = [5, 10, 25, 50, 100, 150, 200, 500, 1_000, 2_500, 10_000];
-/// The histogram.
 pub const DURATION: &str = "carbon_http_request_duration_seconds";
 /// Requests whose time falls into one bucket and no lower one; added up when shown.
 pub const DURATION_BUCKET: &str = "carbon_http_request_duration_seconds_bucket";
@@ -82,7 +81,6 @@ pub fn put_back(sums: Sums) {
     COUNTS.with_borrow_mut(|counts| merge(counts, sums));
 }
 
-/// Adds sums to others.
 pub fn merge(sums: &mut Sums, more: Sums) {
     for (series, by) in more {
         let sum = sums.entry(series).or_default();

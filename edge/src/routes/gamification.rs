@@ -94,8 +94,8 @@ fn stale_ms(arguments: &Value) -> i64 {
 }
 
 fn shown(call: &Call, mut answer: Value) -> Reply {
-    for person in answer["leaderboard"].as_array_mut().into_iter().flatten() {
-        names::add_level(person, call.lang, false);
+    for user in answer["leaderboard"].as_array_mut().into_iter().flatten() {
+        names::add_level(user, call.lang, false);
     }
     let meta = take_meta(&mut answer, call);
     Reply::with_meta(&answer, Some(meta))

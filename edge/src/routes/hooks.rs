@@ -1,5 +1,5 @@
 //! `/hooks/send-sms`: Auth wants a code sent. Its own code goes into the number's Durable Object; what
-//! is sent is the person's code that waits there. The SMS leaves after the answer, because Auth waits
+//! is sent is the user's code that waits there. The SMS leaves after the answer, because Auth waits
 //! for it inside a database transaction, for five seconds at most.
 
 use carbon_domain::phone::{self, Phone};

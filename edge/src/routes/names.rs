@@ -23,14 +23,14 @@ pub fn add_to_entries(entries: &mut Value, lang: Lang) {
 }
 
 /// Adds `level_name`, and `level_icon` where the shape has one, next to `current_level`.
-pub fn add_level(person: &mut Value, lang: Lang, with_icon: bool) {
-    let number = person["current_level"]
+pub fn add_level(user: &mut Value, lang: Lang, with_icon: bool) {
+    let number = user["current_level"]
         .as_i64()
         .and_then(|number| i32::try_from(number).ok());
     let level = number.and_then(level::by_number);
-    person["level_name"] = level.map_or(Value::Null, |level| json!(level.name(lang)));
+    user["level_name"] = level.map_or(Value::Null, |level| json!(level.name(lang)));
     if with_icon {
-        person["level_icon"] = level.map_or(Value::Null, |level| json!(level.icon));
+        user["level_icon"] = level.map_or(Value::Null, |level| json!(level.icon));
     }
 }
 
@@ -85,14 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_and_people_get_names_in_the_caller_s_language() {
+    fn entries_and_users_get_names_in_the_caller_s_language() {
         let mut entry = json!({"category_id": "food_waste"});
         add_to_entry(&mut entry, Lang::En);
         assert_eq!(entry["category_name"], "Food Waste");
         assert!(entry["category_icon"].is_string());
-        let mut person = json!({"current_level": 1});
-        add_level(&mut person, Lang::Th, true);
-        assert!(person["level_name"].is_string() && person["level_icon"].is_string());
+        let mut user = json!({"current_level": 1});
+        add_level(&mut user, Lang::Th, true);
+        assert!(user["level_name"].is_string() && user["level_icon"].is_string());
         let mut unknown = json!({"current_level": null});
         add_level(&mut unknown, Lang::Th, false);
         assert_eq!(unknown, json!({"current_level": null, "level_name": null}));

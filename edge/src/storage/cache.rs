@@ -37,26 +37,26 @@ pub struct Kind {
     /// Milliseconds for which an answer is as good as a new one.
     pub fresh_ms: i64,
     /// Whether it shows users, who may hide.
-    pub shows_people: bool,
+    pub shows_users: bool,
 }
 
 /// Boards as signed-out visitors see them.
 pub const BOARDS: Kind = Kind {
     name: "board",
     fresh_ms: 10_000,
-    shows_people: true,
+    shows_users: true,
 };
 /// The list of all achievements.
 pub const ACHIEVEMENTS: Kind = Kind {
     name: "achievements",
     fresh_ms: 6 * HOUR_MS,
-    shows_people: false,
+    shows_users: false,
 };
 /// The challenges of a day, which the question names: they stay what they are until the day ends.
 pub const CHALLENGES: Kind = Kind {
     name: "challenges",
     fresh_ms: 24 * HOUR_MS,
-    shows_people: false,
+    shows_users: false,
 };
 
 /// Seconds for which the generation is stored: longer than any board.
@@ -199,7 +199,7 @@ impl CacheLookup {
 }
 
 async fn current_generation(kind: &Kind) -> Option<String> {
-    if !kind.shows_people {
+    if !kind.shows_users {
         return Some(NO_GENERATION.to_owned());
     }
     let found = Cache::default().get(&generation_key(), false).await;

@@ -25,7 +25,6 @@ const NAME: &str = "service";
 /// An isolate hands its counts over at most this often (milliseconds).
 const FLUSH_EVERY_MS: i64 = 5_000;
 
-/// The sums.
 #[durable_object(fetch)]
 pub struct Metrics {
     state: State,

@@ -94,12 +94,11 @@ struct Attempt {
     stage: Stage,
 }
 
-/// A code on its way to a person.
+/// A code on its way to the user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Six digits.
     pub code: String,
-    /// Whether the person asked in English; Thai otherwise.
+    /// Whether the user asked in English; Thai otherwise.
     pub english: bool,
 }
 
@@ -141,10 +140,9 @@ pub enum Command {
     Take {
         /// `webhook-id`, counted once.
         webhook_id: String,
-        /// Auth's code.
         auth_code: String,
     },
-    /// A person typed a code.
+    /// A user typed a code.
     Check {
         attempt: String,
         /// Keyed hash of what was typed.
@@ -170,10 +168,11 @@ pub enum Command {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NumberReply {
     /// A code can be begun.
-    Available { recognised: bool },
+    Available {
+        recognised: bool,
+    },
     /// The attempt exists; times in milliseconds since 1970.
     Begun {
-        /// End of the code.
         expires_at_ms: i64,
         /// When the next one may be requested.
         resend_at_ms: i64,
@@ -185,7 +184,6 @@ pub enum NumberReply {
         /// When it is free again (milliseconds since 1970).
         reset_at_ms: i64,
     },
-    /// The attempt is forgotten.
     Cancelled,
     /// The hook has taken the code: the SMS is on its way.
     AlreadySent,
@@ -205,7 +203,6 @@ pub enum NumberReply {
     Expired,
     /// The code is used; these subjects get a refund.
     MarkedUsed(Vec<String>),
-    /// Done.
     Done,
 }
 
@@ -216,13 +213,11 @@ pub enum Refusal {
     Resend,
     /// Codes a minute.
     Codes,
-    /// Messages a day.
     Sms,
     /// Messages a day, but the bot check allows one more.
     SmsUnlessPassed,
     /// Wrong tries of one code.
     Tries,
-    /// Wrong tries a day.
     TriesOfDay,
     /// Failures in a row.
     Locked,

@@ -32,7 +32,6 @@ struct Window {
 /// One rule to count under.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RateRule {
-    /// The rule's name.
     pub rule: String,
     /// Requests a window.
     pub limit: u32,
@@ -50,7 +49,6 @@ pub enum Command {
         attempt: String,
         /// With this many unverified codes the bot check must be passed.
         limit: u32,
-        /// Whether it was passed.
         passed: bool,
     },
     /// A code was verified, or never begun after all.
@@ -68,7 +66,6 @@ pub enum SubjectReply {
     Refused {
         /// The rule that is free last among those that refuse.
         rule: String,
-        /// Its limit.
         limit: u32,
         /// Milliseconds since 1970.
         reset_at_ms: i64,

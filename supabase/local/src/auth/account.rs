@@ -20,11 +20,9 @@ use uuid::Uuid;
 
 /// The caller of a request with a valid access token.
 pub struct Caller {
-    /// The account.
     pub user: User,
     /// The session the token belongs to; none for tokens that were not issued by a sign-in.
     pub session: Option<Uuid>,
-    /// The token's claims.
     pub claims: Claims,
 }
 

@@ -307,7 +307,7 @@ struct DeleteParams {
 }
 
 /// DELETE /admin/users/{id}: the row and all that refers to it. A soft deletion leaves the row, with what names
-/// the person overwritten.
+/// the user overwritten.
 pub async fn delete(server: &Server, call: &Call, id: &str) -> ApiResult<Reply> {
     let role = require(server, call)?;
     let mut client = server.pool.get().await?;

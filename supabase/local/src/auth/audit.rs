@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 /// The actor: a user, or a key of the service under the name of its role.
 pub enum Actor<'a> {
-    /// A person.
     User(&'a User),
     /// A role such as service_role.
     Role(&'a str),

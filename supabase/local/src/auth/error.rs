@@ -13,7 +13,6 @@ const API_VERSION_2024: &str = "2024-01-01";
 /// refusal is passed on, which has none.
 #[derive(Debug)]
 pub struct ApiError {
-    /// HTTP status.
     pub status: u16,
     /// Stable token for programs.
     pub code: &'static str,

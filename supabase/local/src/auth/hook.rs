@@ -26,13 +26,12 @@ const BACKOFF_SECS: u64 = 2;
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 200 * 1024;
 
-/// A code on its way to a person.
+/// A code on its way to a user.
 pub struct Message<'a> {
     /// Whose code it is, as the account will be when the transaction ends.
     pub user: &'a User,
     /// Recipient, without "+".
     pub phone: &'a str,
-    /// The code.
     pub otp: &'a str,
     /// Where the request for it came from.
     pub address: IpAddr,

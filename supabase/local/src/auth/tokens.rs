@@ -17,7 +17,6 @@ pub const REFRESH_TOKEN_LENGTH: usize = 12;
 pub struct Claims {
     /// The user's id; absent in the keys of the service.
     pub sub: String,
-    /// Database role.
     pub role: String,
     /// The session the token was issued for; empty in the keys of the service.
     pub session_id: String,

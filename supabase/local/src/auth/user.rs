@@ -151,7 +151,6 @@ fn identity_of(row: &Row) -> Identity {
 
 /// What a user is found by.
 pub enum By<'a> {
-    /// The id.
     Id(Uuid),
     /// A phone without "+", and the audience.
     Phone(&'a str, &'a str),

@@ -106,7 +106,7 @@ fn in_time(sent_at: Option<DateTime<Utc>>, life: Duration) -> bool {
     sent_at.is_some_and(|at| Utc::now() <= at + life)
 }
 
-/// A code that a person typed, with the phone or address it went to. The row is locked: of two calls with one
+/// A code that a user typed, with the phone or address it went to. The row is locked: of two calls with one
 /// code the second finds it used.
 async fn find_by_code(
     server: &Server,

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// What a person stores about themselves in Auth: 1 KiB, and what supabase-js sends around it.
+/// What a user stores in Auth: 1 KiB, and what supabase-js sends around it.
 pub const MAX_METADATA_BYTES: usize = 1024;
 
 const NOT_JSON: Denial = Denial::new(

@@ -11,7 +11,7 @@ async fn a_body_that_nothing_reads_does_not_go_on() {
         ("DELETE", "/rest/v1/t?id=eq.1"),
         ("GET", "/realtime/v1/api/x"),
     ] {
-        let seen = ask(&gateway, method, path, &PERSON, "ignored").await;
+        let seen = ask(&gateway, method, path, &USER, "ignored").await;
         if !path.starts_with("/realtime") {
             assert_eq!(
                 (seen.status, &seen.json["length"]),
@@ -20,7 +20,7 @@ async fn a_body_that_nothing_reads_does_not_go_on() {
             );
         }
     }
-    let seen = ask(&gateway, "PATCH", "/rest/v1/t?id=eq.1", &PERSON, "{}").await;
+    let seen = ask(&gateway, "PATCH", "/rest/v1/t?id=eq.1", &USER, "{}").await;
     assert_eq!(seen.json["length"], 2);
 }
 
@@ -49,7 +49,7 @@ async fn postgrests_description_of_itself_is_not_shown() {
     let gateway = gateway().await;
     for method in ["GET", "HEAD", "POST"] {
         for path in ["/rest/v1/", "/rest/v1", "/rest/v1/?select=*"] {
-            let seen = ask(&gateway, method, path, &PERSON, "").await;
+            let seen = ask(&gateway, method, path, &USER, "").await;
             assert_eq!(seen.status, 404, "{method} {path}");
         }
     }
@@ -69,7 +69,7 @@ async fn a_query_that_would_cost_too_much_is_refused_by_name() {
         (&conditions, "query_too_long"),
     ] {
         let path = format!("/rest/v1/waste_entries?{query}");
-        let seen = ask(&gateway, "GET", &path, &PERSON, "").await;
+        let seen = ask(&gateway, "GET", &path, &USER, "").await;
         assert_eq!(
             (seen.status, &seen.json["code"]),
             (400, &json!(code)),
@@ -115,7 +115,7 @@ async fn a_read_on_a_dead_connection_is_tried_once_more_and_a_write_is_not() {
     let gateway = gateway_to(&service, &service).await;
     for (method, statuses) in [("GET", [200, 200]), ("POST", [200, 503])] {
         for expected in statuses {
-            let seen = ask(&gateway, method, "/rest/v1/t", &PERSON, "").await;
+            let seen = ask(&gateway, method, "/rest/v1/t", &USER, "").await;
             assert_eq!(seen.status, expected, "{method}");
         }
     }
@@ -132,7 +132,7 @@ async fn a_head_uses_a_connection_of_its_own() {
     let (service, heard) = dying_service().await;
     let gateway = gateway_to(&service, &service).await;
     for method in ["HEAD", "POST"] {
-        let seen = ask(&gateway, method, "/rest/v1/t", &PERSON, "").await;
+        let seen = ask(&gateway, method, "/rest/v1/t", &USER, "").await;
         assert_eq!(seen.status, 200, "{method}");
     }
     let heard = heard.lock().unwrap();
@@ -183,9 +183,9 @@ async fn a_person_is_counted_by_address_and_the_worker_and_the_keys_are_not() {
         }
     };
     for _ in 0..10 {
-        assert_eq!(put(PERSON.to_vec()).await.status, 418);
+        assert_eq!(put(USER.to_vec()).await.status, 418);
     }
-    let seen = put(PERSON.to_vec()).await;
+    let seen = put(USER.to_vec()).await;
     assert_eq!(
         (seen.status, &seen.json["code"]),
         (429, &json!("rate_limited"))
@@ -201,18 +201,14 @@ async fn a_person_is_counted_by_address_and_the_worker_and_the_keys_are_not() {
     assert_eq!(put(other).await.status, 418);
     for proof in [
         vec![("apikey", "s.v.c")],
-        [
-            PERSON.to_vec(),
-            vec![("x-edge-client-proof", ADDRESS_SECRET)],
-        ]
-        .concat(),
+        [USER.to_vec(), vec![("x-edge-client-proof", ADDRESS_SECRET)]].concat(),
     ] {
         for _ in 0..12 {
             assert_eq!(put(proof.clone()).await.status, 418);
         }
     }
     let wrong = [
-        PERSON.to_vec(),
+        USER.to_vec(),
         vec![("x-edge-client-proof", "the-workers-proof-02")],
     ]
     .concat();
@@ -224,7 +220,7 @@ async fn the_address_that_the_worker_states_goes_on_and_opens_nothing() {
     let gateway = gateway().await;
     let stated = |secret: &'static str| {
         [
-            PERSON.to_vec(),
+            USER.to_vec(),
             vec![
                 ("x-edge-client-proof", secret),
                 ("x-edge-client", "192.0.2.9"),
@@ -279,7 +275,7 @@ async fn who_is_not_signed_in_has_few_requests_under_way() {
     };
     assert_eq!(at_once(vec![ANON]).await, rates::MAX_ANONYMOUS_REQUESTS);
     assert_eq!(
-        at_once(PERSON.to_vec()).await,
+        at_once(USER.to_vec()).await,
         12,
         "the database counts signed-in users"
     );

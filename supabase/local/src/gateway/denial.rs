@@ -3,11 +3,9 @@
 /// A refusal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Denial {
-    /// HTTP status.
     pub status: u16,
     /// Stable token.
     pub code: &'static str,
-    /// English sentence.
     pub message: &'static str,
     /// When to come again, if that helps; else 0.
     pub retry_after_secs: u32,

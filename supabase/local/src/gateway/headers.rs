@@ -49,7 +49,7 @@ const CLAIM_PREFIXES: &[&str] = &[
     "x-rewrite-",
     "x-envoy-",
 ];
-/// What the Worker may state about the person it acts for.
+/// What the Worker may state about the user it acts for.
 const WORKER_MAY_STATE: &[&str] = &[
     "x-forwarded-for",
     "x-forwarded-proto",
@@ -160,7 +160,7 @@ pub fn allow_all_origins(headers: &mut HeaderMap) {
     );
 }
 
-/// The answer's headers to a preflight: the headers asked for are allowed.
+/// The answer's headers to a preflight: the requested headers are allowed.
 pub fn for_preflight(given: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     allow_all_origins(&mut headers);

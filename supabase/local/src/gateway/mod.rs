@@ -60,7 +60,6 @@ const NO_REALTIME: Denial = Denial::new(
     "realtime_unavailable",
     "No Realtime server is configured",
 );
-/// The gateway.
 struct Gateway {
     keys: Keys,
     limits: Limits,

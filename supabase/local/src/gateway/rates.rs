@@ -10,10 +10,10 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Requests at once that one address may have under way without being signed in, as one signed-in person has in the
+/// Requests at once that one address may have under way without being signed in, as one signed-in user has in the
 /// database.
 pub const MAX_ANONYMOUS_REQUESTS: usize = 8;
-/// WebSockets of one address, behind which a carrier may put hundreds of people. A person has 20 at most: Realtime
+/// WebSockets of one address, behind which a carrier may put hundreds of users. A user has 20 at most: Realtime
 /// counts those, because only Realtime sees who the user is.
 pub const MAX_SOCKETS: usize = 500;
 /// About 10 MB. When more are counted, those that owe nothing are forgotten, and all of them if that is not enough.
@@ -34,9 +34,7 @@ pub struct Rate {
     /// A stable word.
     pub name: &'static str,
     pub per: Per,
-    /// Requests.
     pub limit: u32,
-    /// Length of the window.
     pub window_secs: u32,
 }
 
@@ -55,7 +53,6 @@ impl Rate {
 /// The subject of a count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// An IPv4 address.
     V4([u8; 4]),
     /// The /64 of an IPv6 address.
     V6([u8; 8]),

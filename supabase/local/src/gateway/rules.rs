@@ -54,7 +54,6 @@ pub enum BodyRule {
 /// A line of the list.
 #[derive(Debug)]
 pub struct Rule {
-    /// HTTP method.
     pub method: &'static str,
     /// Path after /auth/v1.
     pub path: &'static str,
@@ -71,7 +70,7 @@ pub struct Rule {
 }
 
 const MINUTE_SECS: u32 = 60;
-/// One address stands for all people behind a carrier's gateway: 20 requests a second are a hundred people who all use
+/// One address stands for all users behind a carrier's gateway: 20 requests a second are a hundred users who all use
 /// the app, and less than a twentieth of what one core answers. At once it has what that is in a quarter of a minute: a
 /// minute's full allowance used in a second slowed others down when many accounts shared one address.
 const REST_RATES: &[Rate] = &[Rate::new("rest", Per::Address, 300, MINUTE_SECS / 4)];
@@ -141,11 +140,8 @@ const OPEN_METHODS: &[(&str, BodyRule)] = &[
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Upstream {
-    /// PostgREST.
     Rest,
-    /// Auth.
     Auth,
-    /// Realtime.
     Realtime,
 }
 
@@ -177,10 +173,9 @@ const TWO_KEYS: Denial = Denial::new(
     "The parameter apikey may be given once",
 );
 
-/// A request that passes, as far as its first line tells.
+/// A request that passes, as far as its first line shows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passage {
-    /// Where to.
     pub upstream: Upstream,
     /// Path and query for the upstream.
     pub target: String,

@@ -77,7 +77,7 @@ async fn gateway_with_realtime(rest: &str, auth: &str, realtime: Option<&str>) -
     start(router(Gateway::new(&settings).unwrap())).await
 }
 
-const PERSON: [(&str, &str); 2] = [ANON, ("authorization", "Bearer u.s.er")];
+const USER: [(&str, &str); 2] = [ANON, ("authorization", "Bearer u.s.er")];
 
 struct Seen {
     status: u16,

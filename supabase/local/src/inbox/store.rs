@@ -26,7 +26,6 @@ pub struct Messages {
     pub push: VecDeque<Value>,
 }
 
-/// The inbox.
 #[derive(Default)]
 pub struct Inbox {
     messages: Mutex<Messages>,
@@ -90,7 +89,6 @@ impl Inbox {
         add(&mut self.messages().sms, sms);
     }
 
-    /// Stores a push.
     pub fn store_push(&self, push: Value) {
         self.write(&json!({ "push": push }));
         add(&mut self.messages().push, push);

@@ -60,7 +60,7 @@ pub async fn may_listen(pool: &Pool, topic: &str, claims: &Claims) -> Result<boo
     seen
 }
 
-/// Whether this person may send to the topic: they try to make the row themselves.
+/// Whether this user may send to the topic: they try to make the row themselves.
 pub async fn may_send(pool: &Pool, topic: &str, claims: &Claims) -> Result<bool, Unavailable> {
     let mut client = pool.get().await?;
     let transaction = client.transaction().await.map_err(|_| Unavailable)?;

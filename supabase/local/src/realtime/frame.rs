@@ -39,7 +39,6 @@ pub struct Frame {
     pub reference: Value,
     /// `realtime:` and the channel's name, or `phoenix`.
     pub topic: String,
-    /// Name of the event.
     pub event: String,
     /// An object.
     pub payload: Map<String, Value>,

@@ -15,7 +15,6 @@ pub const QUEUE_FRAMES: usize = 1_024;
 /// What is sent to a client.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A text frame.
     Text(Utf8Bytes),
     /// The connection ends with this code and reason.
     Close(u16, &'static str),
@@ -37,7 +36,6 @@ impl Outgoing {
 /// The way to one client.
 #[derive(Clone)]
 pub struct Client {
-    /// Its protocol.
     pub version: Version,
     /// What waits to be sent to it.
     pub queue: mpsc::Sender<Outgoing>,

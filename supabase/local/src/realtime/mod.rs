@@ -63,7 +63,7 @@ pub async fn run(settings: &Settings) -> Result<(), String> {
         pool: pool(&config)?,
         jwt_secret: settings.required("JWT_SECRET")?.to_owned(),
         idle: settings.span("REALTIME_IDLE", IDLE)?,
-        people: Counter::new(match settings.parsed("NO_LIMITS", false)? {
+        users: Counter::new(match settings.parsed("NO_LIMITS", false)? {
             true => usize::MAX,
             false => MAX_CONNECTIONS,
         }),

@@ -8,11 +8,9 @@ use std::collections::HashMap;
 /// A row of `realtime.messages`, as its columns' text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
-    /// The message's id.
     pub id: String,
     /// Topic without the prefix that clients use.
     pub topic: String,
-    /// Name of the event.
     pub event: String,
     /// JSON text.
     pub payload: String,

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 /// A join with its token is 2 KB; what is longer than this is not for us.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
-/// Channels of one connection, as at the real server. There are five topics a person.
+/// Channels of one connection, as at the real server. There are five topics per user.
 const MAX_CHANNELS: usize = 100;
 /// Joins and renewals within [`ASKING_SPAN`], each of which asks the database. Rejoining all channels is one go.
 const MAX_QUESTIONS: usize = 2 * MAX_CHANNELS;
@@ -62,8 +62,8 @@ struct Session {
     /// The token of the connection: that of its API key.
     key: String,
     channels: HashMap<String, Channel>,
-    /// Whose connection it is, once they have shown a token: one of the places that a person has.
-    people: HashMap<String, Place<String>>,
+    /// Whose connection it is, once they have shown a token: one of the places that a user has.
+    users: HashMap<String, Place<String>>,
     questions: usize,
     questions_since: Instant,
 }
@@ -82,7 +82,7 @@ pub async fn run(realtime: Arc<Realtime>, stream: WebSocket, version: Version, k
         client,
         key,
         channels: HashMap::new(),
-        people: HashMap::new(),
+        users: HashMap::new(),
         questions: 0,
         questions_since: Instant::now(),
     };
@@ -290,15 +290,15 @@ impl Session {
 
     /// Counts the connection as one of this user's, if the token is a user's.
     fn count_person(&mut self, subject: &str) -> Result<(), Refusal> {
-        if subject.is_empty() || self.people.contains_key(subject) {
+        if subject.is_empty() || self.users.contains_key(subject) {
             return Ok(());
         }
-        let place = self.realtime.people.take(subject.to_owned());
+        let place = self.realtime.users.take(subject.to_owned());
         let place = place.ok_or_else(|| {
             let message = format!("A person may have {MAX_CONNECTIONS} connections");
             refusal("ConnectionRateLimitReached", message)
         })?;
-        self.people.insert(subject.to_owned(), place);
+        self.users.insert(subject.to_owned(), place);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ async fn start(idle: Duration) -> String {
         pool: pool(&config).unwrap(),
         jwt_secret: SECRET.to_owned(),
         idle,
-        people: Counter::new(MAX_CONNECTIONS),
+        users: Counter::new(MAX_CONNECTIONS),
         has_partitions: AtomicBool::new(false),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -86,7 +86,7 @@ async fn the_handshake_wants_a_key_that_holds() {
     }
 }
 
-/// Joins on a connection of its own as this person; answers the connection and the reply.
+/// Joins on a connection of its own as this user; answers the connection and the reply.
 async fn join_as(address: &str, subject: &str) -> (impl Sized, String) {
     let target = format!("{address}&apikey={}", key(u64::MAX / 2));
     let (mut socket, _) = tokio_tungstenite::connect_async(target).await.unwrap();

@@ -9,7 +9,6 @@ use serde_json::Value;
 pub struct Claims {
     /// All of them, for the database.
     pub all: Value,
-    /// The database role.
     pub role: String,
     /// The user's id; empty in the keys of the service.
     pub subject: String,
@@ -22,7 +21,6 @@ pub struct Claims {
 pub struct Refusal {
     /// A stable word.
     pub code: &'static str,
-    /// An English sentence.
     pub message: String,
 }
 

@@ -28,7 +28,6 @@ pub enum Event {
     Data(Bytes),
     /// The server is there, and asks whether we are.
     KeepAliveRequested,
-    /// The server is there.
     Alive,
 }
 
@@ -168,7 +167,7 @@ impl Connection {
             Some(b'w') if body.len() >= 25 => {
                 body.advance(1);
                 // The length of the data says nothing about the log: a row that is compressed there is longer here, and a
-                // server that stops waits for ever for a position that is none of its own to be the one it has sent.
+                // server that stops waits for ever for a position that is not its own to be confirmed.
                 self.position = self.position.max(body.get_u64());
                 body.advance(16);
                 Ok(Event::Data(body))
