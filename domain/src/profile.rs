@@ -128,11 +128,11 @@ pub fn field(name: &str, value: &Value) -> Checked {
         "display_name" => name_of(value, DomainError::DisplayNameInvalid),
         "district" => name_of(value, DomainError::DistrictInvalid),
         "province" => province_code(value),
-        "privacy_level" => whole(value, 1..=3).ok_or(DomainError::PrivacyLevelInvalid),
+        "privacy_level" => integer(value, 1..=3).ok_or(DomainError::PrivacyLevelInvalid),
         "visible_in_leaderboard" | "onboarding_completed" | "auto_sync" => flag(value),
         "language" => language(value),
         "time_zone" => time_zone(value),
-        "daily_goal" => whole(value, DAILY_GOAL).ok_or(DomainError::DailyGoalInvalid),
+        "daily_goal" => integer(value, DAILY_GOAL).ok_or(DomainError::DailyGoalInvalid),
         "measurement_unit" => measurement_unit(value),
         "theme" => theme(value),
         "notification_settings" => notification_settings(value),
@@ -189,12 +189,12 @@ fn flag(value: &Value) -> Result<Value, DomainError> {
 }
 
 /// A whole number, which may be written `3.0` or `3e0`.
-fn whole(value: &Value, range: std::ops::RangeInclusive<i64>) -> Option<Value> {
+fn integer(value: &Value, range: std::ops::RangeInclusive<i64>) -> Option<Value> {
     let Value::Number(number) = value else {
         return None;
     };
-    let whole = scaled_decimal(number.as_str(), 0, 12).ok()?;
-    (is_whole(number.as_str()) && range.contains(&whole)).then(|| Value::from(whole))
+    let integer = scaled_decimal(number.as_str(), 0, 12).ok()?;
+    (is_whole(number.as_str()) && range.contains(&integer)).then(|| Value::from(integer))
 }
 
 fn username(value: &Value) -> Result<Value, DomainError> {
@@ -452,7 +452,7 @@ mod tests {
 
     #[test]
     fn whole_numbers_may_be_written_with_a_point() {
-        let goal = |text: &str| whole(&serde_json::from_str(text).unwrap(), DAILY_GOAL);
+        let goal = |text: &str| integer(&serde_json::from_str(text).unwrap(), DAILY_GOAL);
         assert_eq!(goal("100.0"), Some(json!(100)));
         assert_eq!(goal("1e2"), Some(json!(100)));
         for text in ["100.0001", "1.00000000000000000000001", "1e999999999", "-5"] {

@@ -1,7 +1,7 @@
-//! What a user has on every board that is kept, how their writes change it, and what that moves on the boards.
+//! A user's scores on all retained boards, how their writes change them, and what that changes on the boards.
 //!
-//! A user's scores are one small list, so that a write changes one row. The order of a board and its counted tree are
-//! kept beside it: [`place_changes`] says what moves in the order, [`tree_changes`] what that makes of the tree.
+//! A user's scores are one short list, so that a write changes one row. The order of each board and its tree are stored
+//! separately: [`place_changes`] computes what changes in the order, [`tree_changes`] what follows for the tree.
 
 use std::collections::BTreeMap;
 
@@ -18,18 +18,18 @@ const LEVELS: i16 = 3;
 pub struct Score {
     /// The board's number.
     pub board: i32,
-    /// Credits of the entries; on the country's board of all time with the net of rewards.
+    /// Credits of the entries; on the country's all-time board also the net of rewards.
     pub credits: i64,
-    /// How many entries.
+    /// Number of entries.
     pub entries: i64,
 }
 
-/// What writes changed of a user's sums on one day in one province.
+/// How writes changed a user's sums on one day in one province.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DayDelta<'a> {
     /// The local day.
     pub day: NaiveDate,
-    /// ISO code; none where the entries have no province.
+    /// ISO code; `None` if the entries have no province.
     pub province: Option<&'a str>,
     /// Entries added less those removed.
     pub entries: i64,
@@ -46,7 +46,7 @@ pub struct Place {
     pub is_listed: bool,
 }
 
-/// A user's place on a board before and after; none = they are not on it.
+/// A user's place on a board before and after; `None` if they are not on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaceChange {
     /// The board's number.
@@ -57,8 +57,8 @@ pub struct PlaceChange {
     pub after: Option<Place>,
 }
 
-/// Adds what days and rewards changed to a user's scores, in the order of their boards, without the boards that are no
-/// longer kept on `today` and without those on which nothing is left.
+/// Adds the changes of days and rewards to a user's scores, in the order of their boards, without boards that are no
+/// longer retained on `today` and without empty ones.
 ///
 /// # Errors
 /// [`DomainError::DateInvalid`] and [`DomainError::UnknownProvince`] as [`board`].
@@ -105,8 +105,9 @@ fn is_kept(board: i32, dropped: &[(i32, i32)]) -> bool {
         .any(|(first, before)| (*first..*before).contains(&board))
 }
 
-/// Where the places of a user differ, board by board: with these scores `before` and `after`, and if boards listed them
-/// before and list them after. Boards that are no longer kept on `today` are deleted as a whole and not mentioned.
+/// The differences of a user's places, board by board, between the scores `before` and `after`, given whether boards
+/// listed them before and list them after. Boards that are no longer retained on `today` are left out, because they are
+/// deleted entirely.
 ///
 /// # Errors
 /// [`DomainError::DateInvalid`] as [`dropped_boards`].
@@ -120,7 +121,7 @@ pub fn place_changes(
     let dropped = dropped_boards(today)?;
     let place = |score: &Score, is_listed: bool| Place {
         credits: score.credits,
-        // Without an entry nobody is listed: not for the rewards that somebody still has.
+        // A user without entries is not listed, not even for rewards that they still hold.
         is_listed: is_listed && score.entries > 0,
     };
     let mut places: BTreeMap<i32, (Option<Place>, Option<Place>)> = BTreeMap::new();
@@ -141,11 +142,11 @@ pub fn place_changes(
         .collect())
 }
 
-/// A node of a board's counted tree: board, level and node number.
+/// A node of a board's tree: board, level and node number.
 pub type NodeKey = (i32, i16, i64);
 
-/// What moves of listed people come to in the trees: for each node that changes, what to add to its 256 counts. A move
-/// within a block cancels out above it. Each move is a board, the credits left and the credits reached (none = not
+/// The effect of listed users' moves on the trees: for each node that changes, what to add to its 256 counts. A move
+/// within a block cancels out on the levels above. A move has a board, the old credits and the new ones (`None` = not
 /// listed).
 #[must_use]
 pub fn tree_changes(
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn days_and_provinces_that_there_are_not_are_refused() {
+    fn invalid_days_and_provinces_are_refused() {
         let unknown = fold(&[], [delta(TODAY, Some("TH-99"), 1, 1)], 0, day(TODAY));
         assert_eq!(unknown, Err(DomainError::UnknownProvince));
         assert_eq!(
@@ -302,10 +303,10 @@ mod tests {
         assert_eq!(changes(&one, true, &one, false), "5 5?");
         assert_eq!(changes(&two, true, &[], false), "8 -");
         assert_eq!(changes(&two, true, &two, true), "");
-        // More entries of no credits move nobody, the first one lists somebody who had rewards.
+        // More entries of 0 credits change no place, but the first one lists a user who had only rewards.
         assert_eq!(changes(&one, true, &[score(board, 5, 2)], true), "");
         assert_eq!(changes(&[score(board, 5, 0)], true, &one, true), "5? 5");
-        // What is no longer kept is not mentioned.
+        // Boards that are no longer retained are left out.
         let old = [score(on(Timeframe::Daily, "2026-11-20", None), 7, 1)];
         assert_eq!(changes(&old, true, &[], true), "");
     }

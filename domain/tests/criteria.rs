@@ -1,4 +1,4 @@
-//! The end of days: only rules that it is said to change may change.
+//! The end of days may only change the rules that [`Criteria::is_moved_by_end`] names.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use carbon_domain::tally::Tally;
 use chrono::{Days, NaiveDate};
 use proptest::prelude::*;
 
-/// One of every metric, reached now and then by a few entries.
+/// One criterion of every metric, which a few entries reach now and then.
 const CRITERIA: [&str; 7] = [
     r#"{"metric": "total_entries", "at_least": 4}"#,
     r#"{"metric": "weight_kg", "at_least": 0.5, "disposal_method": "recycled"}"#,
@@ -31,7 +31,7 @@ fn date(number: u64) -> NaiveDate {
 /// The day, the pair and the credits of an entry; it weighs as many grams as it earns or costs.
 type Entry = (u64, usize, i64);
 
-/// The sums of entries, as the database keeps them.
+/// The sums of entries, as the database stores them.
 struct Sums {
     days: Vec<Day>,
     tally: Tally,
@@ -72,13 +72,13 @@ impl Sums {
 
 proptest! {
     #[test]
-    fn the_end_of_days_changes_only_rules_that_are_said_to_wait_for_it(
+    fn the_end_of_days_changes_only_the_rules_that_wait_for_it(
         entries in prop::collection::vec((0u64..9, 0usize..3, -200i64..400), 1..14),
-        settled_before in 0u64..10,
+        closed_before in 0u64..10,
         days_ended in 0u64..4,
     ) {
         let sums = Sums::of(&entries);
-        let (before, after) = (date(settled_before), date(settled_before + days_ended));
+        let (before, after) = (date(closed_before), date(closed_before + days_ended));
         let ended: Vec<Tally> = sums.days.iter()
             .filter(|day| day.date > before && day.date <= after)
             .map(|day| day.tally.clone())
@@ -86,7 +86,7 @@ proptest! {
         for criteria in CRITERIA {
             let json = serde_json::from_str(criteria).unwrap();
             let rule = Criteria::from_json(&json, Kind::Achievement).unwrap();
-            let value = |settled| rule.value(&sums.diary(&sums.days, settled));
+            let value = |closed_through| rule.value(&sums.diary(&sums.days, closed_through));
             let is_held = value(before) >= rule.at_least;
             if !rule.is_moved_by_end(is_held, &ended) {
                 prop_assert_eq!(value(after) >= rule.at_least, is_held, "{}", criteria);

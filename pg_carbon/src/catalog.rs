@@ -1,4 +1,4 @@
-//! Tests of what the extension looks like in the catalogue: version, marks, comments, schema.
+//! Tests of the extension in the catalogue: version, volatility and the like, comments, schema.
 
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]
@@ -37,19 +37,19 @@ mod tests {
         ));
         assert_eq!(bare, "", "functions without COMMENT ON");
         let count: i64 = one(&format!("select count(*) {OURS}"));
-        assert!(count > 25, "only {count} functions were looked at");
+        assert!(count > 25, "only {count} functions were checked");
     }
 
-    /// What is no rule: requests are let in by settings, rows and locks, and who writes wakes the worker.
+    /// Functions that are not rules: requests are let in by settings, rows and locks, and writers wake the worker.
     const NO_RULES: &str =
         "('check_request', 'hold_heavy_slot', 'is_session_live', 'raise_limit', 'wake_worker')";
 
     #[pg_test]
-    fn every_function_is_immutable_but_those_that_say_why_not() {
+    fn every_function_is_immutable_except_listed_ones() {
         let others = listed(&format!(
             "select p.proname::text {OURS} and p.proname not in {NO_RULES} and p.provolatile <> 'i'"
         ));
-        // One is random, one only fails, three keep what can be earned for their session.
+        // One is random, one only fails, three cache the goals for their session.
         assert_eq!(others, "derive_entry, has_rules, keep_rules, refuse, seal");
         let restricted = listed(&format!(
             "select p.proname::text {OURS} and p.proname not in {NO_RULES} and p.proparallel <> 's'"
@@ -62,7 +62,7 @@ mod tests {
         let called_with_null = listed(&format!(
             "select p.proname::text {OURS} and not p.proisstrict and p.prokind = 'f' and p.pronargs > 0"
         ));
-        // An entry may have no id, or lack what it needs; a board no province or no rows, its row no picture; null clears a
+        // An entry may lack its id or a required field; a board its province or rows, and its row a picture; null clears a
         // field; the wrapper around a set must not be strict to be inlined.
         assert_eq!(
             called_with_null,
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn nobody_is_definer_and_nothing_lies_outside_the_schema() {
+    fn there_is_no_security_definer_and_nothing_outside_the_schema() {
         let definers = listed(&format!(
             "select p.proname::text {OURS} and (p.prosecdef or p.proconfig is not null)"
         ));

@@ -1,10 +1,10 @@
-//! Figures and names that SQL shares with the rules. All of them are folded into a plan when it is made, so asking for
-//! one costs a statement nothing.
+//! Figures and names that SQL shares with the rules. All are constant-folded when a statement is planned, so they cost
+//! nothing when it runs.
 
 use carbon_domain::{limits as domain, time};
 use pgrx::prelude::*;
 
-/// The time zone of people who chose none.
+/// The time zone of users who have chosen none.
 #[pg_extern(immutable, parallel_safe)]
 fn default_time_zone() -> &'static str {
     time::DEFAULT_TIME_ZONE
@@ -12,7 +12,7 @@ fn default_time_zone() -> &'static str {
 
 /// The limit of this name. NULL for NULL.
 ///
-/// Errors: XX000 for a name that there is not, which is a mistake of the SQL that asks.
+/// Errors: XX000 for an unknown name, which is a programming error in the calling SQL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn limit_of(name: &str) -> i32 {
     match domain::of(name).map(i32::try_from) {
@@ -39,7 +39,7 @@ mod tests {
     use crate::testing::{is_null, one};
 
     #[pg_test]
-    fn sql_knows_the_limits_of_the_rules_by_name() {
+    fn sql_finds_the_limits_of_the_rules_by_name() {
         assert_eq!(one::<i32>("select carbon.limit_of('rows_per_hour')"), 5_060);
         assert!(one::<bool>(
             "select bool_and(carbon.limit_of(l.name) = l.most) from carbon.limits() as l"
@@ -48,12 +48,12 @@ mod tests {
     }
 
     #[pg_test(error = "there is no limit \"rows_per_day\"")]
-    fn a_limit_that_there_is_not_is_an_error() {
+    fn an_unknown_limit_is_an_error() {
         one::<i32>("select carbon.limit_of('rows_per_day')");
     }
 
     #[pg_test]
-    fn the_default_time_zone_is_one_that_postgresql_knows() {
+    fn postgresql_has_the_default_time_zone() {
         assert!(one::<bool>(
             "select exists (select from pg_timezone_names as z where z.name = carbon.default_time_zone())"
         ));

@@ -1,4 +1,4 @@
-//! Points of an entry: `carbon.credits` and the function in whole grams below it.
+//! Credits of an entry: `carbon.credits`, and the function in grams that it wraps.
 
 use carbon_domain::credit;
 use carbon_domain::error::DomainError;
@@ -14,7 +14,7 @@ fn current_factor_set() -> &'static str {
     waste::current().id
 }
 
-/// Points of `weight_grams` (10..=100,000) treated by a method of a category: factor × kilograms, halves
+/// Credits of `weight_grams` (10..=100,000) of a category, disposed of by a method: factor × kilograms, halves
 /// towards +∞, within the range of a 32-bit integer. NULL for any NULL.
 ///
 /// Errors: 22023 with `carbon.unknown_factor_set`, `carbon.unknown_category`, `carbon.unknown_method`
@@ -26,8 +26,8 @@ fn credits_for_grams(category: &str, method: &str, weight_grams: i32, factor_set
     credit::credits(factors, category, method, weight).or_raise()
 }
 
-/// [`credits_for_grams`] of an entry. A generated column is made before the server looks for missing values, so an entry
-/// that lacks one is refused by the field's own token, as by every other way in.
+/// [`credits_for_grams`] of an entry. PostgreSQL computes generated columns before it checks for missing values, so an entry
+/// that lacks one is refused here with the field's own token, as by every other interface.
 ///
 /// Errors: those of [`credits_for_grams`], and 22023 with `carbon.category_required`, `carbon.method_required` or
 /// `carbon.weight_required`.
@@ -58,7 +58,7 @@ mod tests {
     use crate::testing::{failure, is_null, one, refused_with};
 
     #[pg_test]
-    fn an_entry_that_lacks_something_is_refused_by_its_field() {
+    fn an_entry_that_lacks_a_field_is_refused_with_that_fields_token() {
         let entry = |parts: &str| {
             format!("select carbon.entry_credits({parts}, carbon.current_factor_set())")
         };
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn more_grams_than_an_integer_holds_is_an_overflow() {
+    fn more_grams_than_an_integer_can_represent_are_an_overflow() {
         assert_eq!(
             failure("select carbon.credits('food_waste', 'composted', 1e12)").state,
             "22003"
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn generated_columns_can_be_made_of_the_functions() {
+    fn generated_columns_can_use_the_functions() {
         Spi::run(
             "create temp table entries (
                 category_id text, disposal_method text, weight_kg numeric(8, 3), factor_set text default carbon.current_factor_set(),

@@ -1,7 +1,7 @@
-//! What follows from one more entry, and what the days of a user come to: `carbon.derive_entry`, `carbon.day_state`.
+//! Derives what follows from one more entry, and the sums of a user's days: `carbon.derive_entry`, `carbon.day_state`.
 //!
-//! What can be earned is kept by each session under the version it was read at, so that a create reads one number
-//! instead of rows: `carbon.has_rules` says whether it is there, `carbon.keep_rules` takes it.
+//! Each session caches the goals under the version at which it read them, so that a create reads one number instead of
+//! rows: `carbon.has_rules` says whether they are cached, `carbon.keep_rules` caches them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,12 +21,12 @@ use serde_json::Value;
 use crate::convert::{Composite, calendar_day, date};
 use crate::error::OrRaise;
 
-/// Days whose challenges a session keeps: those of a traveller's today, and of some that come late.
-const MOST_DAYS: usize = 32;
+/// Days whose challenges a session caches: today, a traveller's today, and days of late entries. It bounds the memory.
+const MAX_CACHED_DAYS: usize = 32;
 
-/// What can be earned, each with what answers show of it (JSON text).
+/// The cached goals, each with the part of it that answers show (JSON text).
 #[derive(Default)]
-struct Kept {
+struct CachedGoals {
     version: i64,
     achievements: Vec<Earnable>,
     challenges: HashMap<NaiveDate, Vec<Earnable>>,
@@ -34,30 +34,30 @@ struct Kept {
 }
 
 thread_local! {
-    static KEPT: RefCell<Kept> = RefCell::default();
+    static GOALS: RefCell<CachedGoals> = RefCell::default();
 }
 
 static DERIVED: Composite = Composite::new("carbon.derived");
 
-/// Whether this session keeps what can be earned on `day` as of `version`.
+/// Whether this session has cached the goals of `day` as of `version`.
 #[pg_extern(volatile, strict, parallel_unsafe)]
 fn has_rules(version: i64, day: Date) -> bool {
-    KEPT.with_borrow(|kept| {
-        kept.version == version && kept.challenges.contains_key(&calendar_day(day))
+    GOALS.with_borrow(|cached| {
+        cached.version == version && cached.challenges.contains_key(&calendar_day(day))
     })
 }
 
-/// Keeps what can be earned on `day` as of `version`, for this session: two lists of `{id, rule, credits, shown}`, of the
-/// active achievements and of the active challenges of the day. Another version replaces what was kept.
+/// Caches the goals of `day` as of `version` for this session: two lists of `{id, rule, credits, shown}`, the active
+/// achievements and the active challenges of the day. Another version replaces everything cached.
 ///
 /// Errors: 22023 `carbon.metric_unknown`.
 #[pg_extern(volatile, strict, parallel_unsafe)]
 fn keep_rules(version: i64, day: Date, achievements: JsonB, challenges: JsonB) {
-    KEPT.with_borrow_mut(|kept| {
-        if kept.version != version || kept.challenges.len() >= MOST_DAYS {
-            *kept = Kept {
+    GOALS.with_borrow_mut(|cached| {
+        if cached.version != version || cached.challenges.len() >= MAX_CACHED_DAYS {
+            *cached = CachedGoals {
                 version,
-                ..Kept::default()
+                ..CachedGoals::default()
             };
         }
         let mut read = |list: &Value| -> Vec<Earnable> {
@@ -65,7 +65,7 @@ fn keep_rules(version: i64, day: Date, achievements: JsonB, challenges: JsonB) {
             list.iter()
                 .map(|one| {
                     let id = one["id"].as_str().unwrap_or_default().to_owned();
-                    kept.shown.insert(id.clone(), one["shown"].to_string());
+                    cached.shown.insert(id.clone(), one["shown"].to_string());
                     Earnable {
                         id,
                         criteria: Criteria::from_rule(one["rule"].as_str().unwrap_or_default())
@@ -76,8 +76,8 @@ fn keep_rules(version: i64, day: Date, achievements: JsonB, challenges: JsonB) {
                 .collect()
         };
         let (achievements, challenges) = (read(&achievements.0), read(&challenges.0));
-        kept.achievements = achievements;
-        kept.challenges.insert(calendar_day(day), challenges);
+        cached.achievements = achievements;
+        cached.challenges.insert(calendar_day(day), challenges);
     });
 }
 
@@ -90,16 +90,16 @@ extension_sql!(
     name = "derived_type"
 );
 
-/// The state of a user after one more entry, what it earned, and the run that goes on: NULL where something that was held
-/// is lost, so that everything has to be evaluated.
+/// The state of a user after one more entry, what it earned, and the streak; NULL if a held reward is lost, so that
+/// everything has to be evaluated.
 ///
 /// The first arguments are the user's state before; then the entry (`entry_credits` points, `grams`), its day as it is
-/// with it (`counted_tally` NULL = no challenges), and what [`DayState::needs_open_days`] and
-/// [`DayState::needs_all_days`] ask for, else NULL. `sources`, `source_ids` and `credits` are new rows of the ledger in
-/// their order; `earned` is what answers say of them, NULL for nothing.
+/// with it (`counted_tally` NULL = no challenges), and the days that [`DayState::needs_open_days`] and
+/// [`DayState::needs_all_days`] require, else NULL. `sources`, `source_ids` and `credits` are new rows of the ledger in
+/// their order; `earned` is their JSON for answers, NULL for none.
 ///
 /// Errors: 22023 `carbon.unknown_category`, `carbon.unknown_method`, `carbon.tally_invalid`; XX000 without
-/// `carbon.keep_rules` for the day or without days that are needed.
+/// `carbon.keep_rules` for the day, or without required days.
 #[pg_extern(volatile, parallel_unsafe, requires = ["derived_type"])]
 #[allow(clippy::too_many_arguments)]
 fn derive_entry(
@@ -166,24 +166,24 @@ fn derive_entry(
         all_days: all_days.as_deref(),
     };
     let today = calendar_day(today);
-    KEPT.with_borrow(|kept| {
-        let challenges = kept.challenges.get(&entry.day);
+    GOALS.with_borrow(|cached| {
+        let challenges = cached.challenges.get(&entry.day);
         let challenges = challenges.expect("carbon.keep_rules comes first");
         derive(
             &before,
             &entry,
             &seen,
-            &kept.achievements,
+            &cached.achievements,
             challenges,
             today,
         )
-        .expect("the days that are needed are given")
-        .map(|derived| row(&before, &derived, &kept.shown, today))
+        .expect("the required days are passed")
+        .map(|derived| row(&before, &derived, &cached.shown, today))
     })
 }
 
-/// What days come to, each named once, when the ends of those up to `days_closed_through` have been seen. One row; none
-/// for a NULL argument.
+/// The sums of days, each stated once, of which those up to `days_closed_through` are closed. One row; none for a NULL
+/// argument.
 ///
 /// Errors: 22023 `carbon.tally_invalid`, `carbon.date_invalid`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -212,7 +212,7 @@ fn day_state(
     ))
 }
 
-/// The run that still goes on as of the user's own `today`: `current_run` where it ends yesterday or later, else 0.
+/// The streak as of the user's own `today`: `current_run` if it ends yesterday or later, else 0.
 #[pg_extern(name = "run_as_of", immutable, parallel_safe)]
 fn sql_run_as_of(current_run: i32, latest_day: Option<Date>, today: Date) -> i32 {
     run_as_of(
@@ -222,7 +222,7 @@ fn sql_run_as_of(current_run: i32, latest_day: Option<Date>, today: Date) -> i32
     )
 }
 
-/// The days of a list and the tallies of another, side by side.
+/// Pairs the days of one list with the tallies of another.
 pub fn tallied(days: &Array<'_, Date>, tallies: &Array<'_, &[u8]>) -> Vec<Day> {
     days.iter()
         .flatten()
@@ -294,7 +294,7 @@ fn row(
     ])
 }
 
-/// `{achievements_unlocked, challenges_completed, level_up}` as the contract has it.
+/// `{achievements_unlocked, challenges_completed, level_up}` of the contract.
 fn earned(level_before: i32, derived: &Derived<'_>, shown: &HashMap<String, String>) -> String {
     let list = |won: &[&Earnable]| {
         let shown: Vec<&str> = won
@@ -325,7 +325,7 @@ mod tests {
 
     use crate::testing::{failure, is_null, one};
 
-    /// A first entry of somebody, with what the day needs besides.
+    /// A user's first entry, with the other arguments of the day.
     fn derived(column: &str, state: &str, entry: &str, more: &str) -> String {
         format!("select (carbon.derive_entry({state}, {entry}, {more})).{column}")
     }
@@ -336,7 +336,7 @@ mod tests {
          carbon.tally('food_waste', 'composted', 1, 500)";
     const ALONE: &str = "null, null, null, null, '2026-11-20'";
 
-    fn keep(version: i64) {
+    fn cache_goals(version: i64) {
         Spi::run(&format!(
             r#"select carbon.keep_rules({version}, '2026-11-20',
                 '[{{"id": "first", "rule": "total_entries 1 * *", "credits": 50, "shown": {{"id": "first"}}}}]',
@@ -347,8 +347,8 @@ mod tests {
     }
 
     #[pg_test]
-    fn an_entry_earns_what_it_reaches_and_says_so() {
-        keep(7);
+    fn an_entry_earns_what_it_reaches_and_the_answer_has_it() {
+        cache_goals(7);
         let column = |name: &str| derived(name, NOBODY, ENTRY, ALONE);
         assert_eq!(one::<i64>(&column("rewards")), 60);
         assert_eq!(one::<i32>(&column("level")), 2);
@@ -373,7 +373,7 @@ mod tests {
 
     #[pg_test]
     fn an_entry_that_earns_nothing_adds_nothing_to_the_ledger() {
-        keep(7);
+        cache_goals(7);
         let state = "60, carbon.tally('food_waste', 'composted', 1, 500), 60, 2, '{first}', '{c1}', '1970-01-01', '2026-11-20', '2026-11-20', 1, 1, 0";
         let entry = "'2026-11-20', 'food_waste', 'composted', 500, 60, false, carbon.tally('food_waste', 'composted', 1, 500), null";
         for column in ["sources", "source_ids", "credits", "earned"] {
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn what_is_lost_has_to_be_evaluated_from_everything() {
+    fn a_lost_reward_requires_a_full_evaluation() {
         Spi::run(
             r#"select carbon.keep_rules(8, '2026-11-20',
                 '[{"id": "points", "rule": "total_credits 50 * *", "credits": 5, "shown": {}}]', '[]')"#,
@@ -397,15 +397,15 @@ mod tests {
     }
 
     #[pg_test]
-    fn rules_are_kept_by_version_and_day() {
+    fn goals_are_cached_by_version_and_day() {
         let has = |version: i64, day: &str| {
             one::<bool>(&format!("select carbon.has_rules({version}, '{day}')"))
         };
-        keep(7);
+        cache_goals(7);
         assert!(has(7, "2026-11-20") && !has(7, "2026-11-21") && !has(8, "2026-11-20"));
         Spi::run("select carbon.keep_rules(7, date '2026-01-01' + n, '[]', '[]') from generate_series(1, 40) as n").unwrap();
         assert!(!has(7, "2026-11-20"), "the oldest are forgotten");
-        keep(9);
+        cache_goals(9);
         assert!(has(9, "2026-11-20") && !has(7, "2026-01-20"));
         let without = failure(&format!(
             "select carbon.derive_entry({NOBODY}, {}, {ALONE})",
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn days_come_to_runs_and_open_days() {
+    fn the_sums_of_days_are_runs_and_open_days() {
         let state = "select concat_ws(' ', first_open_day, latest_day, current_run, longest_run, plastic_free_days)
             from carbon.day_state(array[date '2026-01-05', '2026-01-01', '2026-01-02'],
               array_fill(carbon.tally('food_waste', 'composted', 1, 10), array[3]), '2026-01-02')";

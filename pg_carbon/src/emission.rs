@@ -1,5 +1,5 @@
-//! Emissions of an entry in milligrams CO2e (millionths of a kilogram); `carbon.co2e_kg` and
-//! `carbon.co2e_avoided_kg` put the decimal point in.
+//! Emissions of an entry in milligrams CO2e (millionths of a kilogram), which `carbon.co2e_kg` and
+//! `carbon.co2e_avoided_kg` convert to kilograms.
 
 use carbon_domain::emission;
 use carbon_domain::units::Weight;
@@ -8,8 +8,8 @@ use pgrx::prelude::*;
 
 use crate::error::OrRaise;
 
-/// Milligrams CO2e of `weight_grams` (10..=100,000) treated by a method of a category; negative when the
-/// method takes more out of the air than it lets off. NULL for any NULL. Errors as `credits_for_grams`.
+/// Milligrams CO2e of `weight_grams` (10..=100,000) of a category, disposed of by a method; negative if the
+/// method removes more than it emits. NULL for any NULL. Errors as `credits_for_grams`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn co2e_milligrams(category: &str, method: &str, weight_grams: i32, factor_set: &str) -> i64 {
     let factors = waste::factor_set(factor_set).or_raise();
@@ -19,7 +19,7 @@ fn co2e_milligrams(category: &str, method: &str, weight_grams: i32, factor_set: 
         .0
 }
 
-/// Milligrams CO2e that the method spares against throwing the same weight away; negative when it is
+/// Milligrams CO2e that the method avoids compared with throwing the same weight away; negative if it is
 /// worse. NULL for any NULL. Errors as `credits_for_grams`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn co2e_avoided_milligrams(

@@ -1,4 +1,4 @@
-//! Entries as clients send them, validated and taken apart into columns.
+//! Entries as clients send them, validated and split into columns.
 
 use carbon_domain::entry::{self, EntryIn, MAX_BATCH_ENTRIES};
 use carbon_domain::error::{DomainError, FieldError};
@@ -31,10 +31,10 @@ type Row = (
 
 /// Validates a JSON list of at most 500 entries, one row each in their order; no row for a NULL argument.
 ///
-/// The text may hold what `jsonb` refuses (half a surrogate pair, U+0000, members nested without end): it costs its own
-/// entry, or nothing where it is ignored. `logged_at` is `now` when an entry states none. `errors` is NULL for a good
-/// entry, else a list of `{field, token, code, message_th, message_en}`, and of the other columns only `ordinal` and a
-/// readable `offline_id` are not NULL.
+/// The text may contain what `jsonb` refuses (half a surrogate pair, U+0000, endless nesting): it fails only its own entry,
+/// or nothing where it is ignored. `logged_at` is `now` if an entry states none. `errors` is NULL for a valid entry, else a
+/// list of `{field, token, code, message_th, message_en}`, and of the other columns only `ordinal` and a readable
+/// `offline_id` are not NULL.
 ///
 /// Errors: 22023 `carbon.not_a_list`, `carbon.batch_too_large`, `carbon.logged_at_invalid` when `now` is infinite.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -82,7 +82,7 @@ extension_sql!(
 static ENTRY_IN: Composite = Composite::new("carbon.entry_in");
 
 /// Validates one entry, given as JSON text (NULL as JSON's null): its columns, or `errors` and a readable `offline_id`, as
-/// [`parse_entries_text`] has them of each entry of a list.
+/// [`parse_entries_text`] returns them for each entry of a list.
 ///
 /// Errors: 22023 `carbon.logged_at_invalid` when `now` is infinite.
 #[pg_extern(immutable, parallel_safe, requires = ["entry_in_type"])]
@@ -123,14 +123,14 @@ fn parse_entry(
     ])
 }
 
-/// A member of a JSON object, as JSON text; of repeated ones the last. NULL for a missing one, for anything that is
-/// no object, and for NULL. The object may hold what `jsonb` refuses, elsewhere and in the member.
+/// A member of a JSON object, as JSON text; of repeated ones the last. NULL if it is missing, if the value is not an
+/// object, and for NULL. The object may contain what `jsonb` refuses, even in the member.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn json_member(object: &str, name: &str) -> Option<String> {
     json::member(object, name).map(str::to_owned)
 }
 
-/// The members of a JSON object by these names, each as [`json_member`], in one walk over it.
+/// The members of a JSON object with these names, each as [`json_member`], in one pass.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn json_members(object: &str, names: Vec<String>) -> Vec<Option<String>> {
     let members = json::members(object, &names);
@@ -141,7 +141,7 @@ fn json_members(object: &str, names: Vec<String>) -> Vec<Option<String>> {
 }
 
 /// A text, number or flag given as JSON text, as text. NULL for NULL and `null`, for lists and objects, and for a text
-/// that PostgreSQL cannot hold (half a surrogate pair, U+0000).
+/// that PostgreSQL cannot store (half a surrogate pair, U+0000).
 #[pg_extern(immutable, strict, parallel_safe)]
 fn json_scalar(value: &str) -> Option<String> {
     match json::read(value, 0)? {
@@ -152,8 +152,8 @@ fn json_scalar(value: &str) -> Option<String> {
     }
 }
 
-/// The changes of an entry, given as JSON text, in a form that `jsonb` can hold: the members that mean something, with
-/// what their fields refuse for the same reason in place of what it cannot hold.
+/// The changes of an entry, given as JSON text, in a form that `jsonb` can store: the members that are fields. What jsonb
+/// cannot store is replaced by something that the field refuses for the same reason.
 ///
 /// Errors: 22023 `carbon.not_an_object`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -162,8 +162,8 @@ fn entry_changes(changes: &str, now: TimestampWithTimeZone) -> String {
     changes.or_raise().to_string()
 }
 
-/// Validates one field of an entry by itself, given as JSON text, and answers its normal form as text; NULL for NULL
-/// where the field may be missing. `name` is that of the column.
+/// Validates one field of an entry on its own, given as JSON text, and returns its normal form as text; NULL for NULL if
+/// the field may be missing. `name` is that of the column.
 ///
 /// Errors: 22023 with the field's token.
 #[pg_extern(immutable, parallel_safe)]
@@ -171,10 +171,10 @@ fn entry_field(name: &str, value: Option<&str>, now: TimestampWithTimeZone) -> O
     entry::field(name, value, instant("now", now)).or_raise()
 }
 
-/// Ends the statement with the error of a token: what a constraint evaluates when a value breaks it. Volatile, or the
-/// planner would call it.
+/// Ends the statement with the error of a token; constraints evaluate it when a value violates them. Volatile, because the
+/// planner would call it otherwise.
 ///
-/// Errors: 22023 with the token given; XX000 for a token that does not exist.
+/// Errors: 22023 with this token; XX000 for a token that does not exist.
 #[pg_extern(volatile, strict, parallel_safe)]
 fn refuse(token: &str) -> bool {
     raise(DomainError::from_token(token).expect("a token of docs/error-codes.md"))
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_good_entry_becomes_its_columns() {
+    fn a_valid_entry_is_split_into_columns() {
         let entry = r#"[{"category_id":"food_waste","disposal_method":"composted","weight_kg":1.2345,"logged_at":"2024-05-31T23:00:00+07:00",
             "location":{"latitude":13.75630001,"longitude":-100.5},"notes":"มื้อเย็น","place":"บ้าน","image_id":"0F0E0D0C-0b0a-4908-8706-050403020100",
             "device_id":"d1","offline_id":"o1","carbon_credits":999}]"#;
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn one_entry_has_the_columns_that_it_has_in_a_list() {
+    fn a_single_entry_has_the_same_columns_as_in_a_list() {
         for entry in [
             r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1.2345,"offline_id":"o1","notes":"x"}"#,
             r#"{"category_id":"rocks","offline_id":"o2"}"#,
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_bad_entry_names_each_field_and_costs_no_other() {
+    fn an_invalid_entry_names_each_field_and_fails_no_other_entry() {
         let entries = r#"[{"category_id":"gold","disposal_method":"melted","weight_kg":"1","notes":7},
             {"category_id":"food_waste","disposal_method":"composted","weight_kg":0.1}, 5]"#;
         assert_eq!(
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn numbers_keep_the_digits_they_were_written_with() {
+    fn numbers_retain_the_digits_they_were_written_with() {
         let weights = [
             "0.30000000000000004",
             "2.00049999999999999999999",
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn what_is_no_list_of_entries_is_refused() {
+    fn anything_but_a_list_of_entries_is_refused() {
         let call = |json: &str| format!("select * from carbon.parse_entries({json}, {NOW})");
         assert_eq!(refused_with(&call("'{}'")), "carbon.not_a_list");
         assert_eq!(refused_with(&call("'null'")), "carbon.not_a_list");
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn what_jsonb_cannot_hold_costs_its_own_entry_alone() {
+    fn what_jsonb_cannot_store_fails_only_its_own_entry() {
         let good = r#"{"category_id":"food_waste","disposal_method":"composted","weight_kg":1"#;
         let deep = format!("{}1{}", r#"{"a":"#.repeat(1_000), "}".repeat(1_000));
         let entries = format!(
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_member_is_handed_over_as_it_was_written() {
+    fn a_member_is_returned_as_it_was_written() {
         let member = |name: &str| {
             format!(
                 r#"carbon.json_member('{{"a":1.50, "b":"\ud83d", "a" : [1e5, null]}}', '{name}')"#
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_field_by_itself_is_refused_with_its_token() {
+    fn a_single_field_is_refused_with_its_token() {
         let call = |name: &str, value: &str| {
             format!("select carbon.entry_field('{name}', {value}, {NOW})")
         };
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn null_and_the_empty_list_give_no_row() {
+    fn null_and_the_empty_list_return_no_row() {
         for arguments in ["null, now()", "'[]', null", "'[]', now()"] {
             assert_eq!(
                 one::<i64>(&format!(

@@ -1,19 +1,19 @@
-//! The one place that knows how a mistake of the domain looks in SQL: SQLSTATE, MESSAGE, DETAIL, HINT.
+//! The one place that translates errors of the domain to SQL: SQLSTATE, MESSAGE, DETAIL, HINT.
 
 use carbon_domain::error::{DomainError, FieldError};
 use carbon_domain::lang::Lang;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// The SQLSTATE of a mistake that SQL reports: bad input unless the table says otherwise.
+/// The SQLSTATE of an error: invalid input unless listed otherwise.
 ///
 /// States of the form PTnnn, which PostgREST answers with status nnn, can be raised by PL/pgSQL alone;
-/// mistakes that want one are never raised from here.
+/// errors that need one are never raised from here.
 fn sqlstate(error: DomainError) -> PgSqlErrorCode {
     match error {
         DomainError::UsernameTaken => PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
         DomainError::UnknownUser => PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION,
-        // As the extension safeupdate, which Supabase's images load for the API's role.
+        // Like the extension safeupdate, which Supabase's images load for the API's role.
         DomainError::FilterRequired => PgSqlErrorCode::ERRCODE_CARDINALITY_VIOLATION,
         DomainError::NotSignedIn | DomainError::PermissionDenied => {
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
@@ -27,7 +27,7 @@ pub fn raise(error: impl Into<FieldError>) -> ! {
     let FieldError { field, error } = error.into();
     let message = match field.as_ref() {
         "" => error.message(Lang::En).to_owned(),
-        // A field that there is not has the name that a client gave it.
+        // An unknown field has the name that the client sent.
         field => format!(
             "{}: {}",
             field.replace('\0', "\u{fffd}"),
@@ -41,9 +41,9 @@ pub fn raise(error: impl Into<FieldError>) -> ! {
     unreachable!("an ERROR does not return")
 }
 
-/// Takes a result of the domain across the border to SQL.
+/// Converts a result of the domain to SQL.
 pub trait OrRaise<T> {
-    /// The value, or the end of the statement by [`raise`].
+    /// Returns the value, or ends the statement by [`raise`].
     fn or_raise(self) -> T;
 }
 

@@ -1,8 +1,7 @@
-//! What clients may not ask of the server, whatever gateway stands in front of it.
+//! What the server refuses clients, regardless of the gateway in front of it.
 //!
-//! A client is a statement that runs as `anon` or `authenticated`; functions that run as their owner are none. Clients
-//! change or delete nothing without a filter, and their long or searching statements take one of the few slots
-//! for what is heavy.
+//! A client is a statement that runs as `anon` or `authenticated`, but not a function that runs as its owner. Clients cannot
+//! change or delete rows without a filter, and their long or searching statements need one of the few heavy slots.
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
@@ -16,8 +15,8 @@ use crate::error::raise;
 use crate::refusal::{Refusal, raise as raise_refusal};
 use crate::request::heavy_refusal;
 
-/// Bytes of a statement's text from which it counts as long: a select of every column of the diary with ten
-/// conditions, as PostgREST writes it, has about 2,000.
+/// Bytes from which a statement counts as long. A select of all columns of the diary with ten conditions, as PostgREST
+/// writes it, has about 2,000.
 const LONG_BYTES: usize = 3_000;
 
 static RECORDS_ENTRIES: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -25,7 +24,7 @@ static RECORDS_ENTRIES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
 
-/// Defines the setting and puts both guards in front of what the server does next.
+/// Defines the setting and installs both guards in front of the server's existing hooks.
 pub fn register() {
     GucRegistry::define_bool_guc(
         c"carbon.records_entries",
@@ -35,7 +34,7 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::default(),
     );
-    // SAFETY: the library is loaded once a process, by its only thread.
+    // SAFETY: the library is loaded once per process, by its only thread.
     unsafe {
         NEXT_ANALYZE = pg_sys::post_parse_analyze_hook;
         pg_sys::post_parse_analyze_hook = Some(refuse_without_filter);
@@ -50,18 +49,18 @@ fn by_client() -> bool {
     let name = unsafe { pg_sys::GetUserNameFromId(pg_sys::GetUserId(), true) };
     !name.is_null()
         && matches!(
-            // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+            // SAFETY: the server passes pointers that remain valid for as long as this runs.
             unsafe { CStr::from_ptr(name) }.to_bytes(),
             b"authenticated" | b"anon"
         )
 }
 
-/// Whether the query changes or deletes rows without naming any.
+/// Whether the query changes or deletes rows without a filter.
 ///
 /// # Safety
-/// `query` is one that the parser made.
+/// `query` must come from the parser.
 unsafe fn names_no_rows(query: *mut pg_sys::Query) -> bool {
-    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    // SAFETY: the server passes pointers that remain valid for as long as this runs.
     unsafe {
         let tree = (*query).jointree;
         if changes_rows(query) && !tree.is_null() && (*tree).quals.is_null() {
@@ -75,12 +74,12 @@ unsafe fn names_no_rows(query: *mut pg_sys::Query) -> bool {
     }
 }
 
-/// Whether the query itself is a change or a deletion.
+/// Whether the query itself is an update or a deletion.
 ///
 /// # Safety
 /// As for [`names_no_rows`].
 unsafe fn changes_rows(query: *mut pg_sys::Query) -> bool {
-    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    // SAFETY: the server passes pointers that remain valid for as long as this runs.
     let command = unsafe { (*query).commandType };
     command == pg_sys::CmdType::CMD_UPDATE || command == pg_sys::CmdType::CMD_DELETE
 }
@@ -91,7 +90,7 @@ unsafe extern "C-unwind" fn refuse_without_filter(
     query: *mut pg_sys::Query,
     jumble: *mut pg_sys::JumbleState,
 ) {
-    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    // SAFETY: the server passes pointers that remain valid for as long as this runs.
     unsafe {
         if let Some(next) = NEXT_ANALYZE {
             next(state, query, jumble);
@@ -108,15 +107,14 @@ fn is_heavy(text: &[u8]) -> bool {
     text.len() > LONG_BYTES || text.contains(&b'~') || text.windows(2).any(|two| two == b"@@")
 }
 
-// Without the guard of pgrx, because the one who calls it has none.
+// Without pgrx's guard, because the caller has none.
 unsafe extern "C-unwind" {
     fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
 }
 
-/// Without a guard of its own, because errors leave it by the server's own jump: it keeps nothing that would
-/// have to be dropped.
+/// Without a guard, because errors leave it by the server's longjmp: nothing here needs to be dropped.
 unsafe extern "C-unwind" fn count_heavy(query: *mut pg_sys::QueryDesc, flags: c_int) {
-    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    // SAFETY: the server passes pointers that remain valid for as long as this runs.
     unsafe {
         raise_refusal(refusal_of(query));
         match NEXT_START {
@@ -129,7 +127,7 @@ unsafe extern "C-unwind" fn count_heavy(query: *mut pg_sys::QueryDesc, flags: c_
 /// Why the statement may not start now; null if it may.
 #[pg_guard]
 unsafe extern "C-unwind" fn refusal_of(query: *mut pg_sys::QueryDesc) -> *mut Refusal {
-    // SAFETY: the server hands over pointers that it made and keeps for as long as this runs.
+    // SAFETY: the server passes pointers that remain valid for as long as this runs.
     unsafe {
         let text = (*query).sourceText;
         // A worker of a parallel statement runs under the slot of its leader.
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_client_changes_and_deletes_nothing_without_a_filter() {
+    fn a_client_cannot_change_or_delete_rows_without_a_filter() {
         be_a_client();
         for statement in [
             "delete from private.things",

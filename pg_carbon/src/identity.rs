@@ -10,10 +10,10 @@ use crate::convert::to_chrono;
 use crate::error::{OrRaise, raise};
 
 /// The identity of an entry: 16 bytes of SHA-256 over id, category, method, grams and instant, written as a
-/// uuid. `id` may be NULL (the entry has none of its own); any other NULL gives NULL.
+/// uuid. `id` may be NULL (the entry has no id of its own); any other NULL returns NULL.
 ///
 /// Errors: 22023 `carbon.weight_out_of_range` for grams outside of 10..=100,000, `carbon.logged_at_invalid`
-/// for an instant that no calendar has (infinity).
+/// for an instant outside chrono's calendar (infinity).
 #[pg_extern(immutable, parallel_safe)]
 fn entry_identity(
     id: Option<&str>,
@@ -47,10 +47,10 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_five_parts_decide_and_nothing_else() {
-        let whole = identity("'1', 'food_waste', 'composted', 500, '2024-06-01 00:00Z'");
+    fn the_identity_depends_on_exactly_five_values() {
+        let reference = identity("'1', 'food_waste', 'composted', 500, '2024-06-01 00:00Z'");
         assert_eq!(
-            whole,
+            reference,
             identity("'1', 'food_waste', 'composted', 500, '2024-06-01 07:00+07'")
         );
         for other in [
@@ -62,7 +62,7 @@ mod tests {
             "'1', 'food_waste', 'composted', 501, '2024-06-01 00:00Z'",
             "'1', 'food_waste', 'composted', 500, '2024-06-01 00:00:00.000001Z'",
         ] {
-            assert_ne!(whole, identity(other), "{other}");
+            assert_ne!(reference, identity(other), "{other}");
         }
     }
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn what_no_entry_can_have_is_refused() {
+    fn impossible_weights_and_instants_are_refused() {
         assert_eq!(
             refused_with("select carbon.entry_identity('1', 'a', 'b', 9, now())"),
             "carbon.weight_out_of_range"

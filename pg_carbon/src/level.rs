@@ -15,13 +15,13 @@ fn credits_to_next_level(total: i64) -> Option<i64> {
     domain::credits_to_next_level(total)
 }
 
-/// How far a total has come from its level to the next, 0..=100 per cent; 100 at the highest level. NULL for NULL.
+/// The progress of a total from its level to the next, 0..=100 percent; 100 at the highest level. NULL for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn level_progress(total: i64) -> i32 {
     domain::progress_percentage(total)
 }
 
-/// Trees that a total of credits stands for, from 0. NULL for NULL.
+/// Trees of a total of credits, never negative. NULL for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn trees(total: i64) -> i64 {
     domain::trees(total)

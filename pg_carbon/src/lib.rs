@@ -1,11 +1,11 @@
 //! Carbon-Pixels inside PostgreSQL: adapters between SQL and the domain crate, without arithmetic of their own.
 //!
-//! Every function lies in the schema `carbon`. What the rules say touches no table and depends on no setting, so generated
-//! columns may use it: a release adds factor sets but never changes what an old one answers. One of these alone is random
-//! ([`seal`]). Beside them stands what every request passes ([`request`], [`guard`]), and a trigger: where the server
-//! preloads the library, it wakes a background worker ([`worker`]) that makes boards and messages of what was written; a
-//! hook ([`log_hook`]) keeps values of people out of the server's log. A mistake in the arguments ends the statement as
-//! [`error`] says; a panic ends it with XX000 and leaves the server up.
+//! All functions are in the schema `carbon`. The rules use no table and depend on no setting, so generated columns may use
+//! them: a release adds factor sets, but never changes the results of an old one. Only [`seal`] is random. In addition
+//! there are the checks of every request ([`request`], [`guard`]) and, if the server preloads the library, a background
+//! worker ([`worker`]), woken by a trigger, that turns writes into boards and messages, and a hook ([`log_hook`]) that
+//! removes users' values from the server's log. An invalid argument ends the statement as described in [`error`]; a panic
+//! ends it with XX000, and the server goes on.
 
 use pgrx::prelude::*;
 
@@ -57,7 +57,7 @@ extension_sql_file!("../sql/comments.sql", name = "comments", finalize);
 
 #[cfg(test)]
 pub mod pg_test {
-    //! What the test runner asks for.
+    //! The interface of the test runner.
 
     /// Nothing has to be set up.
     pub fn setup(_options: Vec<&str>) {}

@@ -1,19 +1,18 @@
-//! What the server's log says of a request: its id, and no value that a person typed.
+//! Adds a request's id to the server's log lines and removes values that users typed.
 //!
-//! A cast that fails quotes what it could not read (`invalid input syntax for type numeric: "0812345678"`), so a phone
-//! number or a note would stand in the log for as long as logs are kept. `log_error_verbosity = terse` leaves out
+//! A failed cast quotes its input (`invalid input syntax for type numeric: "0812345678"`), so a phone number or a note would
+//! be in the log for as long as logs are retained. `log_error_verbosity = terse` leaves out
 //! DETAIL, CONTEXT and QUERY, not the message itself.
 //!
 //! PostgreSQL's `EmitErrorReport` calls the hook, then writes to the log, then sends to the client, all from one
-//! `ErrorData`; a hook that changes a field changes it for the client too. So this one sends the message to the log
-//! itself: it puts its own texts in, turns the client off and calls `EmitErrorReport` for the same record once more
-//! (which knows its own text when it comes back here). Then everything is put back, the log is turned off, and the call
-//! that was under way goes on to the client with what it always had.
+//! `ErrorData`; a hook that changes a field changes it for the client too. So this hook writes to
+//! the log itself: it sets its own texts, turns off the client and calls `EmitErrorReport` for the same record once more
+//! (and recognises its own text when that call comes back here). Then it restores everything and turns off the log, and the
+//! original call goes on to send the original texts to the client.
 //!
-//! The hook runs in every process, also while a transaction is aborted, during recovery and when memory has run out:
-//! it reads settings and C strings, writes into buffers that the library brings along, allocates nothing and raises
-//! nothing. The two functions it calls are therefore declared here without the guards of pgrx, which would take an
-//! error that is being reported for one of ours.
+//! The hook runs in every process, even in aborted transactions, during recovery and without free memory. So it only reads
+//! settings and C strings, writes to static buffers, and neither allocates nor raises. The two functions that it calls are
+//! declared here without pgrx's guards, which would mistake the error being reported for one of their own.
 
 use core::ffi::{CStr, c_char};
 use core::ptr;
@@ -23,13 +22,13 @@ use pgrx::prelude::*;
 /// Roles that requests of clients run as.
 const CLIENT_ROLES: [&[u8]; 2] = [b"anon", b"authenticated"];
 
-/// Sessions that requests come by: PostgREST's, whatever role it takes then, and Auth's.
+/// Users of sessions that serve requests: PostgREST's, regardless of the role that it switches to, and Auth's.
 const CLIENT_SESSIONS: [&[u8]; 2] = [b"authenticator", b"supabase_auth_admin"];
 
-/// What stands in place of a value.
+/// The replacement for a value.
 const HIDDEN: &[u8] = b"...";
 
-/// What numbers in a statement are shown up to: a limit or a year, no phone number.
+/// The longest number that is shown: a limit or a year, but not a phone number.
 const SHOWN_DIGITS: usize = 5;
 
 /// Hexadecimal digits of a request's id.
@@ -39,7 +38,7 @@ const ID_DIGITS: usize = 32;
 const MESSAGE_BYTES: usize = 2048;
 const STATEMENT_BYTES: usize = 16 * 1024;
 
-/// SQLSTATE 42601, which the parsers of search expressions and JSON paths raise about what a person typed.
+/// SQLSTATE 42601, which the parsers of search expressions and JSON paths raise about users' input.
 const SYNTAX_ERROR: i32 = sqlstate(*b"42601");
 
 /// The last two classes that quote values: data exceptions; violated constraints do so in DETAIL.
@@ -62,9 +61,9 @@ unsafe extern "C-unwind" {
     ) -> *const c_char;
 }
 
-/// Puts the hook in front of those that other libraries have set. For the postmaster, while it loads libraries.
+/// Installs the hook in front of those of other libraries. Called by the postmaster while it loads libraries.
 pub fn register() {
-    // SAFETY: the postmaster has one thread, and the processes it forks find both as they are set here.
+    // SAFETY: the postmaster has one thread, and the processes that it forks inherit both values.
     unsafe {
         PREVIOUS = pg_sys::emit_log_hook;
         pg_sys::emit_log_hook = Some(on_log);
@@ -74,7 +73,7 @@ pub fn register() {
 /// Called for each message that goes to the server's log.
 unsafe extern "C-unwind" fn on_log(edata: *mut pg_sys::ErrorData) {
     // SAFETY: PostgreSQL passes the record on top of its stack of errors, and a process has one thread. What is read
-    // of settings are strings that live as long as they are not set anew, which nothing here does.
+    // of settings are strings that live as long as they are not set again, which nothing here does.
     unsafe {
         let is_own = (*edata).message == (&raw mut MESSAGE).cast();
         if !is_own && (*edata).output_to_server && is_of_a_client() {
@@ -88,7 +87,7 @@ unsafe extern "C-unwind" fn on_log(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Logs the message as it shall stand there and leaves the record to the client as it was.
+/// Logs the message without values, and leaves the record unchanged for the client.
 unsafe fn log_for_client(edata: *mut pg_sys::ErrorData) {
     // SAFETY: as `on_log`; the two buffers are each used by one line at a time. Should `EmitErrorReport` raise (memory has run out), control leaves this frame, which holds
     // nothing to be dropped; what the record and the statement then point to is static.
@@ -130,7 +129,7 @@ unsafe fn log_for_client(edata: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Whether what is logged happened to a request. In a parallel worker the role is not known, the session's user is.
+/// Whether the message is about a request. A parallel worker does not know the role, but the session's user.
 unsafe fn is_of_a_client() -> bool {
     // SAFETY: as `on_log`.
     unsafe {
@@ -141,8 +140,7 @@ unsafe fn is_of_a_client() -> bool {
 
 /// A setting's text, empty where there is none.
 unsafe fn setting<'a>(name: &CStr) -> &'a [u8] {
-    // SAFETY: a setting that is missing is asked for without an error, and privileges, which need a transaction, are
-    // not looked at.
+    // SAFETY: a missing setting is no error, and privileges, which need a transaction, are not checked.
     unsafe { bytes(GetConfigOption(name.as_ptr(), true, false)) }
 }
 
@@ -165,7 +163,7 @@ unsafe fn keep_token(detail: *mut c_char) -> *mut c_char {
     if is_token { detail } else { ptr::null_mut() }
 }
 
-/// Whether messages with this SQLSTATE quote what they could not read.
+/// Whether messages with this SQLSTATE quote input that could not be parsed.
 fn quotes_values(sqlstate: i32) -> bool {
     sqlstate & CLASS == DATA_EXCEPTION || sqlstate == SYNTAX_ERROR
 }
@@ -191,8 +189,8 @@ const fn sqlstate(code: [u8; 5]) -> i32 {
     packed
 }
 
-/// The id in PostgREST's `request.headers`, a JSON object. Within a text of JSON quotes are escaped, so that no value
-/// of another header looks like this one.
+/// The id in PostgREST's `request.headers`, a JSON object. Quotes within JSON texts are escaped, so that the value of
+/// another header cannot look like this member.
 fn request_id(headers: &[u8]) -> Option<&[u8]> {
     const NAME: &[u8] = b"\"x-request-id\"";
     let at = headers
@@ -207,7 +205,7 @@ fn request_id(headers: &[u8]) -> Option<&[u8]> {
     (is_id && rest.starts_with(b"\"")).then_some(id)
 }
 
-/// The message with everything hidden between its first quotation mark and its last: a value may hold some itself.
+/// The message without everything between its first and last quotation mark, because a value may contain some itself.
 fn hide_quoted(message: &[u8], line: &mut Line) {
     let mark = |byte: &u8| *byte == b'"';
     let Some(first) = message.iter().position(mark) else {
@@ -221,8 +219,8 @@ fn hide_quoted(message: &[u8], line: &mut Line) {
     }
 }
 
-/// The statement without its values: what stands in single quotes, long numbers, and all that follows a dollar quote
-/// or a comment. Parameters (`$1`) and names stay.
+/// The statement without its values: single-quoted texts, long numbers, and everything after a dollar quote or a comment.
+/// Parameters (`$1`) and names remain.
 fn hide_literals(statement: &[u8], line: &mut Line) {
     let mut rest = statement;
     // The two bytes before.
@@ -270,12 +268,12 @@ fn hide_literals(statement: &[u8], line: &mut Line) {
     }
 }
 
-/// Whether a byte may stand inside a name or a number.
+/// Whether a byte may be part of a name or a number.
 fn is_of_a_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
 }
 
-/// Bytes up to and with the mark that closes a quoted text; all where it is not closed. A doubled mark is none.
+/// Bytes up to and including the mark that closes a quoted text; all if it is not closed. A doubled mark does not close it.
 fn quoted(text: &[u8], mark: u8, with_backslashes: bool) -> usize {
     let mut length = 0;
     while let Some(&byte) = text.get(length) {
@@ -290,7 +288,7 @@ fn quoted(text: &[u8], mark: u8, with_backslashes: bool) -> usize {
     text.len()
 }
 
-/// A C string that is written into a buffer and cut where the buffer ends.
+/// A C string that is written to a buffer and cut where the buffer ends.
 struct Line {
     buffer: *mut u8,
     /// Bytes of the buffer, the closing zero included.
@@ -311,20 +309,20 @@ impl Line {
 
     fn add(&mut self, text: &[u8]) {
         let room = self.size - 1 - self.length;
-        let count = whole_characters(text, room);
+        let count = complete_characters(text, room);
         // SAFETY: `count` bytes of the text fit behind `length` bytes of the buffer, which is static: no text of
         // PostgreSQL's lies in it.
         unsafe { ptr::copy_nonoverlapping(text.as_ptr(), self.buffer.add(self.length), count) };
         self.length += count;
     }
 
-    /// Adds an end that is there in any case: what stands before it is cut instead.
+    /// Adds an end that is always complete: the text before it is cut instead.
     fn end_with(&mut self, parts: &[&[u8]]) {
         let needed: usize = parts.iter().map(|part| part.len()).sum();
-        let most = (self.size - 1).saturating_sub(needed);
+        let max_bytes = (self.size - 1).saturating_sub(needed);
         // SAFETY: `length` bytes have been written.
         let written = unsafe { core::slice::from_raw_parts(self.buffer, self.length) };
-        self.length = whole_characters(written, most);
+        self.length = complete_characters(written, max_bytes);
         for part in parts {
             self.add(part);
         }
@@ -337,12 +335,12 @@ impl Line {
     }
 }
 
-/// How many of the first bytes make whole characters of UTF-8, up to `most`.
-fn whole_characters(text: &[u8], most: usize) -> usize {
-    if text.len() <= most {
+/// How many of the first bytes are complete UTF-8 characters, at most `max_bytes`.
+fn complete_characters(text: &[u8], max_bytes: usize) -> usize {
+    if text.len() <= max_bytes {
         return text.len();
     }
-    (0..=most)
+    (0..=max_bytes)
         .rev()
         .find(|count| text.get(*count).is_none_or(|byte| byte & 0xc0 != 0x80))
         .unwrap_or(0)
@@ -355,20 +353,20 @@ mod tests {
 
     use super::{Line, bytes, hide_literals, hide_quoted, quotes_values, request_id, sqlstate};
 
-    /// What `write` leaves in a buffer of `size` bytes.
+    /// What `write` writes to a buffer of `size` bytes.
     fn written(size: usize, write: impl FnOnce(&mut Line)) -> String {
         let mut buffer = vec![0; size];
-        // SAFETY: the buffer is as large as it is said to be and lives until the end.
+        // SAFETY: the buffer has this size and outlives its use.
         let text = unsafe {
             let mut line = Line::new(buffer.as_mut_ptr(), size);
             write(&mut line);
             bytes(line.close())
         };
-        String::from_utf8(text.to_vec()).expect("whole characters")
+        String::from_utf8(text.to_vec()).expect("complete characters")
     }
 
     #[pg_test]
-    fn a_value_in_a_message_is_hidden_also_one_with_quotation_marks() {
+    fn values_in_messages_are_hidden_even_with_quotation_marks() {
         let hidden = |message: &str| written(200, |line| hide_quoted(message.as_bytes(), line));
         assert_eq!(
             hidden("invalid input syntax for type numeric: \"0812345678\""),
@@ -383,7 +381,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_statement_keeps_names_and_parameters_and_loses_values() {
+    fn a_statement_retains_names_and_parameters_and_loses_values() {
         let hidden =
             |statement: &str| written(200, |line| hide_literals(statement.as_bytes(), line));
         assert_eq!(
@@ -410,7 +408,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_request_s_id_is_read_from_its_own_header_alone() {
+    fn the_request_id_is_read_from_its_own_header_only() {
         let id = "0123456789abcdef0123456789abcdef";
         let read = |headers: &str| {
             request_id(headers.as_bytes()).map(|id| String::from_utf8_lossy(id).into_owned())
@@ -428,7 +426,7 @@ mod tests {
             r#"{"x-request-id":"short"}"#.to_owned(),
             format!(r#"{{"x-request-id":"{id}0"}}"#),
             format!(r#"{{"x-request-id":"{}"}}"#, id.to_uppercase()),
-            // The value of another header, as JSON writes it.
+            // The value of another header, as JSON escapes it.
             format!(r#"{{"note":"\"x-request-id\":\"{id}\""}}"#),
         ] {
             assert_eq!(read(&other), None, "{other}");
@@ -436,7 +434,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_line_that_is_too_long_is_cut_between_characters_and_keeps_its_end() {
+    fn an_oversized_line_is_cut_between_characters_and_retains_its_end() {
         assert_eq!(written(8, |line| line.add("ขยะ".as_bytes())), "ขย");
         assert_eq!(
             written(12, |line| {
@@ -448,7 +446,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn classes_that_quote_values_are_known_by_their_number() {
+    fn classes_that_quote_values_are_recognised_by_number() {
         for code in [*b"22P02", *b"22023", *b"22007", *b"22003", *b"42601"] {
             assert!(quotes_values(sqlstate(code)));
         }

@@ -1,4 +1,4 @@
-//! Old diaries: a payload of `migrate-local` read whole.
+//! Old diaries: parses a payload of `migrate-local`.
 
 use carbon_domain::legacy;
 use pgrx::prelude::*;
@@ -6,12 +6,12 @@ use pgrx::prelude::*;
 use crate::convert::instant;
 use crate::error::OrRaise;
 
-/// Everything that a payload holds, as JSON text: the entries to import, what was rejected and why, what was
+/// Everything in a payload, as JSON text: the entries to import, what was rejected and why, what was
 /// adjusted, claims and preferences. received = entries + duplicates + rejected_count, always. NULL for any NULL.
 ///
-/// `now` bounds the entries' times. The text holds no U+0000, so it can become jsonb.
+/// `now` bounds the entries' times. The text has no U+0000, so it can be cast to jsonb.
 ///
-/// Errors: 22023 `carbon.migration_unreadable` for anything that is neither of the two forms,
+/// Errors: 22023 `carbon.migration_unreadable` for anything in neither of the two forms,
 /// `carbon.logged_at_invalid` when `now` is infinite.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn parse_migration_text(payload: &str, now: TimestampWithTimeZone) -> String {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_identity_is_the_one_that_the_trigger_computes() {
+    fn the_identity_equals_that_of_the_trigger() {
         let identity = one::<String>(
             "select carbon.entry_identity('1717200000000', 'food_waste', 'animal_feed', 300, '2024-06-01 00:00Z')::text",
         );
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn claims_that_no_number_can_hold_are_none() {
+    fn claims_that_are_not_finite_numbers_are_ignored() {
         for claim in ["1e999999999", "NaN", "null", "\\\"7\\\"", "-"] {
             let payload = format!(r#"{{"local_storage":{{"carbonCredits":"{claim}"}}}}"#);
             assert!(
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn what_is_no_payload_is_refused() {
+    fn anything_but_a_payload_is_refused() {
         let deep = format!("'{}'", "[".repeat(100_000));
         for payload in [
             "''",

@@ -5,10 +5,10 @@ use pgrx::prelude::*;
 
 use crate::error::OrRaise;
 
-/// The number as `+66…`, however a person typed it; `country_code` is what a number without one means.
+/// The number as `+66…`, in any notation that people type; `country_code` applies to numbers without one.
 /// NULL for any NULL.
 ///
-/// Errors: 22023 with a `carbon.phone_…` token for anything that is no Thai mobile number.
+/// Errors: 22023 with a `carbon.phone_…` token for anything but a Thai mobile number.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn normalize_phone(input: &str, country_code: default!(&str, "'66'")) -> String {
     phone::normalize(input, Some(country_code))

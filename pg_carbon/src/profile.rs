@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use crate::error::{OrRaise, raise};
 
-/// A profile holds switches, those are in an object, and a list in place of one must stay one.
+/// Levels of nesting: a profile has an object of switches, and a list in place of a switch must still parse as a list.
 const PROFILE_LEVELS: usize = 3;
 
-/// The changes of a profile, given as JSON text, normalised, as JSON text with the same names; what they do not name stays
-/// as it is. NULL for NULL. A text that PostgreSQL cannot hold costs its own field.
+/// The changes of a profile, given as JSON text, normalised, as JSON text with the same names; fields that they do not
+/// name stay unchanged. NULL for NULL. A text that PostgreSQL cannot store fails only its own field.
 ///
-/// Whether a user name is taken and whether a time zone exists is not looked at here.
+/// Does not check whether a user name is taken or a time zone exists.
 ///
-/// Errors: 22023 with the token of the first bad field, `carbon.not_an_object` for anything else than an object.
+/// Errors: 22023 with the token of the first invalid field, `carbon.not_an_object` for anything but an object.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn parse_profile_changes(changes: &str) -> String {
     let changes = json::read(changes, PROFILE_LEVELS).unwrap_or_default();
@@ -31,13 +31,13 @@ fn parse_profile_changes(changes: &str) -> String {
     }
 }
 
-/// One field of a profile as it is kept, as text; `value` is JSON text. A missing value (NULL or `null`) gives what
-/// clearing the field leaves: NULL or its default. NULL for a NULL field.
+/// One field of a profile as it is stored, as text; `value` is JSON text. A missing value (NULL or `null`) returns the value
+/// after clearing the field: NULL or its default. NULL for a NULL field.
 ///
 /// Errors: 22023 with the token of what is wrong with the field, `carbon.unknown_field`, `carbon.field_read_only`.
 #[pg_extern(immutable, parallel_safe)]
 fn profile_field(field: Option<&str>, value: Option<&str>) -> Option<String> {
-    // PostgreSQL wrote the text: what cannot be read back is nested too deep, and no field is a list.
+    // PostgreSQL wrote the text, so it can only fail to parse because of its depth, and no field is a list.
     let value =
         serde_json::from_str(value.unwrap_or("null")).unwrap_or_else(|_| Value::Array(Vec::new()));
     match profile::field(field?, &value).or_raise() {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_first_bad_field_is_named() {
+    fn the_first_invalid_field_is_named() {
         let failure = failure(
             r#"select carbon.parse_profile_changes('{"auto_sync":1,"visible_in_leaderboard":"yes"}')"#,
         );
@@ -87,18 +87,18 @@ mod tests {
     }
 
     #[pg_test]
-    fn one_field_is_kept_as_text_in_its_normal_form() {
-        let kept = |field: &str, value: &str| {
+    fn one_field_is_returned_as_text_in_its_normal_form() {
+        let stored = |field: &str, value: &str| {
             one::<String>(&format!(
                 "select carbon.profile_field('{field}', '{value}')"
             ))
         };
-        assert_eq!(kept("display_name", r#"" สม\u200bชาย ""#), "สมชาย");
-        assert_eq!(kept("daily_goal", "5e1"), "50");
-        assert_eq!(kept("auto_sync", "false"), "false");
-        assert_eq!(kept("privacy_level", "null"), "1");
+        assert_eq!(stored("display_name", r#"" สม\u200bชาย ""#), "สมชาย");
+        assert_eq!(stored("daily_goal", "5e1"), "50");
+        assert_eq!(stored("auto_sync", "false"), "false");
+        assert_eq!(stored("privacy_level", "null"), "1");
         assert_eq!(
-            kept("notification_settings", r#"{"level_up": false}"#),
+            stored("notification_settings", r#"{"level_up": false}"#),
             r#"{"level_up":false}"#
         );
         assert_eq!(
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_field_that_cannot_be_kept_is_refused_by_its_own_token() {
+    fn a_field_that_cannot_be_stored_is_refused_by_its_own_token() {
         for (field, value, token) in [
             ("display_name", r#""\u3164""#, "carbon.display_name_invalid"),
             (
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn what_nobody_may_change_is_refused() {
+    fn read_only_fields_are_refused() {
         assert_eq!(
             refused_with(
                 r#"select carbon.parse_profile_changes('{"phone_number":"+66812345678"}')"#

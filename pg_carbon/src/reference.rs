@@ -1,5 +1,5 @@
-//! What is compiled in, as tables: factors, categories, levels, provinces, error messages. Tables that show
-//! these are filled from here, so there is one truth.
+//! The embedded data as tables: factors, categories, levels, provinces, error messages. The tables of the API are filled
+//! from here, so there is one source.
 
 use carbon_domain::error::DomainError;
 use carbon_domain::lang::Lang;
@@ -74,7 +74,7 @@ fn categories() -> TableIterator<
     )
 }
 
-/// The levels, lowest first, each with the total of credits it begins at.
+/// The levels, lowest first, each with the total of credits from which it is held.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn levels() -> TableIterator<
@@ -126,7 +126,7 @@ fn is_province(iso: &str) -> bool {
     province::by_iso(iso).is_some()
 }
 
-/// Every mistake that any layer reports: its token, the field it is usually about (NULL for none), its texts.
+/// Every error that any layer reports: its token, the field that it is usually about (NULL for none), its texts.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn error_messages() -> TableIterator<
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_factors_are_the_ones_that_credits_and_emissions_use() {
+    fn the_factors_equal_those_of_credits_and_emissions() {
         let differing = "select count(*) from carbon.factors() where carbon.credits(category_id, method, 1, factor_set) <> credits_per_kg
             or carbon.co2e_kg(category_id, method, 1, factor_set) <> kg_co2e_per_kg";
         assert_eq!(one::<i64>(differing), 0);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn provinces_are_known_by_their_exact_code() {
+    fn provinces_are_found_by_their_exact_code() {
         assert!(one::<bool>(
             "select bool_and(carbon.is_province(iso)) from carbon.provinces()"
         ));

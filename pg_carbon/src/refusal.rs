@@ -1,8 +1,8 @@
-//! Errors with SQLSTATEs that PostgREST reads: PTnnn becomes the status nnn, PGRST brings the whole answer along.
+//! Errors with SQLSTATEs that PostgREST interprets: PTnnn becomes the status nnn, PGRST contains the entire answer.
 //!
-//! pgrx knows a closed list of SQLSTATEs and makes XX000 of all others, and it turns the server's errors into panics.
-//! So a function that raises one has two parts: the inner one, guarded, says what there is to refuse, in memory of the
-//! server; the outer one, without a guard and with nothing to drop, hands it to [`raise`].
+//! pgrx has a closed list of SQLSTATEs and turns all others into XX000, and it turns the server's errors into panics. So a
+//! function that raises one has two parts: the guarded inner one returns the refusal, in the server's memory; the outer
+//! one, without a guard and with nothing to drop, passes it to [`raise`].
 
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::request::setting;
 
-/// What an error says, in memory of the server.
+/// The texts of an error, in the server's memory.
 #[repr(C)]
 pub struct Refusal {
     sqlstate: c_int,
@@ -23,7 +23,7 @@ pub struct Refusal {
     hint: *mut c_char,
 }
 
-// Without the guards of pgrx, which would let a panic out of a function that has no guard.
+// Without pgrx's guards, whose panics would leave a function that has no guard.
 unsafe extern "C-unwind" {
     fn errstart(level: c_int, domain: *const c_char) -> bool;
     fn errcode(sqlstate: c_int) -> c_int;
@@ -40,14 +40,14 @@ fn packed(sqlstate: &str) -> c_int {
     })
 }
 
-/// The text in memory of the server, which frees it.
+/// The text in the server's memory, which the server frees.
 fn copied(text: &str) -> *mut c_char {
     let text = CString::new(text).unwrap_or_default();
     // SAFETY: the text ends with its zero.
     unsafe { pg_sys::pstrdup(text.as_ptr()) }
 }
 
-/// MESSAGE in English, after the field that it is about.
+/// MESSAGE in English, preceded by the field that it is about.
 fn message(error: DomainError) -> String {
     match error.field() {
         Some(field) => format!("{field}: {}", error.message(Lang::En)),
@@ -57,7 +57,7 @@ fn message(error: DomainError) -> String {
 
 impl Refusal {
     fn new(sqlstate: &str, message: &str, detail: &str, hint: &str) -> *mut Self {
-        // SAFETY: the server gives memory of the size asked for, aligned for everything, or does not return.
+        // SAFETY: the server returns memory of this size with maximum alignment, or does not return.
         unsafe {
             let refusal: *mut Self = pg_sys::palloc(size_of::<Self>()).cast();
             refusal.write(Self {
@@ -80,8 +80,8 @@ impl Refusal {
         )
     }
 
-    /// A limit that was reached: PT429. To PostgREST as an error of the form that makes the same answer and takes a
-    /// header along, which says when to come again, in seconds.
+    /// A limit that was reached: PT429. For PostgREST it has the form that yields the same answer with a header, Retry-After
+    /// in seconds.
     pub fn limit(error: DomainError, retry_after_secs: i32) -> *mut Self {
         if setting(c"request.method").is_none() {
             return Self::of(error, "PT429");
@@ -98,10 +98,10 @@ impl Refusal {
 
 /// Ends the statement if there is something to refuse.
 ///
-/// Errors leave it by the server's own jump: its callers have no guard, and nothing to drop.
+/// Errors leave it by the server's longjmp, so its callers must have no guard and nothing to drop.
 ///
 /// # Safety
-/// `refusal` is null or one that a function of [`Refusal`] made.
+/// `refusal` must be null or come from a function of [`Refusal`].
 pub unsafe extern "C-unwind" fn raise(refusal: *mut Refusal) {
     // SAFETY: the caller's promise; the texts end with their zeros.
     unsafe {
@@ -115,7 +115,7 @@ pub unsafe extern "C-unwind" fn raise(refusal: *mut Refusal) {
     }
 }
 
-/// A function of SQL that returns void, or raises what the guarded function named here refuses.
+/// A SQL function that returns void, or raises the refusal of the guarded function named here.
 macro_rules! refusing_function {
     ($name:ident, $info:ident, $refusal_of:path) => {
         #[doc(hidden)]
@@ -131,7 +131,7 @@ macro_rules! refusing_function {
         pub unsafe extern "C-unwind" fn $name(
             call: pgrx::pg_sys::FunctionCallInfo,
         ) -> pgrx::pg_sys::Datum {
-            // SAFETY: the server calls it with a call of its own; nothing here has to be dropped.
+            // SAFETY: the server passes valid call data; nothing here needs to be dropped.
             unsafe { $crate::refusal::raise($refusal_of(call)) };
             pgrx::pg_sys::Datum::null()
         }
@@ -175,7 +175,7 @@ mod tests {
     use crate::testing::failure;
 
     #[pg_test]
-    fn a_limit_is_an_error_of_its_own_outside_of_a_request() {
+    fn outside_a_request_a_limit_is_a_plain_error() {
         let failure = failure("select carbon.raise_limit('carbon.kept_answers', 17)");
         assert_eq!(failure.state, "PT429");
         assert!(
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_request_is_told_when_to_come_again() {
+    fn a_refused_request_gets_retry_after() {
         Spi::run("set local request.method = 'POST'").unwrap();
         let failure = failure("select carbon.raise_limit('carbon.kept_answers', 0)");
         assert_eq!(failure.state, "PGRST");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[pg_test(error = "there is no error \"carbon.nothing\"")]
-    fn an_error_that_there_is_not_is_a_mistake() {
+    fn an_unknown_token_is_a_programming_error() {
         Spi::run("select carbon.raise_limit('carbon.nothing', 1)").unwrap();
     }
 }

@@ -1,7 +1,7 @@
-//! Whether a request of the API is let in: its session, and how many of its person are under way.
+//! Decides whether a request of the API is let in, by its session and by the number of its user's requests in flight.
 //!
-//! This runs before each request of PostgREST, so it opens no query. It reads one row by its key, and takes its slots by
-//! the server's own advisory locks, which end with the transaction whatever becomes of it.
+//! This runs before each request of PostgREST, so it runs no query. It reads one row by its key, and takes its slots as
+//! advisory locks, which end with the transaction in every case.
 
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
@@ -20,17 +20,17 @@ use crate::refusal::{Refusal, refusing_function};
 static LIMITS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAVY_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(0);
 
-/// What `carbon.heavy_slots = 0` stands for on this machine. What is heavy computes: more of it at once than there are
-/// cores makes none of it quicker, and others wait.
+/// The number of heavy slots for `carbon.heavy_slots = 0` on this machine. Heavy requests are CPU-bound: more of them than
+/// cores are not faster, and others would wait.
 static SLOTS_OF_CORES: AtomicI32 = AtomicI32::new(2);
 
-/// The most that is heavy at once: PostgREST has 20 connections, and what is short needs the others.
+/// The most heavy requests at once: PostgREST has 20 connections, and short requests need the others.
 const MOST_HEAVY_SLOTS: i32 = 8;
 
-/// The class of the advisory locks for what is heavy of everybody (two keys of 32 bits, the second is the slot).
+/// The class of the advisory locks of the shared heavy slots (two keys of 32 bits; the second is the slot).
 const HEAVY_CLASS: u32 = 0x6361_7262;
 
-/// From this number on, a person's slots are those for what is heavy.
+/// From this number on, a user's slots are their heavy slots.
 const FIRST_HEAVY_SLOT: u8 = 101;
 
 /// An id of Auth's.
@@ -61,9 +61,9 @@ pub fn register() {
     );
 }
 
-/// The setting of this name; none where it is not set or empty.
+/// The setting of this name; `None` if it is not set or empty.
 pub fn setting(name: &CStr) -> Option<&'static str> {
-    // SAFETY: the server keeps the text until the setting changes, and nothing here keeps it for longer than a call.
+    // SAFETY: the text is valid until the setting changes, and nothing here uses it for longer than a call.
     let value = unsafe {
         let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
         (!value.is_null()).then(|| CStr::from_ptr(value))
@@ -73,7 +73,7 @@ pub fn setting(name: &CStr) -> Option<&'static str> {
         .filter(|value| !value.is_empty())
 }
 
-/// What is read of a token, which the API has verified.
+/// The claims that are read from a token, which the API has verified.
 #[derive(Default, Deserialize)]
 struct Claims {
     sub: Option<String>,
@@ -82,7 +82,7 @@ struct Claims {
 }
 
 impl Claims {
-    /// Those of the request; none where they cannot be read.
+    /// The claims of the request; `None` if they cannot be parsed.
     fn of_request() -> Option<Self> {
         setting(c"request.jwt.claims").map_or_else(
             || Some(Self::default()),
@@ -102,20 +102,20 @@ impl Claims {
         self.sub.as_deref().and_then(id)
     }
 
-    /// Whether a token with these claims still opens anything.
+    /// Whether a token with these claims is still valid.
     ///
-    /// Sessions of people who are deleted or banned are ended with the change that closes them, so a token that names its
-    /// session needs that row alone; one that names none (of operators and tests) needs its person, and passes for
-    /// somebody whom Auth does not know.
+    /// The sessions of deleted or banned users end with the change that closes the user, so for a token with a session this
+    /// checks only the session's row. For one without (of operators and tests) it checks the user, and lets users pass
+    /// that Auth does not have.
     fn is_live(&self) -> bool {
-        // The keys of the service and of the web page stand for nobody.
+        // The service key and the anon key have no user.
         if self.sub.is_none() {
             return true;
         }
         let Some(person) = self.person() else {
             return false;
         };
-        // SAFETY: called inside a transaction.
+        // SAFETY: called within a transaction.
         let now = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
         match self
             .session_id
@@ -138,7 +138,7 @@ impl Claims {
     }
 }
 
-/// The sixteen bytes of an id; none of anything else.
+/// The sixteen bytes of an id; `None` for any other text.
 fn id(text: &str) -> Option<Id> {
     let mut digits = text.bytes().filter(|byte| *byte != b'-');
     let mut id = Id::default();
@@ -149,7 +149,7 @@ fn id(text: &str) -> Option<Id> {
     digits.next().is_none().then_some(id)
 }
 
-/// A row of a table of Auth's while it is looked at.
+/// An open row of one of Auth's tables.
 struct Row {
     table: pg_sys::Relation,
     tuple: pg_sys::HeapTuple,
@@ -181,10 +181,10 @@ impl Row {
     }
 }
 
-/// What `look` says of the row of this id in a table of Auth's, found by its primary key; none without such a row.
-fn read<T>(table: &CStr, mut id: Id, look: impl FnOnce(&Row) -> T) -> Option<T> {
-    // SAFETY: called inside a statement, with its snapshot; an error on the way ends the transaction, which closes what is
-    // open.
+/// The result of `inspect` for the row with this id in one of Auth's tables, found by its primary key; `None` if there is
+/// none.
+fn read<T>(table: &CStr, mut id: Id, inspect: impl FnOnce(&Row) -> T) -> Option<T> {
+    // SAFETY: called within a statement, with its snapshot; an error ends the transaction, which closes what is open.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"auth".as_ptr(), true);
         let table = pg_sys::get_relname_relid(table.as_ptr(), schema);
@@ -211,17 +211,17 @@ fn read<T>(table: &CStr, mut id: Id, look: impl FnOnce(&Row) -> T) -> Option<T> 
             &raw mut key,
         );
         let tuple = pg_sys::systable_getnext(scan);
-        let seen = (!tuple.is_null()).then(|| look(&Row { table, tuple }));
+        let seen = (!tuple.is_null()).then(|| inspect(&Row { table, tuple }));
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(table, LOCK);
         seen
     }
 }
 
-/// Takes an advisory lock until the end of the transaction, or finds that this transaction has it; false if another one
-/// has. `kind`: 1 for one key of 64 bits, 2 for two of 32, as PostgreSQL's own functions.
+/// Takes an advisory lock until the end of the transaction, or finds that this transaction has it; false if another
+/// transaction has it. `kind`: 1 for one key of 64 bits, 2 for two of 32, as PostgreSQL's own functions.
 fn take(high: u32, low: u32, kind: u16) -> bool {
-    // SAFETY: called inside a transaction, whose end gives the lock back.
+    // SAFETY: called within a transaction, whose end releases the lock.
     unsafe {
         let tag = pg_sys::LOCKTAG {
             locktag_field1: pg_sys::MyDatabaseId.to_u32(),
@@ -237,7 +237,7 @@ fn take(high: u32, low: u32, kind: u16) -> bool {
     }
 }
 
-/// Takes one of the person's slots by its number.
+/// Takes one of the user's slots by its number.
 fn take_own(person: Id, slot: u8) -> bool {
     let [high, low] = [0, 8].map(|at| {
         let half: [u8; 8] = std::array::from_fn(|place| person[at + place]);
@@ -247,8 +247,8 @@ fn take_own(person: Id, slot: u8) -> bool {
     take((key >> 32) as u32, key as u32, 1)
 }
 
-/// Why what is heavy may not start now; null if it may, and then it holds one of the person's slots for that and one of
-/// everybody's. Once a transaction.
+/// Why a heavy request may not start now; null if it may, and then it holds one of the user's heavy slots and one of the
+/// shared ones. Once per transaction.
 pub fn heavy_refusal() -> *mut Refusal {
     let by_client = matches!(setting(c"role"), Some("anon" | "authenticated"));
     if !by_client || !LIMITS.get() || setting(c"request.is_heavy").is_some() {
@@ -259,7 +259,7 @@ pub fn heavy_refusal() -> *mut Refusal {
         0 => SLOTS_OF_CORES.load(Ordering::Relaxed),
         slots => slots,
     };
-    // People with a number of their own begin where people without one may not go.
+    // Some shared slots are reserved: users with a phone number begin with those that anonymous users may not take.
     let last = if claims.is_anonymous() {
         (all + 1) / 2
     } else {
@@ -292,7 +292,7 @@ pub fn heavy_refusal() -> *mut Refusal {
     Refusal::limit(DomainError::TooManyAtOnce, 1)
 }
 
-/// Whether the request's body is a batch, going by its length: an entry with notes of full length has 4 KiB.
+/// Whether the request's body is a batch, estimated by its length: an entry with notes of full length has 4 KiB.
 fn is_long() -> bool {
     #[derive(Deserialize)]
     struct Headers {
@@ -350,7 +350,7 @@ extension_sql!(
     name = "requests"
 );
 
-/// Whether the caller's token still opens anything: the row of its session, or of its person where it names none.
+/// Whether the caller's token is still valid, by the row of its session or, without one, of its user.
 #[pg_extern(stable)]
 fn is_session_live() -> bool {
     Claims::of_request().is_some_and(|claims| claims.is_live())
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_token_is_as_live_as_its_session() {
+    fn a_token_is_valid_as_long_as_its_session() {
         auth(
             &format!("('{PERSON}', now(), null)"),
             &format!("('{SESSION}', '{PERSON}', null)"),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_token_without_a_session_is_as_live_as_its_person() {
+    fn a_token_without_a_session_is_valid_as_long_as_its_user() {
         auth(
             &format!("('{PERSON}', null, null)"),
             &format!("('{SESSION}', null, null)"),
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_request_holds_one_slot_and_what_is_heavy_two_more_once() {
+    fn a_request_holds_one_slot_and_a_heavy_one_two_more_once() {
         claim(&format!(r#"{{"sub": "{PERSON}"}}"#));
         Spi::run("create role authenticated; grant usage on schema carbon to authenticated; set local role authenticated").unwrap();
         Spi::run("select carbon.check_request()").unwrap();
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn callers_without_a_person_are_not_counted_and_an_ended_session_is_refused() {
+    fn callers_without_a_user_are_not_counted_and_ended_sessions_are_refused() {
         Spi::run("select carbon.check_request()").unwrap();
         claim(r#"{"role": "anon"}"#);
         Spi::run("select carbon.check_request()").unwrap();

@@ -1,4 +1,4 @@
-//! What is handed out to be brought back: nobody can read it, change it, or tell two of them apart.
+//! Sealed texts that clients return later: they cannot read or change them, or see whether two have the same content.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,16 +6,16 @@ use chacha20poly1305::aead::{Aead, Generate, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use pgrx::prelude::*;
 
-/// Bytes of a nonce, which stands in front. Random ones of this length do not meet, however many are made.
+/// Bytes of the nonce, which comes first. Random nonces of this length practically never collide.
 const NONCE_BYTES: usize = 24;
 
 fn cipher(key: &[u8]) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new_from_slice(key).expect("a key has 32 bytes")
 }
 
-/// The content encrypted and signed for a purpose, in the letters of URLs: another text each time. NULL for any NULL.
+/// The content, encrypted and authenticated for a purpose, as URL-safe text that differs each time. NULL for any NULL.
 ///
-/// `key`: 32 bytes. The length of the content shows.
+/// `key`: 32 bytes. The length of the content is visible.
 #[pg_extern(volatile, strict, parallel_safe)]
 fn seal(content: &str, purpose: &str, key: &[u8]) -> String {
     let nonce = XNonce::generate();
@@ -29,7 +29,7 @@ fn seal(content: &str, purpose: &str, key: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(sealed)
 }
 
-/// What [`seal`] made for the purpose with the key. NULL for anything else and for any NULL.
+/// The content of a text of [`seal`] for this purpose and key. NULL for any other text and for any NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn unseal(sealed: &str, purpose: &str, key: &[u8]) -> Option<String> {
     let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn what_was_sealed_comes_back_and_never_looks_the_same() {
+    fn a_sealed_text_opens_and_differs_each_time() {
         let (first, second) = (sealed(), sealed());
         assert_ne!(first, second);
         for sealed in [first, second] {
@@ -68,24 +68,24 @@ mod tests {
                 one::<String>(&format!("select {}", unseal(&sealed))),
                 "440,ann"
             );
-            // 24 of the nonce, 7 of the content and 16 of the code that signs them, 6 bits a letter.
+            // 24 bytes of nonce, 7 of content and 16 of authentication code, 6 bits per letter.
             assert_eq!(sealed.len(), (24_usize + 7 + 16) * 8 / 6 + 1);
         }
     }
 
     #[pg_test]
-    fn nothing_of_two_sealed_twins_stands_at_the_same_place() {
+    fn two_sealed_texts_of_one_content_have_nothing_in_common() {
         let (first, second) = (sealed(), sealed());
         let same = first
             .bytes()
             .zip(second.bytes())
             .filter(|(one, other)| one == other);
-        // One letter in 64 is the same by chance.
+        // One letter in 64 is equal by chance.
         assert!(same.count() < 16, "{first} {second}");
     }
 
     #[pg_test]
-    fn a_sealed_text_with_any_letter_changed_is_nothing() {
+    fn a_sealed_text_with_any_letter_changed_does_not_open() {
         let sealed = sealed();
         for at in 0..sealed.len() {
             let other = if sealed.as_bytes()[at] == b'A' {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn another_key_or_purpose_opens_nothing() {
+    fn a_sealed_text_opens_only_with_its_key_and_purpose() {
         let sealed = sealed();
         for call in [
             format!("carbon.unseal('{sealed}', 'q', {KEY})"),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_key_of_another_length_is_a_mistake_of_the_programmer() {
+    fn a_key_of_another_length_is_a_programming_error() {
         assert_eq!(
             failure("select carbon.seal('x', 'p', 'short')").state,
             "XX000"

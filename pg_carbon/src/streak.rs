@@ -11,7 +11,7 @@ use crate::convert::calendar_day;
 /// run of all; 0 and 0 without days. Order, repetitions and NULL elements do not matter; no row for a NULL
 /// argument. One row.
 ///
-/// Errors: 22023 `carbon.date_invalid` for a day that no calendar has (infinity).
+/// Errors: 22023 `carbon.date_invalid` for a day outside chrono's calendar (infinity).
 #[pg_extern(immutable, strict, parallel_safe)]
 fn streak(
     days: Array<'_, Date>,
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_run_goes_on_until_the_day_after_its_last_day() {
+    fn a_streak_lasts_until_the_day_after_its_last_entry() {
         let days = "2024-02-27,2024-02-28,2024-02-29,2024-03-01";
         assert_eq!(streak(days, "2024-03-01"), "4 4");
         assert_eq!(streak(days, "2024-03-02"), "4 4");
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn a_null_argument_gives_no_row() {
+    fn a_null_argument_returns_no_row() {
         assert_eq!(
             one::<i64>("select count(*) from carbon.streak(null, current_date)"),
             0
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_aggregate_gives_the_same_in_any_order() {
+    fn the_aggregate_is_the_same_in_any_order() {
         // 1–20 without 7 and 15: runs of 6, 7 and 5, each day twice.
         let days = "select date '2024-01-01' + n from generate_series(1, 20) n, generate_series(1, 2) where n not in (7, 15)";
         for order in ["1", "1 desc", "md5(d::text)", "md5('x' || d::text)"] {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_aggregate_takes_groups_nulls_and_nothing() {
+    fn the_aggregate_handles_groups_nulls_and_no_rows() {
         assert_eq!(
             one::<i32>("select carbon.max_streak(d) from (select null::date) t(d)"),
             0

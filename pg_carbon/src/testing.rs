@@ -1,8 +1,8 @@
-//! What the tests share: catching an error whole, and reading golden vectors.
+//! What the tests share: catching errors with all of their fields, and querying single values.
 
 use pgrx::prelude::*;
 
-/// What a statement failed with.
+/// The error of a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     /// SQLSTATE.
@@ -15,7 +15,7 @@ pub struct Failure {
     pub hint: String,
 }
 
-/// Runs `statement` in a subtransaction and tells what it failed with.
+/// Runs `statement` in a subtransaction and returns its error.
 ///
 /// # Panics
 /// When it does not fail.
@@ -46,7 +46,7 @@ pub fn failure(statement: &str) -> Failure {
     }
 }
 
-/// The token of the bad-input error that `statement` ends with.
+/// The token of the invalid-input error with which `statement` ends.
 ///
 /// # Panics
 /// When it does not fail or fails in another way.
@@ -57,10 +57,10 @@ pub fn refused_with(statement: &str) -> String {
     failure.detail
 }
 
-/// The one value that `query` gives.
+/// The single value that `query` returns.
 ///
 /// # Panics
-/// When it fails or gives NULL.
+/// When it fails or returns NULL.
 pub fn one<T: FromDatum + IntoDatum>(query: &str) -> T {
     match Spi::get_one::<T>(query) {
         Ok(Some(value)) => value,
@@ -71,7 +71,7 @@ pub fn one<T: FromDatum + IntoDatum>(query: &str) -> T {
     }
 }
 
-/// Whether `query` gives NULL.
+/// Whether `query` returns NULL.
 ///
 /// # Panics
 /// When it fails.

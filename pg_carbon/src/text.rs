@@ -3,14 +3,14 @@
 use carbon_domain::text;
 use pgrx::prelude::*;
 
-/// A text in the form in which it is compared: equal for writings that look the same (case, composition, zero-width
+/// A text in the form in which it is compared: equal for spellings that look the same (case, composition, zero-width
 /// characters, the order of Thai marks). NULL for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn search_key(text: &str) -> String {
     text::search_key(text)
 }
 
-/// Whether a text holds what `key`, made by `carbon.search_key`, stands for. NULL for any NULL.
+/// Whether a text contains the search text of `key`, which `carbon.search_key` returned. NULL for any NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn text_contains(text: &str, key: &str) -> bool {
     text::contains(text, key)
@@ -24,7 +24,7 @@ mod tests {
     use crate::testing::{is_null, one};
 
     #[pg_test]
-    fn writings_that_look_the_same_are_found() {
+    fn spellings_that_look_the_same_are_found() {
         for (text, part) in [
             ("ขวดน้ำดื่ม", "น\u{E4D}\u{E49}\u{E32}"),
             ("ขวดน\u{E33}\u{E49}ดื่ม", "น้ำ"),

@@ -10,8 +10,8 @@ use crate::error::{OrRaise, raise};
 
 /// The day of an instant in a time zone (IANA name); infinite for an infinite instant, NULL for any NULL.
 ///
-/// A zone that is not known counts as Asia/Bangkok: what was stored can always be read and restored. The rules of the
-/// zones are compiled in, so a server with other zone files answers the same.
+/// An unknown zone counts as Asia/Bangkok, so that stored entries can always be read and restored. The rules of the zones
+/// are compiled in, so a server with other zone files returns the same.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn local_date(at: TimestampWithTimeZone, time_zone: &str) -> Date {
     match to_chrono(at) {
@@ -21,9 +21,9 @@ fn local_date(at: TimestampWithTimeZone, time_zone: &str) -> Date {
     }
 }
 
-/// The name by which a time zone is kept; NULL for NULL.
+/// The name by which a time zone is stored; NULL for NULL.
 ///
-/// Errors: 22023 `carbon.time_zone_invalid` for anything that is no IANA name of a place.
+/// Errors: 22023 `carbon.time_zone_invalid` for anything but an IANA name of a place.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn time_zone(name: &str) -> String {
     zone::canonical(name).or_raise().to_owned()
@@ -61,7 +61,7 @@ mod tests {
     const NOW: &str = "timestamptz '2026-11-28 09:59:59Z'";
 
     #[pg_test]
-    fn a_day_is_the_one_of_the_zone_and_bangkok_s_where_it_is_not_known() {
+    fn a_day_is_that_of_the_zone_or_of_bangkok_for_an_unknown_zone() {
         let day = |zone: &str| {
             one::<String>(&format!(
                 "select carbon.local_date('2024-06-01 18:30Z', '{zone}')::text"
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_ends_of_time_have_a_day() {
+    fn infinite_instants_have_infinite_days() {
         for (at, day) in [
             ("infinity", "infinity"),
             ("-infinity", "-infinity"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn zones_are_kept_by_the_name_of_today() {
+    fn zones_are_stored_by_their_present_name() {
         assert_eq!(
             one::<String>("select carbon.time_zone('Asia/Saigon')"),
             "Asia/Ho_Chi_Minh"

@@ -1,4 +1,4 @@
-//! The golden cases of the domain crate, asked through SQL: the same files, the same answers.
+//! The golden cases of the domain crate, run through SQL: the same files, the same results.
 
 #[cfg(any(test, feature = "pg_test"))]
 #[pgrx::pg_schema]
@@ -8,12 +8,12 @@ mod tests {
 
     use crate::testing::one;
 
-    /// Runs every case of a file, `[{name, input, expected}]`, and shows all that differ.
+    /// Runs every case of a file, `[{name, input, expected}]`, and shows all differences.
     ///
-    /// `query` gives the answer as jsonb and finds the input in `$1`; bad input becomes `{"error": token}`.
+    /// `query` returns the answer as jsonb and has the input in `$1`; invalid input becomes `{"error": token}`.
     fn run(file: &str, query: &str) {
         let cases: Vec<Value> = serde_json::from_str(file).expect("the vectors are JSON");
-        // jsonb cannot hold U+0000, so what has it never gets as far as a function.
+        // jsonb cannot store U+0000, so inputs with it never reach a function.
         let cases: Vec<Value> = cases
             .into_iter()
             .filter(|case| !has_null_character(case))
@@ -142,7 +142,7 @@ mod tests {
 
     #[pg_test]
     fn vectors_of_profiles() {
-        // The domain lists every bad field, an ERROR names the first one.
+        // The domain lists every invalid field; an ERROR names the first one.
         let mut cases: Vec<Value> =
             serde_json::from_str(include_str!("../../domain/vectors/profiles.json"))
                 .expect("the vectors are JSON");

@@ -231,7 +231,7 @@ begin
   return repaired;
 end;
 $$;
-select is(tests.refresh(), 3, 'and refresh_leaderboards() mends it, a row of nobody''s and a place that is missing');
+select is(tests.refresh(), 3, 'and refresh_leaderboards() repairs it, a row without a user and a missing place');
 select is(private.check_all_boards(), '[]', 'the tree, and the order with a place of nobody''s');
 select is(tests.refresh(), 0, 'twice changes nothing');
 select * from finish();

@@ -81,7 +81,7 @@ select is(private.check_all_boards(), '[]', 'equal to a recount');
 
 call tests.shake();
 select ok(private.rebuild_boards() > 0, 'boards are rebuilt');
-select is(tests.board_difference(v.ids), null, 'what is built anew says the same') from tests.viewers as v;
+select is(tests.board_difference(v.ids), null, 'rebuilt boards are the same') from tests.viewers as v;
 select is(private.check_all_boards(), '[]', 'equal to a recount');
 select is(private.folded_scores(array(select o from private.outbox as o), current_date), null, 'nothing is left for boards, only messages');
 

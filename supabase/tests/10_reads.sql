@@ -30,7 +30,7 @@ begin
 end;
 $$;
 grant execute on function tests.weights(json), tests.walk(integer, text) to public;
-create table tests.series as select string_agg(g::text, ' ' order by g) as whole from generate_series(1, 60) as g;
+create table tests.series as select string_agg(g::text, ' ' order by g) as expected from generate_series(1, 60) as g;
 grant select on tests.series to public;
 
 select tests.act_as('own') \g /dev/null
@@ -39,8 +39,8 @@ select is(json_array_length(public.list_waste_entries() -> 'entries'), 20, 'a pa
 select is((select array_agg(e::jsonb order by n) from json_array_elements(public.list_waste_entries() -> 'entries') with ordinality as x (e, n)),
   (select array_agg(public.get_waste_entry((e ->> 'id')::uuid) order by n)
    from json_array_elements(public.list_waste_entries() -> 'entries') with ordinality as x (e, n)), 'each as get_waste_entry shows it');
-select is(tests.walk(7), whole, 'by cursor everything comes once') from tests.series;
-select is(tests.walk(60), whole, 'also on one page') from tests.series;
+select is(tests.walk(7), expected, 'by cursor every entry comes once') from tests.series;
+select is(tests.walk(60), expected, 'even on one page') from tests.series;
 select is(tests.weights(public.list_waste_entries(page => 3, page_size => 25)), '51 52 53 54 55 56 57 58 59 60', 'pages by number');
 select is(public.list_waste_entries(page => 3, page_size => 25)::jsonb - 'entries',
   '{"page": 3, "limit": 25, "total": 60, "total_pages": 3, "next_cursor": null}', 'with totals');

@@ -60,7 +60,7 @@ grant select on tests.requests to public;
 select tests.act_as('other') \g /dev/null
 create temporary table first_time as select r.column1 as operation, tests.once_with(r.column1, r.column2) as answer from tests.requests as r;
 create temporary table second_time as select r.column1 as operation, tests.once_with(r.column1, r.column2) as answer from tests.requests as r;
-select is(s.answer, jsonb_set(f.answer, '{replayed}', 'true'), f.operation || ': a large answer comes back whole') from first_time as f join second_time as s using (operation);
+select is(s.answer, jsonb_set(f.answer, '{replayed}', 'true'), f.operation || ': a large answer is returned in full') from first_time as f join second_time as s using (operation);
 select is((select jsonb_array_length(f.answer #> '{answer,changes}') > 300 from first_time as f where f.operation = 'sync_changes'), true, 'a page of hundreds of changes too');
 select tests.act_as_operator() \g /dev/null
 select is((select max(octet_length(k.answer::text)) < 131072 from private.idempotency_keys as k where k.key = 'big'), true, 'although at most 128 KiB of it are stored');

@@ -33,7 +33,7 @@ select is((select array_agg(tests.is_live(p.name, null) order by p.name) from te
 
 update auth.users set banned_until = now() + interval '1 hour' where id = tests.id('own');
 select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
-          'somebody banned is not live, with or without a session');
+          'a banned user is not live, with or without a session');
 select is((select count(*)::integer from auth.sessions as s where s.user_id = tests.id('own')), 0, 'and has no session any more');
 select throws_ok($$insert into auth.sessions (id, user_id, created_at, updated_at) values (gen_random_uuid(), tests.id('own'), now(), now())$$,
                  'PT401', null, 'and cannot begin one');
@@ -42,7 +42,7 @@ insert into auth.sessions (id, user_id, created_at, updated_at, aal) values ('b0
 select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[true, true], 'an expired ban does not count');
 update auth.users set deleted_at = now() where id = tests.id('own');
 select is(array[tests.is_live('own', 'b0000000-0000-4000-8000-000000000001'), tests.is_live('own', null)], array[false, false],
-          'somebody deleted is not live, with or without a session');
+          'a deleted user is not live, with or without a session');
 delete from auth.users where id = tests.id('other');
 select ok(not tests.is_live('other', 'b0000000-0000-4000-8000-000000000004'), 'nor is a session of a deleted user');
 

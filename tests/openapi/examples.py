@@ -1,4 +1,4 @@
-"""Holds every example of the API's description to the schema it stands beside.
+"""Checks every example of the API's description against its schema.
 
 Usage: examples.py <address or file of the description as JSON>; prints what does not fit and how many examples there are.
 """
@@ -44,7 +44,7 @@ def main():
     description = load(sys.argv[1])
     good = bad = 0
     for path, schema, example in walk(description):
-        # References are looked up from the root, so the schema is put beside the components.
+        # References are resolved from the root, so the schema is added beside the components.
         root = {"allOf": [schema], "components": description["components"]}
         validator = jsonschema_rs.Draft202012Validator(root, validate_formats=True)
         errors = [error.message for error in validator.iter_errors(example)]

@@ -17,12 +17,12 @@ def instants():
 
 
 def past_days():
-    """Days that may be asked for: none lies beyond tomorrow."""
+    """Days that may be queried: none is after tomorrow."""
     return st.integers(min_value=0, max_value=10 * 365).map(lambda age: (NOW - timedelta(days=age)).date())
 
 
 def mobile_numbers():
-    """Thai mobile numbers of 08 and 09 in three writings."""
+    """Thai mobile numbers of 08 and 09 in three notations."""
     digits = st.from_regex(r"[89][0-9]{8}", fullmatch=True)
     return st.one_of(
         digits.map(lambda number: f"0{number}"),
@@ -32,7 +32,7 @@ def mobile_numbers():
 
 
 def visible_names():
-    """Names that others can read, in several scripts."""
+    """Names with visible characters, in several scripts."""
     letters = st.sampled_from("กขคงจชดตนบปมยรลวสหอ" "abcdefghijklmnopqrstuvwxyzÉñ" "山田" "0123456789")
     others = st.sampled_from("ะาิีุูเแโ่้ ' -.😀")
     return st.tuples(letters, st.text(st.one_of(letters, others), max_size=60)).map("".join)
@@ -46,5 +46,5 @@ schemathesis.openapi.format("visible-name", visible_names())
 schemathesis.openapi.format("country-calling-code", st.sampled_from(["66", "+66", "0066", "TH"]))
 schemathesis.openapi.format("sign-in-code", st.from_regex(r"[0-9]{3}[ -]?[0-9]{3}", fullmatch=True))
 schemathesis.openapi.format("iana-time-zone", st.sampled_from(ZONES))
-# A key that stood in another call would make this one a conflict or a replay.
+# A key of an earlier call would make this one a conflict or a replay.
 schemathesis.openapi.format("idempotency-key", st.builds(lambda: str(uuid4())))

@@ -1,4 +1,4 @@
-"""Reads /metrics with Prometheus' own parser: the address as argument, the token in CARBON_METRICS_TOKEN."""
+"""Parses /metrics with Prometheus's own parser: the address as argument, the token in CARBON_METRICS_TOKEN."""
 
 import os
 import sys

@@ -114,7 +114,7 @@ impl Board {
     /// Rank, id and points of every listed user, in order.
     #[must_use]
     pub fn rows(&self) -> Vec<(i64, String, i64)> {
-        let rank = |credits: i64| 1 + whole(self.order.partition_point(|one| one.0 > credits));
+        let rank = |credits: i64| 1 + integer(self.order.partition_point(|one| one.0 > credits));
         let row = |(credits, user): &(i64, String)| (rank(*credits), user.clone(), *credits);
         self.order.iter().map(row).collect()
     }
@@ -127,8 +127,8 @@ impl Board {
         };
         let others = || self.order.iter().filter(|(_, other)| other != user);
         let above = others().filter(|(score, _)| *score > credits).count();
-        let below = whole(others().filter(|(score, _)| *score < credits).count());
-        let all = whole(others().count());
+        let below = integer(others().filter(|(score, _)| *score < credits).count());
+        let all = integer(others().count());
         // A user alone on a board is ahead of everybody.
         let percentile = if all == 0 {
             10_000
@@ -136,14 +136,14 @@ impl Board {
             (20_000 * below + all) / (2 * all)
         };
         Standing {
-            rank: Some(1 + whole(above)),
+            rank: Some(1 + integer(above)),
             credits,
             percentile: Some(percentile),
         }
     }
 }
 
-fn whole(count: usize) -> i64 {
+fn integer(count: usize) -> i64 {
     i64::try_from(count).expect("a count")
 }
 

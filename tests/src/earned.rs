@@ -65,7 +65,7 @@ impl Criteria {
     pub fn value(&self, entries: &[Logged], closed_through: Option<NaiveDate>) -> i64 {
         let credits: i64 = entries.iter().map(|entry| entry.credits).sum();
         let days: BTreeSet<NaiveDate> = entries.iter().map(|entry| entry.day).collect();
-        let whole = match self.metric.as_str() {
+        let count_of_metric = match self.metric.as_str() {
             "weight_kg" => return self.counted(entries).map(|entry| entry.grams).sum(),
             "total_entries" | "entries_today" => count(self.counted(entries)),
             "entries_in_one_day" => {
@@ -85,7 +85,7 @@ impl Criteria {
             }
             unknown => panic!("the contract knows no metric {unknown}"),
         };
-        whole * 1000
+        count_of_metric * 1000
     }
 
     fn counted<'a>(&'a self, entries: &'a [Logged]) -> impl Iterator<Item = &'a Logged> {

@@ -31,14 +31,14 @@ impl Row {
     /// When a member is missing or of another type.
     #[must_use]
     pub fn of(row: &Value) -> Self {
-        let whole = |name: &str| row[name].as_i64().expect("a whole number");
+        let integer = |name: &str| row[name].as_i64().expect("a whole number");
         let text = |name: &str| row[name].as_str().expect("a text").to_owned();
         Self {
-            number: whole("number"),
+            number: integer("number"),
             source: text("source"),
             source_id: text("source_id"),
-            sequence: whole("sequence"),
-            credits: whole("credits"),
+            sequence: integer("sequence"),
+            credits: integer("credits"),
             day: day_of(&row["local_date"]),
         }
     }

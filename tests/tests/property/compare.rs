@@ -144,17 +144,17 @@ async fn compare_gamification(person: &Person, diary: &Diary, factors: &Factors,
         .await
         .body;
     for (way, shown) in [("edge", &edge), ("REST", &rest), ("SQL", &sql)] {
-        let whole = |name: &str| {
+        let integer = |name: &str| {
             shown[name]
                 .as_i64()
                 .unwrap_or_else(|| panic!("{way} {name}: {shown}"))
         };
         let seen = (
-            whole("total_credits"),
-            whole("current_level"),
-            whole("daily_streak"),
-            whole("max_streak"),
-            whole("trees_saved"),
+            integer("total_credits"),
+            integer("current_level"),
+            integer("daily_streak"),
+            integer("max_streak"),
+            integer("trees_saved"),
         );
         assert_eq!(
             seen, expected,

@@ -158,7 +158,7 @@ async fn compare_views(snapshot: &Snapshot, counted: &Counted<'_>, earned: &Earn
     let statement = "select coalesce(jsonb_agg(jsonb_build_array(c.challenge_id, c.credits_earned)), '[]')::text
       from public.user_daily_challenges as c where c.completed";
     let seen = snapshot.value(statement, &[]).await;
-    let paid: i64 = array(&seen).iter().map(|row| whole(&row[1])).sum();
+    let paid: i64 = array(&seen).iter().map(|row| integer(&row[1])).sum();
     assert_eq!(
         (
             array(&seen).len(),
@@ -353,7 +353,7 @@ fn text(value: &Value) -> String {
         .to_owned()
 }
 
-fn whole(value: &Value) -> i64 {
+fn integer(value: &Value) -> i64 {
     value
         .as_i64()
         .unwrap_or_else(|| panic!("a whole number, not {value}"))

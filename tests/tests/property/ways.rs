@@ -81,7 +81,7 @@ async fn create(person: &Person, way: Way, entry: &Sent) -> Outcome {
     };
     Outcome::Entries {
         fates: vec![fate],
-        revision: Some(whole(&answer.body["revision"])),
+        revision: Some(integer(&answer.body["revision"])),
     }
 }
 
@@ -215,7 +215,7 @@ fn changed(answer: &ClientReply) -> Outcome {
     match answer.status {
         200 => Outcome::Changed {
             ids: vec![text(&answer.body["id"])],
-            revision: Some(whole(&answer.body["revision"])),
+            revision: Some(integer(&answer.body["revision"])),
         },
         404 => Outcome::NotFound,
         _ => panic!("{answer:?}"),
@@ -328,11 +328,11 @@ async fn migrate(
     let body = &answer.body;
     let mut report = Report {
         batch: body["batch_id"].as_str().unwrap_or_default().to_owned(),
-        received: whole(&body["received_entries"]),
-        migrated: whole(&body["migrated_entries"]),
-        duplicate: whole(&body["duplicate_entries"]),
-        rejected: whole(&body["rejected_entries"]),
-        credits: whole(&body["credits_imported"]),
+        received: integer(&body["received_entries"]),
+        migrated: integer(&body["migrated_entries"]),
+        duplicate: integer(&body["duplicate_entries"]),
+        rejected: integer(&body["rejected_entries"]),
+        credits: integer(&body["credits_imported"]),
         added: Vec::new(),
     };
     if !dry_run && report.migrated > 0 {
@@ -350,8 +350,8 @@ async fn added_by(person: &Person, batch: &str) -> Vec<(String, Content, Option<
     let content = |row: &Value| Content {
         category: text(&row["category"]),
         method: text(&row["method"]),
-        grams: whole(&row["grams"]),
-        at_millis: whole(&row["at"]),
+        grams: integer(&row["grams"]),
+        at_millis: integer(&row["at"]),
     };
     rows.iter()
         .map(|row| {
@@ -396,8 +396,8 @@ async fn roll_back(person: &Person, way: Way, batch: &str) -> Outcome {
     };
     match answer.status {
         200 => Outcome::RolledBack {
-            removed: whole(&answer.body["removed_entries"]),
-            credits: whole(&answer.body["credits_removed"]),
+            removed: integer(&answer.body["removed_entries"]),
+            credits: integer(&answer.body["credits_removed"]),
         },
         404 => Outcome::NotFound,
         _ => panic!("{answer:?}"),
@@ -515,7 +515,7 @@ fn text(value: &Value) -> String {
         .to_owned()
 }
 
-fn whole(value: &Value) -> i64 {
+fn integer(value: &Value) -> i64 {
     value
         .as_i64()
         .unwrap_or_else(|| panic!("a whole number, not {value}"))
