@@ -67,12 +67,12 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  caller uuid := auth.uid();
+  caller_id uuid := auth.uid();
 begin
-  if caller is null then
+  if caller_id is null then
     perform private.raise_error('carbon.not_signed_in', '42501');
   end if;
-  return caller;
+  return caller_id;
 end;
 $$;
 comment on function private.caller_id() is

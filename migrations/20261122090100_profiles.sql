@@ -175,14 +175,14 @@ comment on column public.user_totals.achievements is 'Ids of the achievements he
 comment on column public.user_totals.revision is 'How many changes of entries there have been: gapless, the newest one''s number.';
 grant select on public.user_totals to authenticated, service_role;
 
-create function private.lock_user(person uuid)
+create function private.lock_user(p_user_id uuid)
 returns void
 language plpgsql security definer
 set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  perform from private.user_state as s where s.user_id = person for no key update;
+  perform from private.user_state as s where s.user_id = p_user_id for no key update;
 end;
 $$;
 comment on function private.lock_user(uuid) is
@@ -275,7 +275,7 @@ create trigger tg_users__keep_profile
 update auth.users set is_anonymous = is_anonymous
 where is_anonymous or phone_confirmed_at is not null or email_confirmed_at is not null;
 
-create function private.reopen_profiles(most integer)
+create function private.reopen_profiles(max_rows integer)
 returns integer
 language plpgsql
 set search_path = ''
@@ -284,7 +284,7 @@ declare
   opened integer;
 begin
   update public.profiles as p set closed_until = null
-  where p.id = any (array(select o.id from public.profiles as o where o.closed_until <= now() limit most for update skip locked));
+  where p.id = any (array(select o.id from public.profiles as o where o.closed_until <= now() limit max_rows for update skip locked));
   get diagnostics opened = row_count;
   return opened;
 end;

@@ -43,11 +43,11 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  person record;
+  user_row record;
 begin
   -- Held, so that a ban under way is waited for, and one that comes later finds this session and ends it.
-  select u.deleted_at, u.banned_until into person from auth.users as u where u.id = new.user_id for no key update;
-  if person.deleted_at is not null or person.banned_until > now() then
+  select u.deleted_at, u.banned_until into user_row from auth.users as u where u.id = new.user_id for no key update;
+  if user_row.deleted_at is not null or user_row.banned_until > now() then
     perform private.raise_error('carbon.session_ended', 'PT401');
   end if;
   return new;
@@ -58,13 +58,13 @@ comment on function private.tg_sessions__refuse_closed() is
 create trigger tg_sessions__refuse_closed before insert on auth.sessions
   for each row execute function private.tg_sessions__refuse_closed();
 
-create function private.refuse_closed(person uuid)
+create function private.refuse_closed(p_user_id uuid)
 returns void
 language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  if exists (select from private.user_state as s where s.user_id = person and s.closed_until > now()) then
+  if exists (select from private.user_state as s where s.user_id = p_user_id and s.closed_until > now()) then
     perform private.raise_error('carbon.session_ended', 'PT401');
   end if;
 end;
@@ -123,7 +123,7 @@ comment on column private.person_counters.imports_in_day is 'Imports, dry runs a
 comment on column private.person_counters.kept_bytes is 'At least what private.idempotency_keys holds of this person; counted again when it reaches the limit.';
 alter table private.person_counters enable row level security;
 
-create function private.count_import(owner uuid)
+create function private.count_import(p_user_id uuid)
 returns void
 language plpgsql
 set search_path = ''
@@ -135,7 +135,7 @@ begin
     return;
   end if;
   insert into private.person_counters as c (user_id, import_hour_began, imports_in_hour, import_day_began, imports_in_day)
-  values (owner, now(), 1, now(), 1)
+  values (p_user_id, now(), 1, now(), 1)
   on conflict (user_id) do update
     set import_hour_began = case when c.import_hour_began <= now() - interval '1 hour' then now() else c.import_hour_began end,
         imports_in_hour = case when c.import_hour_began <= now() - interval '1 hour' then 1 else c.imports_in_hour + 1 end,

@@ -31,7 +31,7 @@ create policy "people read their own days" on public.user_days
   for select to authenticated using (user_id = (select auth.uid()));
 grant select on public.user_days to authenticated, service_role;
 
-create function private.tallied_days(owner uuid, first_day date, last_day date, out dates date[], out tallies bytea[])
+create function private.tallied_days(p_user_id uuid, first_day date, last_day date, out dates date[], out tallies bytea[])
 language plpgsql stable
 set search_path = ''
 as $$
@@ -39,7 +39,7 @@ begin
   select coalesce(array_agg(u.local_date), '{}'), coalesce(array_agg(u.tally), '{}') into dates, tallies
   from (
     select d.local_date, carbon.sum_tallies(d.tally) as tally from public.user_days as d
-    where d.user_id = owner and d.local_date between first_day and last_day
+    where d.user_id = p_user_id and d.local_date between first_day and last_day
     group by d.local_date) as u;
 end;
 $$;

@@ -203,12 +203,12 @@ do $$
 begin
   insert into public.achievements (id, name_th, name_en, description_th, description_en, icon, credits_reward, criteria)
   select a.id, a.name_th, a.name_en, a.description_th, a.description_en, a.icon, a.credits_reward, a.criteria
-  from carbon.first_goals() as a
+  from carbon.seed_goals() as a
   where a.kind = 'achievement';
   insert into public.challenge_types
     (id, title_th, title_en, description_th, description_en, icon, credits_reward, criteria, starts_on)
   select c.id, c.name_th, c.name_en, c.description_th, c.description_en, c.icon, c.credits_reward, c.criteria, '-infinity'
-  from carbon.first_goals() as c
+  from carbon.seed_goals() as c
   where c.kind = 'challenge';
   perform private.make_challenges(14);
 end;

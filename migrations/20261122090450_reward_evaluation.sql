@@ -23,7 +23,7 @@ $$;
 comment on function private.load_rules(bigint, date) is
   'Reads what can be earned on a day for this session, under the version that was read before: what is newer comes with the next version. What is shown is that of private.reward_json.';
 
-create function private.held_challenges(owner uuid, day date)
+create function private.held_challenges(p_user_id uuid, day date)
 returns text[]
 language plpgsql stable
 set search_path = ''
@@ -32,7 +32,7 @@ begin
   return array(
     select c.id::text from private.challenges_on(day) as c
     where (select l.sequence % 2 = 1 from private.rewards as l
-           where l.user_id = owner and l.source = 'challenge' and l.source_id = c.id::text
+           where l.user_id = p_user_id and l.source = 'challenge' and l.source_id = c.id::text
            order by l.sequence desc limit 1)
     order by 1);
 end;
@@ -51,7 +51,7 @@ create type private.reward_evaluation as (
 comment on type private.reward_evaluation is
   'What a person has reached or not: an achievement, or the challenge of a day; credits = what it is worth today.';
 
-create function private.close_days(people uuid[], by_version bigint)
+create function private.close_days(user_ids uuid[], by_version bigint)
 returns private.reward_evaluation[]
 language plpgsql security definer
 set search_path = ''
@@ -61,7 +61,7 @@ declare
 begin
   with diaries as materialized (
     select s.user_id, s.credits, s.tally, s.achievements, s.rules_version, c.closed_through, d.dates, d.tallies
-    from unnest(people) as p (user_id)
+    from unnest(user_ids) as p (user_id)
     join private.user_state as s on s.user_id = p.user_id
     cross join lateral (
       select greatest(s.days_closed_through, carbon.local_date(now(), s.time_zone) - 1) as closed_through) as c
@@ -88,7 +88,7 @@ $$;
 comment on function private.close_days(uuid[], bigint) is
   'Notes for these people that the days before their own today have ended (never goes back), what their days come to, and by which version of the achievements they are evaluated; returns the active achievements that they have reached and do not hold, or hold and have not reached. From their sums, under the lock of their state.';
 
-create function private.evaluate_challenges(people uuid[], days date[])
+create function private.evaluate_challenges(user_ids uuid[], days date[])
 returns private.reward_evaluation[]
 language plpgsql stable security definer
 set search_path = ''
@@ -100,7 +100,7 @@ begin
       select w.person, w.day, (
         select coalesce(carbon.sum_tallies(x.tally), '') from public.user_days as x
         where x.user_id = w.person and x.local_date = w.day and not x.imported) as tally
-      from unnest(people, evaluate_challenges.days) as w (person, day)
+      from unnest(user_ids, evaluate_challenges.days) as w (person, day)
       join private.user_state as s on s.user_id = w.person
       where w.day >= s.began
     ), challenges as materialized (
@@ -117,7 +117,7 @@ $$;
 comment on function private.evaluate_challenges(uuid[], date[]) is
   'What these people have reached and not of the active challenges of these days (two lists side by side), from their sums.';
 
-create function private.post_reward_changes(evaluations private.reward_evaluation[], cause uuid)
+create function private.post_reward_changes(evaluations private.reward_evaluation[], p_entry_id uuid)
 returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
@@ -141,7 +141,7 @@ begin
     insert into private.rewards as l (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
     select n.user_id,
            s.ledger_rows + row_number() over (partition by n.user_id order by n.source, n.local_date, n.source_id),
-           n.source, n.source_id, n.sequence + 1, case when n.is_met then n.credits else -n.given end, cause, n.local_date
+           n.source, n.source_id, n.sequence + 1, case when n.is_met then n.credits else -n.given end, p_entry_id, n.local_date
     from changes as n
     join private.user_state as s on s.user_id = n.user_id
     returning l.*
@@ -167,7 +167,7 @@ $$;
 comment on function private.post_reward_changes(private.reward_evaluation[], uuid) is
   'Grants what is met and not held, takes back what is held and not met: new rows of the ledger, which are returned (null = none), in step with the state. cause: the one entry, if it was one. The caller holds the people''s locks.';
 
-create function private.apply_level_changes(people uuid[])
+create function private.apply_level_changes(user_ids uuid[])
 returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
@@ -177,7 +177,7 @@ declare
 begin
   with moved as (
     select s.user_id, s.level as before, carbon.level(s.credits + s.rewards) as after, s.ledger_rows
-    from unnest(people) as p (user_id)
+    from unnest(user_ids) as p (user_id)
     join private.user_state as s on s.user_id = p.user_id
     where carbon.level(s.credits + s.rewards) <> s.level
   ), steps as (
@@ -232,7 +232,7 @@ $$;
 comment on function private.reward_json(private.rewards) is
   'An achievement or challenge of the ledger as answers and events show it, with its names in both languages.';
 
-create function private.evaluate_people(people uuid[], touched_people uuid[], touched_days date[], cause uuid)
+create function private.evaluate_people(user_ids uuid[], touched_people uuid[], touched_days date[], p_entry_id uuid)
 returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
@@ -246,13 +246,13 @@ declare
 begin
   -- The version is read before the rules: whoever is evaluated by newer ones is evaluated once more.
   written := private.post_reward_changes(
-    private.close_days(people, (select r.version from private.achievement_rules as r))
-      || private.evaluate_challenges(touched_people, touched_days), cause);
-  written := written || private.apply_level_changes(people);
+    private.close_days(user_ids, (select r.version from private.achievement_rules as r))
+      || private.evaluate_challenges(touched_people, touched_days), p_entry_id);
+  written := written || private.apply_level_changes(user_ids);
   -- private.held_challenges for each of them; the challenges of a day are asked for once.
   with latest as materialized (
     select s.user_id, s.latest_day
-    from unnest(people) as p (user_id)
+    from unnest(user_ids) as p (user_id)
     join private.user_state as s on s.user_id = p.user_id
   ), challenges as materialized (
     select d.latest_day, c.id::text as id
@@ -277,7 +277,7 @@ $$;
 comment on function private.evaluate_people(uuid[], uuid[], date[], uuid) is
   'Grants and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), and keeps the state in step; returns the rows of the ledger (null = none). cause: the one entry, if it was one. The caller holds the people''s locks and writes the outbox.';
 
-create function private.evaluate_rewards(people uuid[], totals_before bigint[], touched_people uuid[], touched_days date[])
+create function private.evaluate_rewards(user_ids uuid[], totals_before bigint[], touched_people uuid[], touched_days date[])
 returns void
 language plpgsql security definer
 set search_path = ''
@@ -286,12 +286,12 @@ set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  written private.rewards[] := private.evaluate_people(people, touched_people, touched_days, null);
+  written private.rewards[] := private.evaluate_people(user_ids, touched_people, touched_days, null);
 begin
   insert into private.outbox (user_id, rewards, change, total, level, revision, first_reward, last_reward)
   select s.user_id, coalesce(l.credits, 0), nullif(s.credits + s.rewards - b.total, 0), s.credits + s.rewards, s.level,
          s.revision, l.first_number, l.last_number
-  from unnest(people, totals_before) as b (user_id, total)
+  from unnest(user_ids, totals_before) as b (user_id, total)
   join private.user_state as s on s.user_id = b.user_id
   left join (
     select w.user_id, sum(w.credits) as credits, min(w.number) as first_number, max(w.number) as last_number
@@ -303,7 +303,7 @@ $$;
 comment on function private.evaluate_rewards(uuid[], bigint[], uuid[], date[]) is
   'private.evaluate_people for what a statement of many rows, a repair or a job changed, with a row of the outbox for each person whose total or ledger is another. totals_before: their totals before what caused it.';
 
-create function private.answer_rewards(person uuid, rows_before bigint)
+create function private.answer_rewards(p_user_id uuid, rows_before bigint)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
@@ -321,14 +321,14 @@ begin
           'from', min(r.source_id::integer) filter (where r.source = 'level' and r.sequence % 2 = 1) - 1,
           'to', max(r.source_id::integer) filter (where r.source = 'level' and r.sequence % 2 = 1)) end)
     from private.rewards as r
-    where r.user_id = person and r.number > rows_before);
+    where r.user_id = p_user_id and r.number > rows_before);
 end;
 $$;
 comment on function private.answer_rewards(uuid, bigint) is
   'What a write has earned: {achievements_unlocked, challenges_completed, level_up}, from the rows of the person''s ledger after rows_before.';
 
 
-create function private.close_elapsed_days(people uuid[])
+create function private.close_elapsed_days(user_ids uuid[])
 returns integer
 language plpgsql security definer
 set search_path = ''
@@ -343,7 +343,7 @@ begin
   with waiting as materialized (
     select s.user_id, s.credits + s.rewards as total, s.achievements, s.rules_version, s.days_closed_through,
            s.plastic_free_days, carbon.local_date(now(), s.time_zone) - 1 as yesterday
-    from unnest(people) as p (user_id)
+    from unnest(user_ids) as p (user_id)
     join private.user_state as s on s.user_id = p.user_id
     where s.first_open_day < carbon.local_date(now(), s.time_zone)
     order by s.user_id
@@ -352,7 +352,7 @@ begin
     -- A day that ends changes only what counts whole days: the days before it have been counted.
     select w.user_id, w.total, w.yesterday, w.plastic_free_days + n.plastic_free_days as plastic_free_days, n.first_open_day,
            w.rules_version <> rules.version
-             or n.plastic_free_days > 0 and carbon.moved_by_end(rules.rules, w.achievements, d.tallies) as is_moved
+             or n.plastic_free_days > 0 and carbon.is_reached_by_day_end(rules.rules, w.achievements, d.tallies) as is_moved
     from waiting as w
     cross join lateral private.tallied_days(w.user_id, w.days_closed_through + 1, 'infinity') as d
     cross join lateral carbon.day_state(d.dates, d.tallies, w.yesterday) as n
@@ -362,7 +362,7 @@ begin
     from looked_at as l
     where s.user_id = l.user_id and not l.is_moved
   )
-  select count(*)::integer as people,
+  select count(*)::integer as checked,
          array_agg(l.user_id) filter (where l.is_moved) as moved,
          array_agg(l.total) filter (where l.is_moved) as totals
   into ended
@@ -370,7 +370,7 @@ begin
   if ended.moved is not null then
     perform private.evaluate_rewards(ended.moved, ended.totals, '{}', '{}');
   end if;
-  return ended.people;
+  return ended.checked;
 end;
 $$;
 comment on function private.close_elapsed_days(uuid[]) is

@@ -39,12 +39,12 @@ begin
   -- What is far from every limit need not be asked about.
   if entry.logged_at not between now() - interval '1 year' and now() or state.window_rows > 500
      or state.day_rows > 5000 or state.entries > 100000 then
-    refused := private.refused_write(entry.logged_at, entry.logged_at, null,
+    refused := private.write_limit_violation(entry.logged_at, entry.logged_at, null,
                                      case when by_client then state.window_rows end,
                                      case when by_client then state.day_rows end,
                                      case when by_client then state.entries end);
     if refused is not null then
-      perform private.raise_refused_write(refused);
+      perform private.raise_write_limit(refused);
     end if;
   end if;
 

@@ -1,7 +1,7 @@
 -- Why an entry is refused, whichever way it comes: its time, how much one person has written already, an
 -- id that is known, notes that grew too long.
 
-create function private.refused_write(earliest timestamptz, latest timestamptz, in_statement bigint, in_window bigint,
+create function private.write_limit_violation(earliest timestamptz, latest timestamptz, in_statement bigint, in_window bigint,
                                       in_day bigint, in_all bigint)
 returns text
 language plpgsql stable
@@ -17,10 +17,10 @@ begin
     when in_all > carbon.limit_of('entries_in_all') then 'carbon.entries_in_all' end;
 end;
 $$;
-comment on function private.refused_write(timestamptz, timestamptz, bigint, bigint, bigint, bigint) is
+comment on function private.write_limit_violation(timestamptz, timestamptz, bigint, bigint, bigint, bigint) is
   'The token of why entries are refused, null if they are not: times more than 5 minutes ahead or 7 years back (carbon.logged_at_in_future, carbon.logged_at_too_old), and from one person on any way in more than 500 rows a statement or 5,060 an hour (carbon.rows_per_statement, carbon.rows_per_hour), imports aside, and with imports more than 40,000 a day or 400,000 in all (carbon.entries_per_day, carbon.entries_in_all); null = not counted. An answer, not an error, because PL/pgSQL evaluates it without a query of its own.';
 
-create function private.raise_refused_write(token text)
+create function private.raise_write_limit(token text)
 returns void
 language plpgsql stable
 set search_path = ''
@@ -33,8 +33,8 @@ begin
                                      else 86400 end);
 end;
 $$;
-comment on function private.raise_refused_write(text) is
-  'Raises what private.refused_write answered: 22023 for times, PT429 for numbers of rows.';
+comment on function private.raise_write_limit(text) is
+  'Raises what private.write_limit_violation answered: 22023 for times, PT429 for numbers of rows.';
 
 create function private.raise_known_offline_ids(offline_ids text[])
 returns void

@@ -204,12 +204,12 @@ begin
   if written.users > written.known_users then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
-  refused := private.refused_write(written.earliest, written.latest, case when by_client then written.stated end,
+  refused := private.write_limit_violation(written.earliest, written.latest, case when by_client then written.stated end,
                                    case when by_client then written.in_window end,
                                    case when by_client then written.in_day end,
                                    case when by_client then written.in_all end);
   if refused is not null then
-    perform private.raise_refused_write(refused);
+    perform private.raise_write_limit(refused);
   end if;
   perform private.evaluate_rewards(written.people, written.totals_before, written.touched_people, written.touched_days);
   return null;
@@ -455,9 +455,9 @@ begin
   if written.has_strangers then
     raise exception using errcode = '23514', message = 'An entry keeps its id and its owner for ever.';
   end if;
-  refused := private.refused_write(written.earliest, written.latest, null, null, null, null);
+  refused := private.write_limit_violation(written.earliest, written.latest, null, null, null, null);
   if refused is not null then
-    perform private.raise_refused_write(refused);
+    perform private.raise_write_limit(refused);
   end if;
   if written.emptied_users is not null then
     perform private.forget_empty_days(written.emptied_users, written.emptied_dates);

@@ -1,25 +1,25 @@
 -- The invariant, executable: what everything derived from a person's entries must be, whether it
 -- is, and how it is mended.
 
-create function private.days_of_entries(owner uuid)
+create function private.days_of_entries(p_user_id uuid)
 returns setof public.user_days
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   return query
-  select owner, e.local_date, e.province, e.batch_id is not null,
+  select p_user_id, e.local_date, e.province, e.batch_id is not null,
          carbon.tally_of(e.category_id, e.disposal_method, (e.weight_kg * 1000)::integer, 1), count(*)::integer, sum(e.weight_kg), sum(e.carbon_credits),
          sum(greatest(e.carbon_credits, 0)), sum(least(e.carbon_credits, 0)), sum(e.co2e_kg), sum(e.co2e_avoided_kg)
   from public.waste_entries as e
-  where e.user_id = owner
+  where e.user_id = p_user_id
   group by e.local_date, e.province, e.batch_id is not null;
 end;
 $$;
 comment on function private.days_of_entries(uuid) is
   'What user_days must hold for this person: their entries added up.';
 
-create function private.check_state(owner uuid)
+create function private.check_state(p_user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -30,14 +30,14 @@ begin
       select coalesce(sum(d.entries), 0) as entries, coalesce(sum(d.weight_kg), 0) * 1000 as grams,
              coalesce(sum(d.credits), 0) as credits, coalesce(sum(d.co2e_kg), 0) * 1000000 as co2e_mg,
              coalesce(sum(d.co2e_avoided_kg), 0) * 1000000 as co2e_avoided_mg, carbon.sum_tallies(d.tally) as tally
-      from private.days_of_entries(owner) as d
+      from private.days_of_entries(p_user_id) as d
     )
     select coalesce(jsonb_agg(jsonb_build_object('what', 'user_state.' || c.name, 'expected', c.expected, 'found', c.found)), '[]')
     from private.user_state as s
     join public.profiles as p on p.id = s.user_id
     join public.user_preferences as f on f.user_id = s.user_id
     cross join must as m
-    cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
+    cross join lateral private.tallied_days(p_user_id, '-infinity', 'infinity') as d
     cross join lateral carbon.day_state(d.dates, d.tallies, s.days_closed_through) as n
     cross join lateral (values
       ('entries', m.entries::text, s.entries::text),
@@ -55,13 +55,13 @@ begin
       ('province', p.province::text, s.province),
       ('began', carbon.local_date(p.created_at, carbon.default_time_zone())::text, s.began::text),
       ('closed_until', p.closed_until::text, s.closed_until::text)) as c (name, expected, found)
-    where s.user_id = owner and c.expected is distinct from c.found);
+    where s.user_id = p_user_id and c.expected is distinct from c.found);
 end;
 $$;
 comment on function private.check_state(uuid) is
   'Differences between the state of this person and their entries, days and profile; what the ledger says is looked at apart.';
 
-create function private.check_days(owner uuid)
+create function private.check_days(p_user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -69,8 +69,8 @@ as $$
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('what', 'user_days', 'expected', to_jsonb(must), 'found', to_jsonb(is_now))), '[]')
-    from private.days_of_entries(owner) as must
-    full join (select d.* from public.user_days as d where d.user_id = owner) as is_now
+    from private.days_of_entries(p_user_id) as must
+    full join (select d.* from public.user_days as d where d.user_id = p_user_id) as is_now
       on is_now.local_date = must.local_date
      and coalesce(is_now.province, '') = coalesce(must.province, '')
      and is_now.imported = must.imported
@@ -80,7 +80,7 @@ $$;
 comment on function private.check_days(uuid) is
   'Differences between user_days and the entries of this person.';
 
-create function private.check_keys(owner uuid)
+create function private.check_keys(p_user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -88,9 +88,9 @@ as $$
 begin
   return (
     with keys as (
-      select k.* from private.entry_keys as k where k.user_id = owner
+      select k.* from private.entry_keys as k where k.user_id = p_user_id
     ), entries as (
-      select e.id, e.logged_at, e.offline_id from public.waste_entries as e where e.user_id = owner
+      select e.id, e.logged_at, e.offline_id from public.waste_entries as e where e.user_id = p_user_id
     ), differences as (
       select 'entry_keys' as what, to_jsonb(e) as expected, to_jsonb(k) as found
       from entries as e
@@ -102,7 +102,7 @@ begin
       select 'user_state.revision', to_jsonb(coalesce(max(k.revision), 0)), to_jsonb(min(t.revision))
       from private.user_state as t
       left join keys as k on true
-      where t.user_id = owner
+      where t.user_id = p_user_id
       having coalesce(max(k.revision), 0) <> min(t.revision)
           or min(k.revision) < 1
           or count(k.revision) > min(t.revision)
@@ -113,7 +113,7 @@ $$;
 comment on function private.check_keys(uuid) is
   'Differences between entry_keys and the entries of this person: each entry has its one living key where it lies, each tombstone no entry, and the revision is the newest change''s.';
 
-create function private.check_rewards(owner uuid)
+create function private.check_rewards(p_user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -121,7 +121,7 @@ as $$
 begin
   return (
     with ledger as (
-      select r.* from private.rewards as r where r.user_id = owner
+      select r.* from private.rewards as r where r.user_id = p_user_id
     ), held as (
       select l.source, l.source_id, max(l.sequence) % 2 = 1 as is_held, max(l.sequence) <> count(*) as has_gap
       from ledger as l
@@ -130,19 +130,19 @@ begin
       select 'achievement' as source, a.id as source_id,
              carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.days_closed_through) >= carbon.rule_target(a.rule) as is_met
       from private.user_state as t
-      cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
+      cross join lateral private.tallied_days(p_user_id, '-infinity', 'infinity') as d
       cross join public.achievements as a
-      where t.user_id = owner and a.active
+      where t.user_id = p_user_id and a.active
       union all
       select v.source, v.source_id, v.is_met
       from unnest(private.evaluate_challenges(
-        array(select owner from private.days_to_evaluate(owner) as d),
-        array(select d.local_date from private.days_to_evaluate(owner) as d))) as v
+        array(select p_user_id from private.days_to_evaluate(p_user_id) as d),
+        array(select d.local_date from private.days_to_evaluate(p_user_id) as d))) as v
       union all
       select 'level', l.level::text, carbon.level(t.credits + t.rewards) >= l.level
       from private.user_state as t
       cross join carbon.levels() as l
-      where t.user_id = owner and l.level > 1
+      where t.user_id = p_user_id and l.level > 1
     ), differences as (
       select j.source || ' ' || j.source_id as what, to_jsonb(j.is_met) as expected,
              to_jsonb(coalesce(h.is_held, false)) as found
@@ -159,10 +159,10 @@ begin
         ('ledger_rows', to_jsonb((select count(*) from ledger as l)), to_jsonb(t.ledger_rows)),
         ('ledger_rows', to_jsonb((select coalesce(max(l.number), 0) from ledger as l)), to_jsonb(t.ledger_rows)),
         ('level', to_jsonb(carbon.level(t.credits + t.rewards)), to_jsonb(t.level)),
-        ('achievements', to_jsonb(private.held_achievements(owner)), to_jsonb(t.achievements)),
-        ('latest_challenges', to_jsonb(case when t.latest_day is null then '{}' else private.held_challenges(owner, t.latest_day) end),
+        ('achievements', to_jsonb(private.held_achievements(p_user_id)), to_jsonb(t.achievements)),
+        ('latest_challenges', to_jsonb(case when t.latest_day is null then '{}' else private.held_challenges(p_user_id, t.latest_day) end),
          to_jsonb(t.latest_challenges))) as c (name, expected, found)
-      where t.user_id = owner and c.expected <> c.found
+      where t.user_id = p_user_id and c.expected <> c.found
     )
     select coalesce(jsonb_agg(to_jsonb(d)), '[]') from differences as d);
 end;
@@ -170,30 +170,30 @@ $$;
 comment on function private.check_rewards(uuid) is
   'Differences between the ledger of rewards and what this person''s sums (checked apart) have reached: achievements, challenges, levels, the net, and numbers and sequences without gaps.';
 
-create function private.days_to_evaluate(owner uuid)
+create function private.days_to_evaluate(p_user_id uuid)
 returns table (local_date date)
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   return query
-  select d.local_date from public.user_days as d where d.user_id = owner
+  select d.local_date from public.user_days as d where d.user_id = p_user_id
   union
-  select r.local_date from private.rewards as r where r.user_id = owner and r.source = 'challenge';
+  select r.local_date from private.rewards as r where r.user_id = p_user_id and r.source = 'challenge';
 end;
 $$;
 comment on function private.days_to_evaluate(uuid) is
   'The days whose challenges a recomputation looks at: those with entries and those that paid.';
 
-create function private.check_user(owner uuid)
+create function private.check_user(p_user_id uuid)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
   -- One snapshot for all of it (the function is stable), so that a writer at work is no difference.
-  return private.check_state(owner) || private.check_days(owner) || private.check_keys(owner)
-      || private.check_rewards(owner) || private.check_boards(owner);
+  return private.check_state(p_user_id) || private.check_days(p_user_id) || private.check_keys(p_user_id)
+      || private.check_rewards(p_user_id) || private.check_boards(p_user_id);
 end;
 $$;
 comment on function private.check_user(uuid) is
@@ -211,7 +211,7 @@ $$;
 comment on function public.check_user(uuid) is
   'For the service role: every difference between what is kept about a person and a recomputation from their entries, as [{what, expected, found}]; [] when all is right or there is no such person.';
 
-create function private.mend_keys(owner uuid)
+create function private.repair_keys(p_user_id uuid)
 returns void
 language plpgsql
 set search_path = ''
@@ -221,48 +221,48 @@ begin
   with lost as (
     select k.entry_id, row_number() over (order by k.revision) as place
     from private.entry_keys as k
-    where k.user_id = owner and k.deleted_at is null
-      and not exists (select from public.waste_entries as e where e.user_id = owner and e.id = k.entry_id)
+    where k.user_id = p_user_id and k.deleted_at is null
+      and not exists (select from public.waste_entries as e where e.user_id = p_user_id and e.id = k.entry_id)
   ), numbered as (
     update private.user_state as t
     set revision = t.revision + (select count(*) from lost), last_change_at = now()
-    where t.user_id = owner and exists (select from lost)
+    where t.user_id = p_user_id and exists (select from lost)
     returning t.revision - (select count(*) from lost) as revision
   )
   update private.entry_keys as k
   set deleted_at = now(), revision = n.revision + l.place
   from lost as l, numbered as n
-  where k.user_id = owner and k.entry_id = l.entry_id;
+  where k.user_id = p_user_id and k.entry_id = l.entry_id;
 
   with wrong as (
     select e.id, e.logged_at, e.offline_id, e.batch_id, row_number() over (order by e.logged_at, e.id) as place
     from public.waste_entries as e
-    left join private.entry_keys as k on k.user_id = owner and k.entry_id = e.id
-    where e.user_id = owner
+    left join private.entry_keys as k on k.user_id = p_user_id and k.entry_id = e.id
+    where e.user_id = p_user_id
       and (k.entry_id is null or k.deleted_at is not null or k.logged_at <> e.logged_at
            or k.offline_id is distinct from e.offline_id)
   ), numbered as (
     update private.user_state as t
     set revision = t.revision + (select count(*) from wrong), last_change_at = now()
-    where t.user_id = owner and exists (select from wrong)
+    where t.user_id = p_user_id and exists (select from wrong)
     returning t.revision - (select count(*) from wrong) as revision
   )
   insert into private.entry_keys as k (user_id, entry_id, logged_at, revision, offline_id, batch_id)
-  select owner, w.id, w.logged_at, n.revision + w.place, w.offline_id, w.batch_id
+  select p_user_id, w.id, w.logged_at, n.revision + w.place, w.offline_id, w.batch_id
   from wrong as w, numbered as n
   on conflict (user_id, entry_id) do update
     set logged_at = excluded.logged_at, revision = excluded.revision, offline_id = excluded.offline_id, deleted_at = null;
 
   update private.user_state as t
   set revision = k.newest
-  from (select max(k.revision) as newest from private.entry_keys as k where k.user_id = owner) as k
-  where t.user_id = owner and t.revision < k.newest;
+  from (select max(k.revision) as newest from private.entry_keys as k where k.user_id = p_user_id) as k
+  where t.user_id = p_user_id and t.revision < k.newest;
 end;
 $$;
-comment on function private.mend_keys(uuid) is
+comment on function private.repair_keys(uuid) is
   'Gives every entry of a person its living key and every other key its tombstone, each mended one with a new revision.';
 
-create function private.held_achievements(owner uuid)
+create function private.held_achievements(p_user_id uuid)
 returns text[]
 language plpgsql stable
 set search_path = ''
@@ -270,7 +270,7 @@ as $$
 begin
   return array(
     select r.source_id from private.rewards as r
-    where r.user_id = owner and r.source = 'achievement'
+    where r.user_id = p_user_id and r.source = 'achievement'
     group by r.source_id
     having max(r.sequence) % 2 = 1
     order by r.source_id);
@@ -279,7 +279,7 @@ $$;
 comment on function private.held_achievements(uuid) is
   'Ids of the achievements that the ledger says a person holds, in order.';
 
-create function private.recompute_user(owner uuid)
+create function private.recompute_user(p_user_id uuid)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -287,37 +287,37 @@ as $$
 declare
   differences jsonb;
 begin
-  perform from private.user_state as t where t.user_id = owner for no key update;
-  differences := private.check_user(owner);
+  perform from private.user_state as t where t.user_id = p_user_id for no key update;
+  differences := private.check_user(p_user_id);
   if differences = '[]' then
     return differences;
   end if;
 
-  perform private.mend_keys(owner);
-  delete from public.user_days as d where d.user_id = owner;
-  insert into public.user_days select d.* from private.days_of_entries(owner) as d;
+  perform private.repair_keys(p_user_id);
+  delete from public.user_days as d where d.user_id = p_user_id;
+  insert into public.user_days select d.* from private.days_of_entries(p_user_id) as d;
   update private.user_state as t
   set (entries, grams, credits, co2e_mg, co2e_avoided_mg, tally) = (
     select coalesce(sum(d.entries), 0), (coalesce(sum(d.weight_kg), 0) * 1000)::bigint, coalesce(sum(d.credits), 0),
            (coalesce(sum(d.co2e_kg), 0) * 1000000)::bigint, (coalesce(sum(d.co2e_avoided_kg), 0) * 1000000)::bigint,
            carbon.sum_tallies(d.tally)
-    from public.user_days as d where d.user_id = owner)
-  where t.user_id = owner;
+    from public.user_days as d where d.user_id = p_user_id)
+  where t.user_id = p_user_id;
   update private.user_state as t
   set time_zone = coalesce(f.time_zone, carbon.default_time_zone()), province = p.province,
       began = carbon.local_date(p.created_at, carbon.default_time_zone()), closed_until = p.closed_until
   from public.profiles as p
   join public.user_preferences as f on f.user_id = p.id
-  where t.user_id = owner and p.id = owner;
+  where t.user_id = p_user_id and p.id = p_user_id;
   update private.user_state as t
-  set rewards = coalesce(l.credits, 0), ledger_rows = l.rows, achievements = private.held_achievements(owner)
-  from (select sum(r.credits) as credits, count(*) as rows from private.rewards as r where r.user_id = owner) as l
-  where t.user_id = owner;
+  set rewards = coalesce(l.credits, 0), ledger_rows = l.rows, achievements = private.held_achievements(p_user_id)
+  from (select sum(r.credits) as credits, count(*) as rows from private.rewards as r where r.user_id = p_user_id) as l
+  where t.user_id = p_user_id;
   perform private.evaluate_rewards(
-    array[owner], array(select t.credits + t.rewards from private.user_state as t where t.user_id = owner),
-    array(select owner from private.days_to_evaluate(owner) as d), array(select d.local_date from private.days_to_evaluate(owner) as d));
-  perform private.mend_boards(array[owner]);
-  perform private.audit('recomputed', owner, jsonb_build_object('differences', jsonb_array_length(differences)));
+    array[p_user_id], array(select t.credits + t.rewards from private.user_state as t where t.user_id = p_user_id),
+    array(select p_user_id from private.days_to_evaluate(p_user_id) as d), array(select d.local_date from private.days_to_evaluate(p_user_id) as d));
+  perform private.repair_boards(array[p_user_id]);
+  perform private.audit('recomputed', p_user_id, jsonb_build_object('differences', jsonb_array_length(differences)));
   return differences;
 end;
 $$;
@@ -360,33 +360,33 @@ set search_path = ''
 as $$
 declare
   came_to uuid;
-  people uuid[];
-  person uuid;
+  user_ids uuid[];
+  v_user_id uuid;
   differing integer := 0;
   result jsonb;
 begin
   select s.last_user into came_to from private.job_state as s
   where s.job = 'update_daily_streaks' for update skip locked;
   if not found then
-    return '{"busy": true, "checked": 0, "mended": 0, "finished": false}';
+    return '{"busy": true, "checked": 0, "repaired": 0, "finished": false}';
   end if;
 
-  people := array(
+  user_ids := array(
     select t.user_id from private.user_state as t
     where came_to is null or t.user_id > came_to
     order by t.user_id limit greatest(max_users, 1));
-  foreach person in array people loop
+  foreach v_user_id in array user_ids loop
     -- Looking takes no lock; only who differs is locked and mended.
-    if private.check_user(person) <> '[]' and private.recompute_user(person) <> '[]' then
+    if private.check_user(v_user_id) <> '[]' and private.recompute_user(v_user_id) <> '[]' then
       differing := differing + 1;
     end if;
-    perform private.close_elapsed_days(array[person]);
+    perform private.close_elapsed_days(array[v_user_id]);
   end loop;
 
-  result := jsonb_build_object('busy', false, 'checked', cardinality(people), 'mended', differing,
-                               'finished', cardinality(people) < greatest(max_users, 1));
+  result := jsonb_build_object('busy', false, 'checked', cardinality(user_ids), 'repaired', differing,
+                               'finished', cardinality(user_ids) < greatest(max_users, 1));
   update private.job_state as s
-  set last_user = case when (result ->> 'finished')::boolean then null else people[cardinality(people)] end,
+  set last_user = case when (result ->> 'finished')::boolean then null else user_ids[cardinality(user_ids)] end,
       last_run_at = now(), last_result = result
   where s.job = 'update_daily_streaks';
   return result;

@@ -122,7 +122,7 @@ comment on function private.streak_json(uuid) is
 -- other function are read by PostgREST and by json_to_record(), which refuse a body whole for half a
 -- surrogate pair or U+0000 anywhere in it.
 
-create function private.known_entry_json(owner uuid, stated carbon.entry_in)
+create function private.existing_entry_json(p_user_id uuid, stated carbon.entry_in)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -134,23 +134,23 @@ declare
 begin
   select k.* into known
   from (
-    select i.* from private.entry_keys as i where i.user_id = owner and i.offline_id = stated.offline_id
+    select i.* from private.entry_keys as i where i.user_id = p_user_id and i.offline_id = stated.offline_id
     union all
     select i.* from private.entry_keys as i
-    where i.user_id = owner and i.identity = carbon.entry_identity(
+    where i.user_id = p_user_id and i.identity = carbon.entry_identity(
       stated.offline_id, stated.category_id, stated.disposal_method, (stated.weight_kg * 1000)::integer, stated.logged_at)) as k
   limit 1;
-  answer := answer || jsonb_build_object('streak', private.streak_json(owner));
+  answer := answer || jsonb_build_object('streak', private.streak_json(p_user_id));
   if known.deleted_at is not null then
     return answer || jsonb_build_object(
       'id', known.entry_id, 'offline_id', stated.offline_id, 'revision', known.revision, 'deleted', true);
   end if;
   select e.* into entry from public.waste_entries as e
-  where e.user_id = owner and e.logged_at = known.logged_at and e.id = known.entry_id;
+  where e.user_id = p_user_id and e.logged_at = known.logged_at and e.id = known.entry_id;
   return answer || private.entry_json(entry, known.revision);
 end;
 $$;
-comment on function private.known_entry_json(uuid, carbon.entry_in) is
+comment on function private.existing_entry_json(uuid, carbon.entry_in) is
   'The answer to an entry that is known already, by its offline_id or else its identity: the entry as it is now, or that it was deleted since.';
 
 create function private.create_waste_entry(entry text)
@@ -163,7 +163,7 @@ set plan_cache_mode = force_generic_plan
 set carbon.records_entries = 'on'
 as $$
 declare
-  caller uuid := auth.uid();
+  caller_id uuid := auth.uid();
   stated carbon.entry_in := carbon.parse_entry(entry, now());
   writer record;
   state private.user_state;
@@ -174,12 +174,12 @@ declare
 begin
   if stated.errors is not null then
     perform private.raise_entry_error(stated.errors);
-  elsif caller is null then
+  elsif caller_id is null then
     perform private.raise_error('carbon.not_signed_in', '42501');
   end if;
   select s as state, r as rules into writer
   from private.user_state as s, private.achievement_rules as r
-  where s.user_id = caller
+  where s.user_id = caller_id
   for no key update of s;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
@@ -191,20 +191,20 @@ begin
 
   -- The key first: its unique indexes say whether the entry is new.
   insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity)
-  values (caller, new_id, stated.logged_at, state.revision + 1, stated.offline_id,
+  values (caller_id, new_id, stated.logged_at, state.revision + 1, stated.offline_id,
           case when stated.offline_id is not null then
             carbon.entry_identity(stated.offline_id, stated.category_id, stated.disposal_method,
                                   (stated.weight_kg * 1000)::integer, stated.logged_at) end)
   on conflict do nothing;
   if not found then
-    return private.known_entry_json(caller, stated);
+    return private.existing_entry_json(caller_id, stated);
   end if;
 
   insert into public.waste_entries as e
     (id, user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
      notes, place, image_id, device_id, offline_id)
   values
-    (new_id, caller, stated.category_id, stated.disposal_method, stated.weight_kg, stated.logged_at,
+    (new_id, caller_id, stated.category_id, stated.disposal_method, stated.weight_kg, stated.logged_at,
      coalesce(stated.time_zone, state.time_zone), state.province, stated.location_lat, stated.location_lng,
      stated.notes, stated.place, stated.image_id::uuid, stated.device_id, stated.offline_id)
   returning e.* into created;
@@ -231,7 +231,7 @@ $$;
 comment on function public.create_waste_entry(json) is
   'Creates one entry of the caller. Input: the body {entry}, entry-in; a text in it that cannot be kept names its own field. Answer: entry-out with duplicate, achievements_unlocked, challenges_completed, level_up, streak. A known offline_id answers the first entry with duplicate true; with deleted true and no figures when it was deleted since. Errors: 22023 with the field''s token, 23503 carbon.unknown_user, PT429.';
 
-create function private.known_credits(owner uuid, wanted_time timestamptz, wanted_entry uuid)
+create function private.existing_credits(p_user_id uuid, wanted_time timestamptz, p_entry_id uuid)
 returns integer
 language plpgsql stable
 set search_path = ''
@@ -241,10 +241,10 @@ as $$
 begin
   return (
     select e.carbon_credits from public.waste_entries as e
-    where e.user_id = owner and e.logged_at = wanted_time and e.id = wanted_entry);
+    where e.user_id = p_user_id and e.logged_at = wanted_time and e.id = p_entry_id);
 end;
 $$;
-comment on function private.known_credits(uuid, timestamptz, uuid) is
+comment on function private.existing_credits(uuid, timestamptz, uuid) is
   'The points of an entry whose place is known. A query of its own, which opens that month alone: joined to a batch, all 89 would be opened for entries that are not there.';
 
 create function private.batch_lines(writer record, entries text)
@@ -299,7 +299,7 @@ begin
       'offline_id', s.offline_id, 'id', coalesce(k.known_id, k.first_id),
       'status', case when k.known_id is null and k.first_id = k.new_id then 'created' else 'duplicate' end,
       'carbon_credits', case when k.known_id is null then c.carbon_credits
-                             else private.known_credits(writer.user_id, k.known_at, k.known_id) end)
+                             else private.existing_credits(writer.user_id, k.known_at, k.known_id) end)
     end order by s.ordinal)
   into lines
   from stated as s
@@ -356,7 +356,7 @@ comment on function public.create_waste_entries(json) is
   'Creates up to 500 entries of the caller; one bad entry never costs the good ones, also one with a text or a depth that PostgreSQL cannot keep. Input: the body {entries}. Answer: the contract''s batch answer, each error {token, field, code, message_th, message_en}. Errors: 22023 carbon.entries_required, carbon.batch_too_large, 23503 carbon.unknown_user, PT429.';
 
 -- Update and delete -------------------------------------------------------------------------
-create function private.own_entry_key(owner uuid, wanted_entry uuid)
+create function private.own_entry_key(p_user_id uuid, p_entry_id uuid)
 returns private.entry_keys
 language plpgsql stable
 set search_path = ''
@@ -367,7 +367,7 @@ declare
   key private.entry_keys;
 begin
   select k.* into key from private.entry_keys as k
-  where k.user_id = owner and k.entry_id = wanted_entry and k.deleted_at is null;
+  where k.user_id = p_user_id and k.entry_id = p_entry_id and k.deleted_at is null;
   if not found then
     perform private.raise_error('carbon.not_found', 'PT404');
   end if;
@@ -420,7 +420,7 @@ $$;
 comment on function private.merged_entry(public.waste_entries, jsonb, text) is
   'The entry with the changes put in: missing = unchanged, null clears (a zone: back to the person''s), what is sent as it is shown is unchanged. Raises 22023 with the field''s token.';
 
-create function private.update_waste_entry(wanted_entry uuid, changes text, expected_revision bigint)
+create function private.update_waste_entry(p_entry_id uuid, changes text, expected_revision bigint)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -433,7 +433,7 @@ declare
   after public.waste_entries;
 begin
   writer := private.lock_writer();
-  key := private.own_entry_key(writer.user_id, wanted_entry);
+  key := private.own_entry_key(writer.user_id, p_entry_id);
   select e.* into before from public.waste_entries as e
   where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;
 
@@ -478,7 +478,7 @@ $$;
 comment on function public.update_waste_entry(json) is
   'Changes an entry of the caller. Input: the body {entry_id, changes, expected_revision}, the last one optional; changes has any field of entry-in but offline_id and device_id (those are ignored); missing = unchanged, null clears. Answer: entry-out. If expected_revision is given and is not the entry''s: status 409 and {code: carbon.revision_conflict, entry}. Errors: 22023 with the field''s token, PT404 carbon.not_found.';
 
-create function private.delete_waste_entry(wanted_entry uuid)
+create function private.delete_waste_entry(p_entry_id uuid)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -488,7 +488,7 @@ declare
   key private.entry_keys;
 begin
   writer := private.lock_writer();
-  key := private.own_entry_key(writer.user_id, wanted_entry);
+  key := private.own_entry_key(writer.user_id, p_entry_id);
   delete from public.waste_entries as e
   where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;
   return jsonb_build_object('id', key.entry_id, 'deleted', true, 'revision', writer.revision + 1);

@@ -1,12 +1,12 @@
 -- Reading entries by rpc. No read writes anything: PostgREST runs GET in a read-only transaction.
 
-create function private.get_waste_entry(wanted_entry uuid)
+create function private.get_waste_entry(p_entry_id uuid)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  key private.entry_keys := private.own_entry_key(private.caller_id(), wanted_entry);
+  key private.entry_keys := private.own_entry_key(private.caller_id(), p_entry_id);
   entry public.waste_entries;
 begin
   select e.* into entry from public.waste_entries as e
@@ -40,8 +40,8 @@ create type private.entry_filter as (
 comment on type private.entry_filter is
   'What a list of entries is narrowed to; null = not narrowed. Dates are local days, inclusive; search_key is what notes or place hold, as carbon.search_key gives it.';
 
-create function private.entries_between(owner uuid, lower_bound timestamptz, upper_bound timestamptz,
-                                        after_id uuid, wanted private.entry_filter, skip bigint, row_limit bigint)
+create function private.entries_between(p_user_id uuid, lower_bound timestamptz, upper_bound timestamptz,
+                                        after_id uuid, selection private.entry_filter, skip bigint, row_limit bigint)
 returns setof public.waste_entries
 language plpgsql stable rows 20
 set search_path = ''
@@ -52,16 +52,16 @@ begin
   return query
   select e.*
   from public.waste_entries as e
-  where e.user_id = owner
+  where e.user_id = p_user_id
     and e.logged_at >= lower_bound
     and e.logged_at <= upper_bound
     and (after_id is null or (e.logged_at, e.id) < (upper_bound, after_id))
-    and (wanted.date_from is null or e.local_date >= wanted.date_from)
-    and (wanted.date_to is null or e.local_date <= wanted.date_to)
-    and (wanted.category_id is null or e.category_id = wanted.category_id)
-    and (wanted.disposal_method is null or e.disposal_method = wanted.disposal_method)
-    and (wanted.search_key is null or carbon.text_contains(e.notes, wanted.search_key)
-         or carbon.text_contains(e.place, wanted.search_key))
+    and (selection.date_from is null or e.local_date >= selection.date_from)
+    and (selection.date_to is null or e.local_date <= selection.date_to)
+    and (selection.category_id is null or e.category_id = selection.category_id)
+    and (selection.disposal_method is null or e.disposal_method = selection.disposal_method)
+    and (selection.search_key is null or carbon.text_contains(e.notes, selection.search_key)
+         or carbon.text_contains(e.place, selection.search_key))
   order by e.logged_at desc, e.id desc
   offset skip limit row_limit;
 end;
@@ -69,7 +69,7 @@ $$;
 comment on function private.entries_between(uuid, timestamptz, timestamptz, uuid, private.entry_filter, bigint, bigint) is
   'Entries of one owner within bounds (both inclusive) that pass the filter, newest first; with after_id only those after (upper_bound, after_id) in that order.';
 
-create function private.entry_bounds(owner uuid, wanted private.entry_filter, newest timestamptz,
+create function private.entry_bounds(p_user_id uuid, selection private.entry_filter, newest timestamptz,
                                      out lower_bound timestamptz, out upper_bound timestamptz)
 language plpgsql stable
 set search_path = ''
@@ -80,11 +80,11 @@ begin
   -- A local day begins up to 14 hours before the day in UTC and ends up to 12 hours after it.
   lower_bound := ((
     select d.local_date from public.user_days as d
-    where d.user_id = owner and d.local_date >= coalesce(wanted.date_from, '-infinity')
+    where d.user_id = p_user_id and d.local_date >= coalesce(selection.date_from, '-infinity')
     order by d.local_date limit 1) - 1)::timestamp at time zone 'UTC';
   upper_bound := ((
     select d.local_date from public.user_days as d
-    where d.user_id = owner and d.local_date <= least(wanted.date_to, (newest at time zone 'UTC')::date + 1)
+    where d.user_id = p_user_id and d.local_date <= least(selection.date_to, (newest at time zone 'UTC')::date + 1)
     order by d.local_date desc limit 1) + 2)::timestamp at time zone 'UTC';
   -- least() passes over nulls: without a day there must be no bound, or the search would never end.
   if upper_bound is not null then
@@ -95,8 +95,8 @@ $$;
 comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz) is
   'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. One is null, or lower_bound above upper_bound, when there is none.';
 
-create function private.entry_lines(owner uuid, lower_bound timestamptz, upper_bound timestamptz, after_id uuid,
-                                    wanted private.entry_filter, skip bigint, row_limit bigint,
+create function private.entry_lines(p_user_id uuid, lower_bound timestamptz, upper_bound timestamptz, after_id uuid,
+                                    selection private.entry_filter, skip bigint, row_limit bigint,
                                     out lines json[], out times timestamptz[], out ids uuid[])
 language plpgsql stable
 set search_path = ''
@@ -114,15 +114,15 @@ begin
              'latitude', trim_scale(e.location_lat), 'longitude', trim_scale(e.location_lng)) end as location,
            e.notes, e.place, e.province, e.image_id, e.device_id, e.offline_id, e.created_at, e.updated_at,
            -- A query of its own for each line: joined, a plan for few keys would be used for many.
-           (select k.revision from private.entry_keys as k where k.user_id = owner and k.entry_id = e.id) as revision
-    from private.entries_between(owner, lower_bound, upper_bound, after_id, wanted, skip, row_limit) as e
+           (select k.revision from private.entry_keys as k where k.user_id = p_user_id and k.entry_id = e.id) as revision
+    from private.entries_between(p_user_id, lower_bound, upper_bound, after_id, selection, skip, row_limit) as e
     order by e.logged_at desc, e.id desc) as line;
 end;
 $$;
 comment on function private.entry_lines(uuid, timestamptz, timestamptz, uuid, private.entry_filter, bigint, bigint) is
   'The entries of private.entries_between as entry-out (the members of private.entry_json), newest first, with their times and ids; nulls when there is none.';
 
-create function private.newest_days(owner uuid, wanted private.entry_filter, newest timestamptz, days bigint,
+create function private.newest_days(p_user_id uuid, selection private.entry_filter, newest timestamptz, days bigint,
                                     out lower_bound timestamptz, out upper_bound timestamptz)
 language plpgsql stable
 set search_path = ''
@@ -136,9 +136,9 @@ begin
   into lower_bound, upper_bound
   from (
     select u.local_date from public.user_days as u
-    where u.user_id = owner
-      and u.local_date >= coalesce(wanted.date_from, '-infinity')
-      and u.local_date <= least(wanted.date_to, (newest at time zone 'UTC')::date + 1)
+    where u.user_id = p_user_id
+      and u.local_date >= coalesce(selection.date_from, '-infinity')
+      and u.local_date <= least(selection.date_to, (newest at time zone 'UTC')::date + 1)
     order by u.local_date desc
     limit days) as d;
   -- least() passes over nulls: without a day there must be no bound, or the search would never end.
@@ -150,7 +150,7 @@ $$;
 comment on function private.newest_days(uuid, private.entry_filter, timestamptz, bigint) is
   'Between which instants, at or before newest, the newest so many days with entries of this owner lie that the dates of the filter allow; nulls when there is none. Each day has an entry, so a page needs no more days than it has lines, unless it is narrowed by more than dates.';
 
-create function private.newest_entries(owner uuid, newest timestamptz, after_id uuid, wanted private.entry_filter,
+create function private.newest_entries(p_user_id uuid, newest timestamptz, after_id uuid, selection private.entry_filter,
                                        row_limit bigint, out lines json[], out times timestamptz[], out ids uuid[])
 language plpgsql stable
 set search_path = ''
@@ -165,17 +165,17 @@ begin
   times := '{}';
   ids := '{}';
   select d.lower_bound, d.upper_bound into lower_bound, upper_bound
-  from private.newest_days(owner, wanted, newest, row_limit) as d;
+  from private.newest_days(p_user_id, selection, newest, row_limit) as d;
 
   -- The days that hold a page first, and further back only while it is not full.
   while upper_bound >= lower_bound loop
     select newest_entries.lines || e.lines, newest_entries.times || e.times, newest_entries.ids || e.ids
     into lines, times, ids
-    from private.entry_lines(owner, lower_bound, upper_bound, case when upper_bound = newest then after_id end, wanted,
+    from private.entry_lines(p_user_id, lower_bound, upper_bound, case when upper_bound = newest then after_id end, selection,
                              0, row_limit - cardinality(ids)) as e;
     exit when cardinality(ids) >= row_limit;
     if oldest is null then
-      select b.lower_bound into oldest from private.entry_bounds(owner, wanted, newest) as b;
+      select b.lower_bound into oldest from private.entry_bounds(p_user_id, selection, newest) as b;
     end if;
     upper_bound := lower_bound - interval '1 microsecond';
     lower_bound := greatest(oldest, upper_bound - reach);
@@ -186,13 +186,13 @@ $$;
 comment on function private.newest_entries(uuid, timestamptz, uuid, private.entry_filter, bigint) is
   'The newest entries of one owner at or before newest (with after_id: after that entry) that pass the filter, as entry-out, with their times and ids.';
 
-create function private.list_waste_entries(page integer, page_size integer, page_cursor text, wanted private.entry_filter)
+create function private.list_waste_entries(page integer, page_size integer, page_cursor text, selection private.entry_filter)
 returns json
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   size integer := coalesce(page_size, 20);
   position_of_cursor text[];
   newest timestamptz := 'infinity';
@@ -206,10 +206,10 @@ begin
     perform private.raise_error('carbon.page_invalid', '22023');
   elsif page is not null and page_cursor is not null then
     perform private.raise_error('carbon.page_and_cursor', '22023');
-  elsif wanted.date_to < wanted.date_from then
+  elsif selection.date_to < selection.date_from then
     perform private.raise_error('carbon.date_range_invalid', '22023');
   end if;
-  if wanted.search_key is not null then
+  if selection.search_key is not null then
     perform carbon.hold_heavy_slot();
   end if;
   if page_cursor is not null then
@@ -223,10 +223,10 @@ begin
   end if;
 
   if page is not null then
-    total := private.count_entries(owner, wanted);
+    total := private.count_entries(caller_id, selection);
     select e.lines into shown
-    from private.entry_bounds(owner, wanted, 'infinity') as b,
-         private.entry_lines(owner, b.lower_bound, b.upper_bound, null, wanted, (page - 1)::bigint * size, size) as e;
+    from private.entry_bounds(caller_id, selection, 'infinity') as b,
+         private.entry_lines(caller_id, b.lower_bound, b.upper_bound, null, selection, (page - 1)::bigint * size, size) as e;
     return json_build_object(
       'entries', coalesce(shown.lines, '{}'), 'next_cursor', null, 'page', page, 'limit', size, 'total', total,
       'total_pages', (total + size - 1) / size);
@@ -234,7 +234,7 @@ begin
 
   -- One more than the page shows tells whether there is a next one.
   select e.lines, e.times, e.ids into shown
-  from private.newest_entries(owner, newest, after_id, wanted, size + 1) as e;
+  from private.newest_entries(caller_id, newest, after_id, selection, size + 1) as e;
   return json_build_object(
     'entries', shown.lines[1:size],
     'next_cursor', case when cardinality(shown.ids) > size then translate(encode(convert_to(
@@ -245,23 +245,23 @@ $$;
 comment on function private.list_waste_entries(integer, integer, text, private.entry_filter) is
   'Body of public.list_waste_entries.';
 
-create function private.count_entries(owner uuid, wanted private.entry_filter)
+create function private.count_entries(p_user_id uuid, selection private.entry_filter)
 returns bigint
 language plpgsql stable
 set search_path = ''
 as $$
 begin
-  if wanted.category_id is null and wanted.disposal_method is null and wanted.search_key is null then
+  if selection.category_id is null and selection.disposal_method is null and selection.search_key is null then
     return (
       select coalesce(sum(d.entries), 0) from public.user_days as d
-      where d.user_id = owner
-        and d.local_date >= coalesce(wanted.date_from, '-infinity')
-        and d.local_date <= coalesce(wanted.date_to, 'infinity'));
+      where d.user_id = p_user_id
+        and d.local_date >= coalesce(selection.date_from, '-infinity')
+        and d.local_date <= coalesce(selection.date_to, 'infinity'));
   end if;
   return (
     select count(*)
-    from private.entry_bounds(owner, wanted, 'infinity') as b,
-         private.entries_between(owner, b.lower_bound, b.upper_bound, null, wanted, 0, null));
+    from private.entry_bounds(p_user_id, selection, 'infinity') as b,
+         private.entries_between(p_user_id, b.lower_bound, b.upper_bound, null, selection, 0, null));
 end;
 $$;
 comment on function private.count_entries(uuid, private.entry_filter) is

@@ -21,14 +21,14 @@ create policy "people read their own devices" on public.devices
   for select to authenticated using (user_id = (select auth.uid()));
 grant select on public.devices to authenticated, service_role;
 
-create function private.note_device(owner uuid, seen_device text, seen_platform text, seen_version text, seen_revision bigint)
+create function private.note_device(p_user_id uuid, seen_device text, seen_platform text, seen_version text, seen_revision bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
   insert into public.devices as d (user_id, device_id, platform, app_version, revision_seen)
-  values (owner, seen_device, seen_platform, seen_version, coalesce(seen_revision, 0))
+  values (p_user_id, seen_device, seen_platform, seen_version, coalesce(seen_revision, 0))
   on conflict (user_id, device_id) do update
     set platform = coalesce(excluded.platform, d.platform),
         app_version = coalesce(excluded.app_version, d.app_version),
@@ -36,10 +36,10 @@ begin
         last_seen_at = now();
   -- Room for 50, so that made-up ids cannot fill the table.
   delete from public.devices as d
-  where d.user_id = owner
+  where d.user_id = p_user_id
     and d.device_id in (
       select o.device_id from public.devices as o
-      where o.user_id = owner
+      where o.user_id = p_user_id
       order by o.last_seen_at desc, (o.device_id = seen_device) desc, o.device_id
       offset 50);
 end;
@@ -53,8 +53,8 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
-  person record;
+  caller_id uuid := private.caller_id();
+  user_row record;
   is_new boolean;
 begin
   if coalesce(length(new_device), 0) not between 1 and carbon.limit_of('device_id_chars') then
@@ -65,16 +65,16 @@ begin
     perform private.raise_error('carbon.app_version_invalid', '22023');
   end if;
 
-  update public.profiles as p set last_active_at = now() where p.id = owner
-  returning p.id, p.phone_number, p.onboarding_completed into person;
+  update public.profiles as p set last_active_at = now() where p.id = caller_id
+  returning p.id, p.phone_number, p.onboarding_completed into user_row;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
-  is_new := not exists (select from public.devices as d where d.user_id = owner);
-  perform private.note_device(owner, new_device, new_platform, new_version, null);
+  is_new := not exists (select from public.devices as d where d.user_id = caller_id);
+  perform private.note_device(caller_id, new_device, new_platform, new_version, null);
   return jsonb_build_object('user', jsonb_build_object(
-    'id', person.id, 'phone_number', person.phone_number, 'is_new_user', is_new,
-    'onboarding_completed', person.onboarding_completed));
+    'id', user_row.id, 'phone_number', user_row.phone_number, 'is_new_user', is_new,
+    'onboarding_completed', user_row.onboarding_completed));
 end;
 $$;
 comment on function private.register_device(text, text, text) is

@@ -6,12 +6,12 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   answer jsonb;
 begin
   select jsonb_build_object('revision', t.revision, 'entries', t.entries, 'last_change_at', t.last_change_at)
   into answer
-  from private.user_state as t where t.user_id = owner;
+  from private.user_state as t where t.user_id = caller_id;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
@@ -19,7 +19,7 @@ begin
     select coalesce(jsonb_agg(jsonb_build_object(
       'device_id', d.device_id, 'platform', d.platform, 'app_version', d.app_version,
       'last_seen_at', d.last_seen_at, 'revision_seen', d.revision_seen) order by d.last_seen_at desc, d.device_id), '[]')
-    from public.devices as d where d.user_id = owner));
+    from public.devices as d where d.user_id = caller_id));
 end;
 $$;
 comment on function private.sync_status() is
@@ -37,7 +37,7 @@ $$;
 comment on function public.sync_status() is
   'How far the caller''s diary is and how far each device: {revision, entries, last_change_at, devices}. Errors: 23503 carbon.unknown_user.';
 
-create function private.changes_between(owner uuid, since_revision bigint, last_revision bigint)
+create function private.changes_between(p_user_id uuid, since_revision bigint, last_revision bigint)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -51,7 +51,7 @@ begin
   -- second opens only the months it needs.
   select min(k.logged_at), max(k.logged_at) into earliest, latest
   from private.entry_keys as k
-  where k.user_id = owner and k.revision > since_revision and k.revision <= last_revision and k.deleted_at is null;
+  where k.user_id = p_user_id and k.revision > since_revision and k.revision <= last_revision and k.deleted_at is null;
 
   return (
     select coalesce(jsonb_agg(case
@@ -62,10 +62,10 @@ begin
     left join lateral (
       -- One look-up a key: the limit keeps it from becoming a join over all entries in between.
       select w.* from public.waste_entries as w
-      where w.user_id = owner and w.logged_at between earliest and latest
+      where w.user_id = p_user_id and w.logged_at between earliest and latest
         and w.logged_at = k.logged_at and w.id = k.entry_id
       limit 1) as e on true
-    where k.user_id = owner and k.revision > since_revision and k.revision <= last_revision);
+    where k.user_id = p_user_id and k.revision > since_revision and k.revision <= last_revision);
 end;
 $$;
 comment on function private.changes_between(uuid, bigint, bigint) is
@@ -77,7 +77,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   current_revision bigint;
   last_revision bigint;
   page_size integer := coalesce(max_changes, 500);
@@ -90,7 +90,7 @@ begin
   elsif length(device) not between 1 and carbon.limit_of('device_id_chars') then
     perform private.raise_error('carbon.device_id_invalid', '22023');
   end if;
-  select t.revision into current_revision from private.user_state as t where t.user_id = owner;
+  select t.revision into current_revision from private.user_state as t where t.user_id = caller_id;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   elsif since_revision > current_revision then
@@ -100,16 +100,16 @@ begin
   -- What is written meanwhile has a number above current_revision and comes with the next request.
   select k.revision into last_revision
   from private.entry_keys as k
-  where k.user_id = owner and k.revision > since_revision and k.revision <= current_revision
+  where k.user_id = caller_id and k.revision > since_revision and k.revision <= current_revision
   order by k.revision offset page_size - 1 limit 1;
   has_more := last_revision < current_revision;
   last_revision := coalesce(last_revision, current_revision);
 
   if device is not null then
-    perform private.note_device(owner, device, null, null, last_revision);
+    perform private.note_device(caller_id, device, null, null, last_revision);
   end if;
   return jsonb_build_object(
-    'changes', private.changes_between(owner, since_revision, last_revision),
+    'changes', private.changes_between(caller_id, since_revision, last_revision),
     'revision', last_revision,
     'has_more', coalesce(has_more, false));
 end;

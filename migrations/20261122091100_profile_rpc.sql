@@ -13,7 +13,7 @@ $$;
 comment on function private.default_notification_settings() is
   'Every push category switched on: what holds until a person chooses.';
 
-create function private.profile_json(person uuid)
+create function private.profile_json(p_user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -45,7 +45,7 @@ begin
   into answer
   from public.profiles as p
   join public.user_preferences as c on c.user_id = p.id
-  where p.id = person;
+  where p.id = p_user_id;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
@@ -85,12 +85,12 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  person uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   stated jsonb := carbon.parse_profile_changes(coalesce(changes, 'null'))::jsonb;
 begin
   -- The state copies these: it is held first, as by writers of entries.
   if stated ?| '{province,time_zone}' then
-    perform private.lock_user(person);
+    perform private.lock_user(caller_id);
   end if;
   -- Missing = unchanged, null clears: a cleared switch or level goes back to its default.
   update public.profiles as p
@@ -106,7 +106,7 @@ begin
         then coalesce((stated ->> 'onboarding_completed')::boolean, false) else p.onboarding_completed end,
       notification_settings = case when stated ? 'notification_settings'
         then nullif(stated -> 'notification_settings', 'null') else p.notification_settings end
-  where p.id = person;
+  where p.id = caller_id;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
@@ -118,8 +118,8 @@ begin
       measurement_unit = case when stated ? 'measurement_unit' then stated ->> 'measurement_unit' else c.measurement_unit end,
       theme = case when stated ? 'theme' then stated ->> 'theme' else c.theme end,
       auto_sync = case when stated ? 'auto_sync' then (stated ->> 'auto_sync')::boolean else c.auto_sync end
-  where c.user_id = person;
-  return private.profile_json(person);
+  where c.user_id = caller_id;
+  return private.profile_json(caller_id);
 exception
   when unique_violation then
     perform private.raise_error('carbon.username_taken', '23505');

@@ -1,19 +1,19 @@
 -- Sums of a person's own entries by day, month and category.
 
-create function private.own_today(owner uuid)
+create function private.own_today(p_user_id uuid)
 returns date
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   return carbon.local_date(now(), coalesce(
-    (select p.time_zone from public.user_preferences as p where p.user_id = owner), carbon.default_time_zone()));
+    (select p.time_zone from public.user_preferences as p where p.user_id = p_user_id), carbon.default_time_zone()));
 end;
 $$;
 comment on function private.own_today(uuid) is
   'Today in the time zone a person has chosen, else in Asia/Bangkok.';
 
-create function private.sums_json(owner uuid, first_date date, last_date date)
+create function private.sums_json(p_user_id uuid, first_date date, last_date date)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -30,13 +30,13 @@ begin
       'co2e_avoided_kg', trim_scale(coalesce(sum(d.co2e_avoided_kg), 0)),
       'trees_equivalent', carbon.trees(coalesce(sum(d.credits), 0)::bigint))
     from public.user_days as d
-    where d.user_id = owner and d.local_date between first_date and last_date);
+    where d.user_id = p_user_id and d.local_date between first_date and last_date);
 end;
 $$;
 comment on function private.sums_json(uuid, date, date) is
   'The sums over a person''s local days from the first to the last date, both included: kilograms, points, kilograms CO2e, trees of 500 points.';
 
-create function private.own_entries_of(owner uuid, first_date date, last_date date)
+create function private.own_entries_of(p_user_id uuid, first_date date, last_date date)
 returns setof public.waste_entries
 language plpgsql stable
 set search_path = ''
@@ -44,8 +44,8 @@ as $$
 begin
   return query
   select e.*
-  from private.entry_bounds(owner, row(first_date, last_date, null, null, null)::private.entry_filter, 'infinity') as b,
-       private.entries_between(owner, b.lower_bound, b.upper_bound, null,
+  from private.entry_bounds(p_user_id, row(first_date, last_date, null, null, null)::private.entry_filter, 'infinity') as b,
+       private.entries_between(p_user_id, b.lower_bound, b.upper_bound, null,
          row(first_date, last_date, null, null, null)::private.entry_filter, 0, null) as e;
 end;
 $$;
@@ -58,15 +58,15 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
-  day date := coalesce(wanted_day, private.own_today(owner));
+  caller_id uuid := private.caller_id();
+  day date := coalesce(wanted_day, private.own_today(caller_id));
 begin
-  return jsonb_build_object('date', day) || private.sums_json(owner, day, day) || jsonb_build_object('categories', (
+  return jsonb_build_object('date', day) || private.sums_json(caller_id, day, day) || jsonb_build_object('categories', (
     select coalesce(jsonb_object_agg(c.category_id, jsonb_build_object(
       'entries', c.entries, 'weight_kg', trim_scale(c.weight_kg), 'credits', c.credits)), '{}')
     from (
       select e.category_id, count(*) as entries, sum(e.weight_kg) as weight_kg, sum(e.carbon_credits) as credits
-      from private.own_entries_of(owner, day, day) as e
+      from private.own_entries_of(caller_id, day, day) as e
       group by e.category_id) as c));
 end;
 $$;
@@ -91,12 +91,12 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   first_date date := coalesce(carbon.parse_month(wanted_month, now()),
-                              date_trunc('month', private.own_today(owner)::timestamp)::date);
+                              date_trunc('month', private.own_today(caller_id)::timestamp)::date);
   last_date date := (first_date + interval '1 month')::date - 1;
 begin
-  return jsonb_build_object('month', to_char(first_date, 'YYYY-MM')) || private.sums_json(owner, first_date, last_date)
+  return jsonb_build_object('month', to_char(first_date, 'YYYY-MM')) || private.sums_json(caller_id, first_date, last_date)
     || jsonb_build_object('days', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'date', d.local_date, 'entries', d.entries, 'weight_kg', trim_scale(d.weight_kg), 'credits', d.credits)
@@ -104,7 +104,7 @@ begin
       from (
         select u.local_date, sum(u.entries) as entries, sum(u.weight_kg) as weight_kg, sum(u.credits) as credits
         from public.user_days as u
-        where u.user_id = owner and u.local_date between first_date and last_date
+        where u.user_id = caller_id and u.local_date between first_date and last_date
         group by u.local_date) as d));
 end;
 $$;
@@ -129,7 +129,7 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
 begin
   if last_date < first_date then
     perform private.raise_error('carbon.date_range_invalid', '22023');
@@ -138,7 +138,7 @@ begin
     with by_method as (
       select e.category_id, e.disposal_method, count(*) as entries, sum(e.weight_kg) as weight_kg,
              sum(e.carbon_credits) as credits, sum(e.co2e_kg) as co2e_kg, sum(e.co2e_avoided_kg) as co2e_avoided_kg
-      from private.own_entries_of(owner, first_date, last_date) as e
+      from private.own_entries_of(caller_id, first_date, last_date) as e
       group by e.category_id, e.disposal_method
     ), by_category as (
       select m.category_id, jsonb_build_object(

@@ -79,17 +79,17 @@ comment on column private.board_nodes.node is 'The score shifted right by 8 × (
 comment on column private.board_nodes.people is '256 counts in the order of their scores or blocks.';
 alter table private.board_nodes enable row level security;
 
-create table private.board_news (
+create table private.board_notifications (
   board integer primary key,
   is_waiting boolean not null,
   sent_at timestamptz not null default '-infinity'
 );
-comment on table private.board_news is
+comment on table private.board_notifications is
   'Which boards of the current period changed since leaderboard_changed was last sent for them.';
-alter table private.board_news enable row level security;
+alter table private.board_notifications enable row level security;
 
 -- Who changes what they show ----------------------------------------------------------------
-create function private.tg_profiles__look_again()
+create function private.tg_profiles__requeue_boards()
 returns trigger
 language plpgsql security definer
 set search_path = ''
@@ -99,17 +99,17 @@ begin
   return null;
 end;
 $$;
-comment on function private.tg_profiles__look_again() is
+comment on function private.tg_profiles__requeue_boards() is
   'Row trigger: boards look at this person again. Readers look for themselves.';
-create trigger tg_profiles__look_again after update on public.profiles
+create trigger tg_profiles__requeue_boards after update on public.profiles
   for each row
   when ((old.privacy_level, old.visible_in_leaderboard, old.is_anonymous, old.closed_until)
         is distinct from (new.privacy_level, new.visible_in_leaderboard, new.is_anonymous, new.closed_until))
-  execute function private.tg_profiles__look_again();
+  execute function private.tg_profiles__requeue_boards();
 create trigger tg_profiles__leave_boards after delete on public.profiles
-  for each row execute function private.tg_profiles__look_again();
+  for each row execute function private.tg_profiles__requeue_boards();
 
-create function private.tg_board_exclusions__look_again()
+create function private.tg_board_exclusions__requeue_boards()
 returns trigger
 language plpgsql security definer
 set search_path = ''
@@ -119,7 +119,7 @@ begin
   return null;
 end;
 $$;
-comment on function private.tg_board_exclusions__look_again() is
+comment on function private.tg_board_exclusions__requeue_boards() is
   'Row trigger: boards look at who was excluded or taken back.';
-create trigger tg_board_exclusions__look_again after insert or delete on private.board_exclusions
-  for each row execute function private.tg_board_exclusions__look_again();
+create trigger tg_board_exclusions__requeue_boards after insert or delete on private.board_exclusions
+  for each row execute function private.tg_board_exclusions__requeue_boards();

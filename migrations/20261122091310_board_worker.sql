@@ -5,7 +5,7 @@
 -- Cleaned by rows, not by shares of a table: trees are a few pages that change with every slice; a score moves with each
 -- entry of its person, and 188 MB held what 18 MB could.
 alter table private.board_nodes set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
-alter table private.board_news set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+alter table private.board_notifications set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 alter table private.board_order set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
 create type private.score_change as (
@@ -149,13 +149,13 @@ $$;
 comment on function private.advance_low_water_mark(bigint) is
   'Moves the outbox''s low-water mark up as far as nothing can still come below it; ceiling = private.next_outbox_id(), null = note no new one.';
 
-create function private.note_board_news(boards integer[], today date)
+create function private.mark_boards_changed(boards integer[], today date)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
-  insert into private.board_news as n (board, is_waiting)
+  insert into private.board_notifications as n (board, is_waiting)
   select b.board, true
   from unnest(boards) as b (board)
   cross join lateral carbon.board_scope(b.board) as s
@@ -163,10 +163,10 @@ begin
   on conflict (board) do update set is_waiting = true where not n.is_waiting;
 end;
 $$;
-comment on function private.note_board_news(integer[], date) is
+comment on function private.mark_boards_changed(integer[], date) is
   'Remembers which boards of the current period changed.';
 
-create function private.take_board_news()
+create function private.take_board_notification()
 returns private.message
 language plpgsql
 set search_path = ''
@@ -175,11 +175,11 @@ declare
   boards jsonb;
 begin
   -- Everybody listens: one message a second for all boards, not one for each of hundreds.
-  if (select max(n.sent_at) from private.board_news as n) > now() - interval '1 second' then
+  if (select max(n.sent_at) from private.board_notifications as n) > now() - interval '1 second' then
     return null;
   end if;
   with told as (
-    update private.board_news as n set is_waiting = false, sent_at = now() where n.is_waiting returning n.board
+    update private.board_notifications as n set is_waiting = false, sent_at = now() where n.is_waiting returning n.board
   )
   select jsonb_agg(jsonb_build_object(
            'board_type', case when s.province is null then 'global' else 'province' end,
@@ -190,10 +190,10 @@ begin
   return (null, 'leaderboard:live', 'leaderboard_changed', jsonb_build_object('as_of', now(), 'boards', boards))::private.message;
 end;
 $$;
-comment on function private.take_board_news() is
+comment on function private.take_board_notification() is
   'The leaderboard_changed that names the boards that changed since the last one, at most one a second (null = not yet); nothing personal.';
 
-create function private.drop_old_boards(today date, most integer)
+create function private.drop_old_boards(today date, max_rows integer)
 returns integer
 language plpgsql
 set search_path = ''
@@ -207,12 +207,12 @@ begin
     select o.ctid
     from carbon.dropped_boards(today) as d
     join private.board_order as o on o.board >= d.first_board and o.board < d.before_board
-    limit most));
+    limit max_rows));
   get diagnostics dropped = row_count;
-  if dropped < most then
+  if dropped < max_rows then
     delete from private.board_nodes as n using carbon.dropped_boards(today) as d
     where n.board >= d.first_board and n.board < d.before_board;
-    delete from private.board_news as n using carbon.dropped_boards(today) as d
+    delete from private.board_notifications as n using carbon.dropped_boards(today) as d
     where n.board >= d.first_board and n.board < d.before_board;
     update private.worker_state as s set dropped_on = today;
   end if;
@@ -296,7 +296,7 @@ begin
 
   if pending is not null then
     changes := private.folded_scores(pending, today);
-    perform private.note_board_news(private.apply_score_changes(changes), today);
+    perform private.mark_boards_changed(private.apply_score_changes(changes), today);
     messages := private.messages_of(pending);
     perform private.advance_low_water_mark(ceiling);
   elsif state.next_low_water_mark is distinct from state.low_water_mark then
@@ -305,8 +305,8 @@ begin
   if state.dropped_on is distinct from today and coalesce(cardinality(pending), 0) < max_rows then
     perform private.drop_old_boards(today, 2000);
   end if;
-  if exists (select from private.board_news as n where n.is_waiting) then
-    news := private.take_board_news();
+  if exists (select from private.board_notifications as n where n.is_waiting) then
+    news := private.take_board_notification();
     if news.topic is not null then
       messages := messages || news;
     end if;

@@ -13,7 +13,7 @@ create type private.board_change as (
 );
 comment on type private.board_change is 'A user on a board as it is folded in, and as it is now.';
 
-create function private.own_change(person uuid, wanted integer)
+create function private.own_change(p_user_id uuid, board_id integer)
 returns private.board_change
 language plpgsql stable
 set search_path = ''
@@ -27,23 +27,23 @@ declare
 begin
   select s.credits[a.place] as credits, s.is_listed and s.entries[a.place] > 0 as is_listed into folded
   from private.board_scores as s
-  cross join lateral array_position(s.boards, wanted) as a (place)
-  where s.user_id = person;
-  if wanted = carbon.board_id('all_time', '2000-01-01', null) then
-    select t.credits + t.rewards as credits, t.entries into sums from private.user_state as t where t.user_id = person;
+  cross join lateral array_position(s.boards, board_id) as a (place)
+  where s.user_id = p_user_id;
+  if board_id = carbon.board_id('all_time', '2000-01-01', null) then
+    select t.credits + t.rewards as credits, t.entries into sums from private.user_state as t where t.user_id = p_user_id;
   else
-    select b.first_day, b.last_day, b.province into scope from carbon.board_scope(wanted) as b;
+    select b.first_day, b.last_day, b.province into scope from carbon.board_scope(board_id) as b;
     select sum(d.credits)::bigint as credits, sum(d.entries) as entries into sums
     from public.user_days as d
-    where d.user_id = person
+    where d.user_id = p_user_id
       and d.local_date between coalesce(scope.first_day, '-infinity') and coalesce(scope.last_day, 'infinity')
       and (scope.province is null or d.province = scope.province);
   end if;
-  select person, wanted, coalesce(folded.credits, 0), coalesce(folded.is_listed, false), coalesce(sums.credits, 0),
+  select p_user_id, board_id, coalesce(folded.credits, 0), coalesce(folded.is_listed, false), coalesce(sums.credits, 0),
          coalesce(sums.entries, 0), coalesce(sums.entries, 0) > 0 and p.is_listed
   into own
   from private.board_people as p
-  where p.user_id = person;
+  where p.user_id = p_user_id;
   return own;
 end;
 $$;
@@ -51,7 +51,7 @@ comment on function private.own_change(uuid, integer) is
   'The row of a person on a board as it is folded in and as their own sums and profile say it now, whatever is pending; null for nobody.';
 
 -- The tree ----------------------------------------------------------------------------------
-create function private.board_counts(wanted integer, score bigint, own private.board_change,
+create function private.board_counts(board_id integer, score bigint, own private.board_change,
                                      out above bigint, out equal bigint, out total bigint)
 language plpgsql stable
 set search_path = ''
@@ -71,9 +71,9 @@ begin
                       filter (where n.node >= score >> 24), 0)::bigint as above,
            coalesce(sum(carbon.people_after(n.people, -1)), 0)::bigint as total
     from private.board_nodes as n
-    where n.board = wanted and n.level = 2) as t
-  left join private.board_nodes as b on b.board = wanted and b.level = 1 and b.node = score >> 16
-  left join private.board_nodes as s on s.board = wanted and s.level = 0 and s.node = score >> 8;
+    where n.board = board_id and n.level = 2) as t
+  left join private.board_nodes as b on b.board = board_id and b.level = 1 and b.node = score >> 16
+  left join private.board_nodes as s on s.board = board_id and s.level = 0 and s.node = score >> 8;
 end;
 $$;
 comment on function private.board_counts(integer, bigint, private.board_change) is
@@ -108,7 +108,7 @@ $$;
 comment on function private.board_standing(private.board_change) is
   'Where somebody stands, listed or not; null without entries in the period. own = private.own_change(person, board).';
 
-create function private.own_rank(person uuid, wanted integer)
+create function private.own_rank(p_user_id uuid, board_id integer)
 returns bigint
 language plpgsql stable security definer
 set search_path = ''
@@ -116,7 +116,7 @@ set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 begin
-  return (private.board_standing(private.own_change(person, wanted))).rank;
+  return (private.board_standing(private.own_change(p_user_id, board_id))).rank;
 end;
 $$;
 comment on function private.own_rank(uuid, integer) is
@@ -129,7 +129,7 @@ create type private.board_rows as (
 );
 comment on type private.board_rows is 'People who follow one another on a board, and side by side with them their points.';
 
-create function private.board_after(wanted integer, own private.board_change, from_credits bigint, from_user uuid,
+create function private.board_after(board_id integer, own private.board_change, from_credits bigint, from_user uuid,
                                     how_many integer)
 returns private.board_rows
 language plpgsql stable
@@ -146,7 +146,7 @@ begin
     from (
       (select s.user_id, s.credits
        from private.board_order as s
-       where s.board = wanted and s.is_listed and (-s.credits, s.user_id) > (-from_credits, from_user)
+       where s.board = board_id and s.is_listed and (-s.credits, s.user_id) > (-from_credits, from_user)
          and s.user_id is distinct from own.user_id
        order by -s.credits, s.user_id
        limit how_many)
@@ -161,7 +161,7 @@ $$;
 comment on function private.board_after(integer, private.board_change, bigint, uuid, integer) is
   'The next listed people after a score and user, downwards, at most so many, the reader''s own row (null = none) as it is now.';
 
-create function private.board_before(wanted integer, own private.board_change, how_many integer)
+create function private.board_before(board_id integer, own private.board_change, how_many integer)
 returns private.board_rows
 language plpgsql stable
 set search_path = ''
@@ -175,7 +175,7 @@ begin
   from (
     select s.user_id, s.credits
     from private.board_order as s
-    where s.board = wanted and s.is_listed and (-s.credits, s.user_id) < (-own.credits, own.user_id)
+    where s.board = board_id and s.is_listed and (-s.credits, s.user_id) < (-own.credits, own.user_id)
       and s.user_id <> own.user_id
     order by -s.credits desc, s.user_id desc
     limit how_many) as r;
@@ -185,7 +185,7 @@ $$;
 comment on function private.board_before(integer, private.board_change, integer) is
   'The last listed people before the reader''s own row, in the order of the board, at most so many.';
 
-create function private.board_nth(wanted integer, own private.board_change, nth bigint, out credits bigint, out skip bigint)
+create function private.board_nth(board_id integer, own private.board_change, nth bigint, out credits bigint, out skip bigint)
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
@@ -204,7 +204,7 @@ begin
       from (
         select (n.node << 8) + u.slot - 1 as block, u.people
         from private.board_nodes as n, unnest(n.people) with ordinality as u (people, slot)
-        where n.board = wanted and n.level = tier and u.people <> 0 and (parent is null or n.node = parent)
+        where n.board = board_id and n.level = tier and u.people <> 0 and (parent is null or n.node = parent)
         union all
         select own.credits >> (8 * tier), 1
         where own.is_listed and (parent is null or own.credits >> (8 * tier + 8) = parent)
@@ -236,7 +236,7 @@ create type private.board_page as (
 comment on type private.board_page is
   'Which rows of a board: a page by number, or those after a score and user, or the first ones (all null).';
 
-create function private.board_rows(wanted integer, own private.board_change, asked private.board_page)
+create function private.board_rows(board_id integer, own private.board_change, requested_page private.board_page)
 returns private.board_rows
 language plpgsql stable
 set search_path = ''
@@ -245,18 +245,18 @@ declare
   start record;
   found_rows private.board_rows;
 begin
-  if asked.page is null then
+  if requested_page.page is null then
     -- One more than asked for tells whether there is a next page.
     return private.board_after(
-      wanted, own, coalesce(asked.after_credits, 9223372036854775807),
-      coalesce(asked.after_user, '00000000-0000-0000-0000-000000000000'), asked.size + 1);
+      board_id, own, coalesce(requested_page.after_credits, 9223372036854775807),
+      coalesce(requested_page.after_user, '00000000-0000-0000-0000-000000000000'), requested_page.size + 1);
   end if;
-  select n.credits, n.skip into start from private.board_nth(wanted, own, (asked.page - 1) * asked.size) as n;
+  select n.credits, n.skip into start from private.board_nth(board_id, own, (requested_page.page - 1) * requested_page.size) as n;
   if start.credits is null then
     return null;
   end if;
   found_rows := private.board_after(
-    wanted, own, start.credits + 1, 'ffffffff-ffff-ffff-ffff-ffffffffffff', (start.skip + asked.size)::integer);
+    board_id, own, start.credits + 1, 'ffffffff-ffff-ffff-ffff-ffffffffffff', (start.skip + requested_page.size)::integer);
   return (found_rows.people[start.skip + 1 :], found_rows.credits[start.skip + 1 :])::private.board_rows;
 end;
 $$;

@@ -43,16 +43,16 @@ comment on function private.open_cursor(text) is
   'What private.seal_cursor put in; 22023 carbon.cursor_invalid for anything else.';
 
 -- Rows as the viewer may see them -----------------------------------------------------------
-create type private.board_answer as (
+create type private.board_view as (
   shown json,
   own jsonb,
   total bigint,
   next_cursor text
 );
-comment on type private.board_answer is
+comment on type private.board_view is
   'What is shown of a board: rows, the viewer''s own place, how many are listed, and where the next page begins.';
 
-create function private.board_json(viewer uuid, people uuid[], credits bigint[], ranks bigint[])
+create function private.board_json(viewer uuid, user_ids uuid[], credits bigint[], ranks bigint[])
 returns json
 language plpgsql stable
 set search_path = ''
@@ -64,7 +64,7 @@ begin
     select json_agg(carbon.board_row(
              r.rank, r.user_id, p.display_name, p.province, p.avatar_url, r.credits, t.level, t.credits + t.rewards,
              r.user_id is not distinct from viewer, p.is_masked and r.user_id is distinct from viewer) order by r.place)
-    from unnest(people, credits, ranks) with ordinality as r (user_id, credits, rank, place)
+    from unnest(user_ids, credits, ranks) with ordinality as r (user_id, credits, rank, place)
     join private.board_people as p on p.user_id = r.user_id
     join private.user_state as t on t.user_id = r.user_id
     where p.is_listed or r.user_id = viewer), '[]');
@@ -90,14 +90,14 @@ comment on function private.place_json(private.board_standing, bigint) is
   'The contract''s current_user: rank and percentile null without entries in the period; rank_change positive = climbed, null without both ranks.';
 
 -- Boards of the country and the provinces ----------------------------------------------------
-create function private.read_board(viewer uuid, timeframe text, board_province text, asked private.board_page, around_me boolean)
-returns private.board_answer
+create function private.read_board(viewer uuid, timeframe text, board_province text, requested_page private.board_page, around_me boolean)
+returns private.board_view
 language plpgsql stable
 set search_path = ''
 as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
-  wanted integer := carbon.board_id(timeframe, today, board_province);
+  board_id integer := carbon.board_id(timeframe, today, board_province);
   own private.board_change;
   found_rows private.board_rows;
   below private.board_rows;
@@ -107,7 +107,7 @@ declare
   earlier_rank bigint;
 begin
   if viewer is not null then
-    own := private.own_change(viewer, wanted);
+    own := private.own_change(viewer, board_id);
     standing := private.board_standing(own);
     if timeframe <> 'all_time' then
       earlier_rank := private.own_rank(viewer, (
@@ -115,23 +115,23 @@ begin
     end if;
   end if;
   if not around_me then
-    found_rows := private.board_rows(wanted, own, asked);
+    found_rows := private.board_rows(board_id, own, requested_page);
   elsif standing.rank is not null then
-    found_rows := private.board_before(wanted, own, asked.size / 2);
-    below := private.board_after(wanted, own, own.credits, viewer, (asked.size - 1) / 2);
+    found_rows := private.board_before(board_id, own, requested_page.size / 2);
+    below := private.board_after(board_id, own, own.credits, viewer, (requested_page.size - 1) / 2);
     -- Who is not listed sees themselves among the others and moves nobody.
     unlisted_place := case when not own.is_listed then coalesce(cardinality(found_rows.people), 0) + 1 end;
     found_rows.people := found_rows.people || viewer || below.people;
     found_rows.credits := found_rows.credits || own.credits || below.credits;
   end if;
-  counts := private.board_counts(wanted, coalesce(found_rows.credits[1], 0), own);
+  counts := private.board_counts(board_id, coalesce(found_rows.credits[1], 0), own);
   return (
-    private.board_json(viewer, found_rows.people[: asked.size], found_rows.credits[: asked.size],
-                       carbon.board_ranks(found_rows.credits[: asked.size], counts.above, counts.equal, unlisted_place)),
+    private.board_json(viewer, found_rows.people[: requested_page.size], found_rows.credits[: requested_page.size],
+                       carbon.board_ranks(found_rows.credits[: requested_page.size], counts.above, counts.equal, unlisted_place)),
     case when viewer is not null then private.place_json(standing, earlier_rank) end,
-    case when asked.page is not null then counts.total end,
-    case when cardinality(found_rows.people) > asked.size then
-      private.seal_cursor(found_rows.credits[asked.size], found_rows.people[asked.size]) end)::private.board_answer;
+    case when requested_page.page is not null then counts.total end,
+    case when cardinality(found_rows.people) > requested_page.size then
+      private.seal_cursor(found_rows.credits[requested_page.size], found_rows.people[requested_page.size]) end)::private.board_view;
 end;
 $$;
 comment on function private.read_board(uuid, text, text, private.board_page, boolean) is
@@ -147,7 +147,7 @@ create type private.board_row as (
 comment on type private.board_row is
   'A person on a board: place counts from the first row, rank is the competition rank.';
 
-create function private.circle_scores(timeframe text, periods_back integer, people uuid[])
+create function private.friend_scores(timeframe text, periods_back integer, user_ids uuid[])
 returns table (user_id uuid, credits bigint, is_listed boolean)
 language plpgsql stable
 set search_path = ''
@@ -163,21 +163,21 @@ begin
     select t.user_id, t.credits + t.rewards, b.is_listed
     from private.user_state as t
     join private.board_people as b on b.user_id = t.user_id
-    where t.entries > 0 and t.user_id = any (people);
+    where t.entries > 0 and t.user_id = any (user_ids);
   else
     return query
     select d.user_id, sum(d.credits)::bigint, b.is_listed
     from public.user_days as d
     join private.board_people as b on b.user_id = d.user_id
-    where d.local_date between period.first_day and period.last_day and d.user_id = any (people)
+    where d.local_date between period.first_day and period.last_day and d.user_id = any (user_ids)
     group by d.user_id, b.is_listed;
   end if;
 end;
 $$;
-comment on function private.circle_scores(text, integer, uuid[]) is
+comment on function private.friend_scores(text, integer, uuid[]) is
   'Those of a few people who have at least one entry in the country''s period, their points, and whether boards list them: read from their own sums.';
 
-create function private.circle_standing(person uuid, timeframe text, periods_back integer, people uuid[])
+create function private.friend_standing(p_user_id uuid, timeframe text, periods_back integer, user_ids uuid[])
 returns private.board_standing
 language plpgsql stable
 set search_path = ''
@@ -186,22 +186,22 @@ begin
   return (
     select (1 + count(*) filter (where s.credits > o.credits), o.credits,
             count(*) filter (where s.credits < o.credits), count(s.user_id))::private.board_standing
-    from private.circle_scores(timeframe, periods_back, people) as o
-    left join private.circle_scores(timeframe, periods_back, people) as s on s.is_listed and s.user_id <> person
-    where o.user_id = person
+    from private.friend_scores(timeframe, periods_back, user_ids) as o
+    left join private.friend_scores(timeframe, periods_back, user_ids) as s on s.is_listed and s.user_id <> p_user_id
+    where o.user_id = p_user_id
     group by o.credits);
 end;
 $$;
-comment on function private.circle_standing(uuid, text, integer, uuid[]) is
+comment on function private.friend_standing(uuid, text, integer, uuid[]) is
   'Where a person stands within a circle; null without entries in the period.';
 
-create function private.read_circle(viewer uuid, timeframe text, people uuid[], asked private.board_page, around_me boolean)
-returns private.board_answer
+create function private.read_friend_board(viewer uuid, timeframe text, user_ids uuid[], requested_page private.board_page, around_me boolean)
+returns private.board_view
 language plpgsql stable
 set search_path = ''
 as $$
 declare
-  standing private.board_standing := private.circle_standing(viewer, timeframe, 0, people);
+  standing private.board_standing := private.friend_standing(viewer, timeframe, 0, user_ids);
   earlier private.board_standing;
   listed private.board_row[];
   own_place bigint;
@@ -215,38 +215,38 @@ begin
            row_number() over (order by s.credits desc, s.user_id) as place,
            1 + count(*) filter (where s.is_listed) over (
              order by s.credits desc groups between unbounded preceding and 1 preceding) as rank
-    from private.circle_scores(timeframe, 0, people) as s
+    from private.friend_scores(timeframe, 0, user_ids) as s
     where s.is_listed or (around_me and s.user_id = viewer)) as r;
 
   if around_me then
     own_place := (select l.place from unnest(listed) as l where l.user_id = viewer);
-    first_place := greatest(own_place - asked.size / 2, 1);
-    last_place := own_place + (asked.size - 1) / 2;
+    first_place := greatest(own_place - requested_page.size / 2, 1);
+    last_place := own_place + (requested_page.size - 1) / 2;
   else
-    first_place := coalesce((asked.page - 1) * asked.size, (
+    first_place := coalesce((requested_page.page - 1) * requested_page.size, (
       select count(*) from unnest(listed) as l
-      where (-l.credits, l.user_id) <= (-asked.after_credits, asked.after_user)), 0) + 1;
-    last_place := first_place + asked.size - 1;
+      where (-l.credits, l.user_id) <= (-requested_page.after_credits, requested_page.after_user)), 0) + 1;
+    last_place := first_place + requested_page.size - 1;
   end if;
   shown := listed[first_place : last_place];
   if timeframe <> 'all_time' then
-    earlier := private.circle_standing(viewer, timeframe, 1, people);
+    earlier := private.friend_standing(viewer, timeframe, 1, user_ids);
   end if;
   return (
     private.board_json(viewer, array(select s.user_id from unnest(shown) as s order by s.place),
                        array(select s.credits from unnest(shown) as s order by s.place),
                        array(select s.rank from unnest(shown) as s order by s.place)),
     private.place_json(standing, earlier.rank),
-    case when asked.page is not null then coalesce(cardinality(listed), 0) end,
+    case when requested_page.page is not null then coalesce(cardinality(listed), 0) end,
     case when not around_me and cardinality(listed) > last_place then
-      private.seal_cursor(listed[last_place].credits, listed[last_place].user_id) end)::private.board_answer;
+      private.seal_cursor(listed[last_place].credits, listed[last_place].user_id) end)::private.board_view;
 end;
 $$;
-comment on function private.read_circle(uuid, text, uuid[], private.board_page, boolean) is
+comment on function private.read_friend_board(uuid, text, uuid[], private.board_page, boolean) is
   'The board of a few people among themselves, as private.read_board.';
 
 -- The function clients call -----------------------------------------------------------------
-create function private.get_leaderboard(board_type text, timeframe text, wanted_province text, page integer,
+create function private.get_leaderboard(board_type text, timeframe text, province_code text, page integer,
                                         page_size integer, board_cursor text, around_me boolean)
 returns json
 language plpgsql stable security definer
@@ -261,8 +261,8 @@ declare
   viewer uuid := auth.uid();
   size integer := coalesce(page_size, 20);
   board_province text;
-  asked private.board_page := (page, size, null, null);
-  answer private.board_answer;
+  requested_page private.board_page := (page, size, null, null);
+  answer private.board_view;
 begin
   if size not between 1 and 100 then
     perform private.raise_error('carbon.limit_invalid', '22023');
@@ -278,7 +278,7 @@ begin
     perform private.raise_error('carbon.timeframe_invalid', '22023');
   end if;
   if board_type = 'province' then
-    board_province := coalesce(wanted_province, private.caller_province());
+    board_province := coalesce(province_code, private.caller_province());
     if board_province is null then
       perform private.raise_error('carbon.province_required', '22023');
     elsif not carbon.is_province(board_province) then
@@ -286,13 +286,13 @@ begin
     end if;
   end if;
   if board_cursor is not null then
-    select null, size, c.credits, c.user_id into asked from private.open_cursor(board_cursor) as c;
+    select null, size, c.credits, c.user_id into requested_page from private.open_cursor(board_cursor) as c;
   end if;
 
   if board_type = 'friends' then
-    answer := private.read_circle(viewer, timeframe, array[viewer], asked, coalesce(around_me, false));
+    answer := private.read_friend_board(viewer, timeframe, array[viewer], requested_page, coalesce(around_me, false));
   else
-    answer := private.read_board(viewer, timeframe, board_province, asked, coalesce(around_me, false));
+    answer := private.read_board(viewer, timeframe, board_province, requested_page, coalesce(around_me, false));
   end if;
   return json_build_object(
     'leaderboard', answer.shown,

@@ -1,7 +1,7 @@
 -- The invariant of boards, executable: what they must be by the sums of every person, whether they are,
 -- how they are mended, and how they are built anew.
 
-create function private.recount_boards(people uuid[], today date)
+create function private.recount_boards(user_ids uuid[], today date)
 returns table (user_id uuid, board integer, entries bigint, credits bigint)
 language plpgsql stable
 set search_path = ''
@@ -13,11 +13,11 @@ begin
   from (
     select d.user_id, b.board, d.entries::bigint, d.credits
     from public.user_days as d, unnest(carbon.boards_of(d.local_date, d.province, today)) as b (board)
-    where d.user_id = any (people)
+    where d.user_id = any (user_ids)
     union all
     select t.user_id, carbon.board_id('all_time', today, null), 0, t.rewards
     from private.user_state as t
-    where t.user_id = any (people) and t.rewards <> 0) as r
+    where t.user_id = any (user_ids) and t.rewards <> 0) as r
   group by r.user_id, r.board
   having sum(r.entries) <> 0 or sum(r.credits) <> 0;
 end;
@@ -25,7 +25,7 @@ $$;
 comment on function private.recount_boards(uuid[], date) is
   'What these people have on every board that is kept, added up from their days and rewards.';
 
-create function private.pending_deltas(people uuid[])
+create function private.pending_deltas(user_ids uuid[])
 returns table (user_id uuid, days date[], provinces text[], entries bigint[], credits bigint[], rewards bigint)
 language plpgsql stable
 set search_path = ''
@@ -36,14 +36,14 @@ begin
   select o.user_id, array_agg(o.local_date), array_agg(o.province), array_agg(o.entries::bigint), array_agg(o.credits),
          sum(o.rewards)::bigint
   from private.outbox as o
-  where o.id >= (select s.low_water_mark from private.worker_state as s) and o.user_id = any (people)
+  where o.id >= (select s.low_water_mark from private.worker_state as s) and o.user_id = any (user_ids)
   group by o.user_id;
 end;
 $$;
 comment on function private.pending_deltas(uuid[]) is
   'What the outbox still holds of these people, as carbon.fold_scores takes it.';
 
-create function private.board_differences(people uuid[], today date)
+create function private.board_differences(user_ids uuid[], today date)
 returns table (user_id uuid, board integer, expected jsonb, found jsonb)
 language plpgsql stable
 set search_path = ''
@@ -53,15 +53,15 @@ begin
   return query
   with must as (
     select r.user_id, r.board, r.entries, r.credits, p.is_listed and r.entries > 0 as is_listed
-    from private.recount_boards(people, today) as r
+    from private.recount_boards(user_ids, today) as r
     join private.board_people as p on p.user_id = r.user_id
   ), is_now as (
     -- What is folded in, with what is pending. Whose profile is gone has nothing, once that is folded in.
     select u.user_id, b.board, b.credits, b.entries,
            b.entries > 0 and case when d.user_id is null then s.is_listed else p.is_listed end as is_listed
-    from unnest(people) as u (user_id)
+    from unnest(user_ids) as u (user_id)
     left join private.board_scores as s on s.user_id = u.user_id
-    left join private.pending_deltas(people) as d on d.user_id = u.user_id
+    left join private.pending_deltas(user_ids) as d on d.user_id = u.user_id
     left join private.board_people as p on p.user_id = u.user_id
     cross join lateral carbon.fold_scores(
       coalesce(s.boards, '{}'), coalesce(s.credits, '{}'), coalesce(s.entries, '{}'), coalesce(d.days, '{}'),
@@ -80,7 +80,7 @@ begin
   -- A score without its place in the order of its board.
   select s.user_id, s.board, jsonb_build_array(s.entries, s.credits, s.is_listed), null
   from private.board_places as s
-  where s.user_id = any (people)
+  where s.user_id = any (user_ids)
     and not exists (select from carbon.dropped_boards(today) as d where s.board >= d.first_board and s.board < d.before_board)
     and not exists (
       select from private.board_order as o
@@ -90,7 +90,7 @@ $$;
 comment on function private.board_differences(uuid[], date) is
   'Where the boards of these people, what is pending included, differ from a recount: [entries, credits, is_listed] each, null = no row, or none in the order of the board.';
 
-create function private.check_boards(owner uuid)
+create function private.check_boards(p_user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -99,14 +99,14 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
       'what', concat_ws(' ', 'board', s.timeframe, s.first_day, s.province), 'expected', d.expected, 'found', d.found)), '[]')
-    from private.board_differences(array[owner], carbon.local_date(now(), carbon.default_time_zone())) as d
+    from private.board_differences(array[p_user_id], carbon.local_date(now(), carbon.default_time_zone())) as d
     cross join lateral carbon.board_scope(d.board) as s);
 end;
 $$;
 comment on function private.check_boards(uuid) is
   'Differences between the boards of this person, what is pending included, and a recount of their days and rewards: [{what, expected, found}] with [entries, credits, is_listed].';
 
-create function private.required_scores(people uuid[], today date)
+create function private.required_scores(user_ids uuid[], today date)
 returns table (user_id uuid, is_listed boolean, boards integer[], credits bigint[], entries bigint[])
 language plpgsql stable
 set search_path = ''
@@ -118,22 +118,22 @@ begin
   from private.board_people as p
   left join (
     select x.user_id, array_agg(x.board) as boards, array_agg(x.credits) as credits, array_agg(x.entries) as entries
-    from private.recount_boards(people, today) as x
+    from private.recount_boards(user_ids, today) as x
     group by x.user_id) as r on r.user_id = p.user_id
-  left join private.pending_deltas(people) as d on d.user_id = p.user_id
+  left join private.pending_deltas(user_ids) as d on d.user_id = p.user_id
   -- Less what is pending: it is added when it is folded in.
   cross join lateral carbon.fold_scores(
     coalesce(r.boards, '{}'), coalesce(r.credits, '{}'), coalesce(r.entries, '{}'), coalesce(d.days, '{}'), coalesce(d.provinces, '{}'),
     coalesce((select array_agg(-e.value order by e.place) from unnest(d.entries) with ordinality as e (value, place)), '{}'),
     coalesce((select array_agg(-e.value order by e.place) from unnest(d.credits) with ordinality as e (value, place)), '{}'),
     -coalesce(d.rewards, 0), today) as f
-  where p.user_id = any (people);
+  where p.user_id = any (user_ids);
 end;
 $$;
 comment on function private.required_scores(uuid[], date) is
   'The scores that must be folded in for these people, so that with what is pending they come to a recount.';
 
-create function private.mend_boards(people uuid[])
+create function private.repair_boards(user_ids uuid[])
 returns integer
 language plpgsql
 set search_path = ''
@@ -148,9 +148,9 @@ begin
                     r.boards, r.credits, r.entries, c.changed_boards, c.credits_before, c.listed_before,
                     c.credits_after, c.listed_after)::private.score_change)
   into changes
-  from unnest(people) as u (user_id)
+  from unnest(user_ids) as u (user_id)
   left join private.board_scores as s on s.user_id = u.user_id
-  left join private.required_scores(people, today) as r on r.user_id = u.user_id
+  left join private.required_scores(user_ids, today) as r on r.user_id = u.user_id
   -- From the places that there are, whatever the scores say.
   cross join lateral (
     select coalesce(array_agg(p.board), '{}') as boards, coalesce(array_agg(p.credits), '{}') as credits,
@@ -163,14 +163,14 @@ begin
     o.boards, o.credits, o.entries, coalesce(s.is_listed, false),
     coalesce(r.boards, '{}'), coalesce(r.credits, '{}'), coalesce(r.entries, '{}'), coalesce(r.is_listed, false), today) as c;
   perform private.apply_score_changes(changes);
-  return cardinality(people);
+  return cardinality(user_ids);
 end;
 $$;
-comment on function private.mend_boards(uuid[]) is
-  'Puts the scores and places of these people right, whose boards differ, and returns how many there were; waits for a slice at work. Trees are put right by private.mend_nodes.';
+comment on function private.repair_boards(uuid[]) is
+  'Puts the scores and places of these people right, whose boards differ, and returns how many there were; waits for a slice at work. Trees are put right by private.repair_nodes.';
 
 -- Trees -------------------------------------------------------------------------------------
-create function private.recount_nodes(wanted integer)
+create function private.recount_nodes(board_id integer)
 returns setof private.board_nodes
 language plpgsql stable
 set search_path = ''
@@ -183,7 +183,7 @@ begin
   from (
     select c.board, l.level, c.credits >> (8 * l.level) as block, sum(c.people)::integer as people
     from (select b.board, b.credits, count(*) as people from private.board_order as b
-          where b.board = wanted and b.is_listed group by b.board, b.credits) as c
+          where b.board = board_id and b.is_listed group by b.board, b.credits) as c
     cross join generate_series(0, 2) as l (level)
     group by c.board, l.level, c.credits >> (8 * l.level)) as s
   group by s.board, s.level, s.block >> 8;
@@ -192,24 +192,24 @@ $$;
 comment on function private.recount_nodes(integer) is
   'The tree of a board, counted from its order: one pass over the board.';
 
-create function private.mend_nodes(wanted integer)
+create function private.repair_nodes(board_id integer)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
   delete from private.board_order as o
-  where o.board = wanted and not exists (
+  where o.board = board_id and not exists (
     select from private.board_places as s
     where s.user_id = o.user_id and s.board = o.board and s.credits = o.credits and s.is_listed = o.is_listed);
-  delete from private.board_nodes as n where n.board = wanted;
-  insert into private.board_nodes select n.* from private.recount_nodes(wanted) as n;
+  delete from private.board_nodes as n where n.board = board_id;
+  insert into private.board_nodes select n.* from private.recount_nodes(board_id) as n;
 end;
 $$;
-comment on function private.mend_nodes(integer) is
+comment on function private.repair_nodes(integer) is
   'Takes out of the order of a board what no score stands for, and recounts its tree. For holders of the boards'' lock.';
 
-create function private.node_differs(wanted integer, wanted_level integer, wanted_node bigint)
+create function private.node_differs(board_id integer, node_level integer, node_number bigint)
 returns boolean
 language plpgsql stable
 set search_path = ''
@@ -220,23 +220,23 @@ declare
   expected integer[];
 begin
   select n.people into found_people from private.board_nodes as n
-  where n.board = wanted and n.level = wanted_level and n.node = wanted_node;
-  if wanted_level = 0 then
+  where n.board = board_id and n.level = node_level and n.node = node_number;
+  if node_level = 0 then
     select carbon.board_node(array_agg((c.credits & 255)::integer), array_agg(c.people)) into expected
     -- Only places that a score stands for.
     from (select o.credits, count(*)::integer as people
           from private.board_order as o
           join private.board_scores as s on s.user_id = o.user_id
-          cross join lateral array_position(s.boards, wanted) as a (place)
-          where o.board = wanted and o.is_listed
-            and -o.credits between - ((wanted_node << 8) + 255) and - (wanted_node << 8)
+          cross join lateral array_position(s.boards, board_id) as a (place)
+          where o.board = board_id and o.is_listed
+            and -o.credits between - ((node_number << 8) + 255) and - (node_number << 8)
             and s.credits[a.place] = o.credits and s.is_listed and s.entries[a.place] > 0
           group by o.credits) as c;
   else
     select carbon.board_node(array_agg((n.node & 255)::integer), array_agg(carbon.people_after(n.people, -1)::integer))
     into expected
     from private.board_nodes as n
-    where n.board = wanted and n.level = wanted_level - 1 and n.node between wanted_node << 8 and (wanted_node << 8) + 255;
+    where n.board = board_id and n.level = node_level - 1 and n.node between node_number << 8 and (node_number << 8) + 255;
   end if;
   return coalesce(found_people, carbon.board_node('{}', '{}')) <> coalesce(expected, carbon.board_node('{}', '{}'));
 end;
@@ -298,7 +298,7 @@ declare
 begin
   perform private.lock_boards(true);
   ceiling := private.next_outbox_id();
-  truncate private.board_scores, private.board_order, private.board_nodes, private.board_news;
+  truncate private.board_scores, private.board_order, private.board_nodes, private.board_notifications;
   drop index private.board_order_places;
 
   -- One statement, one snapshot: the outbox is emptied of exactly what the sums already hold, and keeps the messages.
@@ -378,13 +378,13 @@ $$;
 comment on function private.next_node(integer, bigint) is
   'The node of level 0 that follows downwards on a board, or the highest of the next board (null where nobody is listed); board null = there is none left.';
 
-create function private.refresh_nodes(most integer, inout from_board integer, inout from_node bigint, out mended integer)
+create function private.refresh_nodes(max_rows integer, inout from_board integer, inout from_node bigint, out repaired integer)
 language plpgsql
 set search_path = ''
 as $$
 begin
-  mended := 0;
-  for turn in 1..most loop
+  repaired := 0;
+  for turn in 1..max_rows loop
     select n.board, n.node into from_board, from_node from private.next_node(from_board, from_node) as n;
     exit when from_board is null;
     if from_node is null then
@@ -392,8 +392,8 @@ begin
     elsif private.node_differs(from_board, 0, from_node)
        or private.node_differs(from_board, 1, from_node >> 8)
        or private.node_differs(from_board, 2, from_node >> 16) then
-      perform private.mend_nodes(from_board);
-      mended := mended + 1;
+      perform private.repair_nodes(from_board);
+      repaired := repaired + 1;
     end if;
   end loop;
 end;
@@ -411,21 +411,21 @@ declare
   size integer := least(greatest(max_users, 1), 10000);
   state private.job_state;
   merged integer;
-  people uuid[];
+  user_ids uuid[];
   differing uuid[];
   nodes record;
   result jsonb;
 begin
   select s.* into state from private.job_state as s where s.job = 'refresh_leaderboards' for update skip locked;
   if not found then
-    return '{"busy": true, "merged": 0, "checked": 0, "mended": 0, "mended_boards": 0, "finished": false}';
+    return '{"busy": true, "merged": 0, "checked": 0, "repaired": 0, "repaired_boards": 0, "finished": false}';
   end if;
   -- Before anything is read of boards: private.rebuild_boards() holds this lock first and then wants the tables alone.
   perform private.lock_boards(true);
   merged := coalesce(private.merge_boards(100000), 0);
 
   -- Whoever has totals, and whoever stands on a board without having any.
-  people := array(
+  user_ids := array(
     (select t.user_id from private.user_state as t
      where state.last_user is null or t.user_id > state.last_user order by t.user_id limit size)
     union
@@ -433,19 +433,19 @@ begin
      where state.last_user is null or s.user_id > state.last_user order by s.user_id limit size)
     order by user_id limit size);
   differing := array(
-    select distinct d.user_id from private.board_differences(people, carbon.local_date(now(), carbon.default_time_zone())) as d);
+    select distinct d.user_id from private.board_differences(user_ids, carbon.local_date(now(), carbon.default_time_zone())) as d);
   result := jsonb_build_object(
-    'busy', false, 'merged', merged, 'checked', cardinality(people),
-    'mended', case when differing <> '{}' then private.mend_boards(differing) else 0 end,
-    'finished', cardinality(people) < size);
+    'busy', false, 'merged', merged, 'checked', cardinality(user_ids),
+    'repaired', case when differing <> '{}' then private.repair_boards(differing) else 0 end,
+    'finished', cardinality(user_ids) < size);
   select n.* into nodes from private.refresh_nodes(greatest(size / 100, 1), state.last_board, state.last_node) as n;
-  result := result || jsonb_build_object('mended_boards', nodes.mended);
-  if differing <> '{}' or nodes.mended > 0 then
-    perform private.audit('boards_mended', null, result);
+  result := result || jsonb_build_object('repaired_boards', nodes.repaired);
+  if differing <> '{}' or nodes.repaired > 0 then
+    perform private.audit('boards_repaired', null, result);
   end if;
 
   update private.job_state as s
-  set last_user = case when not (result ->> 'finished')::boolean then people[cardinality(people)] end,
+  set last_user = case when not (result ->> 'finished')::boolean then user_ids[cardinality(user_ids)] end,
       last_board = nodes.from_board, last_node = nodes.from_node, last_run_at = now(), last_result = result
   where s.job = state.job;
   return result;

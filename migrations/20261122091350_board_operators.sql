@@ -1,6 +1,6 @@
 -- What operators do about boards: keep an account off them, and look for accounts to judge.
 
-create function private.exclude_from_boards(person uuid, why text, who text)
+create function private.exclude_from_boards(p_user_id uuid, why text, who text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -10,13 +10,13 @@ declare
 begin
   if coalesce(length(why), 0) not between 1 and 500 then
     perform private.raise_error('carbon.reason_invalid', '22023');
-  elsif not exists (select from public.profiles as p where p.id = person) then
+  elsif not exists (select from public.profiles as p where p.id = p_user_id) then
     perform private.raise_error('carbon.not_found', 'PT404');
   end if;
-  insert into private.board_exclusions (user_id, reason) values (person, why) on conflict (user_id) do nothing;
+  insert into private.board_exclusions (user_id, reason) values (p_user_id, why) on conflict (user_id) do nothing;
   is_new := found;
-  perform private.audit('excluded_from_boards', person, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', is_new)));
-  return jsonb_build_object('user_id', person, 'excluded', true, 'changed', is_new);
+  perform private.audit('excluded_from_boards', p_user_id, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', is_new)));
+  return jsonb_build_object('user_id', p_user_id, 'excluded', true, 'changed', is_new);
 end;
 $$;
 comment on function private.exclude_from_boards(uuid, text, text) is
@@ -34,7 +34,7 @@ $$;
 comment on function public.exclude_from_boards(uuid, text, text) is
   'For the service role: keeps an account off every board at once and for good, neither listed nor counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters) and the operator''s name where one is given. Answers {user_id, excluded, changed}; a second time changes nothing. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
 
-create function private.include_in_boards(person uuid, why text, who text)
+create function private.include_in_boards(p_user_id uuid, why text, who text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -44,13 +44,13 @@ declare
 begin
   if coalesce(length(why), 0) not between 1 and 500 then
     perform private.raise_error('carbon.reason_invalid', '22023');
-  elsif not exists (select from public.profiles as p where p.id = person) then
+  elsif not exists (select from public.profiles as p where p.id = p_user_id) then
     perform private.raise_error('carbon.not_found', 'PT404');
   end if;
-  delete from private.board_exclusions as x where x.user_id = person;
+  delete from private.board_exclusions as x where x.user_id = p_user_id;
   was_excluded := found;
-  perform private.audit('included_in_boards', person, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', was_excluded)));
-  return jsonb_build_object('user_id', person, 'excluded', false, 'changed', was_excluded);
+  perform private.audit('included_in_boards', p_user_id, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', was_excluded)));
+  return jsonb_build_object('user_id', p_user_id, 'excluded', false, 'changed', was_excluded);
 end;
 $$;
 comment on function private.include_in_boards(uuid, text, text) is
@@ -78,13 +78,13 @@ set enable_seqscan = off
 as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
-  wanted integer := carbon.board_id(timeframe, today, null);
+  board_id integer := carbon.board_id(timeframe, today, null);
   first_day date := coalesce((select p.first_day from carbon.board_period(timeframe, today, 0) as p), today - 89);
 begin
   return query
   with judged as (
     select s.user_id, s.credits from private.board_order as s
-    where s.board = wanted and s.is_listed
+    where s.board = board_id and s.is_listed
     order by -s.credits, s.user_id
     limit least(greatest(max_users, 1), 10000)
   ), stated as (
@@ -143,7 +143,7 @@ comment on function public.farmed_accounts(text, integer) is
   'For the service role: which of the first max_users people (1 to 10,000) of the country''s board look farmed, for a person to judge; nothing is done to them. Looks at what they logged in the board''s period (all_time: the last 90 days), imports aside. Signals: busy_days, more than 50 entries on a day (one every 20 minutes awake); heavy_days, more than 100 kg on a day (a household makes 1 to 5); seconds_apart, more than 20 entries within 5 seconds of an equal one; same_weight, more than 80 % of over 100 entries with one weight; backdated, more than 50 entries and half of all logged over 3 days after their time. Errors: 22023 carbon.timeframe_invalid.';
 
 -- The source document's view ------------------------------------------------------------------
-create function private.monthly_board(most integer)
+create function private.monthly_board(max_rows integer)
 returns table (id uuid, display_name text, province text, total_credits bigint, current_level integer, trees_saved bigint,
                rank bigint, province_rank bigint, month_credits bigint)
 language plpgsql stable security definer
@@ -152,20 +152,20 @@ set enable_seqscan = off
 as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
-  wanted integer := carbon.board_id('monthly', today, null);
-  own private.board_change := private.own_change(auth.uid(), wanted);
-  found_rows private.board_rows := private.board_rows(wanted, own, (null, most, null, null)::private.board_page);
+  board_id integer := carbon.board_id('monthly', today, null);
+  own private.board_change := private.own_change(auth.uid(), board_id);
+  found_rows private.board_rows := private.board_rows(board_id, own, (null, max_rows, null, null)::private.board_page);
   counts record;
 begin
-  counts := private.board_counts(wanted, coalesce(found_rows.credits[1], 0), own);
+  counts := private.board_counts(board_id, coalesce(found_rows.credits[1], 0), own);
   return query
   select case when not m.masked then r.user_id end, case when not m.masked then p.display_name::text end, p.province::text,
          t.credits + t.rewards, t.level, carbon.trees(t.credits + t.rewards), r.rank,
          case when p.province is not null then
            private.own_rank(r.user_id, carbon.board_id('monthly', today, p.province)) end,
          r.credits
-  from unnest(found_rows.people[: most], found_rows.credits[: most],
-              carbon.board_ranks(found_rows.credits[: most], counts.above, counts.equal, null))
+  from unnest(found_rows.people[: max_rows], found_rows.credits[: max_rows],
+              carbon.board_ranks(found_rows.credits[: max_rows], counts.above, counts.equal, null))
          with ordinality as r (user_id, credits, rank, place)
   join private.board_people as p on p.user_id = r.user_id
   join private.user_state as t on t.user_id = r.user_id

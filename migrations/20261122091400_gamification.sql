@@ -31,17 +31,17 @@ set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  person uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   totals record;
   today date := carbon.local_date(now(), carbon.default_time_zone());
   everybody integer := carbon.board_id('all_time', today, null);
-  standing private.board_standing := private.board_standing(private.own_change(person, everybody));
+  standing private.board_standing := private.board_standing(private.own_change(caller_id, everybody));
 begin
   select s.credits + s.rewards as credits, s.level, s.achievements, s.grams * 0.001 as weight_kg,
          s.co2e_avoided_mg * 0.000001 as co2e_avoided_kg, s.province, s.longest_run,
          carbon.run_as_of(s.current_run, s.latest_day, carbon.local_date(now(), s.time_zone)) as run
   into totals
-  from private.user_state as s where s.user_id = person;
+  from private.user_state as s where s.user_id = caller_id;
   if not found then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
@@ -59,7 +59,7 @@ begin
     'rank', jsonb_build_object(
       'global', standing.rank,
       'province', case when totals.province is not null then
-        private.own_rank(person, carbon.board_id('all_time', today, totals.province)) end,
+        private.own_rank(caller_id, carbon.board_id('all_time', today, totals.province)) end,
       'percentile', case when standing.rank is not null then carbon.percentile(standing.below, standing.others) end));
 end;
 $$;

@@ -16,7 +16,7 @@ $$;
 comment on function private.achievement_json(public.achievements) is
   'An achievement as answers show it, with its texts in both languages.';
 
-create function private.achievement_progress(owner uuid)
+create function private.achievement_progress(p_user_id uuid)
 returns table (achievement_id text, is_held boolean, unlocked_at timestamptz, progress jsonb)
 language plpgsql stable security definer
 set search_path = ''
@@ -27,12 +27,12 @@ begin
   select a.id, a.id = any (t.achievements),
          case when a.id = any (t.achievements) then (
            select max(r.created_at) from private.rewards as r
-           where r.user_id = owner and r.source = 'achievement' and r.source_id = a.id) end,
+           where r.user_id = p_user_id and r.source = 'achievement' and r.source_id = a.id) end,
          carbon.rule_progress(a.rule, carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.days_closed_through))
   from private.user_state as t
-  cross join lateral private.tallied_days(owner, '-infinity', 'infinity') as d
+  cross join lateral private.tallied_days(p_user_id, '-infinity', 'infinity') as d
   cross join public.achievements as a
-  where t.user_id = owner and (a.active or a.id = any (t.achievements));
+  where t.user_id = p_user_id and (a.active or a.id = any (t.achievements));
 end;
 $$;
 comment on function private.achievement_progress(uuid) is
@@ -134,22 +134,22 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  caller uuid;
+  caller_id uuid;
   rows_before bigint;
   today date;
 begin
-  select j.user_id, j.rows, j.today into caller, rows_before, today
+  select j.user_id, j.rows, j.today into caller_id, rows_before, today
   from private.evaluate_caller_rewards() as j (user_id uuid, rows bigint, today date);
   return (
     select jsonb_build_object(
       'met', coalesce(jsonb_agg(p.achievement_id order by p.achievement_id) filter (where p.is_held), '[]'),
       'missing', coalesce(jsonb_agg(jsonb_build_object('id', p.achievement_id, 'progress', p.progress)
                                     order by p.achievement_id) filter (where not p.is_held), '[]'),
-      'newly_unlocked', private.answer_rewards(caller, rows_before) -> 'achievements_unlocked',
+      'newly_unlocked', private.answer_rewards(caller_id, rows_before) -> 'achievements_unlocked',
       'taken_back', coalesce((
         select jsonb_agg(r.source_id order by r.number) from private.rewards as r
-        where r.user_id = caller and r.number > rows_before and r.source = 'achievement' and r.sequence % 2 = 0), '[]'))
-    from private.achievement_progress(caller) as p);
+        where r.user_id = caller_id and r.number > rows_before and r.source = 'achievement' and r.sequence % 2 = 0), '[]'))
+    from private.achievement_progress(caller_id) as p);
 end;
 $$;
 comment on function private.check_achievements() is
@@ -185,7 +185,7 @@ $$;
 comment on function private.challenge_json(record) is
   'A row of private.challenges_on as answers show it, with its texts in both languages.';
 
-create function private.challenge_progress(owner uuid, day date)
+create function private.challenge_progress(p_user_id uuid, day date)
 returns table (challenge_id uuid, progress integer, completed boolean, completed_at timestamptz, credits_earned integer,
                shown jsonb)
 language plpgsql stable security definer
@@ -194,7 +194,7 @@ set enable_seqscan = off
 as $$
 declare
   tally bytea := (select coalesce(carbon.sum_tallies(d.tally), '') from public.user_days as d
-                  where d.user_id = owner and d.local_date = day and not d.imported);
+                  where d.user_id = p_user_id and d.local_date = day and not d.imported);
 begin
   -- What was paid stays in sight when the challenge was switched off afterwards.
   return query
@@ -204,10 +204,10 @@ begin
   from private.challenges_on(day) as c
   left join lateral (
     select r.sequence % 2 = 1 as is_held, r.created_at, r.credits from private.rewards as r
-    where r.user_id = owner and r.source = 'challenge' and r.source_id = c.id::text
+    where r.user_id = p_user_id and r.source = 'challenge' and r.source_id = c.id::text
     order by r.sequence desc limit 1) as h on true
   where (c.active or h.is_held)
-    and day >= (select s.began from private.user_state as s where s.user_id = owner);
+    and day >= (select s.began from private.user_state as s where s.user_id = p_user_id);
 end;
 $$;
 comment on function private.challenge_progress(uuid, date) is
@@ -257,17 +257,17 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  wanted date := coalesce(day, carbon.local_date(now(), carbon.default_time_zone()));
+  challenge_day date := coalesce(day, carbon.local_date(now(), carbon.default_time_zone()));
 begin
-  return jsonb_build_object('date', wanted, 'challenges', coalesce((
+  return jsonb_build_object('date', challenge_day, 'challenges', coalesce((
     select jsonb_agg(private.challenge_json(c) order by c.credits_reward, c.challenge_type)
-    from private.challenges_on(wanted) as c where c.active), '[]'));
+    from private.challenges_on(challenge_day) as c where c.active), '[]'));
 end;
 $$;
 comment on function public.list_challenges(date) is
   'The challenges of a day, null = today in Bangkok: {date, challenges: [{id, challenge_type, title_th, title_en, description_th, description_en, icon, target_value, credits_reward, criteria}]}. For everybody.';
 
-create function private.challenges_json(owner uuid, day date)
+create function private.challenges_json(p_user_id uuid, day date)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
@@ -277,7 +277,7 @@ begin
     select jsonb_agg(p.shown || jsonb_build_object(
       'progress', p.progress, 'completed', p.completed, 'completed_at', p.completed_at,
       'credits_earned', p.credits_earned) order by (p.shown ->> 'credits_reward')::integer, p.shown ->> 'challenge_type')
-    from private.challenge_progress(owner, day) as p), '[]'));
+    from private.challenge_progress(p_user_id, day) as p), '[]'));
 end;
 $$;
 comment on function private.challenges_json(uuid, date) is
@@ -313,14 +313,14 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  caller uuid;
+  caller_id uuid;
   rows_before bigint;
   today date;
 begin
-  select j.user_id, j.rows, j.today into caller, rows_before, today
+  select j.user_id, j.rows, j.today into caller_id, rows_before, today
   from private.evaluate_caller_rewards() as j (user_id uuid, rows bigint, today date);
-  return private.challenges_json(caller, today) || jsonb_build_object(
-    'newly_completed', private.answer_rewards(caller, rows_before) -> 'challenges_completed');
+  return private.challenges_json(caller_id, today) || jsonb_build_object(
+    'newly_completed', private.answer_rewards(caller_id, rows_before) -> 'challenges_completed');
 end;
 $$;
 comment on function private.refresh_challenge_progress() is
@@ -345,7 +345,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   size integer := coalesce(page_size, 20);
   before date;
 begin
@@ -360,8 +360,8 @@ begin
   return (
     with days as materialized (
       select distinct d.local_date from public.user_days as d
-      where d.user_id = owner and not d.imported and d.local_date < coalesce(before, 'infinity')
-        and d.local_date >= (select s.began from private.user_state as s where s.user_id = owner)
+      where d.user_id = caller_id and not d.imported and d.local_date < coalesce(before, 'infinity')
+        and d.local_date >= (select s.began from private.user_state as s where s.user_id = caller_id)
       order by d.local_date desc
       limit size + 1
     ), shown as (
@@ -376,7 +376,7 @@ begin
       'next_cursor', case when (select count(*) from days) > size then (select min(x.local_date) from shown as x) end,
       'limit', size)
     from shown as s
-    cross join lateral private.challenge_progress(owner, s.local_date) as p);
+    cross join lateral private.challenge_progress(caller_id, s.local_date) as p);
 exception
   when datetime_field_overflow then
     perform private.raise_error('carbon.cursor_invalid', '22023');

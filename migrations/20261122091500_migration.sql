@@ -35,7 +35,7 @@ alter table private.migration_payloads enable row level security;
 grant select on private.migration_payloads to service_role;
 
 -- Preferences -------------------------------------------------------------------------------
-create function private.unset_preferences(person uuid, offered jsonb)
+create function private.preferences_not_yet_set(p_user_id uuid, offered jsonb)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -50,14 +50,14 @@ begin
       and not exists (
         select from public.profiles as p
         join public.user_preferences as c on c.user_id = p.id
-        where p.id = person
+        where p.id = p_user_id
           and (to_jsonb(p) || to_jsonb(c)) -> o.key <> 'null'));
 end;
 $$;
-comment on function private.unset_preferences(uuid, jsonb) is
+comment on function private.preferences_not_yet_set(uuid, jsonb) is
   'Of the preferences offered those that the person has not set yet.';
 
-create function private.write_preferences(person uuid, changes jsonb)
+create function private.write_preferences(p_user_id uuid, changes jsonb)
 returns void
 language plpgsql
 set search_path = ''
@@ -69,26 +69,26 @@ begin
   if changes = '{}' then
     return;
   end if;
-  select p.* into profile from public.profiles as p where p.id = person;
-  select c.* into preferences from public.user_preferences as c where c.user_id = person;
+  select p.* into profile from public.profiles as p where p.id = p_user_id;
+  select c.* into preferences from public.user_preferences as c where c.user_id = p_user_id;
   -- Takes the members named like columns, null included.
   profile := jsonb_populate_record(profile, changes);
   preferences := jsonb_populate_record(preferences, changes);
   update public.profiles as p
   set display_name = profile.display_name, province = profile.province, district = profile.district,
       notification_settings = profile.notification_settings
-  where p.id = person;
+  where p.id = p_user_id;
   update public.user_preferences as c
   set language = preferences.language, time_zone = preferences.time_zone, daily_goal = preferences.daily_goal,
       measurement_unit = preferences.measurement_unit, theme = preferences.theme, auto_sync = preferences.auto_sync
-  where c.user_id = person;
+  where c.user_id = p_user_id;
 end;
 $$;
 comment on function private.write_preferences(uuid, jsonb) is
   'Writes the members given into a person''s preferences; a null member clears.';
 
 -- Import ------------------------------------------------------------------------------------
-create function private.new_migrated_entries(owner uuid, entries jsonb)
+create function private.new_migrated_entries(p_user_id uuid, entries jsonb)
 returns table (category_id text, disposal_method text, weight_kg numeric, logged_at timestamptz, time_zone text,
                location_lat numeric, location_lng numeric, notes text, place text, image_id uuid, device_id text, offline_id text, legacy_id text)
 language plpgsql stable
@@ -114,16 +114,16 @@ begin
   where s.of_identity = 1
     and (s.offline_id is null or s.of_offline_id = 1)
     and not exists (
-      select from private.entry_keys as k where k.user_id = owner and k.identity = s.identity)
+      select from private.entry_keys as k where k.user_id = p_user_id and k.identity = s.identity)
     and not exists (
-      select from private.entry_keys as k where k.user_id = owner and k.offline_id = s.offline_id)
+      select from private.entry_keys as k where k.user_id = p_user_id and k.offline_id = s.offline_id)
   order by s.ordinal;
 end;
 $$;
 comment on function private.new_migrated_entries(uuid, jsonb) is
   'Of the parsed entries of an import those that this person does not have and never had: by identity, and by offline_id where they carry one. The first of equals inside the import wins.';
 
-create function private.kept_payload(parsed jsonb)
+create function private.stored_payload(parsed jsonb)
 returns jsonb
 language plpgsql immutable
 set search_path = ''
@@ -135,7 +135,7 @@ begin
     else parsed - array['entries', 'rejected', 'adjusted', 'unreadable_keys', 'preferences'] end;
 end;
 $$;
-comment on function private.kept_payload(jsonb) is
+comment on function private.stored_payload(jsonb) is
   'What is kept of a parsed import: all that was recognised, or of more than 4 MiB what fits.';
 
 create function private.write_migration(writer record, batch_id uuid, hash bytea, parsed jsonb, preferences jsonb,
@@ -175,7 +175,7 @@ begin
   values (batch_id, writer.user_id, hash, written, credits, preferences, completes_onboarding);
   if written > 0 or preferences <> '{}' or completes_onboarding then
     insert into private.migration_payloads (user_id, sha256, payload)
-    values (writer.user_id, hash, private.kept_payload(parsed))
+    values (writer.user_id, hash, private.stored_payload(parsed))
     on conflict (user_id, sha256) do nothing;
   end if;
   perform private.audit('migrated', writer.user_id, jsonb_build_object('batch_id', batch_id, 'entries', written));
@@ -209,7 +209,7 @@ begin
   elsif jsonb_array_length(parsed -> 'entries') > carbon.limit_of('migrated_entries') then
     perform carbon.raise_limit('carbon.migration_too_many_entries', 1);
   end if;
-  preferences := private.unset_preferences(writer.user_id, coalesce(nullif(parsed -> 'preferences', 'null'), '{}'));
+  preferences := private.preferences_not_yet_set(writer.user_id, coalesce(nullif(parsed -> 'preferences', 'null'), '{}'));
   completes_onboarding := coalesce((parsed ->> 'onboarding_completed')::boolean, false)
     and not exists (select from public.profiles as p where p.id = writer.user_id and p.onboarding_completed);
 

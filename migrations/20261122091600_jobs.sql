@@ -26,7 +26,7 @@ $$;
 comment on function private.drop_unconfirmed_users() is
   'Deletes users of Auth who proved nothing within 24 hours, at most 10,000 a call; returns how many.';
 
-create function private.drop_old_records(most integer)
+create function private.drop_old_records(max_rows integer)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -40,21 +40,21 @@ begin
   -- By place, so that each takes its slice whatever index there is.
   delete from private.migration_payloads as p
   where p.ctid = any (array(
-    select o.ctid from private.migration_payloads as o where o.created_at < now() - interval '30 days' limit greatest(most / 100, 1)));
+    select o.ctid from private.migration_payloads as o where o.created_at < now() - interval '30 days' limit greatest(max_rows / 100, 1)));
   get diagnostics payloads = row_count;
   delete from private.audit_log as a
-  where a.ctid = any (array(select o.ctid from private.audit_log as o where o.at < now() - interval '90 days' limit most));
+  where a.ctid = any (array(select o.ctid from private.audit_log as o where o.at < now() - interval '90 days' limit max_rows));
   get diagnostics lines = row_count;
   -- Auth keeps both for ever, with phone numbers and addresses in them.
   delete from auth.audit_log_entries as a
   where a.ctid = any (array(
-    select o.ctid from auth.audit_log_entries as o where o.created_at < now() - interval '90 days' limit most));
+    select o.ctid from auth.audit_log_entries as o where o.created_at < now() - interval '90 days' limit max_rows));
   get diagnostics auth_lines = row_count;
   -- A session ends after 7 days without use; until then its row is what its tokens hang on.
   delete from auth.sessions as s
   where s.ctid = any (array(
     select o.ctid from auth.sessions as o
-    where greatest(o.created_at, o.updated_at, o.refreshed_at at time zone 'UTC') < now() - interval '90 days' limit most));
+    where greatest(o.created_at, o.updated_at, o.refreshed_at at time zone 'UTC') < now() - interval '90 days' limit max_rows));
   get diagnostics sessions = row_count;
   return jsonb_build_object('migration_payloads', payloads, 'audit_log', lines, 'auth_audit_log', auth_lines,
                             'auth_sessions', sessions);
@@ -68,14 +68,14 @@ comment on function private.drop_old_records(integer) is
 create index profiles_anonymous on public.profiles (id) where is_anonymous;
 insert into private.job_state (job) values ('drop_idle_anonymous_users');
 
-create function private.drop_idle_anonymous_users(most integer, most_entries bigint)
+create function private.drop_idle_anonymous_users(max_rows integer, most_entries bigint)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
 declare
   came_to uuid;
-  person record;
+  user_row record;
   looked_at integer := 0;
   dropped integer := 0;
   entries bigint := 0;
@@ -86,26 +86,26 @@ begin
   if not found then
     return '{"busy": true, "looked_at": 0, "dropped": 0, "finished": false}';
   end if;
-  for person in
+  for user_row in
     select p.id, t.entries,
            greatest(p.created_at, t.last_change_at)
              < now() - case when t.entries = 0 then interval '30 days' else interval '12 months' end as is_idle
     from public.profiles as p
     join private.user_state as t on t.user_id = p.id
     where p.is_anonymous and p.id > coalesce(came_to, '00000000-0000-0000-0000-000000000000')
-    order by p.id limit most
+    order by p.id limit max_rows
   loop
-    came_to := person.id;
+    came_to := user_row.id;
     looked_at := looked_at + 1;
-    if person.is_idle then
-      delete from auth.users as u where u.id = person.id and u.is_anonymous;
+    if user_row.is_idle then
+      delete from auth.users as u where u.id = user_row.id and u.is_anonymous;
       dropped := dropped + 1;
-      entries := entries + person.entries;
+      entries := entries + user_row.entries;
       exit when entries >= most_entries;
     end if;
   end loop;
   result := jsonb_build_object('busy', false, 'looked_at', looked_at, 'dropped', dropped,
-                               'finished', looked_at < most and entries < most_entries);
+                               'finished', looked_at < max_rows and entries < most_entries);
   update private.job_state as s
   set last_user = case when not (result ->> 'finished')::boolean then came_to end, last_run_at = now(), last_result = result
   where s.job = 'drop_idle_anonymous_users';
@@ -127,10 +127,10 @@ as $$
 declare
   -- In Bangkok; people further east had it earlier, those further west are found by a later round.
   day date := carbon.local_date(now(), carbon.default_time_zone()) - 1;
-  wanted integer := carbon.board_id('daily', day, null);
+  board_id integer := carbon.board_id('daily', day, null);
   state private.job_state;
   place record;
-  people uuid[];
+  user_ids uuid[];
   last_place jsonb;
   result jsonb;
 begin
@@ -149,17 +149,17 @@ begin
     select false as is_listed, 9223372036854775807 as credits, '00000000-0000-0000-0000-000000000000'::uuid as user_id into place;
   end if;
   select array_agg(b.user_id), (array_agg(to_jsonb(b) order by b.is_listed desc, b.credits, b.user_id desc))[1]
-  into people, last_place
+  into user_ids, last_place
   from (
     select s.is_listed, s.credits, s.user_id
     from private.board_order as s
-    where s.board = wanted and (s.is_listed, -s.credits, s.user_id) > (place.is_listed, -place.credits, place.user_id)
+    where s.board = board_id and (s.is_listed, -s.credits, s.user_id) > (place.is_listed, -place.credits, place.user_id)
     order by s.is_listed, -s.credits, s.user_id
     limit max_rows) as b;
   result := jsonb_build_object(
-    'busy', false, 'day', day, 'place', last_place, 'looked_at', coalesce(cardinality(people), 0),
-    'closed', case when people is not null then private.close_elapsed_days(people) else 0 end,
-    'finished', coalesce(cardinality(people), 0) < max_rows);
+    'busy', false, 'day', day, 'place', last_place, 'looked_at', coalesce(cardinality(user_ids), 0),
+    'closed', case when user_ids is not null then private.close_elapsed_days(user_ids) else 0 end,
+    'finished', coalesce(cardinality(user_ids), 0) < max_rows);
   update private.job_state as s set last_run_at = now(), last_result = result where s.job = 'close_days';
   return result;
 end;

@@ -16,7 +16,7 @@ comment on table private.idempotency_keys is
   'Answers of writes that came with an Idempotency-Key, written in the write''s own transaction; 24 hours, and at most 8 MiB a person. Read and written by run_once only.';
 comment on column private.idempotency_keys.scope is 'Method and path the key was used with.';
 comment on column private.idempotency_keys.fingerprint is 'SHA-256 of the request''s query and body.';
-comment on column private.idempotency_keys.answer is 'What private.kept_answer() keeps of what the operation answered; private.whole_answer() makes it whole.';
+comment on column private.idempotency_keys.answer is 'What private.stored_answer() keeps of what the operation answered; private.restored_answer() makes it whole.';
 -- Rows come in the order of time, so that a summary for each range of pages finds the old ones.
 create index idempotency_keys_created_at on private.idempotency_keys using brin (created_at);
 alter table private.idempotency_keys enable row level security;
@@ -58,7 +58,7 @@ $$;
 comment on function private.run_operation(text, text) is
   'Runs one of the writes that may be asked for with an Idempotency-Key, by its name; PT404 carbon.not_found for any other.';
 
-create function private.kept_answer(operation text, answer jsonb)
+create function private.stored_answer(operation text, answer jsonb)
 returns jsonb
 language plpgsql immutable
 set search_path = ''
@@ -79,10 +79,10 @@ begin
     else answer end;
 end;
 $$;
-comment on function private.kept_answer(text, jsonb) is
+comment on function private.stored_answer(text, jsonb) is
   'What is kept of an answer: ids, statuses and counts. What the rows or the same request can tell again is left out.';
 
-create function private.whole_answer(owner uuid, operation text, arguments text, kept jsonb)
+create function private.restored_answer(p_user_id uuid, operation text, arguments text, kept jsonb)
 returns jsonb
 language plpgsql stable
 set search_path = ''
@@ -90,7 +90,7 @@ as $$
 begin
   return case operation
     when 'sync_changes' then kept || jsonb_build_object('changes', private.changes_between(
-      owner, (arguments::jsonb ->> 'since_revision')::bigint, (kept ->> 'revision')::bigint))
+      p_user_id, (arguments::jsonb ->> 'since_revision')::bigint, (kept ->> 'revision')::bigint))
     when 'create_waste_entries' then jsonb_set(kept, '{entries}', coalesce((
       select jsonb_agg(l.line || jsonb_build_object('offline_id', i.offline_id)
                        || case when m.token is null then '{}'
@@ -107,35 +107,35 @@ begin
     else kept end;
 end;
 $$;
-comment on function private.whole_answer(uuid, text, text, jsonb) is
-  'The first answer, from what private.kept_answer() kept of it, the arguments of the same request, and the rows: of a sync page what changed again since then comes with a later page.';
+comment on function private.restored_answer(uuid, text, text, jsonb) is
+  'The first answer, from what private.stored_answer() kept of it, the arguments of the same request, and the rows: of a sync page what changed again since then comes with a later page.';
 
-create function private.count_kept_bytes(owner uuid, bytes bigint)
+create function private.count_stored_bytes(p_user_id uuid, bytes bigint)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-  most constant integer := carbon.limit_of('kept_answers_bytes');
+  max_bytes constant integer := carbon.limit_of('kept_answers_bytes');
   held bigint;
 begin
-  insert into private.person_counters as c (user_id, kept_bytes) values (owner, bytes)
+  insert into private.person_counters as c (user_id, kept_bytes) values (p_user_id, bytes)
   on conflict (user_id) do update set kept_bytes = c.kept_bytes + excluded.kept_bytes
   returning c.kept_bytes into held;
-  if held <= most then
+  if held <= max_bytes then
     return;
   end if;
   -- Those of a day ago are gone meanwhile.
   select coalesce(sum(octet_length(k.answer::text) + octet_length(k.key) + octet_length(k.scope) + 100), 0) into held
   from private.idempotency_keys as k
-  where k.user_id = owner and k.created_at > now() - interval '24 hours';
-  if held > most then
+  where k.user_id = p_user_id and k.created_at > now() - interval '24 hours';
+  if held > max_bytes then
     perform carbon.raise_limit('carbon.kept_answers', 3600);
   end if;
-  update private.person_counters as c set kept_bytes = held where c.user_id = owner;
+  update private.person_counters as c set kept_bytes = held where c.user_id = p_user_id;
 end;
 $$;
-comment on function private.count_kept_bytes(uuid, bigint) is
+comment on function private.count_stored_bytes(uuid, bigint) is
   'Counts the bytes of an answer that was just kept; PT429 carbon.kept_answers beyond 8 MiB in 24 hours. Refused rather than forgotten: a write whose answer is forgotten would run a second time.';
 
 create function private.run_once(idempotency_key text, request_scope text, request_fingerprint text, operation text,
@@ -145,7 +145,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   digest bytea;
   known record;
   answer jsonb;
@@ -160,18 +160,18 @@ begin
   digest := decode(request_fingerprint, 'hex');
 
   -- A twin under way holds this to the end of its transaction; the next statement sees its answer.
-  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', owner, request_scope, idempotency_key), 0)) then
+  if not pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', caller_id, request_scope, idempotency_key), 0)) then
     perform carbon.raise_limit('carbon.already_running', 1);
   end if;
   select k.fingerprint, k.answer into known
   from private.idempotency_keys as k
-  where k.user_id = owner and k.key = idempotency_key and k.scope = request_scope
+  where k.user_id = caller_id and k.key = idempotency_key and k.scope = request_scope
     and k.created_at > now() - interval '24 hours';
   if found then
     if known.fingerprint <> digest then
       perform private.raise_error('carbon.idempotency_key_reused', 'PT409');
     end if;
-    return jsonb_build_object('replayed', true, 'answer', private.whole_answer(owner, operation, arguments, known.answer));
+    return jsonb_build_object('replayed', true, 'answer', private.restored_answer(caller_id, operation, arguments, known.answer));
   end if;
 
   answer := private.run_operation(operation, arguments);
@@ -179,12 +179,12 @@ begin
   if coalesce(current_setting('response.status', true), '') <> '' then
     return answer;
   end if;
-  kept := private.kept_answer(operation, answer);
+  kept := private.stored_answer(operation, answer);
   insert into private.idempotency_keys as k (user_id, key, scope, fingerprint, answer)
-  values (owner, idempotency_key, request_scope, digest, kept)
+  values (caller_id, idempotency_key, request_scope, digest, kept)
   on conflict (user_id, key, scope) do update
     set fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at;
-  perform private.count_kept_bytes(owner, octet_length(kept::text) + octet_length(idempotency_key) + octet_length(request_scope) + 100);
+  perform private.count_stored_bytes(caller_id, octet_length(kept::text) + octet_length(idempotency_key) + octet_length(request_scope) + 100);
   return jsonb_build_object('replayed', false, 'answer', answer);
 end;
 $$;
@@ -206,7 +206,7 @@ $$;
 comment on function public.run_once(json) is
   'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path). Input: the body {idempotency_key, request_scope, request_fingerprint, operation, arguments}. Answer: {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; while a twin is under way PT429 carbon.already_running: ask again for its answer. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, PT429 carbon.kept_answers beyond 8 MiB of answers in 24 hours.';
 
-create function private.drop_old_keys(most integer)
+create function private.drop_old_keys(max_rows integer)
 returns integer
 language plpgsql
 set search_path = ''
@@ -216,7 +216,7 @@ declare
 begin
   delete from private.idempotency_keys as k
   where k.ctid = any (array(
-    select o.ctid from private.idempotency_keys as o where o.created_at < now() - interval '24 hours' limit most));
+    select o.ctid from private.idempotency_keys as o where o.created_at < now() - interval '24 hours' limit max_rows));
   get diagnostics dropped = row_count;
   return dropped;
 end;
@@ -228,7 +228,7 @@ comment on function private.drop_old_keys(integer) is
 select cron.schedule('carbon_idempotency_keys', '*/10 * * * *', $$select private.drop_old_keys(100000)$$);
 
 -- Reads that are skipped when nothing changed -------------------------------------------------
-create function private.own_tag(owner uuid, question text, at timestamptz)
+create function private.user_etag(p_user_id uuid, question text, at timestamptz)
 returns text
 language plpgsql stable
 set search_path = ''
@@ -237,16 +237,16 @@ begin
   -- The rows' transaction ids change with them, whoever writes and in whatever order; the revision, the times and
   -- the release tell databases apart that were restored or migrated.
   return (
-    select md5(concat_ws('|', owner, question, t.revision, t.xmin, p.updated_at, p.xmin, c.updated_at, c.xmin,
+    select md5(concat_ws('|', p_user_id, question, t.revision, t.xmin, p.updated_at, p.xmin, c.updated_at, c.xmin,
                          carbon.local_date(at, coalesce(c.time_zone, carbon.default_time_zone())),
                          (select max(m.version) from private.schema_migrations as m)))
     from private.user_state as t
     join public.profiles as p on p.id = t.user_id
     join public.user_preferences as c on c.user_id = t.user_id
-    where t.user_id = owner);
+    where t.user_id = p_user_id);
 end;
 $$;
-comment on function private.own_tag(uuid, text, timestamptz) is
+comment on function private.user_etag(uuid, text, timestamptz) is
   'A tag for an answer that depends on nothing but the person''s own entries, profile and preferences and on their date at that moment: it changes when any of these does. Null for somebody unknown.';
 
 create function private.read_operation(operation text, arguments jsonb)
@@ -301,14 +301,14 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  owner uuid := private.caller_id();
+  caller_id uuid := private.caller_id();
   question text := concat_ws(' ', operation, arguments);
   tag text;
   answer json;
 begin
   if operation in ('get_profile', 'get_waste_entry', 'list_waste_entries', 'waste_stats_daily', 'waste_stats_monthly',
                    'waste_stats_by_category') then
-    tag := private.own_tag(owner, question, now());
+    tag := private.user_etag(caller_id, question, now());
     if tag = any (known_tags) then
       return json_build_object('tag', tag);
     end if;
@@ -318,7 +318,7 @@ begin
     -- each read; it stands where the rows end, so only whether there is one counts. What it holds must not: a tag
     -- could be compared with tags computed for people who were shown before they asked to be masked.
     answer := private.read_operation(operation, arguments);
-    tag := md5(concat_ws('|', owner, question, answer::jsonb - '{as_of,next_cursor}'::text[],
+    tag := md5(concat_ws('|', caller_id, question, answer::jsonb - '{as_of,next_cursor}'::text[],
                          answer ->> 'next_cursor' is not null));
     if tag = any (known_tags) then
       return json_build_object('tag', tag);

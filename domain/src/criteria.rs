@@ -262,7 +262,7 @@ impl Criteria {
     /// Whether the end of days with these tallies can be what reaches this, where nothing else happened since it was
     /// last looked at. A whole day is free of plastic only when it has ended; no other metric waits for that.
     #[must_use]
-    pub fn is_moved_by_end(&self, is_held: bool, ended: &[Tally]) -> bool {
+    pub fn is_reached_by_day_end(&self, is_held: bool, ended: &[Tally]) -> bool {
         self.metric == Metric::PlasticFreeDay && !is_held && ended.iter().any(is_plastic_free)
     }
 

@@ -88,10 +88,10 @@ proptest! {
             let rule = Criteria::from_json(&json, Kind::Achievement).unwrap();
             let value = |closed_through| rule.value(&sums.diary(&sums.days, closed_through));
             let is_held = value(before) >= rule.at_least;
-            if !rule.is_moved_by_end(is_held, &ended) {
+            if !rule.is_reached_by_day_end(is_held, &ended) {
                 prop_assert_eq!(value(after) >= rule.at_least, is_held, "{}", criteria);
             }
-            prop_assert_eq!(rule.is_moved_by_end(false, &ended), value(after) != value(before), "{}", criteria);
+            prop_assert_eq!(rule.is_reached_by_day_end(false, &ended), value(after) != value(before), "{}", criteria);
         }
     }
 }

@@ -128,7 +128,7 @@ comment on function day_value(text, bytea) is
     'What one day has reached of a challenge''s rule, from the day''s tally.';
 comment on function changed_achievements(text[], text[], bigint, bytea, date[], bytea[], date) is
     'The achievements that are reached and not held, or held and not reached: rules (texts of id and rule), ids held, credits and tally of everything, days with the tally of each, and the last day that is known to have ended.';
-comment on function moved_by_end(text[], text[], bytea[]) is
+comment on function is_reached_by_day_end(text[], text[], bytea[]) is
     'Whether the end of days with these tallies can turn one of the achievements (texts of id and rule) that are not among the ids held, where nothing else happened since they were last looked at.';
 comment on function is_day_reached(text, bytea) is
     'Whether the tally of a day has reached what a challenge''s rule asks for.';
@@ -136,7 +136,7 @@ comment on function rule_progress(text, bigint) is
     '{value, at_least, percentage} of a rule as people are shown them: weights in kilograms, whole per cent 0 to 100.';
 comment on function challenge_id(date, text) is
     'The id of the challenge of a type on a day: the same for whoever computes it.';
-comment on function first_goals() is
+comment on function seed_goals() is
     'What the product starts with: kind achievement or challenge, each with its texts, points and criteria. Their tables may have been edited since.';
 comment on function board_period(text, date, integer) is
     'First and last day of the period of a timeframe (daily, weekly from Monday, monthly, all_time) that holds the day, or of the one that many periods before it; NULLs for all_time. 22023 carbon.timeframe_invalid, carbon.date_invalid.';

@@ -105,14 +105,14 @@ fn rule_value(
     tally: &[u8],
     days: Array<'_, Date>,
     day_tallies: Array<'_, &[u8]>,
-    settled_until: Date,
+    closed_through: Date,
 ) -> i64 {
     let days = tallied(&days, &day_tallies);
     Criteria::from_rule(rule).or_raise().value(&Diary {
         credits,
         tally: &read(tally),
         days: &days,
-        closed_through: calendar_day(settled_until),
+        closed_through: calendar_day(closed_through),
     })
 }
 
@@ -127,7 +127,7 @@ fn changed_achievements(
     tally: &[u8],
     days: Array<'_, Date>,
     day_tallies: Array<'_, &[u8]>,
-    settled_until: Date,
+    closed_through: Date,
 ) -> Vec<String> {
     let held: Vec<&str> = held.iter().flatten().collect();
     let days = tallied(&days, &day_tallies);
@@ -135,7 +135,7 @@ fn changed_achievements(
         credits,
         tally: &read(tally),
         days: &days,
-        closed_through: calendar_day(settled_until),
+        closed_through: calendar_day(closed_through),
     };
     let mut changed = named(&rules);
     changed.retain(|(id, rule)| rule.is_reached(&diary) != held.contains(&id.as_str()));
@@ -145,12 +145,16 @@ fn changed_achievements(
 /// Whether the end of days with these tallies can turn one of the achievements, where nothing else happened since they
 /// were judged. Errors as `turned`.
 #[pg_extern(immutable, strict, parallel_safe)]
-fn moved_by_end(rules: Array<'_, &str>, held: Array<'_, &str>, ended: Array<'_, &[u8]>) -> bool {
+fn is_reached_by_day_end(
+    rules: Array<'_, &str>,
+    held: Array<'_, &str>,
+    ended: Array<'_, &[u8]>,
+) -> bool {
     let held: Vec<&str> = held.iter().flatten().collect();
     let ended: Vec<Tally> = ended.iter().flatten().map(read).collect();
     named(&rules)
         .iter()
-        .any(|(id, rule)| rule.is_moved_by_end(held.contains(&id.as_str()), &ended))
+        .any(|(id, rule)| rule.is_reached_by_day_end(held.contains(&id.as_str()), &ended))
 }
 
 /// Whether the tally of the day that is judged has reached what a challenge's rule asks for. Errors as `rule_value`.
@@ -196,7 +200,7 @@ fn challenge_id(day: Date, challenge_type: &str) -> Uuid {
 /// What the product starts with: `achievement` or `challenge`, each with its texts, points and criteria.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
-fn first_goals() -> TableIterator<
+fn seed_goals() -> TableIterator<
     'static,
     (
         name!(kind, &'static str),
@@ -300,13 +304,13 @@ mod tests {
     fn everything_the_product_starts_with_can_be_judged() {
         assert_eq!(
             one::<i64>(
-                "select count(carbon.rule_target(carbon.achievement_rule(criteria))) from carbon.first_goals() where kind = 'achievement'"
+                "select count(carbon.rule_target(carbon.achievement_rule(criteria))) from carbon.seed_goals() where kind = 'achievement'"
             ),
             7
         );
         assert_eq!(
             one::<i64>(
-                "select sum(carbon.rule_target(carbon.challenge_rule(criteria)))::bigint from carbon.first_goals() where kind = 'challenge'"
+                "select sum(carbon.rule_target(carbon.challenge_rule(criteria)))::bigint from carbon.seed_goals() where kind = 'challenge'"
             ),
             8
         );
@@ -349,7 +353,7 @@ mod tests {
     fn only_a_day_without_plastic_is_looked_at_when_it_ends() {
         let moved = |held: &str, category: &str| {
             one::<bool>(&format!(
-                "select carbon.moved_by_end(array['streak daily_streak 3 * *', 'free plastic_free_day 2 * *'], {held},
+                "select carbon.is_reached_by_day_end(array['streak daily_streak 3 * *', 'free plastic_free_day 2 * *'], {held},
                    array[carbon.tally('{category}', 'recycled', 1, 1)])"
             ))
         };
@@ -357,7 +361,7 @@ mod tests {
         assert!(!moved("'{}'", "plastic_bottles"));
         assert!(!moved("'{free}'", "glass_bottles"));
         assert_eq!(
-            refused_with("select carbon.moved_by_end('{x}', '{}', '{}')"),
+            refused_with("select carbon.is_reached_by_day_end('{x}', '{}', '{}')"),
             "carbon.metric_unknown"
         );
     }

@@ -78,7 +78,7 @@ update private.user_state set credits = credits + 5, entries = 0, longest_run = 
 delete from public.user_days where user_id = tests.id('own');
 update private.entry_keys set logged_at = logged_at - interval '1 day' where user_id = tests.id('own') and deleted_at is null;
 select is(jsonb_array_length(public.check_user(tests.id('own'))) > 3, true, 'damage shows');
-select is(public.update_daily_streaks(1000000) ->> 'mended', '1', 'the nightly round repairs it');
+select is(public.update_daily_streaks(1000000) ->> 'repaired', '1', 'the nightly round repairs it');
 select tests.all_right();
 select * from finish();
 rollback;

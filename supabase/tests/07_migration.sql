@@ -41,9 +41,9 @@ select tests.all_right();
 select is((select count(*)::integer from private.migration_payloads as m where m.user_id = tests.id('own')), 1, 'the parsed payload is stored');
 select is((select array[m.payload::text like '%cat pictures%', m.payload ? 'entries', m.sha256 = sha256(convert_to(d.payload, 'UTF8'))]
            from private.migration_payloads as m, tests.dump as d where m.user_id = tests.id('own')), array[false, true, true], 'and nothing else of it');
-select is((select octet_length(private.kept_payload(jsonb_build_object('entries', jsonb_agg(repeat('x', 100000)), 'received', 50))::text) < 100
+select is((select octet_length(private.stored_payload(jsonb_build_object('entries', jsonb_agg(repeat('x', 100000)), 'received', 50))::text) < 100
            from generate_series(1, 50)), true, 'a payload of more than 4 MiB is stored without its entries');
-select is((select array[k ? 'rejected', k ? 'received'] from (select private.kept_payload(jsonb_build_object('rejected', jsonb_agg(repeat('x', 100000)), 'received', 50)) as k
+select is((select array[k ? 'rejected', k ? 'received'] from (select private.stored_payload(jsonb_build_object('rejected', jsonb_agg(repeat('x', 100000)), 'received', 50)) as k
            from generate_series(1, 50)) as p), array[false, true], 'and without its lists, if these alone are larger');
 
 select tests.act_as('own') \g /dev/null

@@ -225,7 +225,7 @@ declare
 begin
   for i in 1..200 loop
     answer := public.refresh_leaderboards(100);
-    repaired := repaired + (answer ->> 'mended')::integer;
+    repaired := repaired + (answer ->> 'repaired')::integer;
     exit when i > 50 and (answer ->> 'finished')::boolean and (select s.last_board from private.job_state as s where s.job = 'refresh_leaderboards') is null;
   end loop;
   return repaired;

@@ -77,7 +77,7 @@ select tests.act_as_operator() \g /dev/null
 
 -- Tags --------------------------------------------------------------------------------------
 create function tests.tag(name text, question text default 'q', at timestamptz default '2026-06-01 12:00+07') returns text language plpgsql
-as $$ begin return private.own_tag(tests.id(name), question, at); end; $$;
+as $$ begin return private.user_etag(tests.id(name), question, at); end; $$;
 select tests.tag('own') as before \gset
 select is(tests.tag('own'), :'before', 'a tag is the same while nothing changes');
 select isnt(tests.tag('own', 'q', '2026-06-02 00:00+07'), :'before', 'the person''s next day has another');

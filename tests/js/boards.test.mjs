@@ -92,7 +92,7 @@ describe('boards', () => {
       }),
     ])
     await sql('update public.profiles set privacy_level = 1 where id = any($1)', [people.map(someone => someone.id)])
-    const [{ repairs }] = await sql(`select count(*) as repairs from private.audit_log where action = 'boards_mended' and at > now() - interval '10 seconds'`)
+    const [{ repairs }] = await sql(`select count(*) as repairs from private.audit_log where action = 'boards_repaired' and at > now() - interval '10 seconds'`)
     assert.equal(repairs, '0', 'nothing had to be repaired')
     await assertBoard(people)
     assert.deepEqual((await sql('select private.check_all_boards() as d'))[0].d, [])
@@ -103,7 +103,7 @@ describe('boards', () => {
       await create(people[n % people.length], 0.1)
       await sleep(30)
     }
-    await until('the last message', async () => (await sql('select 1 from private.board_news where is_waiting')).length === 0)
+    await until('the last message', async () => (await sql('select 1 from private.board_notifications where is_waiting')).length === 0)
     const messages = await sql(`select payload, extract(epoch from inserted_at)::float8 as at
       from realtime.messages where topic = 'leaderboard:live' and event = 'leaderboard_changed' order by inserted_at`)
     let last = 0

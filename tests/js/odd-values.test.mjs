@@ -256,7 +256,7 @@ describe('every interface has the same answer', { timeout: 600_000 }, () => {
         for (const value of ODD_VALUES) {
           const payload = body({ user_preferences: body({ [field]: value.json }) })
           // What an import reads, and what it would then write for a user who has no preferences.
-          const [{ found }] = await sql(`select private.unset_preferences($1, coalesce(nullif(carbon.parse_migration($2, now()) -> 'preferences', 'null'), '{}')) -> $3 as found`,
+          const [{ found }] = await sql(`select private.preferences_not_yet_set($1, coalesce(nullif(carbon.parse_migration($2, now()) -> 'preferences', 'null'), '{}')) -> $3 as found`,
             [newcomer.id, payload, field])
           const reference = await PROFILE_INTERFACES['edge change'](people['edge change'], field, value)
           // An import adopts what is valid and ignores the rest.

@@ -337,7 +337,7 @@ impl Device<'_> {
             panic!("{sql}: {:?}", reply.outcome);
         };
         // Repairs never find anything to do: writes maintain the derived data.
-        let repaired = answers[0]["mended"].as_i64().unwrap_or(0);
+        let repaired = answers[0]["repaired"].as_i64().unwrap_or(0);
         assert_eq!(repaired, 0, "{sql}: {answers:?}");
     }
 }
