@@ -230,6 +230,8 @@ pub fn derive<'a>(
     let Some(reached) = reached(&state, entry, day.tally, achievements) else {
         return Ok(None);
     };
+    // A day that is later than all others has no challenges held yet. Those of the latest day are in the state; those of an
+    // earlier one are only in the ledger, so the caller reads them.
     let latest_before = before.days.latest;
     let held = match latest_before {
         Some(latest) if entry.day < latest => day.held_challenges,

@@ -105,6 +105,9 @@ fn month(day: NaiveDate, months_back: u32) -> Option<Period> {
     Some(Period { first, last })
 }
 
+// A board's number, from the highest bit: timeframe (2) | first day of the period (22) | province (7). All boards of one
+// timeframe before a day are therefore one range of numbers, which is how old boards are dropped.
+
 /// Bits of a board's number for the province's code (10 to 96; 0 is the country).
 const PROVINCE_BITS: u32 = 7;
 
@@ -155,6 +158,7 @@ pub fn kept_boards_of(
 ) -> Result<Vec<i32>, DomainError> {
     let mut boards = Vec::with_capacity(8);
     for timeframe in Timeframe::ALL {
+        // Numbers grow with the period, so one comparison tells whether the board is older than the previous period.
         let country = board(timeframe, day, None)?;
         if country < first_board(timeframe, today, 1)? {
             continue;
@@ -278,6 +282,7 @@ pub fn ranks(credits: &[i64], above: i64, equal: i64, unlisted: Option<usize>) -
         .iter()
         .enumerate()
         .map(|(place, &points)| {
+            // Users tied with the first row may be on the page before, so they are in `equal`, not among the rows seen.
             if points == highest {
                 return above + 1;
             }

@@ -111,6 +111,7 @@ impl Tally {
         match self.0.binary_search_by_key(&line.number, |own| own.number) {
             Ok(at) => {
                 let own = &mut self.0[at];
+                // Saturating: an overflow cannot happen with real weights, and must not end a write.
                 own.entries = own.entries.saturating_add(line.entries);
                 own.grams = own.grams.saturating_add(line.grams);
                 if (own.entries, own.grams) == (0, 0) {

@@ -274,7 +274,7 @@ describe('a Worker of its own', () => {
       }
       const lock = async () => {
         await own.stop({ retainState: true })
-        rewriteObjects(own.persist, 'PhoneNumber', '"stranger_failures":0', '"stranger_failures":100')
+        rewriteObjects(own.persist, 'PhoneNumber', '"unrecognised_failures":0', '"unrecognised_failures":100')
         own = await worker(operators, own.persist)
       }
       const { device_token } = await signInHere()

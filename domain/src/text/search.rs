@@ -107,6 +107,7 @@ impl Key {
         self.last = Some(character);
     }
 
+    /// Sorts the pending marks, because those of one consonant look the same in any order.
     fn end_marks(&mut self) {
         self.marks.sort_by_key(|mark| place(*mark));
         self.text.extend(self.marks.drain(..));
