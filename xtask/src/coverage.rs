@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::checkout::Checkout;
 use crate::process::{command, text};
 use crate::progress::Step;
+use crate::pypi::CARGO_LLVM_COV;
 use crate::tools;
 
 /// Lines of the domain crate that its tests must run, in per cent.
@@ -82,54 +83,19 @@ fn llvm_major() -> Result<String> {
 }
 
 /// Runs the domain's tests instrumented and reads which of its lines they ran.
-///
-/// Other flags mean other builds of everything, hence a target folder of its own.
 pub fn test_domain(checkout: &Checkout, step: &Step) -> Result<Coverage> {
     let llvm = llvm(checkout, step)?;
-    let target = checkout.target_dir().join("coverage");
-    let profiles = target.join("profiles");
-    if profiles.exists() {
-        fs::remove_dir_all(&profiles)?;
-    }
-    fs::create_dir_all(&profiles)?;
-    let instrumented = |args: &[&str]| {
-        let mut test = command("cargo");
-        test.args(["test", "--locked", "--package", "carbon-domain"])
-            .args(args)
-            .current_dir(&checkout.root)
-            .env("RUSTFLAGS", "-Cinstrument-coverage")
-            .env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"))
-            .env("CARGO_TARGET_DIR", &target);
-        test
-    };
-    step.run(&mut instrumented(&[]))?;
-    let listed = text(&mut instrumented(&["--no-run", "--message-format=json"]))?;
-    let programs = test_programs(&listed);
-    let merged = target.join("domain.profdata");
-    let mut merge = command(&llvm.profdata);
-    merge.args(["merge", "-sparse"]).arg(&profiles);
-    step.run(merge.arg("-o").arg(&merged))?;
-    let (first, others) = programs.split_first().context("the domain has tests")?;
-    let mut export = command(&llvm.cov);
-    export
-        .args(["export", "--summary-only"])
-        .arg(format!("--instr-profile={}", merged.display()))
-        .arg(first);
-    for program in others {
-        export.arg("--object").arg(program);
-    }
-    export.arg(checkout.path("domain/src"));
-    read_summary(&text(&mut export)?)
-}
-
-/// Paths of the test programs in cargo's JSON messages.
-fn test_programs(messages: &str) -> Vec<String> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["profile"]["test"] == true)
-        .filter_map(|message| message["executable"].as_str().map(str::to_owned))
-        .collect()
+    let program = CARGO_LLVM_COV.ensure(checkout, step)?;
+    let summary = checkout.local.join("coverage.json");
+    let mut test = command(program);
+    test.args(["llvm-cov", "test", "--locked", "--package", "carbon-domain"])
+        .args(["--json", "--summary-only", "--output-path"])
+        .arg(&summary)
+        .current_dir(&checkout.root)
+        .env("LLVM_PROFDATA", &llvm.profdata)
+        .env("LLVM_COV", &llvm.cov);
+    step.run(&mut test)?;
+    read_summary(&fs::read_to_string(&summary)?)
 }
 
 fn read_summary(json: &str) -> Result<Coverage> {
@@ -151,12 +117,5 @@ mod tests {
         let coverage = read_summary(json)?;
         assert!((coverage.percent() - 95.5).abs() < 1e-9);
         Ok(())
-    }
-
-    #[test]
-    fn test_programs_are_told_from_other_messages() {
-        let messages = "{\"reason\":\"x\"}\n{\"profile\":{\"test\":true},\"executable\":\"/a\"}\n\
-                        {\"profile\":{\"test\":false},\"executable\":\"/b\"}\n";
-        assert_eq!(test_programs(messages), ["/a"]);
     }
 }

@@ -25,6 +25,7 @@ pub mod openapi;
 pub mod postgres;
 pub mod process;
 pub mod progress;
+pub mod pypi;
 pub mod reference;
 pub mod released;
 pub mod results;
