@@ -96,7 +96,7 @@ impl Ports {
     }
 }
 
-/// Secrets of one checkout, made once and kept in `.local/secrets` (mode 0600).
+/// Secrets of one checkout, made once and stored in `.local/secrets` (mode 0600).
 #[derive(Clone, Debug)]
 pub struct Secrets(BTreeMap<String, String>);
 

@@ -280,7 +280,7 @@ impl Searcher {
         if (about.codes || quoted) && self.known.codes.contains(word) {
             return Some("a code that was sent");
         }
-        // Auth's own code has ten digits and is kept as a hash; ten digits may also be seconds.
+        // Auth's own code has ten digits and is stored as a hash; ten digits may also be seconds.
         let seconds = word.starts_with("17") || word.starts_with("18");
         let auths = word.len() == 10 && about.sending && !seconds;
         auths.then_some("ten digits beside words about sending codes")

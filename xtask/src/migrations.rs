@@ -208,7 +208,7 @@ pub fn migrate(folder: &Path, url: &str, step: &Step) -> Result<Vec<String>> {
                 .arg("--file")
                 .arg(&migration.path),
         )
-        .with_context(|| format!("{} (nothing of it was kept)", migration.path.display()))?;
+        .with_context(|| format!("{} (nothing of it was applied)", migration.path.display()))?;
     }
     // PostgREST caches the schema until it is notified.
     step.run(psql(url).args(["--command", "notify pgrst, 'reload schema'"]))?;

@@ -1,6 +1,6 @@
 //! `test mutants`: changes the rules one operator at a time and asks whether a test notices (cargo-mutants).
 //!
-//! In a copy of the sources, whose build is kept. The fast tests come first; what they let pass meets all of them. What
+//! In a copy of the sources, whose build is retained. The fast tests come first; mutants that survive them meet all tests. What
 //! then survives must stand in [`SURVIVORS`] with the reason why it changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -227,7 +227,7 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
         ("PGRST_DB_EXTRA_SEARCH_PATH", "public,extensions".to_owned()),
         ("PGRST_DB_ANON_ROLE", "anon".to_owned()),
         ("PGRST_DB_POOL", "20".to_owned()),
-        // Statements are planned once a connection, and what the server has read of the schema is kept with it: a new
+        // Statements are planned once per connection, and the server caches the schema per connection: a new
         // connection costs milliseconds of both. PostgREST's 30 s would throw them away in each quiet half minute.
         ("PGRST_DB_POOL_MAX_IDLETIME", "3600".to_owned()),
         // Its 30 minutes, doubled: a connection keeps the memory of the largest thing it has done, so it ends some time.

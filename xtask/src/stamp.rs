@@ -1,4 +1,4 @@
-//! Has anything changed since this was built? Digests of inputs, kept in small files.
+//! Has anything changed since this was built? Digests of inputs, stored in small files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

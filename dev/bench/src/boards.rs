@@ -319,9 +319,9 @@ fn fresh(population: &Population) -> Result<Vec<Figure>> {
                 })?;
                 let worst = percentile(&seen, 0.99);
                 if round > 0 {
-                    let mut kept = samples.borrow_mut();
-                    kept.0.push(worst);
-                    kept.1.push(p50_p99(&ranks));
+                    let mut measured = samples.borrow_mut();
+                    measured.0.push(worst);
+                    measured.1.push(p50_p99(&ranks));
                 }
                 Ok(worst)
             })

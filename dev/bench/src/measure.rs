@@ -105,7 +105,7 @@ impl Reader {
         })
     }
 
-    /// GETs a second of one path over kept connections, each waiting for its answer.
+    /// GETs a second of one path over reused connections, each waiting for its answer.
     pub fn per_second(&self, path: &str, connections: usize, time: Duration) -> Result<f64> {
         let counts: Vec<Result<u32>> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..connections)

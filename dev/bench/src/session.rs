@@ -1,4 +1,4 @@
-//! One kept session of the database, and what its server process uses for a statement.
+//! One warm session of the database, and what its server process uses for a statement.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};

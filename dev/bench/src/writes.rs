@@ -22,7 +22,7 @@ const PEOPLE: u32 = 4000;
 const CALLS: u32 = 48;
 const WARM_UP: usize = 8;
 
-/// Statements that a kept session has prepared.
+/// Statements that a warm session has prepared.
 const PREPARE: &str = "prepare floor(jsonb) as select bench.floor_pl($1);
     prepare rpc(json) as select public.create_waste_entry($1);
     prepare ins(text, text, numeric, text, text) as
@@ -99,7 +99,7 @@ fn act_as(session: &mut Session, number: u32) -> Result<()> {
     session.run("set role authenticated").map(drop)
 }
 
-/// Five kinds of writes in turns on one kept session; each of two people a turn logs for the first time on that day, and
+/// Five kinds of writes in turns on one warm session; each of two people a turn logs for the first time on that day, and
 /// twice more.
 fn processor(scratch: &Scratch) -> Result<Vec<Figure>> {
     const KINDS: [&str; 5] = ["floor", "rpc", "first rpc", "insert", "first insert"];

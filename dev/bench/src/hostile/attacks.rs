@@ -143,7 +143,7 @@ pub const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "idempotency",
-        about: "large answers kept under ever new keys",
+        about: "large answers stored under ever new keys",
         connections: 20,
         accounts: 1,
         request: |number| {

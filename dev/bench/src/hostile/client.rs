@@ -1,4 +1,4 @@
-//! The attacker: kept connections from an address of its own, each sending the next request as soon as it was answered.
+//! The attacker: reused connections from an address of its own, each sending the next request as soon as it was answered.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -57,7 +57,7 @@ fn keep_asking(
     let token = tokens[account].as_str().context("a token")?;
     let key = target["key"].as_str().context("a key")?;
     let mut counts = BTreeMap::new();
-    let mut kept: Option<BufReader<TcpStream>> = None;
+    let mut idle: Option<BufReader<TcpStream>> = None;
     let mut number = 0;
     while Instant::now() < end {
         // Two processes' numbers never meet: each attack runs once.
@@ -68,7 +68,7 @@ fn keep_asking(
             Interface::Gateway => &target["gateway"],
         };
         let port = u16::try_from(port.as_u64().context("a port")?)?;
-        let stream = match kept.take() {
+        let stream = match idle.take() {
             Some(stream) => Ok(stream),
             None => open(SOURCE, port),
         };
@@ -81,7 +81,7 @@ fn keep_asking(
         });
         let status = match answered {
             Ok((status, stream)) => {
-                kept = stream;
+                idle = stream;
                 status
             }
             // A connection that the server has closed is one answer; the next request opens another.
@@ -195,17 +195,17 @@ mod tests {
 
     #[test]
     fn answers_are_read_to_their_end_however_it_is_marked() -> Result<()> {
-        let mut kept = io::Cursor::new(
+        let mut answers = io::Cursor::new(
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\
              HTTP/1.1 429 Too Many\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
              HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\
              HTTP/1.1 503 Away\r\nConnection: close\r\n\r\nthe rest",
         );
-        assert_eq!(answer(&mut kept, false, &mut io::sink())?, (200, true));
-        assert_eq!(answer(&mut kept, false, &mut io::sink())?, (429, true));
-        assert_eq!(answer(&mut kept, true, &mut io::sink())?, (200, true));
-        assert_eq!(answer(&mut kept, false, &mut io::sink())?, (503, false));
-        assert!(answer(&mut kept, false, &mut io::sink()).is_err());
+        assert_eq!(answer(&mut answers, false, &mut io::sink())?, (200, true));
+        assert_eq!(answer(&mut answers, false, &mut io::sink())?, (429, true));
+        assert_eq!(answer(&mut answers, true, &mut io::sink())?, (200, true));
+        assert_eq!(answer(&mut answers, false, &mut io::sink())?, (503, false));
+        assert!(answer(&mut answers, false, &mut io::sink()).is_err());
         Ok(())
     }
 }

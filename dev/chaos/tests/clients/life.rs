@@ -53,7 +53,7 @@ pub struct Device {
     pub entries: BTreeMap<String, i64>,
 }
 
-/// Runs one user after the other until the time is over; `seat` numbers those who run at the same time.
+/// Runs one user after the other until the time is over; `seat` numbers the users who run at the same time.
 pub async fn seat(world: Arc<World>, seed: u64, seat: u64) -> Vec<Life> {
     let mut lives = Vec::new();
     while Instant::now() < world.until {
