@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_asked_for_before_a_rotation_is_good_after_it_and_no_name_changes() {
+    fn a_code_requested_before_a_rotation_is_valid_after_it_and_no_name_changes() {
         let (old, new) = (
             keys_of("names", &["old"]),
             keys_of("names", &["new", "old"]),

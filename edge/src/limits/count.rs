@@ -1,6 +1,6 @@
 //! Counting requests (contract §4), and what a refusal says.
 //!
-//! A signed-in user and a connecting address are counted by one Durable Object each, asked side by side. A refusal holds
+//! A signed-in user and a connecting address are counted by one Durable Object each, asked in parallel. A refusal holds
 //! until the window's end, so this isolate remembers it until then: a flood costs no calls to objects, and nothing is
 //! refused that the object would have counted.
 
@@ -24,7 +24,7 @@ use crate::storage::subject_state::{Command, RateRule, SubjectReply};
 const MAX_REMEMBERED: usize = 10_000;
 
 /// The name under which a connecting address is counted: a keyed hash, so that no address is stored.
-/// An IPv6 address counts as its /64, which is what one line gets. `None` if it is no address.
+/// An IPv6 address counts as its /64, which is what one line gets. `None` if it is not an address.
 pub fn subject_of_address(keys: &OtpKeys, address: &str) -> Option<String> {
     let prefix = match address.trim().parse::<IpAddr>().ok()?.to_canonical() {
         IpAddr::V4(address) => address.octets().to_vec(),

@@ -22,7 +22,7 @@ enum Dependency {
     Auth,
 }
 
-/// The result of asking a dependency.
+/// The result of one call to a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Probe {
     up: bool,
@@ -55,13 +55,13 @@ impl DependencyState {
     fn answer(&mut self, now_ms: i64) -> Option<Probe> {
         let (at_ms, probe) = self.last.unzip();
         let age_ms = at_ms.map_or(i64::MAX, |at_ms| now_ms - at_ms);
-        let under_way =
+        let in_flight =
             |probe_started_at_ms| (0..READY_DEADLINE_MS).contains(&(now_ms - probe_started_at_ms));
-        let counts_for_ms = match self.probe_started_at_ms {
-            Some(probe_started_at_ms) if under_way(probe_started_at_ms) => STALE_MS,
+        let valid_for_ms = match self.probe_started_at_ms {
+            Some(probe_started_at_ms) if in_flight(probe_started_at_ms) => STALE_MS,
             _ => FRESH_MS,
         };
-        if (0..counts_for_ms).contains(&age_ms) {
+        if (0..valid_for_ms).contains(&age_ms) {
             return probe;
         }
         self.probe_started_at_ms = Some(now_ms);

@@ -48,7 +48,7 @@ impl PublicAnswer {
                 lookup.store(&call.app, body.clone(), self.max_stale_ms);
                 Ok(CachedAnswer { body, age_ms: 0 })
             }
-            // Better an old answer than none.
+            // A stale answer is better than none.
             Err(error) if error.code == Code::ServiceUnavailable => {
                 lookup.younger_than(self.max_stale_ms).cloned().ok_or(error)
             }

@@ -34,7 +34,7 @@ pub const HOUR_MS: i64 = 3_600_000;
 pub struct Kind {
     /// The name, in keys and metrics.
     pub name: &'static str,
-    /// Milliseconds for which an answer is as good as a new one.
+    /// Milliseconds for which an answer is fresh.
     pub fresh_ms: i64,
     /// Whether it shows users, who may hide.
     pub shows_users: bool,
@@ -89,7 +89,7 @@ thread_local! {
     static REMEMBERED: RefCell<BTreeMap<String, Remembered>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// The answer of this key if it still counts as new.
+/// The answer of this key if it is fresh.
 fn recall(key: &str, fresh_ms: i64, now_ms: i64) -> Option<Remembered> {
     REMEMBERED.with_borrow(|answers| {
         let answer = answers.get(key)?;
@@ -165,7 +165,7 @@ impl CacheLookup {
         cached.filter(|cached| (0..max_age_ms).contains(&cached.age_ms))
     }
 
-    /// The answer if it counts as new; counted as hit or miss.
+    /// The answer if it is fresh; counted as a hit or a miss.
     pub fn fresh(&self) -> Option<&CachedAnswer> {
         let cached = self.younger_than(self.kind.fresh_ms);
         let name = match cached {

@@ -125,7 +125,7 @@ fn a_right_code_works_once() {
 }
 
 #[test]
-fn an_outage_of_auth_burns_no_code() {
+fn an_outage_of_auth_uses_up_no_code() {
     let mut state = sent();
     check(&mut state, "a", "hash-a", T0 + 1);
     state.apply(Command::Release("a".into()), T0 + 2);
