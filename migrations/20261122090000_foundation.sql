@@ -1,5 +1,5 @@
--- The ground everything else stands on: the private schema, Supabase's generous defaults taken
--- back, and the few helpers that every topic uses.
+-- The foundation of all later migrations: the private schema, revoked default privileges, and helpers that every
+-- topic uses.
 
 do $$
 begin
@@ -12,8 +12,8 @@ begin
 end;
 $$;
 
--- Whoever makes an object in public says who may use it, from here on: Supabase would hand all of
--- it to the API's roles, and PostgreSQL every function to everybody.
+-- Supabase grants new objects in public to the API roles, and PostgreSQL grants EXECUTE to PUBLIC. Revoke both, so
+-- that every migration must grant access explicitly.
 alter default privileges in schema public revoke all on tables from anon, authenticated, service_role;
 alter default privileges in schema public revoke all on functions from anon, authenticated, service_role;
 alter default privileges in schema public revoke all on sequences from anon, authenticated, service_role;
@@ -21,10 +21,10 @@ alter default privileges revoke execute on functions from public;
 
 create schema if not exists private;
 comment on schema private is
-  'Definer functions, triggers, ledgers and jobs. Not exposed through the API; the API''s roles may call the functions granted to them by name and see no table.';
+  'Definer functions, triggers, ledgers and jobs. Not exposed through the API: API roles can call the functions granted to them by name and cannot read any table.';
 revoke all on schema private from public;
 grant usage on schema private to anon, authenticated, service_role;
--- The rules of the domain, the same functions for clients, REST and SQL.
+-- The domain rules: clients, REST and SQL all call the same functions.
 grant usage on schema carbon to anon, authenticated, service_role;
 
 create table if not exists private.schema_migrations (
@@ -34,7 +34,7 @@ create table if not exists private.schema_migrations (
   applied_at timestamptz not null default now()
 );
 comment on table private.schema_migrations is
-  'The migrations that have been applied here, in the order of their version, with the checksum of the file as it was then.';
+  'Migrations applied to this database, ordered by version, with the checksum of each file when it was applied.';
 alter table private.schema_migrations enable row level security;
 
 -- Errors ------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ begin
 end;
 $$;
 comment on function private.raise_error(text, text) is
-  'Raises the error of a token (carbon.…) with the SQLSTATE given: MESSAGE in English with its field, DETAIL the token, HINT in Thai. PTnnn becomes the HTTP status nnn.';
+  'Raises the error of a token (carbon.…) with the given SQLSTATE: MESSAGE is the English text with its field, DETAIL the token, HINT the Thai text. PTnnn becomes HTTP status nnn.';
 grant execute on function private.raise_error(text, text) to anon, authenticated, service_role;
 
 create function private.caller_id()
@@ -76,7 +76,7 @@ begin
 end;
 $$;
 comment on function private.caller_id() is
-  'The signed-in user who calls, from the verified token. Raises 42501 carbon.not_signed_in when there is none.';
+  'Id of the signed-in caller, from the verified token. Raises 42501 carbon.not_signed_in if there is none.';
 grant execute on function private.caller_id() to anon, authenticated, service_role;
 
 create function private.is_client()
@@ -85,12 +85,12 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  -- The setting, not current_user: inside a definer function that is the owner.
+  -- Reads the setting, because current_user is the owner inside a definer function.
   return current_setting('role') in ('authenticated', 'anon');
 end;
 $$;
 comment on function private.is_client() is
-  'Whether the statement comes from a client through the API: then the limits of a single user apply.';
+  'Whether the statement comes from an API client, to which the per-user limits apply.';
 grant execute on function private.is_client() to anon, authenticated, service_role;
 
 create function private.tg_any__touch()
@@ -104,7 +104,7 @@ begin
 end;
 $$;
 comment on function private.tg_any__touch() is
-  'Row trigger: updated_at becomes the time of the transaction, whoever changes the row.';
+  'Row trigger: sets updated_at to the transaction time on every change.';
 
 -- Audit -------------------------------------------------------------------------------------
 create table private.audit_log (
@@ -117,9 +117,9 @@ create table private.audit_log (
   details jsonb not null default '{}'
 );
 comment on table private.audit_log is
-  'Who did what to whom, for 90 days: imports, roll-backs, deletions, repairs. Holds ids and counts, never names, phone numbers or contents.';
+  'Who did what to which user, for 90 days: imports, roll-backs, deletions, repairs. Contains ids and counts, never names, phone numbers or contents.';
 comment on column private.audit_log.actor is 'The signed-in user who acted; null for jobs and operators.';
-comment on column private.audit_log.subject is 'The user it was done to.';
+comment on column private.audit_log.subject is 'The user affected by the action.';
 create index audit_log_at on private.audit_log (at);
 create index audit_log_subject on private.audit_log (subject, at);
 alter table private.audit_log enable row level security;
@@ -136,4 +136,4 @@ begin
 end;
 $$;
 comment on function private.audit(text, uuid, jsonb) is
-  'Writes one line of the audit log in the name of the caller.';
+  'Appends a row to the audit log, with the caller as actor.';

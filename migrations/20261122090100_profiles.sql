@@ -1,4 +1,4 @@
--- People: what they say about themselves, and when a person begins to exist here.
+-- User profiles and preferences, and when a profile is created.
 
 create table public.profiles (
   id uuid primary key references auth.users (id) on delete cascade,
@@ -20,14 +20,19 @@ create table public.profiles (
   constraint avatar_url_has_at_most_500_characters check (length(avatar_url) <= 500)
 );
 comment on table public.profiles is
-  'One row per person, from the moment Auth shows them confirmed or anonymous until they are deleted. A person sees only their own row; what others may see of them comes through functions that name their columns.';
-comment on column public.profiles.is_anonymous is 'Signed in without phone or identity; kept in step with Auth.';
-comment on column public.profiles.phone_number is 'E.164 (+66…), kept in step with Auth; nobody but its owner can read it.';
-comment on column public.profiles.closed_until is 'Auth deleted the person softly (infinity) or banned them (until then): on no board, and nothing is written in their name; null = open. Kept in step with Auth.';
-comment on column public.profiles.username is 'Unique whatever its case.';
-comment on column public.profiles.province is 'ISO 3166-2 (TH-10). New entries carry it; entries already there keep theirs.';
-comment on column public.profiles.privacy_level is '1 listed on boards, 2 listed without name except to friends, 3 neither listed nor counted.';
-comment on column public.profiles.notification_settings is 'Category of push → boolean; null = nothing chosen, every category on.';
+  'One row per user, created when Auth has them confirmed or anonymous, deleted with the user. Users can read only their own row; others see it only through functions that name the columns they return.';
+comment on column public.profiles.is_anonymous is
+  'Signed in without a phone number or identity; synchronised from Auth.';
+comment on column public.profiles.phone_number is 'E.164 (+66…), synchronised from Auth; only the user can read it.';
+comment on column public.profiles.closed_until is
+  'Auth soft-deleted the user (infinity) or banned them (until then): not on any board, and no writes on their behalf; null = open. Synchronised from Auth.';
+comment on column public.profiles.username is 'Unique case-insensitively.';
+comment on column public.profiles.province is
+  'ISO 3166-2 (TH-10). Copied to new entries; existing entries do not change.';
+comment on column public.profiles.privacy_level is
+  '1 = listed on boards, 2 = listed, name visible to friends only, 3 = neither listed nor counted.';
+comment on column public.profiles.notification_settings is
+  'Push category → boolean; null = nothing chosen, all categories on.';
 create unique index profiles_username_is_unique on public.profiles (lower(username));
 
 alter table public.profiles enable row level security;
@@ -56,9 +61,10 @@ create table public.user_preferences (
   updated_at timestamptz not null default now()
 );
 comment on table public.user_preferences is
-  'What a person has chosen; null = not chosen, and the answer is the default: th, Asia/Bangkok, 100, kg, notebook, true. Keeping the difference lets an import fill in only what was never set.';
-comment on column public.user_preferences.time_zone is 'IANA name; decides the local day of entries logged from now on.';
-comment on column public.user_preferences.daily_goal is 'Credits a day the person aims at.';
+  'A user''s choices; null = not chosen, and reads return the default: th, Asia/Bangkok, 100, kg, notebook, true. Null is stored rather than the default so that an import only fills in what was never set.';
+comment on column public.user_preferences.time_zone is
+  'IANA name; determines the local day of entries logged from now on.';
+comment on column public.user_preferences.daily_goal is 'Target credits per day.';
 
 alter table public.user_preferences enable row level security;
 create policy "people read their own preferences" on public.user_preferences
@@ -80,7 +86,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- What did not change is not looked at again: a zone that is gone stands in the way of nothing else.
+  -- An unchanged value is not checked again: a zone that no longer exists must not block other changes.
   if tg_op = 'INSERT' or new.time_zone is distinct from old.time_zone then
     new.time_zone := carbon.time_zone(new.time_zone);
   end if;
@@ -88,12 +94,12 @@ begin
 end;
 $$;
 comment on function private.tg_user_preferences__check_time_zone() is
-  'Row trigger: a preferred time zone must be an IANA name (22023 carbon.time_zone_invalid) and is kept by the name of today.';
+  'Row trigger: a preferred time zone must be an IANA name (22023 carbon.time_zone_invalid); stores its current canonical name.';
 create trigger tg_user_preferences__check_time_zone
   before insert or update of time_zone on public.user_preferences
   for each row execute function private.tg_user_preferences__check_time_zone();
 
--- State of a person -------------------------------------------------------------------------
+-- User state --------------------------------------------------------------------------------
 create table private.user_state (
   user_id uuid primary key references public.profiles (id) on delete cascade,
   entries bigint not null default 0,
@@ -124,35 +130,47 @@ create table private.user_state (
   province text,
   began date not null,
   closed_until timestamptz
--- Every write of the person updates this row: half a page stays free for it, and no column that changes is indexed, so
--- that the update stays in its page and touches no index.
+-- Every write of the user updates this row. Half of each page stays free and no changing column is indexed, so the
+-- update is a HOT update: same page, no index writes.
 ) with (fillfactor = 50);
 comment on table private.user_state is
-  'All that a write of entries reads and changes about a person, in one row: sums, what is held, runs of days, windows of limits, and what new entries take over from the profile. Equal to recomputing it. The row is also the person''s lock: whoever writes entries holds it first.';
-comment on column private.user_state.grams is 'Weight of all entries.';
-comment on column private.user_state.credits is 'Points of the entries alone; may be negative. The total of a person is credits + rewards.';
+  'Everything about a user that a write of entries reads and changes, in one row: sums, rewards held, runs '
+  'of days, rate windows, and profile values copied to new entries. Always equal to a recomputation. The row '
+  'is also the user''s lock: every writer of entries takes it first.';
+comment on column private.user_state.grams is 'Weight of all entries, grams.';
+comment on column private.user_state.credits is
+  'Credits of the entries alone; may be negative. The user''s total is credits + rewards.';
 comment on column private.user_state.co2e_mg is 'Sum of the entries'' rounded figures, milligrams CO2e.';
-comment on column private.user_state.co2e_avoided_mg is 'Sum of the entries'' rounded figures, milligrams CO2e against disposal.';
+comment on column private.user_state.co2e_avoided_mg is
+  'Sum of the entries'' rounded figures, milligrams CO2e avoided compared with disposal.';
 comment on column private.user_state.tally is 'Entries and grams by category and method; carbon.tally_rows() shows them.';
-comment on column private.user_state.rewards is 'Net points of the person''s ledger of rewards.';
-comment on column private.user_state.level is 'Level of the total, as the ledger''s newest row about levels says.';
-comment on column private.user_state.achievements is 'Ids of the achievements held now, in order.';
-comment on column private.user_state.ledger_rows is 'Number of the newest row of the person''s ledger of rewards.';
-comment on column private.user_state.rules_version is 'Version of the achievements that the person was last evaluated by.';
-comment on column private.user_state.revision is 'How many changes of entries there have been: gapless, the newest one''s number.';
-comment on column private.user_state.days_closed_through is 'Last local day whose end has been seen; rules about whole days look no further. Never moves back.';
-comment on column private.user_state.first_open_day is 'The first day with entries after days_closed_through; null = none.';
-comment on column private.user_state.latest_day is 'The last day with entries; null = none.';
-comment on column private.user_state.latest_challenges is 'Ids of the challenges of latest_day that are held, in order.';
-comment on column private.user_state.current_run is 'Days in a row with entries that end on latest_day.';
-comment on column private.user_state.longest_run is 'The most days in a row with entries.';
-comment on column private.user_state.plastic_free_days is 'Days up to days_closed_through that have entries, and none of plastic thrown away or recycled.';
-comment on column private.user_state.window_rows is 'Rows a client has written since window_started_at; after an hour it starts over.';
-comment on column private.user_state.day_rows is 'Rows a client has added since day_started_at, imports included; after 24 hours it starts over.';
-comment on column private.user_state.time_zone is 'As in the preferences, else the default: kept in step by triggers.';
-comment on column private.user_state.province is 'As in the profile: kept in step by a trigger.';
-comment on column private.user_state.began is 'The day in Bangkok on which the profile began: earlier ones have no challenges.';
-comment on column private.user_state.closed_until is 'As in the profile: kept in step by a trigger.';
+comment on column private.user_state.rewards is 'Net credits of the user''s reward ledger.';
+comment on column private.user_state.level is 'Level of the total, equal to the newest level row of the ledger.';
+comment on column private.user_state.achievements is 'Ids of the achievements currently held, sorted.';
+comment on column private.user_state.ledger_rows is 'Number of the newest row of the user''s reward ledger.';
+comment on column private.user_state.rules_version is
+  'Version of the achievement rules by which the user was last evaluated.';
+comment on column private.user_state.revision is 'Number of the user''s newest entry change; revisions are gapless.';
+comment on column private.user_state.days_closed_through is
+  'Last closed local day; rules about whole days only consider closed days. Never moves back.';
+comment on column private.user_state.first_open_day is
+  'First day with entries after days_closed_through; null = none.';
+comment on column private.user_state.latest_day is 'Last day with entries; null = none.';
+comment on column private.user_state.latest_challenges is
+  'Ids of the challenges of latest_day that are held, sorted.';
+comment on column private.user_state.current_run is 'Consecutive days with entries, ending on latest_day.';
+comment on column private.user_state.longest_run is 'Longest run of consecutive days with entries.';
+comment on column private.user_state.plastic_free_days is
+  'Days up to days_closed_through that have entries, none of them plastic that was thrown away or recycled.';
+comment on column private.user_state.window_rows is
+  'Rows written by clients since window_started_at; the window restarts after an hour.';
+comment on column private.user_state.day_rows is
+  'Rows added by clients since day_started_at, imports included; the window restarts after 24 hours.';
+comment on column private.user_state.time_zone is 'Copy of the preference, or the default; maintained by triggers.';
+comment on column private.user_state.province is 'Copy of the profile''s province; maintained by a trigger.';
+comment on column private.user_state.began is
+  'Day in Bangkok on which the profile was created; earlier days have no challenges.';
+comment on column private.user_state.closed_until is 'Copy of the profile''s province; maintained by a trigger.';
 
 alter table private.user_state enable row level security;
 create policy "people read their own state" on private.user_state
@@ -165,14 +183,16 @@ select s.user_id, s.entries, s.grams * 0.001 as weight_kg, s.credits, s.co2e_mg 
        s.co2e_avoided_mg * 0.000001 as co2e_avoided_kg, s.rewards, s.level, s.achievements, s.revision, s.last_change_at
 from private.user_state as s;
 comment on view public.user_totals is
-  'Sums over all entries of a person and what they hold; own row only.';
+  'Sums over all entries of a user and the rewards they hold; own row only.';
 comment on column public.user_totals.weight_kg is 'Kilograms, exact.';
-comment on column public.user_totals.credits is 'Points of the entries alone; may be negative. The total of a person is credits + rewards.';
+comment on column public.user_totals.credits is
+  'Credits of the entries alone; may be negative. The user''s total is credits + rewards.';
 comment on column public.user_totals.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
-comment on column public.user_totals.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e against disposal.';
-comment on column public.user_totals.rewards is 'Net points of the person''s ledger of rewards.';
-comment on column public.user_totals.achievements is 'Ids of the achievements held now, in order.';
-comment on column public.user_totals.revision is 'How many changes of entries there have been: gapless, the newest one''s number.';
+comment on column public.user_totals.co2e_avoided_kg is
+  'Sum of the entries'' rounded figures, kilograms CO2e avoided compared with disposal.';
+comment on column public.user_totals.rewards is 'Net credits of the user''s reward ledger.';
+comment on column public.user_totals.achievements is 'Ids of the achievements currently held, sorted.';
+comment on column public.user_totals.revision is 'Number of the user''s newest entry change; revisions are gapless.';
 grant select on public.user_totals to authenticated, service_role;
 
 create function private.lock_user(p_user_id uuid)
@@ -186,7 +206,7 @@ begin
 end;
 $$;
 comment on function private.lock_user(uuid) is
-  'Holds a person''s state until the end of the transaction: before the profile or the preferences, as writers of entries do.';
+  'Locks a user''s state row until the end of the transaction. Call it before changing profile or preferences, in the same lock order as writers of entries.';
 
 create function private.tg_profiles__copy_to_state()
 returns trigger
@@ -203,7 +223,7 @@ begin
 end;
 $$;
 comment on function private.tg_profiles__copy_to_state() is
-  'Row trigger: the state of the person says the same as their profile.';
+  'Row trigger: copies profile values to the user''s state.';
 create trigger tg_profiles__copy_to_state after update of province, closed_until, created_at on public.profiles
   for each row when ((old.province, old.closed_until, old.created_at) is distinct from (new.province, new.closed_until, new.created_at))
   execute function private.tg_profiles__copy_to_state();
@@ -221,12 +241,12 @@ begin
 end;
 $$;
 comment on function private.tg_user_preferences__copy_to_state() is
-  'Row trigger: the state of the person says the same as their preferences.';
+  'Row trigger: copies preferences to the user''s state.';
 create trigger tg_user_preferences__copy_to_state after update of time_zone on public.user_preferences
   for each row when (old.time_zone is distinct from new.time_zone)
   execute function private.tg_user_preferences__copy_to_state();
 
--- From Auth to a person ---------------------------------------------------------------------
+-- From Auth to a profile --------------------------------------------------------------------
 create function private.tg_users__keep_profile()
 returns trigger
 language plpgsql security definer
@@ -243,12 +263,12 @@ begin
     delete from auth.sessions as s where s.user_id = new.id;
   end if;
   if new.deleted_at is not null then
-    -- Auth puts a hash where the number was, and nobody has the number any more.
+    -- Auth replaces the number with a hash, so the profile must not retain it either.
     update public.profiles as p set closed_until = closing, phone_number = null
     where p.id = new.id and (p.closed_until, p.phone_number) is distinct from (closing, null);
     return null;
   end if;
-  -- Auth writes a user for every number typed; a person begins when one is proven.
+  -- Auth inserts a user for every number entered; the profile is created once the number is confirmed.
   if not coalesce(new.is_anonymous, false)
      and new.phone_confirmed_at is null and new.email_confirmed_at is null then
     return null;
@@ -267,11 +287,13 @@ begin
 end;
 $$;
 comment on function private.tg_users__keep_profile() is
-  'Row trigger on auth.users: gives a confirmed or anonymous user their profile, preferences and state, and keeps phone number, is_anonymous and closed_until in step afterwards. The sessions of somebody deleted or banned end; somebody deleted softly loses the number as well and is closed for good.';
+  'Row trigger on auth.users: creates profile, preferences and state for a confirmed or anonymous user, and '
+  'afterwards synchronises phone number, is_anonymous and closed_until. Deleted and banned users lose their '
+  'sessions; soft-deleted users also lose the number and are closed permanently.';
 create trigger tg_users__keep_profile
   after insert or update of phone, phone_confirmed_at, email_confirmed_at, is_anonymous, deleted_at, banned_until on auth.users
   for each row execute function private.tg_users__keep_profile();
--- Whoever signed in before this migration gets a profile now.
+-- Create profiles for users who signed in before this migration.
 update auth.users set is_anonymous = is_anonymous
 where is_anonymous or phone_confirmed_at is not null or email_confirmed_at is not null;
 
@@ -290,10 +312,10 @@ begin
 end;
 $$;
 comment on function private.reopen_profiles(integer) is
-  'Opens at most that number of profiles whose ban is over, so that boards list them again; returns how many.';
+  'Reopens at most that number of profiles whose ban has expired, so that boards list them again; returns how many.';
 create index profiles_closed_until on public.profiles (closed_until) where closed_until is not null;
 
--- What a new entry takes over from its owner --------------------------------------------------
+-- Profile values copied to a new entry --------------------------------------------------------
 create function private.caller_time_zone()
 returns text
 language plpgsql stable security definer
@@ -304,7 +326,7 @@ begin
 end;
 $$;
 comment on function private.caller_time_zone() is
-  'The caller''s time zone as chosen, else Asia/Bangkok: default of waste_entries.time_zone. Writers without a token state the zone themselves.';
+  'The caller''s time zone, or Asia/Bangkok if none is set: default of waste_entries.time_zone. Writers without a token must supply the zone.';
 grant execute on function private.caller_time_zone() to authenticated, service_role;
 
 create function private.caller_province()
@@ -317,5 +339,5 @@ begin
 end;
 $$;
 comment on function private.caller_province() is
-  'The caller''s province, null if none: default of waste_entries.province.';
+  'The caller''s province, null if none is set: default of waste_entries.province.';
 grant execute on function private.caller_province() to authenticated, service_role;

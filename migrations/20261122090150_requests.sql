@@ -1,9 +1,9 @@
--- What is looked at before a request is let in, whichever gateway it comes through, and what one person may
--- take of what all share: docs/decisions/0023.
+-- Checks that run before every request, through either gateway, and limits on shared resources per user:
+-- docs/decisions/0023.
 
 -- Settings ----------------------------------------------------------------------------------
--- Who waits for a lock gives up before somebody else's wait for a connection ends (4 s), so that those who
--- queue for one person's row never hold up the others.
+-- A lock wait must time out before another request's wait for a connection does (4 s), so that requests queued for
+-- one user's row do not block other users.
 alter role anon set lock_timeout = '3s';
 alter role authenticated set lock_timeout = '3s';
 
@@ -17,7 +17,7 @@ begin
 end;
 $$;
 comment on function private.has_limits() is
-  'Whether requests in flight and imports are counted. Off (carbon.limits, which a superuser alone may set) is for load tests on a developer''s machine.';
+  'Whether requests in flight and imports are counted. Can be disabled by carbon.limits, which only a superuser can set, for load tests on a development machine.';
 grant execute on function private.has_limits() to anon, authenticated, service_role;
 
 create function private.warn_of_lifted_limits()
@@ -32,11 +32,11 @@ begin
 end;
 $$;
 comment on function private.warn_of_lifted_limits() is
-  'Hourly job: a system that counts nothing says so in its log.';
+  'Hourly job: logs a warning while limits are disabled.';
 
 -- Sessions ----------------------------------------------------------------------------------
--- Somebody deleted or banned has no session: private.tg_users__keep_profile ends those that there are, so that a
--- request needs its session's row alone (carbon.check_request).
+-- Deleted and banned users have no sessions (private.tg_users__keep_profile deletes them), so a request only needs to
+-- check its session row (carbon.check_request).
 create function private.tg_sessions__refuse_closed()
 returns trigger
 language plpgsql security definer
@@ -45,7 +45,8 @@ as $$
 declare
   user_row record;
 begin
-  -- Held, so that a ban under way is waited for, and one that comes later finds this session and ends it.
+  -- Lock the row: wait for a ban in progress, and make a later ban wait until this session is visible to it and can
+  -- be deleted.
   select u.deleted_at, u.banned_until into user_row from auth.users as u where u.id = new.user_id for no key update;
   if user_row.deleted_at is not null or user_row.banned_until > now() then
     perform private.raise_error('carbon.session_ended', 'PT401');
@@ -54,7 +55,7 @@ begin
 end;
 $$;
 comment on function private.tg_sessions__refuse_closed() is
-  'Row trigger on auth.sessions: nobody deleted or banned begins a session (PT401 carbon.session_ended).';
+  'Row trigger on auth.sessions: deleted and banned users cannot start a session (PT401 carbon.session_ended).';
 create trigger tg_sessions__refuse_closed before insert on auth.sessions
   for each row execute function private.tg_sessions__refuse_closed();
 
@@ -70,7 +71,7 @@ begin
 end;
 $$;
 comment on function private.refuse_closed(uuid) is
-  'Refuses to write in the name of somebody deleted or banned (PT401 carbon.session_ended): locks ask after they hold the person.';
+  'Refuses writes on behalf of a deleted or banned user (PT401 carbon.session_ended). Lock functions call it once they hold the user''s lock.';
 
 create function private.tg_any__refuse_closed()
 returns trigger
@@ -83,7 +84,7 @@ begin
 end;
 $$;
 comment on function private.tg_any__refuse_closed() is
-  'Statement trigger before a client''s own write (not one of our functions''): somebody deleted or banned writes nothing.';
+  'Statement trigger before a client''s direct write (not through one of our functions): refuses deleted and banned users.';
 grant execute on function private.refuse_closed(uuid) to anon, authenticated;
 
 create function private.tg_any__lock_own_state()
@@ -97,7 +98,7 @@ begin
 end;
 $$;
 comment on function private.tg_any__lock_own_state() is
-  'Statement trigger before a client''s own write of what the state copies: holds the state first, as writers of entries do. The other order would deadlock with them.';
+  'Statement trigger before a client''s direct write to columns that the state copies: locks the state row first, as writers of entries do. The opposite order would deadlock with them.';
 create trigger tg_profiles__lock_own_state before update of province on public.profiles
   for each statement when (current_user = 'authenticated') execute function private.tg_any__lock_own_state();
 create trigger tg_user_preferences__lock_own_state before update of time_zone on public.user_preferences
@@ -117,10 +118,11 @@ create table private.person_counters (
   kept_bytes bigint not null default 0
 ) with (fillfactor = 70);
 comment on table private.person_counters is
-  'What a person did that is limited in number, from their first such act on. Windows begin with the first act and begin again when they are over.';
+  'Counters of rate-limited actions per user, created with the user''s first such action. Windows start with the first action and restart once they have expired.';
 comment on column private.person_counters.imports_in_hour is 'Imports, dry runs and roll-backs since import_hour_began.';
 comment on column private.person_counters.imports_in_day is 'Imports, dry runs and roll-backs since import_day_began.';
-comment on column private.person_counters.kept_bytes is 'At least what private.idempotency_keys holds of this person; counted again when it reaches the limit.';
+comment on column private.person_counters.kept_bytes is
+  'Upper bound of the bytes that private.idempotency_keys stores for this user; counted exactly when it reaches the limit.';
 alter table private.person_counters enable row level security;
 
 create function private.count_import(p_user_id uuid)
@@ -152,7 +154,9 @@ begin
 end;
 $$;
 comment on function private.count_import(uuid) is
-  'Counts an import, a dry run or a roll-back of this person; PT429 carbon.imports_per_hour beyond 10 an hour, carbon.imports_per_day beyond 30 a day. Kept when the transaction commits, so one that is refused for its contents counts for nothing.';
+  'Counts an import, a dry run or a roll-back of this user; PT429 carbon.imports_per_hour above 10 an hour, '
+  'carbon.imports_per_day above 30 a day. The count commits with the transaction, so a request refused for '
+  'its contents is not counted.';
 
 -- Rows --------------------------------------------------------------------------------------
 create function private.tg_any__cap_rows()
@@ -169,7 +173,7 @@ begin
 end;
 $$;
 comment on function private.tg_any__cap_rows() is
-  'Statement trigger after a client''s own update or delete (not one of our functions''): at most 500 rows, else PT429 carbon.rows_per_statement.';
+  'Statement trigger after a client''s direct update or delete (not through one of our functions): at most 500 rows, else PT429 carbon.rows_per_statement.';
 create trigger tg_profiles__cap_rows after update on public.profiles
   referencing old table as old_rows
   for each statement when (current_user in ('anon', 'authenticated')) execute function private.tg_any__cap_rows();

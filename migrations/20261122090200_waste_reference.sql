@@ -1,5 +1,5 @@
--- Categories, methods, factors and provinces as tables, for clients that read them by REST. The
--- extension's compiled figures are the truth: these rows are made from it and compared by a test.
+-- Categories, methods, factors and provinces as tables, for clients that read them by REST. The extension's compiled
+-- figures are authoritative: these rows are generated from them, and a test compares the two.
 
 create table public.waste_categories (
   id text primary key,
@@ -10,7 +10,7 @@ create table public.waste_categories (
   "position" integer not null
 );
 comment on table public.waste_categories is
-  'The kinds of waste, in the order they are shown. Made from carbon.categories(); never edited by hand.';
+  'Waste categories in display order. Generated from carbon.categories(); never edited by hand.';
 
 create table public.waste_factors (
   factor_set text not null,
@@ -24,10 +24,11 @@ create table public.waste_factors (
   primary key (factor_set, category_id, method)
 );
 comment on table public.waste_factors is
-  'Credits and emissions per kilogram of each category and method, by factor set. Made from carbon.factors(); never edited by hand.';
-comment on column public.waste_factors.credits_per_kg is 'Points per kilogram.';
+  'Credits and emissions per kilogram for each category and method, by factor set. Generated from carbon.factors(); never edited by hand.';
+comment on column public.waste_factors.credits_per_kg is 'Credits per kilogram.';
 comment on column public.waste_factors.kg_co2e_per_kg is 'Kilograms CO2e per kilogram of waste.';
-comment on column public.waste_factors.basis is 'Published, or assumed and why.';
+comment on column public.waste_factors.basis is
+  'Whether the figure is published or assumed, and the reason if assumed.';
 create index waste_factors_category on public.waste_factors (category_id);
 
 create table public.provinces (
@@ -37,7 +38,7 @@ create table public.provinces (
   name_en text not null
 );
 comment on table public.provinces is
-  'The 77 provinces of Thailand by ISO 3166-2 code. Made from carbon.provinces().';
+  'The 77 provinces of Thailand by ISO 3166-2 code. Generated from carbon.provinces().';
 
 alter table public.waste_categories enable row level security;
 alter table public.waste_factors enable row level security;
@@ -78,5 +79,5 @@ begin
 end;
 $$;
 comment on function private.refresh_waste_reference() is
-  'Writes the extension''s compiled figures into the tables that show them. A migration calls it after the extension was updated.';
+  'Writes the extension''s compiled figures to the reference tables. A migration must call it after an update of the extension.';
 do $$ begin perform private.refresh_waste_reference(); end $$;

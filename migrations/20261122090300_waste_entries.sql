@@ -1,19 +1,20 @@
--- The diary: one row per thing thrown away or saved, partitioned by month, with its derived figures
--- as generated columns so that no client can state them.
+-- The diary: one row per thing thrown away or saved, partitioned by month. Derived figures are generated columns, so
+-- clients cannot set them.
 
--- Columns that clients write are of domains: their checks are prepared once a session, those of a table
--- at every statement, and PostgREST reads a column of a domain by its cast from json. So a time without
--- a zone, a number as text or an abbreviation of a zone is refused as on every other way in.
+-- Columns that clients write have domain types. Domain checks are prepared once per session, table checks for every
+-- statement; and PostgREST parses such a column by the domain's cast from json. So a time without a zone, a number
+-- sent as text or a zone abbreviation is refused here as on every other interface.
 create domain public.category_key as text;
 comment on domain public.category_key is 'The id of a waste category.';
 create domain public.method_key as text;
-comment on domain public.method_key is 'The id of a disposal method; the generated figures refuse one that the category does not have.';
+comment on domain public.method_key is
+  'The id of a disposal method; the generated figures reject a method that the category does not have.';
 create domain public.kilograms as numeric(8, 3);
 comment on domain public.kilograms is 'Kilograms, three decimals.';
 create domain public.logged_time as timestamptz;
 comment on domain public.logged_time is 'When something was logged.';
 create domain public.zone_name as text;
-comment on domain public.zone_name is 'Name of a time zone as carbon.time_zone() answers it.';
+comment on domain public.zone_name is 'Time zone name as returned by carbon.time_zone().';
 create domain public.latitude as numeric(9, 6)
   constraint latitude_is_between_minus_90_and_90 check (value between -90 and 90);
 comment on domain public.latitude is 'Degrees north, WGS 84.';
@@ -30,16 +31,16 @@ create domain public.image_key as uuid;
 comment on domain public.image_key is 'The id of a picture.';
 create domain public.device_key as text
   constraint device_id_has_1_to_100_characters check (length(value) between 1 and carbon.limit_of('device_id_chars'));
-comment on domain public.device_key is 'The id a device gives itself.';
+comment on domain public.device_key is 'The id that a device assigns to itself.';
 create domain public.offline_key as text
   constraint offline_id_has_1_to_200_characters check (length(value) between 1 and carbon.limit_of('offline_id_chars'));
-comment on domain public.offline_key is 'The id a device gives an entry.';
+comment on domain public.offline_key is 'The id that a device assigns to an entry.';
 
 do $$
 declare
   read_as record;
 begin
-  -- PostgreSQL itself ignores casts to a domain and warns about each; PostgREST looks them up.
+  -- PostgreSQL ignores casts to a domain and warns about each; PostgREST uses them.
   set local client_min_messages = error;
   for read_as in
     select * from (values
@@ -59,8 +60,8 @@ begin
       end;
       $body$;
       comment on function private.%1$s_from_json(json) is
-        'How PostgREST reads %2$s: by the rules of the domain, 22023 with the field''s token.';
-      -- PostgREST lists the casts that the role it signs in with may use.
+        'How PostgREST parses %2$s: by the domain rules, 22023 with the field''s token.';
+      -- PostgREST lists the casts that its login role may use.
       grant execute on function private.%1$s_from_json(json) to authenticated, service_role, authenticator;
       create cast (json as public.%1$s) with function private.%1$s_from_json(json) as implicit;
       comment on cast (json as public.%1$s) is 'For PostgREST: how a column of this domain is read.'
@@ -90,11 +91,12 @@ create table public.waste_entries (
   factor_set text not null default carbon.current_factor_set(),
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  -- The C functions themselves: their SQL wrappers would be parsed for every statement.
+  -- Calls the C functions directly: their SQL wrappers would be parsed for every statement.
   carbon_credits integer not null generated always as (
-    -- The first that is made: it refuses an entry that lacks something by its field, before the server looks for nulls.
+    -- Computed first, so an incomplete entry is refused with the name of the missing field before the server checks
+    -- NOT NULL.
     carbon.entry_credits(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set)) stored,
-  -- Numerics without a length: the products have six decimals, and a cast more would be read and run for each.
+  -- Numerics without a precision: the products have six decimals, and a length would add a cast to every statement.
   co2e_kg numeric not null generated always as (
     carbon.co2e_milligrams(category_id, disposal_method, (weight_kg * 1000)::integer, factor_set) * 0.000001) stored,
   co2e_avoided_kg numeric not null generated always as (
@@ -108,23 +110,32 @@ create table public.waste_entries (
 ) partition by range (logged_at);
 
 comment on table public.waste_entries is
-  'The diary. Figures are generated from category, method, weight, factor set, time and zone; sums, days, sync keys and limits are kept by the triggers tg_waste_entries__*. Deliberately without foreign keys: the trigger refuses rows of people without a profile, and deleting a profile deletes its rows.';
-comment on column public.waste_entries.weight_kg is 'Kilograms, 0.01 to 100, three decimals; the generated figures refuse any other (22023 carbon.weight_out_of_range).';
-comment on column public.waste_entries.logged_at is 'When it happened: at most 5 minutes ahead, at most 7 years back.';
-comment on column public.waste_entries.time_zone is 'IANA zone where it was logged, else that of the person when it arrived; a later change of the preference moves nothing. A zone that is not known counts as Asia/Bangkok.';
-comment on column public.waste_entries.province is 'Province of the person when it was created (ISO 3166-2); the boards of that province count it for ever.';
+  'The diary. Figures are generated from category, method, weight, factor set, time and zone; the triggers '
+  'tg_waste_entries__* maintain sums, days, sync keys and limits. Deliberately without foreign keys: the '
+  'trigger refuses rows of users without a profile, and deleting a profile deletes its rows.';
+comment on column public.waste_entries.weight_kg is
+  'Kilograms, 0.01 to 100, three decimals; the generated figures reject anything else (22023 carbon.weight_out_of_range).';
+comment on column public.waste_entries.logged_at is
+  'When it happened: at most 5 minutes in the future, at most 7 years in the past.';
+comment on column public.waste_entries.time_zone is
+  'IANA zone where it was logged, or the user''s zone when the entry arrived; later changes of the preference do not affect it. An unrecognised zone counts as Asia/Bangkok.';
+comment on column public.waste_entries.province is
+  'The user''s province when the entry was created (ISO 3166-2); it counts on that province''s boards permanently.';
 comment on column public.waste_entries.location_lat is 'Degrees, WGS 84.';
 comment on column public.waste_entries.location_lng is 'Degrees, WGS 84.';
 comment on column public.waste_entries.notes is 'At most 500 characters; up to 4,000 in entries imported from old diaries.';
 comment on column public.waste_entries.place is 'Free text of old diaries and clients without coordinates.';
-comment on column public.waste_entries.offline_id is 'The device''s own id, by which a repeated send is known.';
-comment on column public.waste_entries.legacy_id is 'The id an imported entry had in the app''s localStorage; not unique there.';
-comment on column public.waste_entries.batch_id is 'The import that created it; null for everything else.';
-comment on column public.waste_entries.factor_set is 'The figures it was computed with; edits keep them.';
-comment on column public.waste_entries.carbon_credits is 'Points: floor(credits per kg × kg + 0.5).';
+comment on column public.waste_entries.offline_id is
+  'The device''s own id for the entry, by which a repeated send is recognised.';
+comment on column public.waste_entries.legacy_id is
+  'The id of an imported entry in the app''s localStorage; not unique there.';
+comment on column public.waste_entries.batch_id is 'The import that created it; null for all other entries.';
+comment on column public.waste_entries.factor_set is 'The factor set it was computed with; edits do not change it.';
+comment on column public.waste_entries.carbon_credits is 'Credits: floor(credits per kg × kg + 0.5).';
 comment on column public.waste_entries.co2e_kg is 'Kilograms CO2e, six decimals.';
-comment on column public.waste_entries.co2e_avoided_kg is 'Kilograms CO2e less than by disposal, six decimals.';
-comment on column public.waste_entries.local_date is 'The day of logged_at in time_zone.';
+comment on column public.waste_entries.co2e_avoided_kg is
+  'Kilograms CO2e avoided compared with disposal, six decimals.';
+comment on column public.waste_entries.local_date is 'The local date of logged_at in time_zone.';
 
 alter table public.waste_entries enable row level security;
 create policy "people read their own entries" on public.waste_entries
@@ -141,7 +152,7 @@ grant insert (category_id, disposal_method, weight_kg, logged_at, time_zone, loc
               image_id, device_id, offline_id) on public.waste_entries to authenticated;
 grant update (category_id, disposal_method, weight_kg, logged_at, time_zone, location_lat, location_lng, notes, place,
               image_id) on public.waste_entries to authenticated;
--- Not even the service changes what an entry is known by.
+-- Not even the service role may change what identifies an entry.
 grant select, insert, delete on public.waste_entries to service_role;
 grant update (category_id, disposal_method, weight_kg, logged_at, time_zone, province, location_lat, location_lng,
               notes, place, image_id, device_id, factor_set) on public.waste_entries to service_role;
@@ -149,7 +160,9 @@ grant update (category_id, disposal_method, weight_kg, logged_at, time_zone, pro
 -- Partitions --------------------------------------------------------------------------------
 create table private.waste_entries_default partition of public.waste_entries default;
 comment on table private.waste_entries_default is
-  'Stays empty: rows outside all months land here only to be refused by the trigger with a clear error, and rows that came while the job slept are moved to their month by private.ensure_partitions().';
+  'Normally empty: rows outside all months are routed here only so that the trigger can refuse them with a '
+  'clear error, and private.ensure_partitions() moves rows that arrived while the job was not running to '
+  'their month.';
 alter table private.waste_entries_default enable row level security;
 
 create function private.create_month_partition(month date)
@@ -168,7 +181,7 @@ begin
   where a.attrelid = 'public.waste_entries'::regclass
     and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
 
-  -- Attaching a finished table locks out nobody who reads or writes the other months.
+  -- Filling the table before attaching it does not block reads or writes of the other months.
   execute format('create table private.%I (like public.waste_entries including all)', name);
   execute format('alter table private.%I enable row level security', name);
   execute format('comment on table private.%I is %L', name,
@@ -182,7 +195,7 @@ begin
 end;
 $$;
 comment on function private.create_month_partition(date) is
-  'Makes the partition of the month that begins on the date given, and moves into it what waited in the default partition. Raises 42P07 if it exists.';
+  'Creates the partition of the month that begins on the given date, and moves matching rows from the default partition to it. Raises 42P07 if it exists.';
 
 create function private.ensure_partitions()
 returns integer
@@ -209,5 +222,5 @@ begin
 end;
 $$;
 comment on function private.ensure_partitions() is
-  'Makes the monthly partitions that are missing, from 7 years ago to 3 months ahead, and returns how many that were. Safe at any time.';
+  'Creates missing monthly partitions, from 7 years ago to 3 months ahead, and returns how many it created. Can be run at any time.';
 do $$ begin perform private.ensure_partitions(); end $$;

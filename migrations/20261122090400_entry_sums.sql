@@ -1,5 +1,5 @@
--- What is kept about entries so that no reader has to add them up: sums by day, and the narrow keys
--- that a table partitioned by month cannot hold.
+-- Derived data that saves readers from adding up entries: sums by day, and the narrow keys whose uniqueness a table
+-- partitioned by month cannot enforce.
 
 create table public.user_days (
   user_id uuid not null,
@@ -17,11 +17,11 @@ create table public.user_days (
   constraint user_days_is_unique unique nulls not distinct (user_id, local_date, province, imported)
 ) with (fillfactor = 80);
 comment on table public.user_days is
-  'Sums of a person''s entries by local day, by the province the entries carry, and apart for entries of an import. A day without entries has no row: the days here are the days of a streak.';
-comment on column public.user_days.imported is 'Entries of an import: they earn achievements, never challenges.';
+  'Sums of a user''s entries by local day and province, with imported entries apart. A day without entries has no row: the days here are the days of a streak.';
+comment on column public.user_days.imported is 'Imported entries: they count for achievements, never for challenges.';
 comment on column public.user_days.tally is 'Entries and grams by category and method; carbon.tally_rows() shows them.';
-comment on column public.user_days.credits is 'Points: credits_positive + credits_negative.';
-comment on column public.user_days.credits_negative is 'Sum of the negative points, zero or less.';
+comment on column public.user_days.credits is 'Credits: credits_positive + credits_negative.';
+comment on column public.user_days.credits_negative is 'Sum of the negative credits, zero or less.';
 comment on column public.user_days.co2e_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
 comment on column public.user_days.co2e_avoided_kg is 'Sum of the entries'' rounded figures, kilograms CO2e.';
 comment on column public.user_days.weight_kg is 'Kilograms, exact.';
@@ -44,7 +44,7 @@ begin
 end;
 $$;
 comment on function private.tallied_days(uuid, date, date) is
-  'The days of a person that have entries, from the first day to the last, and side by side with them the tally of each.';
+  'A user''s days with entries, from the first day to the last, and their tallies in a parallel array.';
 
 create table private.entry_keys (
   user_id uuid not null,
@@ -59,11 +59,13 @@ create table private.entry_keys (
   constraint entry_keys_revision_is_unique unique (user_id, revision)
 );
 comment on table private.entry_keys is
-  'One row per entry there ever was, kept after its deletion: where it is (logged_at leads to its month), the number of its newest change, and by what it is known again.';
-comment on column private.entry_keys.revision is 'The newest change of this entry in its owner''s own gapless numbering.';
-comment on column private.entry_keys.deleted_at is 'Set = tombstone: the entry is gone, devices learn of it, its keys stay taken.';
+  'One row for every entry that ever existed, retained after its deletion: where it is stored (logged_at leads to its month), the number of its newest change, and what identifies a duplicate.';
+comment on column private.entry_keys.revision is
+  'Number of the newest change of this entry in the user''s own gapless sequence.';
+comment on column private.entry_keys.deleted_at is
+  'Not null = tombstone: the entry is deleted, devices learn of the deletion, its keys stay taken.';
 comment on column private.entry_keys.identity is
-  'Fingerprint of id, category, method, weight and time as they were at creation, for entries with an offline_id and imported ones; later edits never change it, a roll-back frees it.';
+  'Hash of id, category, method, weight and time at creation, for imported entries and those with an offline_id; edits never change it, a roll-back frees it.';
 comment on column private.entry_keys.batch_id is 'The import that created the entry.';
 create unique index entry_keys_offline_id_is_unique on private.entry_keys (user_id, offline_id)
   where offline_id is not null;

@@ -1,4 +1,4 @@
--- What can be earned, as data an operator edits, and the ledger of what was.
+-- Achievements and challenges as data that operators edit, and the ledger of rewards.
 
 -- Achievements ------------------------------------------------------------------------------
 create table public.achievements (
@@ -18,11 +18,11 @@ create table public.achievements (
   constraint credits_reward_is_between_0_and_100000 check (credits_reward between 0 and 100000)
 );
 comment on table public.achievements is
-  'What a person can earn once. An operator adds rows; docs/gamification.md says how. Rows are not deleted: what was paid refers to them.';
+  'Goals that a user can reach once. Operators add rows as described in docs/gamification.md. Rows are never deleted, because the ledger refers to them.';
 comment on column public.achievements.criteria is
-  '{metric, at_least} and filters; checked when written (22023 names the member that is wrong).';
-comment on column public.achievements.active is 'false: from now on neither given nor taken back.';
-comment on column public.achievements.rule is 'The criteria in the short form that is evaluated.';
+  '{metric, at_least} and filters; checked on write (22023 names the invalid member).';
+comment on column public.achievements.active is 'false: no longer granted or revoked.';
+comment on column public.achievements.rule is 'The criteria in the compact form that is evaluated.';
 alter table public.achievements enable row level security;
 create policy "everybody reads the achievements" on public.achievements
   for select to anon, authenticated using (true);
@@ -35,9 +35,10 @@ create table private.achievement_rules (
   rules text[] not null
 );
 comment on table private.achievement_rules is
-  'One row: what is evaluated, in one place. Whoever was evaluated by an older version is evaluated again at the next write.';
-comment on column private.achievement_rules.version is 'How often achievements have changed.';
-comment on column private.achievement_rules.catalogue_version is 'How often achievements or challenges have changed: sessions keep what can be earned under this number.';
+  'A single row with all rules to evaluate. A user who was evaluated by an older version is evaluated again at their next write.';
+comment on column private.achievement_rules.version is 'Incremented when achievements change.';
+comment on column private.achievement_rules.catalogue_version is
+  'Incremented when achievements or challenges change; sessions cache the catalogue under this number.';
 comment on column private.achievement_rules.rules is 'Id and rule of every active achievement.';
 alter table private.achievement_rules enable row level security;
 insert into private.achievement_rules (version, catalogue_version, rules) values (1, 1, '{}');
@@ -48,7 +49,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- A statement of its own: the next one sees what whoever held the row before has changed.
+  -- A separate statement, so that the next one's snapshot includes the changes of the previous lock holder.
   perform from private.achievement_rules for update;
   update private.achievement_rules as r
   set version = r.version + 1, catalogue_version = r.catalogue_version + 1,
@@ -57,7 +58,7 @@ begin
 end;
 $$;
 comment on function private.tg_achievements__new_rules() is
-  'Statement trigger: achievements changed, so everybody is evaluated again at their next write.';
+  'Statement trigger: achievements changed, so every user is evaluated again at their next write.';
 create trigger tg_achievements__new_rules after insert or update on public.achievements
   for each statement execute function private.tg_achievements__new_rules();
 
@@ -79,10 +80,10 @@ create table public.challenge_types (
   constraint credits_reward_is_between_0_and_100000 check (credits_reward between 0 and 100000)
 );
 comment on table public.challenge_types is
-  'The challenges of every day from starts_on to ends_on. An operator adds and changes rows; a change reaches the days after tomorrow and later ones.';
+  'The challenges of every day from starts_on to ends_on. Operators add and change rows; a change takes effect from the day after tomorrow.';
 comment on column public.challenge_types.criteria is
-  '{metric: entries_today, at_least} and filters; checked when written (22023 names the member that is wrong).';
-comment on column public.challenge_types.rule is 'The criteria in the short form that is evaluated.';
+  '{metric: entries_today, at_least} and filters; checked on write (22023 names the invalid member).';
+comment on column public.challenge_types.rule is 'The criteria in the compact form that is evaluated.';
 alter table public.challenge_types enable row level security;
 create policy "everybody reads the types of challenges" on public.challenge_types
   for select to anon, authenticated using (true);
@@ -107,10 +108,10 @@ create table public.daily_challenges (
   constraint credits_reward_is_between_0_and_100000 check (credits_reward between 0 and 100000)
 );
 comment on table public.daily_challenges is
-  'The challenges of a day as that day has them, made ahead from challenge_types; an operator may add one for a single day. Where a day has no row for a type, readers compute it from the type.';
-comment on column public.daily_challenges.target_value is 'Entries that the criteria ask for.';
-comment on column public.daily_challenges.active is 'false: not shown, and neither given nor taken back.';
-comment on column public.daily_challenges.rule is 'The criteria in the short form that is evaluated.';
+  'The challenges of each day, created ahead from challenge_types; operators may add one for a single day. If a day has no row for a type, readers compute it from the type.';
+comment on column public.daily_challenges.target_value is 'Number of entries that the criteria require.';
+comment on column public.daily_challenges.active is 'false: not shown, and neither granted nor revoked.';
+comment on column public.daily_challenges.rule is 'The criteria in the compact form that is evaluated.';
 alter table public.daily_challenges enable row level security;
 create policy "everybody reads the challenges" on public.daily_challenges
   for select to anon, authenticated using (true);
@@ -128,7 +129,7 @@ begin
 end;
 $$;
 comment on function private.tg_any__new_challenges() is
-  'Statement trigger: challenges changed, so sessions read again what can be earned.';
+  'Statement trigger: challenges changed, so sessions reload the catalogue.';
 create trigger tg_challenge_types__new_challenges after insert or update or delete on public.challenge_types
   for each statement execute function private.tg_any__new_challenges();
 create trigger tg_daily_challenges__new_challenges after insert or update or delete on public.daily_challenges
@@ -155,7 +156,7 @@ begin
 end;
 $$;
 comment on function private.challenges_on(date) is
-  'The challenges of a day: its rows, and what the types say where a row is missing. Writes nothing.';
+  'The challenges of a day: its rows, and challenges computed from the types where a row is missing. Read-only.';
 grant execute on function private.challenges_on(date) to anon, authenticated, service_role;
 
 create function private.make_challenges(days_ahead integer)
@@ -179,7 +180,7 @@ begin
 end;
 $$;
 comment on function private.make_challenges(integer) is
-  'Makes the rows of today (Bangkok) and so many days after it that are not there yet; returns how many. Safe at any time.';
+  'Creates missing rows from today (Bangkok) to the given number of days ahead; returns how many. Can be run at any time.';
 
 create function private.tg_challenge_types__make_days_ahead()
 returns trigger
@@ -187,7 +188,8 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- On the day after tomorrow nobody on earth has an entry yet; a day that has begun keeps its challenges.
+  -- The day after tomorrow has not begun in any time zone, so no entry can have that date; challenges of a day that
+  -- has begun do not change.
   delete from public.daily_challenges as c
   where c.challenge_type = new.id and c.date > carbon.local_date(now(), carbon.default_time_zone()) + 1;
   perform private.make_challenges(14);
@@ -195,7 +197,7 @@ begin
 end;
 $$;
 comment on function private.tg_challenge_types__make_days_ahead() is
-  'Row trigger: makes the rows of a new type, and makes those anew that were made ahead from a type that changes, from the day after tomorrow on.';
+  'Row trigger: creates the rows of a new type and, when a type changes, recreates its rows from the day after tomorrow on.';
 create trigger tg_challenge_types__make_days_ahead after insert or update on public.challenge_types
   for each row execute function private.tg_challenge_types__make_days_ahead();
 
@@ -230,13 +232,17 @@ create table private.rewards (
   constraint source_is_achievement_challenge_or_level check (source in ('achievement', 'challenge', 'level'))
 );
 comment on table private.rewards is
-  'The ledger of rewards, only ever added to: what was given, why, when, how many points, and by which entry or day. A row with an odd sequence gives, the next one of the same source takes it back. Written under the lock of the person''s state.';
-comment on column private.rewards.number is 'From 1, gapless for each person.';
+  'The append-only ledger of rewards: what was granted or revoked, why, when, for how many credits, and by '
+  'which entry or day. A row with an odd sequence grants; the next one of the same source revokes. Written '
+  'under the lock of the user''s state row.';
+comment on column private.rewards.number is 'From 1, gapless per user.';
 comment on column private.rewards.source_id is 'Id of the achievement, id of the day''s challenge, or the level.';
-comment on column private.rewards.sequence is 'From 1, gapless for each source: odd gives, even takes back.';
-comment on column private.rewards.credits is 'Points; what is taken back is what was given. Levels are facts without points.';
-comment on column private.rewards.entry_id is 'The entry that caused it, if it was one; it may be gone since.';
-comment on column private.rewards.local_date is 'The day of a challenge; for others the latest day that was looked at, if any.';
+comment on column private.rewards.sequence is 'From 1, gapless per source: odd grants, even revokes.';
+comment on column private.rewards.credits is
+  'Credits; a revocation has the amount of its grant. Level rows have no credits.';
+comment on column private.rewards.entry_id is 'The entry that caused it, if any; it may have been deleted since.';
+comment on column private.rewards.local_date is
+  'The day of a challenge; for other rewards the latest day evaluated, if any.';
 alter table private.rewards enable row level security;
 grant select on private.rewards to service_role;
 
@@ -254,7 +260,7 @@ begin
 end;
 $$;
 comment on function private.own_rewards() is
-  'The ledger of the caller.';
+  'The reward ledger of the caller.';
 grant execute on function private.own_rewards() to authenticated;
 
 create view public.credit_history with (security_invoker = true) as
@@ -273,7 +279,7 @@ select
 from private.own_rewards() as r
 left join public.achievements as a on r.source = 'achievement' and a.id = r.source_id
 left join lateral (
-  -- By the name it had on that day, else by its type's, also when that has ended since.
+  -- Named as on that day, or else by its type, even if the type has ended since.
   select d.title_th, d.title_en from public.daily_challenges as d
   where r.source = 'challenge' and d.date = r.local_date and d.id::text = r.source_id
   union all
@@ -282,6 +288,6 @@ left join lateral (
   limit 1) as c on true
 left join carbon.levels() as l on r.source = 'level' and l.level::text = r.source_id;
 comment on view public.credit_history is
-  'The ledger of rewards in words; own rows only. The points of the entries stand with the entries: total = their sum + the sum of these.';
+  'The reward ledger with names; own rows only. Credits of entries are stored with the entries: total = their sum + the sum of these.';
 comment on column public.credit_history.event is 'granted or taken_back.';
 grant select on public.credit_history to authenticated;

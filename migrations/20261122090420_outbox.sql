@@ -1,5 +1,5 @@
--- The outbox: what a write leaves behind in its own transaction, for the worker to make boards and messages of once it
--- has committed. docs/decisions/0018 and 0019.
+-- The outbox: rows that a write appends in its own transaction. After the commit the worker turns them into board
+-- updates and Realtime messages. docs/decisions/0018 and 0019.
 
 create table private.outbox (
   id bigint generated always as identity primary key,
@@ -18,24 +18,30 @@ create table private.outbox (
   created_at timestamptz not null default now()
 );
 comment on table private.outbox is
-  'What boards and people''s devices have yet to learn, appended by writers under the lock of the person''s totals and taken by the worker right after the commit. A single new entry is one row; statements of many write one per person, day and province, and one per person of what it came to. A row without day, rewards and revision asks to look at the person again.';
-comment on column private.outbox.local_date is 'The day whose sums changed; null where none did.';
-comment on column private.outbox.entries is 'Entries that came less those that went.';
-comment on column private.outbox.credits is 'Points of entries that came (positive or negative) less those that went.';
-comment on column private.outbox.rewards is 'Change of the net of the person''s ledger.';
-comment on column private.outbox.change is 'Total after less total before, as credits_changed says it; null = the total is what it was.';
-comment on column private.outbox.total is 'The person''s total after the write, rewards included.';
+  'Changes that boards and users'' devices have not received yet, appended by writers under the lock of the '
+  'user''s state row and taken by the worker right after the commit. A single new entry is one row; a '
+  'statement of many rows appends one per user, day and province, and one per user for total and rewards. A '
+  'row without day, rewards and revision requests that boards check the user again.';
+comment on column private.outbox.local_date is 'The day whose sums changed; null if none.';
+comment on column private.outbox.entries is 'Entries added minus entries removed.';
+comment on column private.outbox.credits is
+  'Credits of entries added minus credits of entries removed; may be negative.';
+comment on column private.outbox.rewards is 'Change of the net of the user''s reward ledger.';
+comment on column private.outbox.change is
+  'Total after the write minus total before, as published by credits_changed; null = the total did not change.';
+comment on column private.outbox.total is 'The user''s total after the write, rewards included.';
 comment on column private.outbox.level is 'The level of that total.';
-comment on column private.outbox.revision is 'The person''s own numbering after the write.';
-comment on column private.outbox.first_reward is 'Number of the first row of the person''s ledger that the write added; null = none.';
-comment on column private.outbox.last_reward is 'Number of the last one.';
+comment on column private.outbox.revision is 'The user''s revision after the write.';
+comment on column private.outbox.first_reward is
+  'Number of the first row that the write added to the user''s reward ledger; null = none.';
+comment on column private.outbox.last_reward is 'Number of the last row that the write added.';
 comment on column private.outbox.created_at is 'When the write''s transaction began.';
 alter table private.outbox enable row level security;
--- Empty most of the time, and small only if what was taken is cleaned: by rows, not by a share of the table.
+-- Empty most of the time, and small only if deleted rows are vacuumed: by row count, not by a share of the table.
 alter table private.outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
   autovacuum_vacuum_insert_threshold = -1, autovacuum_vacuum_cost_delay = 0);
 
--- Before the rows, so that no queue of triggers is kept; the worker is woken when the transaction has committed.
+-- A BEFORE trigger, so that no queue of trigger events builds up; the worker is woken at commit.
 create trigger tg_outbox__wake_worker before insert on private.outbox
   for each statement execute function carbon.wake_worker();
 
@@ -48,13 +54,16 @@ create table private.worker_state (
   dropped_on date,
   constraint there_is_one_row check (is_only)
 );
-comment on table private.worker_state is 'Where the worker stands.';
+comment on table private.worker_state is 'Progress of the worker.';
 comment on column private.worker_state.low_water_mark is
-  'No row of private.outbox below this is there or can still come: whoever looks for the oldest row begins here and never walks over what was deleted.';
-comment on column private.worker_state.next_low_water_mark is 'The low-water mark once every transaction that ran when it was noted has ended.';
-comment on column private.worker_state.next_low_water_mark_from is 'The first transaction id that was not in use when next_low_water_mark was noted.';
-comment on column private.worker_state.messages_wait_until is 'When to try again what realtime.messages refused; null = nothing waits.';
-comment on column private.worker_state.dropped_on is 'The day by which the boards that are no longer kept were deleted.';
+  'No row of private.outbox below this id exists or can still appear: readers of the oldest row start here and do not walk over deleted rows.';
+comment on column private.worker_state.next_low_water_mark is
+  'The low-water mark once every transaction that was running when it was recorded has ended.';
+comment on column private.worker_state.next_low_water_mark_from is
+  'The first transaction id not yet assigned when next_low_water_mark was recorded.';
+comment on column private.worker_state.messages_wait_until is
+  'When to retry messages that realtime.messages refused; null = none waiting.';
+comment on column private.worker_state.dropped_on is 'The day for which expired boards were deleted.';
 alter table private.worker_state enable row level security;
 alter table private.worker_state set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 insert into private.worker_state (is_only) values (true);
@@ -66,7 +75,8 @@ create type private.message as (
   event text,
   payload jsonb
 );
-comment on type private.message is 'A message to whoever has joined the topic; user_id = the one person it is for, null = everybody.';
+comment on type private.message is
+  'A message to the subscribers of a topic; user_id = its only recipient, null = all.';
 
 create table private.waiting_messages (
   topic text not null,
@@ -77,7 +87,7 @@ create table private.waiting_messages (
   primary key (topic, event)
 );
 comment on table private.waiting_messages is
-  'Messages that realtime.messages refused (a day without a partition), of each topic and event the newest: tried again by the worker until they go.';
+  'Messages that realtime.messages refused (a day without a partition), the newest of each topic and event; the worker retries until they are sent.';
 alter table private.waiting_messages enable row level security;
 
 create function private.messages_of(pending private.outbox[])
@@ -106,7 +116,7 @@ begin
       from unnest(pending) as o
       where o.change is not null
     ), newest as (
-      -- What is older than 10 s is no news any more: the newest of its kind says where the person stands.
+      -- A message older than 10 s is obsolete; the newest of its kind has the user's current state.
       select f.*, f.created_at >= now() - interval '10 seconds'
                   or row_number() over (partition by f.user_id, f.event order by f.id desc, (f.reward).number desc) = 1 as is_told
       from facts as f
@@ -120,13 +130,15 @@ begin
              else n.payload end)::private.message
              order by n.id, n.part, (n.reward).number)
     from newest as n
-    -- Nobody is told of somebody who is gone.
+    -- Do not send messages about deleted users.
     join public.profiles as p on p.id = n.user_id
     where n.is_told);
 end;
 $$;
 comment on function private.messages_of(private.outbox[]) is
-  'The messages that rows of the outbox make, each person''s in the order of their writes: achievement_unlocked and challenge_completed, level_up, credits_changed. What was taken back shows in credits_changed. null = none.';
+  'Builds the messages of outbox rows, in the order of each user''s writes: achievement_unlocked and '
+  'challenge_completed, level_up, credits_changed. Revoked rewards only show in credits_changed. null = '
+  'none.';
 
 create function private.insert_messages(messages private.message[], takes_waiting boolean)
 returns void
@@ -135,7 +147,7 @@ set search_path = ''
 as $$
 begin
   if takes_waiting then
-    -- What waits goes first, but for what has a newer one now or is of somebody who is gone.
+    -- Waiting messages go first, except those that have a newer one now or belong to a deleted user.
     with gone as (
       delete from private.waiting_messages as w returning w.*
     )
@@ -145,7 +157,7 @@ begin
       and not exists (select from unnest(messages) as m where m.topic = g.topic and m.event = g.event);
     update private.worker_state as s set messages_wait_until = null;
   end if;
-  -- As realtime.send does it, for all of them at once. The owner bypasses row-level security.
+  -- Same insert as realtime.send, for all messages at once. The owner bypasses row-level security.
   insert into realtime.messages (id, topic, extension, event, payload, private)
   select m.id, m.topic, 'broadcast', m.event, m.payload || jsonb_build_object('id', m.id), true
   from (select u.*, gen_random_uuid() as id from unnest(messages) with ordinality as u (user_id, topic, event, payload, place)) as m
@@ -153,7 +165,7 @@ begin
 end;
 $$;
 comment on function private.insert_messages(private.message[], boolean) is
-  'Hands messages to Realtime in their order, those that waited first if they are to be taken along. Each payload gets a member id.';
+  'Inserts messages for Realtime in order, waiting ones first if they are to be included. Adds a member id to each payload.';
 
 create function private.send_messages(messages private.message[], is_careful boolean default true)
 returns void
@@ -189,4 +201,6 @@ begin
 end;
 $$;
 comment on function private.send_messages(private.message[], boolean) is
-  'Sends messages to whoever has joined their private topics, in their order, when the transaction commits; each payload gets a member id. The one sender. Never fails where it is careful: what cannot be sent waits and is tried again every ten seconds, by a call with null too.';
+  'Sends messages to the subscribers of their private topics, in order, when the transaction commits; adds a '
+  'member id to each payload. All messages go through this function. In careful mode it never fails: a '
+  'message that cannot be sent is stored and retried every ten seconds, also by a call with null.';

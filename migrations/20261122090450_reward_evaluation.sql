@@ -1,6 +1,6 @@
--- Evaluation of rewards: compares what a person has reached with what the ledger says they hold, and posts the
--- difference as new rows. One way for everything but a single new entry (private.record_entry), which derives the same
--- from less; so any order of events ends where a recomputation does.
+-- Evaluation of rewards: compares what a user has reached with what the ledger says they hold, and appends the
+-- difference as new rows. Used for everything but a single new entry, where private.record_entry derives the same
+-- from less data, so any order of events gives the result of a recomputation.
 
 create function private.load_rules(catalogue_version bigint, day date)
 returns void
@@ -21,7 +21,7 @@ begin
 end;
 $$;
 comment on function private.load_rules(bigint, date) is
-  'Reads what can be earned on a day for this session, under the version that was read before: what is newer comes with the next version. What is shown is that of private.reward_json.';
+  'Loads the catalogue of a day into this session, under the version that was read before it, so anything newer comes with the next version. Display data is that of private.reward_json.';
 
 create function private.held_challenges(p_user_id uuid, day date)
 returns text[]
@@ -38,7 +38,7 @@ begin
 end;
 $$;
 comment on function private.held_challenges(uuid, date) is
-  'Ids of the challenges of a day that the ledger says a person holds, in order; also of those that are switched off.';
+  'Ids of the challenges of a day that the ledger says a user holds, sorted; includes inactive ones.';
 
 create type private.reward_evaluation as (
   user_id uuid,
@@ -49,7 +49,7 @@ create type private.reward_evaluation as (
   local_date date
 );
 comment on type private.reward_evaluation is
-  'What a person has reached or not: an achievement, or the challenge of a day; credits = what it is worth today.';
+  'Whether a user has reached an achievement or a day''s challenge; credits = its current value.';
 
 create function private.close_days(user_ids uuid[], by_version bigint)
 returns private.reward_evaluation[]
@@ -86,7 +86,10 @@ begin
 end;
 $$;
 comment on function private.close_days(uuid[], bigint) is
-  'Notes for these people that the days before their own today have ended (never goes back), what their days come to, and by which version of the achievements they are evaluated; returns the active achievements that they have reached and do not hold, or hold and have not reached. From their sums, under the lock of their state.';
+  'Closes these users'' days before their own today (never moves back), updates what depends on closed days, '
+  'and sets the version of the achievement rules by which they are evaluated. Returns the active '
+  'achievements that are reached and not held, or held and not reached. Computed from their sums, under the '
+  'lock of their state rows.';
 
 create function private.evaluate_challenges(user_ids uuid[], days date[])
 returns private.reward_evaluation[]
@@ -115,7 +118,7 @@ begin
 end;
 $$;
 comment on function private.evaluate_challenges(uuid[], date[]) is
-  'What these people have reached and not of the active challenges of these days (two lists side by side), from their sums.';
+  'Whether these users have reached the active challenges of these days (two parallel lists), from their sums.';
 
 create function private.post_reward_changes(evaluations private.reward_evaluation[], p_entry_id uuid)
 returns private.rewards[]
@@ -129,7 +132,7 @@ begin
     return null;
   end if;
   with changes as (
-    -- The ledger has the last word on what is held: whoever asks twice is paid once.
+    -- The ledger is authoritative for what is held, so a repeated call does not pay twice.
     select v.*, coalesce(h.sequence, 0) as sequence, h.credits as given
     from unnest(evaluations) as v
     left join lateral (
@@ -165,7 +168,9 @@ begin
 end;
 $$;
 comment on function private.post_reward_changes(private.reward_evaluation[], uuid) is
-  'Grants what is met and not held, takes back what is held and not met: new rows of the ledger, which are returned (null = none), in step with the state. cause: the one entry, if it was one. The caller holds the people''s locks.';
+  'Grants what is met and not held, revokes what is held and not met: appends rows to the ledger, returns '
+  'them (null = none), and updates the state. p_entry_id: the entry that caused it, if there was exactly '
+  'one. The caller must hold the users'' locks.';
 
 create function private.apply_level_changes(user_ids uuid[])
 returns private.rewards[]
@@ -203,7 +208,7 @@ begin
 end;
 $$;
 comment on function private.apply_level_changes(uuid[]) is
-  'Writes into the ledger, without points, the levels that totals have reached or fallen below; returns the rows.';
+  'Appends rows without credits to the ledger for levels that totals have reached or fallen below; returns the rows.';
 
 create function private.reward_json(reward private.rewards)
 returns jsonb
@@ -230,26 +235,26 @@ begin
 end;
 $$;
 comment on function private.reward_json(private.rewards) is
-  'An achievement or challenge of the ledger as answers and events show it, with its names in both languages.';
+  'An achievement or challenge of the ledger as in answers and events, with its names in both languages.';
 
 create function private.evaluate_people(user_ids uuid[], touched_people uuid[], touched_days date[], p_entry_id uuid)
 returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
--- One plan for one person and for thousands, kept: by indexes, and never made again for the length of a list.
--- What is called from here runs under the same settings.
+-- Use one cached, index-based plan for one user and for thousands, never replanned for the length of a list.
+-- Functions called from here run under the same settings.
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
   written private.rewards[];
 begin
-  -- The version is read before the rules: whoever is evaluated by newer ones is evaluated once more.
+  -- Read the version before the rules: a user evaluated by newer rules is only evaluated once more.
   written := private.post_reward_changes(
     private.close_days(user_ids, (select r.version from private.achievement_rules as r))
       || private.evaluate_challenges(touched_people, touched_days), p_entry_id);
   written := written || private.apply_level_changes(user_ids);
-  -- private.held_challenges for each of them; the challenges of a day are asked for once.
+  -- Same as private.held_challenges for each of them, but reads the challenges of a day only once.
   with latest as materialized (
     select s.user_id, s.latest_day
     from unnest(user_ids) as p (user_id)
@@ -275,7 +280,10 @@ begin
 end;
 $$;
 comment on function private.evaluate_people(uuid[], uuid[], date[], uuid) is
-  'Grants and takes back what the people''s sums say, for all achievements and for the challenges of the days touched (two lists side by side), and keeps the state in step; returns the rows of the ledger (null = none). cause: the one entry, if it was one. The caller holds the people''s locks and writes the outbox.';
+  'Grants and revokes rewards according to the users'' sums, for all achievements and for the challenges of '
+  'the changed days (two parallel lists), and updates the state; returns the new ledger rows (null = none). '
+  'p_entry_id: the entry that caused it, if there was exactly one. The caller must hold the users'' locks and '
+  'write the outbox.';
 
 create function private.evaluate_rewards(user_ids uuid[], totals_before bigint[], touched_people uuid[], touched_days date[])
 returns void
@@ -301,7 +309,7 @@ begin
 end;
 $$;
 comment on function private.evaluate_rewards(uuid[], bigint[], uuid[], date[]) is
-  'private.evaluate_people for what a statement of many rows, a repair or a job changed, with a row of the outbox for each person whose total or ledger is another. totals_before: their totals before what caused it.';
+  'Runs private.evaluate_people after a statement of many rows, a repair or a job, and appends an outbox row for each user whose total or ledger changed. totals_before: their totals before the change.';
 
 create function private.answer_rewards(p_user_id uuid, rows_before bigint)
 returns jsonb
@@ -325,7 +333,7 @@ begin
 end;
 $$;
 comment on function private.answer_rewards(uuid, bigint) is
-  'What a write has earned: {achievements_unlocked, challenges_completed, level_up}, from the rows of the person''s ledger after rows_before.';
+  'What a write has earned: {achievements_unlocked, challenges_completed, level_up}, from the user''s ledger rows after rows_before.';
 
 
 create function private.close_elapsed_days(user_ids uuid[])
@@ -349,7 +357,7 @@ begin
     order by s.user_id
     for no key update of s skip locked
   ), looked_at as materialized (
-    -- A day that ends changes only what counts whole days: the days before it have been counted.
+    -- Closing a day only changes rules about whole days; the days before it are already counted.
     select w.user_id, w.total, w.yesterday, w.plastic_free_days + n.plastic_free_days as plastic_free_days, n.first_open_day,
            w.rules_version <> rules.version
              or n.plastic_free_days > 0 and carbon.is_reached_by_day_end(rules.rules, w.achievements, d.tallies) as is_moved
@@ -374,4 +382,6 @@ begin
 end;
 $$;
 comment on function private.close_elapsed_days(uuid[]) is
-  'Notes for those of these people whose first open day has ended that it has, and compares with the ledger those for whom that can reach an achievement. Returns how many people. Safe at any time, also twice at once: who is being written for is passed over, because a write looks anyway.';
+  'Closes the first open day of those of these users for whom it has ended, and evaluates those whose '
+  'achievements it can change. Returns how many users. Can be run at any time, also concurrently: users with '
+  'a write in progress are skipped, because the write closes the day.';

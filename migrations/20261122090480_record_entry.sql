@@ -1,5 +1,21 @@
--- One new entry, which is how the app writes: what follows from it is derived by carbon.derive_entry from the person's
--- state and the entry's day, and written row by row under the lock of the state.
+-- One new entry, the way the app writes: carbon.derive_entry derives its consequences from the user's state and the
+-- entry's day, and they are written row by row under the lock of the state row.
+--
+--   entry (the caller writes its row and its key)
+--     └──► carbon.derive_entry ◄── state row (locked), user_days of its day, cached rules
+--                      │
+--                      ├──► private.user_days       sums of the day
+--                      ├──► private.rewards         rows granted
+--                      ├──► private.outbox ───┐     what changed, for the worker
+--                      └──► private.user_state│     totals, level, run, revision
+--   ─────────────────── commit ───────────────┼────────────────────────────────────────
+--                                             ▼
+--                         worker (private.merge_boards), woken at commit
+--                                             ├──► private.board_scores, board_order, board_nodes
+--                                             └──► realtime.messages ──► the user's devices
+--
+-- Everything above the line is one transaction, so an entry is never stored without its consequences; everything
+-- below is another one, so no write waits for boards or messages.
 
 create function private.record_entry(state private.user_state, rules private.achievement_rules, entry public.waste_entries)
 returns carbon.derived
@@ -36,7 +52,7 @@ begin
       state.window_rows := state.window_rows + 1;
     end if;
   end if;
-  -- What is far from every limit need not be asked about.
+  -- Far from every limit, skip the exact check.
   if entry.logged_at not between now() - interval '1 year' and now() or state.window_rows > 500
      or state.day_rows > 5000 or state.entries > 100000 then
     refused := private.write_limit_violation(entry.logged_at, entry.logged_at, null,
@@ -66,7 +82,7 @@ begin
           co2e_avoided_kg = d.co2e_avoided_kg + excluded.co2e_avoided_kg
     returning d.entries, d.tally
   )
-  -- A day has further rows where the province changed, or an import reached it.
+  -- A day has further rows if the province changed or entries were imported.
   select c.entries = 1 and o.tally = '' as is_first, carbon.add_tallies(c.tally, o.tally) as tally,
          carbon.add_tallies(c.tally, o.stated) as stated
   into day
@@ -115,7 +131,7 @@ begin
            case when p.source <> 'level' then entry.id end, case when p.source = 'challenge' then entry.local_date end
     from posted as p
     where not exists (select from posted as o where o.source <> 'level' and o.sequence % 2 = 1);
-    -- The ledger has the last word on what is held: whoever asks twice is paid once.
+    -- The ledger is authoritative for what is held, so a repeated call does not pay twice.
     if not found then
       return private.record_evaluated(state, entry, total_before);
     end if;
@@ -159,7 +175,10 @@ begin
 end;
 $$;
 comment on function private.record_entry(private.user_state, private.achievement_rules, public.waste_entries) is
-  'Everything that follows from one new entry: limits, its day, what it earns, the outbox, the state; its key is written by the caller, who learns by it whether the entry is new. state = the row of its owner, which the caller holds, as it was before. Returns what was derived; of an entry that something was lost by, or that new rules met, the run alone.';
+  'Records one new entry: limits, its day, rewards, outbox, state. The caller writes the entry''s key, and '
+  'learns from its unique indexes whether the entry is new. state = the user''s state row before the entry, '
+  'which the caller has locked. Returns what was derived; if the entry loses something held, or new rules '
+  'apply, only the run.';
 
 create function private.record_evaluated(state private.user_state, entry public.waste_entries, total_before bigint)
 returns carbon.derived
@@ -201,5 +220,5 @@ begin
 end;
 $$;
 comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint) is
-  'The end of private.record_entry where everything has to be evaluated: something that was held is lost, or the achievements have changed.';
+  'The last step of private.record_entry when everything must be evaluated: something held was lost, or the achievements have changed.';
 

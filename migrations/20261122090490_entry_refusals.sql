@@ -1,5 +1,5 @@
--- Why an entry is refused, whichever way it comes: its time, how much one person has written already, an
--- id that is known, notes that grew too long.
+-- Why an entry is refused, on any interface: its time, how much the user has already written, an id that is already
+-- taken, notes that are too long.
 
 create function private.write_limit_violation(earliest timestamptz, latest timestamptz, in_statement bigint, in_window bigint,
                                       in_day bigint, in_all bigint)
@@ -18,7 +18,12 @@ begin
 end;
 $$;
 comment on function private.write_limit_violation(timestamptz, timestamptz, bigint, bigint, bigint, bigint) is
-  'The token of why entries are refused, null if they are not: times more than 5 minutes ahead or 7 years back (carbon.logged_at_in_future, carbon.logged_at_too_old), and from one person on any way in more than 500 rows a statement or 5,060 an hour (carbon.rows_per_statement, carbon.rows_per_hour), imports aside, and with imports more than 40,000 a day or 400,000 in all (carbon.entries_per_day, carbon.entries_in_all); null = not counted. An answer, not an error, because PL/pgSQL evaluates it without a query of its own.';
+  'The token of the limit that entries violate, null if none: times more than 5 minutes in the future or 7 '
+  'years in the past (carbon.logged_at_in_future, carbon.logged_at_too_old); per user on any interface more '
+  'than 500 rows a statement or 5,060 an hour (carbon.rows_per_statement, carbon.rows_per_hour), imports '
+  'aside; with imports more than 40,000 a day or 400,000 in all (carbon.entries_per_day, '
+  'carbon.entries_in_all); null = not counted. Returns a token rather than raising, because PL/pgSQL can '
+  'evaluate that without a separate query.';
 
 create function private.raise_write_limit(token text)
 returns void
@@ -34,7 +39,7 @@ begin
 end;
 $$;
 comment on function private.raise_write_limit(text) is
-  'Raises what private.write_limit_violation answered: 22023 for times, PT429 for numbers of rows.';
+  'Raises the token returned by private.write_limit_violation: 22023 for times, PT429 for row counts.';
 
 create function private.raise_known_offline_ids(offline_ids text[])
 returns void
@@ -55,7 +60,7 @@ begin
 end;
 $$;
 comment on function private.raise_known_offline_ids(text[]) is
-  'Raises 23505 for a statement of several entries of which some are stored: DETAIL is carbon.offline_id_known and the JSON list of their offline_ids.';
+  'Raises 23505 for a statement of several entries some of which are already stored: DETAIL is carbon.offline_id_known and the JSON list of their offline_ids.';
 
 create function private.tg_waste_entries__refuse_notes()
 returns trigger
@@ -68,7 +73,7 @@ begin
 end;
 $$;
 comment on function private.tg_waste_entries__refuse_notes() is
-  'Row trigger: an entry that came with long notes by an import keeps them, but nobody writes new ones (22023 carbon.notes_too_long).';
+  'Row trigger: an imported entry may retain long notes, but clients cannot write new ones (22023 carbon.notes_too_long).';
 create trigger tg_waste_entries__refuse_notes before update of notes on public.waste_entries
   for each row when (length(new.notes) > carbon.limit_of('notes_chars') and new.notes is distinct from old.notes)
   execute function private.tg_waste_entries__refuse_notes();

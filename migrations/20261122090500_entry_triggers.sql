@@ -1,26 +1,24 @@
--- One statement-level trigger per operation keeps everything that is derived from entries, however
--- rows come: by rpc, REST or SQL, one or two hundred thousand at a time. A single
--- new entry goes by private.record_entry.
+-- One statement-level trigger per operation maintains everything derived from entries, whether rows come by rpc, REST
+-- or SQL, one or two hundred thousand at a time. A single new entry goes through private.record_entry.
 --
--- Every writer of a person's entries first holds that person's row of private.user_state. This one lock
--- makes revisions gapless, twins of one offline_id meet one after the other, and a deletion of
--- the person wait.
+-- Every writer of a user's entries first locks that user's row of private.user_state. This one lock makes revisions
+-- gapless, serialises duplicates of one offline_id, and makes a deletion of the user wait.
 
 -- Insert ------------------------------------------------------------------------------------
 create function private.tg_waste_entries__count_inserted()
 returns trigger
 language plpgsql security definer
 set search_path = ''
--- Plans are kept as long as their session and outlive what they were made for: by an index, also
--- where the table was small or the statement large when the session first came by.
+-- Cached plans live as long as their session and outlive the data they were made for: force index scans, even if the
+-- table was small or the statement large at first.
 set enable_seqscan = off
--- And never made anew for the length of a list.
+-- Never replan for the length of a list.
 set plan_cache_mode = force_generic_plan
--- Bulk loads group hundreds of thousands of rows; single creates use none of it.
+-- Bulk loads group hundreds of thousands of rows; single creates do not use this memory.
 set work_mem = '64MB'
 as $$
 declare
-  -- As private.is_client().
+  -- Same as private.is_client().
   by_client boolean := current_setting('role') in ('authenticated', 'anon');
   entry public.waste_entries;
   writer record;
@@ -28,7 +26,7 @@ declare
   known text[];
   refused text;
 begin
-  -- One row, which is how the app writes.
+  -- A single row: the way the app writes.
   select n.* into entry
   from new_rows as n
   where not exists (select from new_rows offset 1);
@@ -63,7 +61,7 @@ begin
     perform carbon.hold_heavy_slot();
     perform private.refuse_closed(auth.uid());
   else
-    -- Statements over many people take their locks in one order and so never deadlock.
+    -- Statements over many users lock them in one order and so cannot deadlock.
     perform from private.user_state as s
     where s.user_id in (select n.user_id from new_rows as n)
     order by s.user_id
@@ -71,8 +69,8 @@ begin
   end if;
 
   begin
-    -- The rows travel as arrays from the sums to the keys: no join that a plan made for one row
-    -- could do badly for many.
+    -- Pass the rows as arrays from the sums to the keys, avoiding a join for which a plan made for one row would be
+    -- slow with many.
     with by_user as (
       select
         n.user_id,
@@ -102,7 +100,7 @@ begin
              sum(n.co2e_avoided_kg) as co2e_avoided_kg
       from new_rows as n
       group by n.user_id, n.local_date, n.province, n.batch_id is not null
-      -- In the order of the index, so that one page of it after the other is filled.
+      -- In index order, so that index pages fill one after the other.
       order by n.user_id, n.local_date
     ), tallies as (
       select d.user_id, carbon.sum_tallies(d.tally) as tally
@@ -183,7 +181,7 @@ begin
     into written;
   exception
     when unique_violation then
-      -- The server names one of them; a device wants to know all.
+      -- The server's error names only one; a device needs them all.
       known := array(
         select distinct n.offline_id::text
         from (select r.*, count(*) over (partition by r.user_id, r.offline_id) as times from new_rows as r) as n
@@ -216,7 +214,9 @@ begin
 end;
 $$;
 comment on function private.tg_waste_entries__count_inserted() is
-  'Statement trigger: adds new entries to totals and days, numbers them, records their keys, and holds the limits of time, people and rows. A known offline_id is 23505; of several rows DETAIL names all that are known.';
+  'Statement trigger: adds new entries to totals and days, assigns revisions, inserts their keys, and '
+  'enforces the limits on times, users and rows. A duplicate offline_id is 23505; if there were several '
+  'rows, DETAIL lists all duplicates.';
 
 -- Changes: update and delete ------------------------------------------------------------------
 create function private.tg_waste_entries__lock_owner()
@@ -225,7 +225,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- Before the rows themselves, as the rpc do: the other order would deadlock with them.
+  -- Before the rows themselves, as the rpcs do: the opposite order would deadlock with them.
   if private.is_client() then
     perform private.lock_user(auth.uid());
     perform private.refuse_closed(auth.uid());
@@ -234,7 +234,8 @@ begin
 end;
 $$;
 comment on function private.tg_waste_entries__lock_owner() is
-  'Statement trigger before a client''s update or delete: holds the client''s own lock first. A statement that had to wait while its row moved to another month ends with 40001, which PostgREST repeats by itself.';
+  'Statement trigger before a client''s update or delete: takes the client''s own lock first. A statement that '
+  'waited while its row moved to another month fails with 40001, which PostgREST retries automatically.';
 
 create function private.forget_empty_days(users uuid[], dates date[])
 returns void
@@ -248,7 +249,7 @@ begin
 end;
 $$;
 comment on function private.forget_empty_days(uuid[], date[]) is
-  'Deletes the days given that no entry is left of: a day in user_days is a day of the streak.';
+  'Deletes those of the given days that have no entries left: a row in user_days is a day of the streak.';
 
 create function private.tg_waste_entries__count_deleted()
 returns trigger
@@ -265,7 +266,7 @@ begin
     for no key update;
   end if;
 
-  -- People without totals are being deleted themselves; nothing of theirs is kept up.
+  -- Users without a state row are being deleted; none of their derived data is maintained.
   with by_user as (
     select o.user_id, count(*) as entries, sum(o.weight_kg) as weight_kg, sum(o.carbon_credits) as credits,
            sum(o.co2e_kg) as co2e_kg, sum(o.co2e_avoided_kg) as co2e_avoided_kg, array_agg(o.id) as ids,
@@ -286,7 +287,7 @@ begin
     where t.user_id = b.user_id
     returning t.user_id, t.revision, t.credits + t.rewards + b.credits as total_before, b.entries, b.ids
   ), gone as materialized (
-    -- Narrow rows, without the arrays they come from, for the join.
+    -- Narrow rows for the join, without the arrays they come from.
     select t.user_id, g.entry_id, t.revision - t.entries + g.place as revision
     from totals as t, unnest(t.ids) with ordinality as g (entry_id, place)
   ), keys as (
@@ -343,7 +344,7 @@ begin
 end;
 $$;
 comment on function private.tg_waste_entries__count_deleted() is
-  'Statement trigger: takes deleted entries out of totals and days, numbers the deletions and leaves tombstones.';
+  'Statement trigger: subtracts deleted entries from totals and days, assigns revisions to the deletions, and leaves tombstones.';
 
 create function private.tg_waste_entries__count_updated()
 returns trigger
@@ -361,8 +362,8 @@ begin
     for no key update;
   end if;
 
-  -- Old and new row meet by grouping, not by a join that a plan made for one row could do badly
-  -- for many; whether a row changed shows in its hash.
+  -- Match old and new rows by grouping, not by a join for which a plan made for one row would be slow with many; the
+  -- row hash shows whether a row changed.
   with both_sides as (
     select 1 as side, hash_record_extended(n, 0) as print, n.* from new_rows as n
     union all
@@ -398,7 +399,7 @@ begin
     where t.user_id = c.user_id
     returning t.user_id, t.revision, t.credits + t.rewards - b.credits as total_before, c.entries, c.ids, c.times
   ), numbered as materialized (
-    -- Narrow rows, without the arrays they come from, for the join.
+    -- Narrow rows for the join, without the arrays they come from.
     select t.user_id, c.entry_id, c.logged_at, t.revision - t.entries + c.place as revision
     from totals as t, unnest(t.ids, t.times) with ordinality as c (entry_id, logged_at, place)
   ), keys as (
@@ -462,7 +463,7 @@ begin
   if written.emptied_users is not null then
     perform private.forget_empty_days(written.emptied_users, written.emptied_dates);
   end if;
-  -- A change of notes or place moves no sum.
+  -- A change of notes or place does not change any sum.
   if written.touched_people is not null then
     perform private.evaluate_rewards(written.people, written.totals_before, written.touched_people, written.touched_days);
   end if;
@@ -470,16 +471,16 @@ begin
 end;
 $$;
 comment on function private.tg_waste_entries__count_updated() is
-  'Statement trigger: moves the sums of changed entries between totals and days, numbers the changes and keeps their keys'' time. Rows that did not change count for nothing.';
+  'Statement trigger: moves changed entries between totals and days, assigns revisions, and updates the time in their keys. Unchanged rows are ignored.';
 
--- private.create_waste_entry() calls private.record_entry() itself, because it holds the state and answers what came of
--- it. No client can say that for it.
+-- private.create_waste_entry() calls private.record_entry() directly, because it holds the lock and returns the
+-- result. Clients cannot set this flag.
 create trigger tg_waste_entries__count_inserted after insert on public.waste_entries
   referencing new table as new_rows
   for each statement
   when (current_setting('carbon.records_entries', true) is distinct from 'on' or current_user in ('anon', 'authenticated'))
   execute function private.tg_waste_entries__count_inserted();
--- Before the sums are moved, by the names' order.
+-- Fires before the trigger that moves the sums: triggers fire in name order.
 create trigger tg_waste_entries__cap_deleted after delete on public.waste_entries
   referencing old table as old_rows
   for each statement when (current_user in ('anon', 'authenticated')) execute function private.tg_any__cap_rows();
@@ -495,7 +496,7 @@ create trigger tg_waste_entries__count_updated after update on public.waste_entr
   referencing old table as old_rows new table as new_rows
   for each statement execute function private.tg_waste_entries__count_updated();
 
--- A whole-row comparison cannot be used before generated columns are known.
+-- A row comparison cannot be used here, because generated columns are not computed yet.
 create trigger tg_waste_entries__touch before update on public.waste_entries
   for each row
   when ((old.category_id, old.disposal_method, old.weight_kg, old.logged_at, old.time_zone, old.province,

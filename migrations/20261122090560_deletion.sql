@@ -1,4 +1,4 @@
--- Deletion of a person: what has no foreign key goes with the profile.
+-- Deletion of a user: deletes rows without a foreign key together with the profile.
 
 create function private.tg_profiles__delete_diary()
 returns trigger
@@ -6,8 +6,8 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- The state first: this waits for whoever is writing this person's entries, and from here on the
-  -- triggers see that there is nobody to keep sums for.
+  -- Lock the state first: this waits for writers of the user's entries; after that the triggers find no state row and
+  -- maintain no sums.
   delete from private.user_state as t where t.user_id = old.id;
   delete from public.waste_entries as e where e.user_id = old.id;
   delete from public.user_days as d where d.user_id = old.id;
@@ -18,7 +18,7 @@ begin
 end;
 $$;
 comment on function private.tg_profiles__delete_diary() is
-  'Row trigger before a profile goes (as Auth deletes its user): takes everything along that has no foreign key.';
+  'Row trigger before a profile is deleted (when Auth deletes its user): deletes everything of the user that has no foreign key.';
 create trigger tg_profiles__delete_diary before delete on public.profiles
   for each row execute function private.tg_profiles__delete_diary();
 
@@ -28,12 +28,12 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
-  -- Writers hold the state first and then look at the profile; a deletion keeps that order.
+  -- Writers lock the state before they read the profile; a deletion uses the same order.
   perform from private.user_state as t where t.user_id = old.id for update;
   return old;
 end;
 $$;
 comment on function private.tg_users__lock_person() is
-  'Row trigger before Auth deletes a user: waits for whoever is writing that person''s entries, before the profile is locked.';
+  'Row trigger before Auth deletes a user: waits for writers of the user''s entries before the profile is locked.';
 create trigger tg_users__lock_person before delete on auth.users
   for each row execute function private.tg_users__lock_person();

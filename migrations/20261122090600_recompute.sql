@@ -1,5 +1,5 @@
--- The invariant, executable: what everything derived from a person's entries must be, whether it
--- is, and how it is mended.
+-- The invariant, executable: what all data derived from a user's entries must be, whether it is, and how to repair
+-- it.
 
 create function private.days_of_entries(p_user_id uuid)
 returns setof public.user_days
@@ -17,7 +17,7 @@ begin
 end;
 $$;
 comment on function private.days_of_entries(uuid) is
-  'What user_days must hold for this person: their entries added up.';
+  'What user_days must contain for this user: the sums of their entries.';
 
 create function private.check_state(p_user_id uuid)
 returns jsonb
@@ -59,7 +59,7 @@ begin
 end;
 $$;
 comment on function private.check_state(uuid) is
-  'Differences between the state of this person and their entries, days and profile; what the ledger says is looked at apart.';
+  'Differences between this user''s state and their entries, days and profile; the ledger is checked separately.';
 
 create function private.check_days(p_user_id uuid)
 returns jsonb
@@ -78,7 +78,7 @@ begin
 end;
 $$;
 comment on function private.check_days(uuid) is
-  'Differences between user_days and the entries of this person.';
+  'Differences between user_days and the entries of this user.';
 
 create function private.check_keys(p_user_id uuid)
 returns jsonb
@@ -98,7 +98,7 @@ begin
       where k.entry_id is null or e.id is null
          or k.logged_at <> e.logged_at or k.offline_id is distinct from e.offline_id
       union all
-      -- Unique by its index, newest = the total's: with both, no number is given twice or ahead.
+      -- Unique by its index and newest = the total's: together they prove that no number is assigned twice or ahead.
       select 'user_state.revision', to_jsonb(coalesce(max(k.revision), 0)), to_jsonb(min(t.revision))
       from private.user_state as t
       left join keys as k on true
@@ -111,7 +111,7 @@ begin
 end;
 $$;
 comment on function private.check_keys(uuid) is
-  'Differences between entry_keys and the entries of this person: each entry has its one living key where it lies, each tombstone no entry, and the revision is the newest change''s.';
+  'Differences between entry_keys and the entries of this user: each entry has one live key with its time, each tombstone has no entry, and the revision is that of the newest change.';
 
 create function private.check_rewards(p_user_id uuid)
 returns jsonb
@@ -168,7 +168,7 @@ begin
 end;
 $$;
 comment on function private.check_rewards(uuid) is
-  'Differences between the ledger of rewards and what this person''s sums (checked apart) have reached: achievements, challenges, levels, the net, and numbers and sequences without gaps.';
+  'Differences between the reward ledger and what this user''s sums (checked separately) have reached: achievements, challenges, levels, the net, and gaps in numbers and sequences.';
 
 create function private.days_to_evaluate(p_user_id uuid)
 returns table (local_date date)
@@ -183,7 +183,7 @@ begin
 end;
 $$;
 comment on function private.days_to_evaluate(uuid) is
-  'The days whose challenges a recomputation looks at: those with entries and those that paid.';
+  'The days whose challenges a recomputation evaluates: those with entries and those with rewards.';
 
 create function private.check_user(p_user_id uuid)
 returns jsonb
@@ -191,7 +191,7 @@ language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
-  -- One snapshot for all of it (the function is stable), so that a writer at work is no difference.
+  -- One snapshot for everything (the function is stable), so that a concurrent writer does not show as a difference.
   return private.check_state(p_user_id) || private.check_days(p_user_id) || private.check_keys(p_user_id)
       || private.check_rewards(p_user_id) || private.check_boards(p_user_id);
 end;
@@ -209,7 +209,7 @@ begin
 end;
 $$;
 comment on function public.check_user(uuid) is
-  'For the service role: every difference between what is kept about a person and a recomputation from their entries, as [{what, expected, found}]; [] when all is right or there is no such person.';
+  'For the service role: every difference between the data derived for a user and a recomputation from their entries, as [{what, expected, found}]; [] if there are none or the user does not exist.';
 
 create function private.repair_keys(p_user_id uuid)
 returns void
@@ -217,7 +217,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  -- Rows that came or went past the triggers get their number now, so that devices hear of them.
+  -- Rows inserted or deleted past the triggers get a revision now, so that devices receive them.
   with lost as (
     select k.entry_id, row_number() over (order by k.revision) as place
     from private.entry_keys as k
@@ -260,7 +260,7 @@ begin
 end;
 $$;
 comment on function private.repair_keys(uuid) is
-  'Gives every entry of a person its living key and every other key its tombstone, each mended one with a new revision.';
+  'Gives every entry of a user a live key and turns every other key into a tombstone; each repaired key gets a new revision.';
 
 create function private.held_achievements(p_user_id uuid)
 returns text[]
@@ -277,7 +277,7 @@ begin
 end;
 $$;
 comment on function private.held_achievements(uuid) is
-  'Ids of the achievements that the ledger says a person holds, in order.';
+  'Ids of the achievements that the ledger says a user holds, sorted.';
 
 create function private.recompute_user(p_user_id uuid)
 returns jsonb
@@ -334,12 +334,13 @@ begin
 end;
 $$;
 comment on function public.recompute_user(uuid) is
-  'For the service role: rebuilds everything derived about a person from their entries and answers the differences it mended ([] when there were none). Safe at any time; waits for whoever is writing that person''s entries.';
+  'For the service role: rebuilds everything derived from a user''s entries and returns the differences it '
+  'repaired ([] if there were none). Can be run at any time; waits for writers of the user''s entries.';
 
 grant execute on function private.check_user(uuid), public.check_user(uuid), private.recompute_user(uuid),
   public.recompute_user(uuid) to service_role;
 
--- The nightly round --------------------------------------------------------------------------
+-- The nightly check --------------------------------------------------------------------------
 create table private.job_state (
   job text primary key,
   last_user uuid,
@@ -347,8 +348,9 @@ create table private.job_state (
   last_result jsonb
 );
 comment on table private.job_state is
-  'Where each job that works in slices goes on, and what its last slice found.';
-comment on column private.job_state.last_user is 'The person the last slice ended with; null = begin anew.';
+  'Where each job that works in slices continues, and the result of its last slice.';
+comment on column private.job_state.last_user is
+  'The user at which the last slice ended; null = start from the beginning.';
 alter table private.job_state enable row level security;
 grant select on private.job_state to service_role;
 insert into private.job_state (job) values ('update_daily_streaks');
@@ -376,7 +378,7 @@ begin
     where came_to is null or t.user_id > came_to
     order by t.user_id limit greatest(max_users, 1));
   foreach v_user_id in array user_ids loop
-    -- Looking takes no lock; only who differs is locked and mended.
+    -- The comparison takes no lock; only users with differences are locked and repaired.
     if private.check_user(v_user_id) <> '[]' and private.recompute_user(v_user_id) <> '[]' then
       differing := differing + 1;
     end if;
@@ -405,6 +407,9 @@ begin
 end;
 $$;
 comment on function public.update_daily_streaks(integer) is
-  'For the service role and crontabs: streaks are derived when read, so there is nothing to update; this goes on with a slice of max_users people, compares what is kept about each with a recomputation and mends what differs. Answers {busy, checked, mended, finished}; safe at any time, also twice at once.';
+  'For the service role and crontabs: streaks are derived when read, so there is nothing to update; this '
+  'takes the next slice of max_users users, compares the data derived for each with a recomputation, and '
+  'repairs differences. Returns {busy, checked, mended, finished}; can be run at any time, also '
+  'concurrently.';
 grant execute on function private.update_daily_streaks(integer), public.update_daily_streaks(integer)
   to service_role;

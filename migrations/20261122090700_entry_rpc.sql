@@ -1,7 +1,7 @@
--- Writing entries by rpc: what must be one transaction, with the answer the contract names.
+-- Writing entries by rpc: operations that need one transaction and the answer defined by the contract.
 --
--- Public functions run as the caller and only hand over; the private ones run as their owner and
--- always act for auth.uid(), never for an id that was sent.
+-- Public functions run as the caller and only delegate; the private ones run as their owner and always act for
+-- auth.uid(), never for an id from the request.
 
 create function private.entry_json(entry public.waste_entries, revision bigint)
 returns jsonb
@@ -35,7 +35,7 @@ begin
 end;
 $$;
 comment on function private.entry_json(public.waste_entries, bigint) is
-  'An entry as the contract shows it, without the names that depend on language.';
+  'An entry in the contract''s format, without names that depend on the language.';
 
 create function private.raise_entry_error(errors jsonb)
 returns void
@@ -51,13 +51,13 @@ begin
 end;
 $$;
 comment on function private.raise_entry_error(jsonb) is
-  'Raises the first of the errors carbon.parse_entries found in an entry (22023).';
+  'Raises the first error that carbon.parse_entries found in an entry (22023).';
 
 create function private.lock_writer(out user_id uuid, out time_zone text, out province text,
                                     out revision bigint, out ledger_rows bigint)
 language plpgsql security definer
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
 declare
@@ -80,7 +80,9 @@ begin
 end;
 $$;
 comment on function private.lock_writer() is
-  'Holds the caller''s own lock until the end of the transaction and tells what new entries take over from them. Raises 42501 carbon.not_signed_in, 23503 carbon.unknown_user, PT401 carbon.session_ended for somebody deleted or banned.';
+  'Takes the caller''s own lock until the end of the transaction and returns the profile values copied to new '
+  'entries. Raises 42501 carbon.not_signed_in, 23503 carbon.unknown_user, PT401 carbon.session_ended for '
+  'deleted and banned users.';
 
 create function private.try_lock_writer(out user_id uuid, out time_zone text, out province text,
                                         out revision bigint, out ledger_rows bigint)
@@ -96,13 +98,13 @@ begin
 end;
 $$;
 comment on function private.try_lock_writer() is
-  'As private.lock_writer(), for what takes long: does not wait when the caller''s lock is held, and raises PT429 carbon.already_running.';
+  'As private.lock_writer(), for long operations: does not wait if the caller''s lock is held, but raises PT429 carbon.already_running.';
 
 create function private.streak_json(user_id uuid)
 returns jsonb
 language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
 begin
@@ -118,9 +120,9 @@ comment on function private.streak_json(uuid) is
 
 -- Create ------------------------------------------------------------------------------------
 --
--- Public functions that take texts take the body of the call as it came, unnamed and as json: the parameters of any
--- other function are read by PostgREST and by json_to_record(), which refuse a body whole for half a
--- surrogate pair or U+0000 anywhere in it.
+-- Public functions that accept texts take the request body as a single unnamed json parameter: for any other function
+-- PostgREST parses the parameters, also with json_to_record(), and refuses the entire body for half a surrogate pair
+-- or U+0000 anywhere in it.
 
 create function private.existing_entry_json(p_user_id uuid, stated carbon.entry_in)
 returns jsonb
@@ -151,13 +153,13 @@ begin
 end;
 $$;
 comment on function private.existing_entry_json(uuid, carbon.entry_in) is
-  'The answer to an entry that is known already, by its offline_id or else its identity: the entry as it is now, or that it was deleted since.';
+  'The answer for a duplicate entry, recognised by its offline_id or else its identity: the entry as it is now, or that it has been deleted.';
 
 create function private.create_waste_entry(entry text)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 set carbon.records_entries = 'on'
@@ -189,7 +191,7 @@ begin
     perform private.raise_error('carbon.session_ended', 'PT401');
   end if;
 
-  -- The key first: its unique indexes say whether the entry is new.
+  -- Insert the key first: its unique indexes show whether the entry is new.
   insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity)
   values (caller_id, new_id, stated.logged_at, state.revision + 1, stated.offline_id,
           case when stated.offline_id is not null then
@@ -229,13 +231,17 @@ begin
 end;
 $$;
 comment on function public.create_waste_entry(json) is
-  'Creates one entry of the caller. Input: the body {entry}, entry-in; a text in it that cannot be kept names its own field. Answer: entry-out with duplicate, achievements_unlocked, challenges_completed, level_up, streak. A known offline_id answers the first entry with duplicate true; with deleted true and no figures when it was deleted since. Errors: 22023 with the field''s token, 23503 carbon.unknown_user, PT429.';
+  'Creates one entry of the caller. Input: the body {entry}, entry-in; a text that cannot be stored is '
+  'refused with its own field. Returns entry-out with duplicate, achievements_unlocked, '
+  'challenges_completed, level_up, streak. A duplicate offline_id returns the first entry with duplicate '
+  'true; if that was deleted, with deleted true and no figures. Errors: 22023 with the field''s token, 23503 '
+  'carbon.unknown_user, PT429.';
 
 create function private.existing_credits(p_user_id uuid, wanted_time timestamptz, p_entry_id uuid)
 returns integer
 language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
 begin
@@ -245,13 +251,13 @@ begin
 end;
 $$;
 comment on function private.existing_credits(uuid, timestamptz, uuid) is
-  'The points of an entry whose place is known. A query of its own, which opens that month alone: joined to a batch, all 89 would be opened for entries that are not there.';
+  'The credits of an entry whose time is given. A separate query, which opens that month alone: joined to a batch, it would open all 89 months for missing entries.';
 
 create function private.batch_lines(writer record, entries text)
 returns jsonb
 language plpgsql
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted: by index, and by one plan for one line or for 500.
+-- As in private.tg_waste_entries__count_inserted: by index, and with one plan for one line or 500.
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
@@ -264,7 +270,8 @@ begin
              p.offline_id, p.category_id, p.disposal_method, (p.weight_kg * 1000)::integer, p.logged_at) end as identity
     from carbon.parse_entries_text(entries, now()) as p
   ), known as materialized (
-    -- The entry each line is: one that exists, what the first line of this batch with its offline_id is, or itself.
+    -- The entry that each line refers to: an existing one, the first line of this batch with the same offline_id, or
+    -- itself.
     select s.*,
            coalesce(k.entry_id, first_value(k.entry_id) over same_offline_id) as known_id,
            coalesce(k.logged_at, first_value(k.logged_at) over same_offline_id) as known_at,
@@ -309,7 +316,7 @@ begin
 end;
 $$;
 comment on function private.batch_lines(record, text) is
-  'Creates the good ones of a list of entries, given as JSON text, and answers the batch answer''s line for each; null for an empty list. The caller holds the writer''s lock.';
+  'Creates the valid entries of a list, given as JSON text, and returns the lines of the batch answer; null for an empty list. The caller must hold the writer''s lock.';
 
 create function private.create_waste_entries(entries text)
 returns jsonb
@@ -353,14 +360,17 @@ begin
 end;
 $$;
 comment on function public.create_waste_entries(json) is
-  'Creates up to 500 entries of the caller; one bad entry never costs the good ones, also one with a text or a depth that PostgreSQL cannot keep. Input: the body {entries}. Answer: the contract''s batch answer, each error {token, field, code, message_th, message_en}. Errors: 22023 carbon.entries_required, carbon.batch_too_large, 23503 carbon.unknown_user, PT429.';
+  'Creates up to 500 entries of the caller; an invalid entry never affects the valid ones, even if it has a '
+  'text or a depth that PostgreSQL cannot store. Input: the body {entries}. Returns the contract''s batch '
+  'answer, each error {token, field, code, message_th, message_en}. Errors: 22023 carbon.entries_required, '
+  'carbon.batch_too_large, 23503 carbon.unknown_user, PT429.';
 
 -- Update and delete -------------------------------------------------------------------------
 create function private.own_entry_key(p_user_id uuid, p_entry_id uuid)
 returns private.entry_keys
 language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
 declare
@@ -375,7 +385,7 @@ begin
 end;
 $$;
 comment on function private.own_entry_key(uuid, uuid) is
-  'The key of a living entry of this owner; PT404 carbon.not_found when there is none, whoever else has one of that id.';
+  'The key of an existing entry of this user; PT404 carbon.not_found if there is none, even if another user has an entry with that id.';
 
 create function private.merged_entry(entry public.waste_entries, changes jsonb, zone_of_person text)
 returns public.waste_entries
@@ -386,8 +396,8 @@ declare
   stated record;
   shown jsonb := private.entry_json(entry, null);
 begin
-  -- What is sent as it is shown does not change and is not looked at again: an imported entry's long notes, or a time
-  -- that by now lies too far back, do not stand in the way of a new weight.
+  -- A value sent exactly as it was returned counts as unchanged and is not validated again: the long notes of an
+  -- imported entry, or a time that is now too far in the past, must not block a new weight.
   select coalesce(jsonb_object_agg(c.key, c.value), '{}') into changes
   from jsonb_each(changes - '{offline_id,device_id}'::text[]) as c
   where c.value is distinct from shown -> c.key;
@@ -418,7 +428,7 @@ begin
 end;
 $$;
 comment on function private.merged_entry(public.waste_entries, jsonb, text) is
-  'The entry with the changes put in: missing = unchanged, null clears (a zone: back to the person''s), what is sent as it is shown is unchanged. Raises 22023 with the field''s token.';
+  'The entry with the changes applied: missing = unchanged, null clears (a zone: resets it to the user''s), a value sent as it was returned is unchanged. Raises 22023 with the field''s token.';
 
 create function private.update_waste_entry(p_entry_id uuid, changes text, expected_revision bigint)
 returns jsonb
@@ -476,7 +486,11 @@ begin
 end;
 $$;
 comment on function public.update_waste_entry(json) is
-  'Changes an entry of the caller. Input: the body {entry_id, changes, expected_revision}, the last one optional; changes has any field of entry-in but offline_id and device_id (those are ignored); missing = unchanged, null clears. Answer: entry-out. If expected_revision is given and is not the entry''s: status 409 and {code: carbon.revision_conflict, entry}. Errors: 22023 with the field''s token, PT404 carbon.not_found.';
+  'Changes an entry of the caller. Input: the body {entry_id, changes, expected_revision}, the last one '
+  'optional; changes has any field of entry-in but offline_id and device_id (those are ignored); missing = '
+  'unchanged, null clears. Returns entry-out. If expected_revision is given and is not the entry''s: status '
+  '409 and {code: carbon.revision_conflict, entry}. Errors: 22023 with the field''s token, PT404 '
+  'carbon.not_found.';
 
 create function private.delete_waste_entry(p_entry_id uuid)
 returns jsonb
@@ -507,7 +521,7 @@ begin
 end;
 $$;
 comment on function public.delete_waste_entry(uuid) is
-  'Deletes an entry of the caller and leaves a tombstone for their other devices. Answer: {id, deleted, revision}. A second time PT404 carbon.not_found.';
+  'Deletes an entry of the caller and leaves a tombstone for their other devices. Returns {id, deleted, revision}. Deleting it again: PT404 carbon.not_found.';
 
 grant execute on function private.create_waste_entry(text), public.create_waste_entry(json),
   private.create_waste_entries(text), public.create_waste_entries(json),

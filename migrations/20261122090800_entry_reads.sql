@@ -1,4 +1,4 @@
--- Reading entries by rpc. No read writes anything: PostgREST runs GET in a read-only transaction.
+-- Reading entries by rpc. Reads write nothing: PostgREST runs GET in a read-only transaction.
 
 create function private.get_waste_entry(p_entry_id uuid)
 returns jsonb
@@ -38,7 +38,7 @@ create type private.entry_filter as (
   search_key text
 );
 comment on type private.entry_filter is
-  'What a list of entries is narrowed to; null = not narrowed. Dates are local days, inclusive; search_key is what notes or place hold, as carbon.search_key gives it.';
+  'The filter of a list of entries; null = no restriction. Dates are local days, inclusive; search_key is what notes or place contain, as returned by carbon.search_key.';
 
 create function private.entries_between(p_user_id uuid, lower_bound timestamptz, upper_bound timestamptz,
                                         after_id uuid, selection private.entry_filter, skip bigint, row_limit bigint)
@@ -48,7 +48,7 @@ set search_path = ''
 set plan_cache_mode = force_custom_plan
 as $$
 begin
-  -- Planned at every call on purpose: with the bounds known, only their months are opened.
+  -- Deliberately planned at every call: with concrete bounds, only the months between them are opened.
   return query
   select e.*
   from public.waste_entries as e
@@ -67,13 +67,13 @@ begin
 end;
 $$;
 comment on function private.entries_between(uuid, timestamptz, timestamptz, uuid, private.entry_filter, bigint, bigint) is
-  'Entries of one owner within bounds (both inclusive) that pass the filter, newest first; with after_id only those after (upper_bound, after_id) in that order.';
+  'Entries of one user within the bounds (both inclusive) that pass the filter, newest first; with after_id only those after (upper_bound, after_id) in that order.';
 
 create function private.entry_bounds(p_user_id uuid, selection private.entry_filter, newest timestamptz,
                                      out lower_bound timestamptz, out upper_bound timestamptz)
 language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
 begin
@@ -86,25 +86,27 @@ begin
     select d.local_date from public.user_days as d
     where d.user_id = p_user_id and d.local_date <= least(selection.date_to, (newest at time zone 'UTC')::date + 1)
     order by d.local_date desc limit 1) + 2)::timestamp at time zone 'UTC';
-  -- least() passes over nulls: without a day there must be no bound, or the search would never end.
+  -- least() ignores nulls: without a day the bound must be null, or the search would never end.
   if upper_bound is not null then
     upper_bound := least(newest, upper_bound);
   end if;
 end;
 $$;
 comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz) is
-  'Between which instants, at or before newest, the entries of one owner can lie that the dates of the filter allow: from the days that have entries. One is null, or lower_bound above upper_bound, when there is none.';
+  'The range of instants, at or before newest, that can contain a user''s entries on the dates of the filter; '
+  'derived from the days that have entries. If there are none, one bound is null or lower_bound is above '
+  'upper_bound.';
 
 create function private.entry_lines(p_user_id uuid, lower_bound timestamptz, upper_bound timestamptz, after_id uuid,
                                     selection private.entry_filter, skip bigint, row_limit bigint,
                                     out lines json[], out times timestamptz[], out ids uuid[])
 language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
 begin
-  -- json, not jsonb: a row written straight as text costs half, and nothing reads it here again.
+  -- json, not jsonb: writing a row directly as text costs half, and nothing here reads it again.
   select array_agg(row_to_json(line)), array_agg(line.logged_at), array_agg(line.id) into lines, times, ids
   from (
     select e.id, e.category_id, e.disposal_method, trim_scale(e.weight_kg) as weight_kg, e.carbon_credits,
@@ -113,20 +115,20 @@ begin
            case when e.location_lat is not null then json_build_object(
              'latitude', trim_scale(e.location_lat), 'longitude', trim_scale(e.location_lng)) end as location,
            e.notes, e.place, e.province, e.image_id, e.device_id, e.offline_id, e.created_at, e.updated_at,
-           -- A query of its own for each line: joined, a plan for few keys would be used for many.
+           -- A separate query per line: joined, a plan for few keys would be used for many.
            (select k.revision from private.entry_keys as k where k.user_id = p_user_id and k.entry_id = e.id) as revision
     from private.entries_between(p_user_id, lower_bound, upper_bound, after_id, selection, skip, row_limit) as e
     order by e.logged_at desc, e.id desc) as line;
 end;
 $$;
 comment on function private.entry_lines(uuid, timestamptz, timestamptz, uuid, private.entry_filter, bigint, bigint) is
-  'The entries of private.entries_between as entry-out (the members of private.entry_json), newest first, with their times and ids; nulls when there is none.';
+  'The entries of private.entries_between as entry-out (the members of private.entry_json), newest first, with their times and ids; nulls if there are none.';
 
 create function private.newest_days(p_user_id uuid, selection private.entry_filter, newest timestamptz, days bigint,
                                     out lower_bound timestamptz, out upper_bound timestamptz)
 language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
+-- Same as in private.tg_waste_entries__count_inserted.
 set enable_seqscan = off
 as $$
 begin
@@ -141,14 +143,16 @@ begin
       and u.local_date <= least(selection.date_to, (newest at time zone 'UTC')::date + 1)
     order by u.local_date desc
     limit days) as d;
-  -- least() passes over nulls: without a day there must be no bound, or the search would never end.
+  -- least() ignores nulls: without a day the bound must be null, or the search would never end.
   if lower_bound is null then
     upper_bound := null;
   end if;
 end;
 $$;
 comment on function private.newest_days(uuid, private.entry_filter, timestamptz, bigint) is
-  'Between which instants, at or before newest, the newest so many days with entries of this owner lie that the dates of the filter allow; nulls when there is none. Each day has an entry, so a page needs no more days than it has lines, unless it is narrowed by more than dates.';
+  'The range of instants, at or before newest, of a user''s newest `days` days with entries on the dates of '
+  'the filter; nulls if there are none. Each day has an entry, so a page needs at most one day per line, '
+  'unless it is filtered by more than dates.';
 
 create function private.newest_entries(p_user_id uuid, newest timestamptz, after_id uuid, selection private.entry_filter,
                                        row_limit bigint, out lines json[], out times timestamptz[], out ids uuid[])
@@ -167,7 +171,7 @@ begin
   select d.lower_bound, d.upper_bound into lower_bound, upper_bound
   from private.newest_days(p_user_id, selection, newest, row_limit) as d;
 
-  -- The days that hold a page first, and further back only while it is not full.
+  -- Start with the days that hold a full page; go further back only while it is not full.
   while upper_bound >= lower_bound loop
     select newest_entries.lines || e.lines, newest_entries.times || e.times, newest_entries.ids || e.ids
     into lines, times, ids
@@ -184,7 +188,7 @@ begin
 end;
 $$;
 comment on function private.newest_entries(uuid, timestamptz, uuid, private.entry_filter, bigint) is
-  'The newest entries of one owner at or before newest (with after_id: after that entry) that pass the filter, as entry-out, with their times and ids.';
+  'The newest entries of one user at or before newest (with after_id: after that entry) that pass the filter, as entry-out, with their times and ids.';
 
 create function private.list_waste_entries(page integer, page_size integer, page_cursor text, selection private.entry_filter)
 returns json
@@ -232,7 +236,7 @@ begin
       'total_pages', (total + size - 1) / size);
   end if;
 
-  -- One more than the page shows tells whether there is a next one.
+  -- One more than the page shows, to detect a next page.
   select e.lines, e.times, e.ids into shown
   from private.newest_entries(caller_id, newest, after_id, selection, size + 1) as e;
   return json_build_object(
@@ -265,7 +269,7 @@ begin
 end;
 $$;
 comment on function private.count_entries(uuid, private.entry_filter) is
-  'How many entries of one owner pass the filter; from the sums by day where those know it.';
+  'How many entries of one user pass the filter; from the daily sums where they have enough detail.';
 
 create function public.list_waste_entries(
   page integer default null, page_size integer default null, cursor text default null,
@@ -286,7 +290,12 @@ begin
 end;
 $$;
 comment on function public.list_waste_entries(integer, integer, text, text, text, text, text, text) is
-  'Entries of the caller, newest first by logged_at, then id. Either page (answers total and total_pages) or cursor (answers next_cursor, null at the end); page_size 1 to 100, default 20. date_from and date_to are local days, YYYY-MM-DD, inclusive, no later than tomorrow; q is a part of notes or place, however it is written (case, composition, zero-width characters, order of Thai marks); one that shows nothing searches for nothing. Answer: {entries, next_cursor, page, limit, total, total_pages}. Errors: 22023 with the parameter''s token.';
+  'Entries of the caller, newest first by logged_at, then id. Either page (returns total and total_pages) or '
+  'cursor (returns next_cursor, null at the end); page_size 1 to 100, default 20. date_from and date_to are '
+  'local days, YYYY-MM-DD, inclusive, no later than tomorrow; q is a part of notes or place, matched '
+  'regardless of case, Unicode composition, zero-width characters and order of Thai marks; a q without '
+  'visible characters does not filter. Returns {entries, next_cursor, page, limit, total, total_pages}. '
+  'Errors: 22023 with the parameter''s token.';
 
 grant usage on type private.entry_filter to authenticated;
 grant execute on function private.get_waste_entry(uuid), public.get_waste_entry(uuid),

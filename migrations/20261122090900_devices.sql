@@ -1,4 +1,4 @@
--- The devices a person uses: when each was last seen and how far its copy of the diary has come.
+-- A user's devices: when each was last seen, and up to which revision it has the diary.
 
 create table public.devices (
   user_id uuid not null references public.profiles (id) on delete cascade,
@@ -12,9 +12,9 @@ create table public.devices (
   constraint app_version_has_at_most_50_characters check (length(app_version) <= 50)
 );
 comment on table public.devices is
-  'Devices of a person, at most 50; the one seen longest ago makes room for a new one. Written by register_device and sync_changes only.';
-comment on column public.devices.platform is 'web, ios or android; null for a device known from synchronising only.';
-comment on column public.devices.revision_seen is 'The newest revision this device has been sent.';
+  'Devices of a user, at most 50; a new one replaces the one seen longest ago. Written by register_device and sync_changes only.';
+comment on column public.devices.platform is 'web, ios or android; null for a device seen only while synchronising.';
+comment on column public.devices.revision_seen is 'The newest revision sent to this device.';
 
 alter table public.devices enable row level security;
 create policy "people read their own devices" on public.devices
@@ -34,7 +34,7 @@ begin
         app_version = coalesce(excluded.app_version, d.app_version),
         revision_seen = coalesce(seen_revision, d.revision_seen),
         last_seen_at = now();
-  -- Room for 50, so that made-up ids cannot fill the table.
+  -- At most 50, so that invented ids cannot fill the table.
   delete from public.devices as d
   where d.user_id = p_user_id
     and d.device_id in (
@@ -45,7 +45,7 @@ begin
 end;
 $$;
 comment on function private.note_device(uuid, text, text, text, bigint) is
-  'Records that a device of this person was seen now; null leaves platform, version or revision as they are.';
+  'Records that a device of this user was seen now; null leaves platform, version or revision unchanged.';
 
 create function private.register_device(new_device text, new_platform text, new_version text)
 returns jsonb
@@ -90,6 +90,8 @@ begin
 end;
 $$;
 comment on function public.register_device(text, text, text) is
-  'Records the caller''s device (device_id of 1 to 100 characters, platform web, ios or android) and answers {user: {id, phone_number, is_new_user, onboarding_completed}}; is_new_user = no device was known before. Errors: 22023 with the parameter''s token, 23503 carbon.unknown_user.';
+  'Records the caller''s device (device_id of 1 to 100 characters, platform web, ios or android) and returns '
+  '{user: {id, phone_number, is_new_user, onboarding_completed}}; is_new_user = the user had no device '
+  'before. Errors: 22023 with the parameter''s token, 23503 carbon.unknown_user.';
 grant execute on function private.register_device(text, text, text), public.register_device(text, text, text)
   to authenticated;

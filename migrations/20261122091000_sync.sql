@@ -1,4 +1,4 @@
--- Synchronising devices: each asks for what came after the revision it knows, deletions included.
+-- Synchronising devices: each requests the changes after the revision it has, deletions included.
 
 create function private.sync_status()
 returns jsonb
@@ -35,7 +35,7 @@ begin
 end;
 $$;
 comment on function public.sync_status() is
-  'How far the caller''s diary is and how far each device: {revision, entries, last_change_at, devices}. Errors: 23503 carbon.unknown_user.';
+  'The state of the caller''s diary and devices: {revision, entries, last_change_at, devices}. Errors: 23503 carbon.unknown_user.';
 
 create function private.changes_between(p_user_id uuid, since_revision bigint, last_revision bigint)
 returns jsonb
@@ -47,8 +47,8 @@ declare
   earliest timestamptz;
   latest timestamptz;
 begin
-  -- The function is stable, so both statements see the same moment; with the bounds known, the
-  -- second opens only the months it needs.
+  -- The function is stable, so both statements see the same snapshot; with concrete bounds, the second opens only the
+  -- months it needs.
   select min(k.logged_at), max(k.logged_at) into earliest, latest
   from private.entry_keys as k
   where k.user_id = p_user_id and k.revision > since_revision and k.revision <= last_revision and k.deleted_at is null;
@@ -60,7 +60,7 @@ begin
       end order by k.revision), '[]')
     from private.entry_keys as k
     left join lateral (
-      -- One look-up a key: the limit keeps it from becoming a join over all entries in between.
+      -- One lookup per key: the limit prevents a join over all entries in between.
       select w.* from public.waste_entries as w
       where w.user_id = p_user_id and w.logged_at between earliest and latest
         and w.logged_at = k.logged_at and w.id = k.entry_id
@@ -97,7 +97,7 @@ begin
     perform private.raise_error('carbon.revision_ahead', 'PT409');
   end if;
 
-  -- What is written meanwhile has a number above current_revision and comes with the next request.
+  -- Concurrent writes have a revision above current_revision and come with the next request.
   select k.revision into last_revision
   from private.entry_keys as k
   where k.user_id = caller_id and k.revision > since_revision and k.revision <= current_revision
@@ -127,7 +127,10 @@ begin
 end;
 $$;
 comment on function public.sync_changes(bigint, integer, text) is
-  'The caller''s changes after since_revision, at most max_changes (1 to 500), in order: {changes: [{revision, op: upsert, entry} | {revision, op: delete, id}], revision, has_more}. revision is how far the answer reaches: ask on from there. With device_id the device counts as having seen it. Errors: PT409 carbon.revision_ahead, 22023, 23503 carbon.unknown_user.';
+  'The caller''s changes after since_revision, at most max_changes (1 to 500), in order: {changes: '
+  '[{revision, op: upsert, entry} | {revision, op: delete, id}], revision, has_more}. revision is the newest '
+  'one in the answer: pass it as the next since_revision. With device_id, records that the device has '
+  'received it. Errors: PT409 carbon.revision_ahead, 22023, 23503 carbon.unknown_user.';
 
 grant execute on function private.sync_status(), public.sync_status(), private.sync_changes(bigint, integer, text),
   public.sync_changes(bigint, integer, text) to authenticated;

@@ -1,4 +1,4 @@
--- The profile as clients see it: one object over profiles and user_preferences.
+-- The profile as clients see it: one object from profiles and user_preferences.
 
 create function private.default_notification_settings()
 returns jsonb
@@ -11,7 +11,7 @@ begin
 end;
 $$;
 comment on function private.default_notification_settings() is
-  'Every push category switched on: what holds until a person chooses.';
+  'Every push category on: the default until the user chooses.';
 
 create function private.profile_json(p_user_id uuid)
 returns jsonb
@@ -53,7 +53,7 @@ begin
 end;
 $$;
 comment on function private.profile_json(uuid) is
-  'The profile of a person as the contract shows it to themself, defaults filled in.';
+  'A user''s profile in the contract''s format for themselves, with defaults filled in.';
 
 create function private.get_profile()
 returns jsonb
@@ -88,11 +88,11 @@ declare
   caller_id uuid := private.caller_id();
   stated jsonb := carbon.parse_profile_changes(coalesce(changes, 'null'))::jsonb;
 begin
-  -- The state copies these: it is held first, as by writers of entries.
+  -- The state has copies of these columns: lock it first, as writers of entries do.
   if stated ?| '{province,time_zone}' then
     perform private.lock_user(caller_id);
   end if;
-  -- Missing = unchanged, null clears: a cleared switch or level goes back to its default.
+  -- Missing = unchanged, null clears: a cleared switch or level returns to its default.
   update public.profiles as p
   set username = case when stated ? 'username' then stated ->> 'username' else p.username end,
       display_name = case when stated ? 'display_name' then stated ->> 'display_name' else p.display_name end,
@@ -138,7 +138,9 @@ begin
 end;
 $$;
 comment on function public.update_profile(json) is
-  'Changes the caller''s profile and preferences. Input: the body {changes}: missing = unchanged, null clears (back to the default). Answer: the profile. Errors: 22023 with the field''s token, 23505 carbon.username_taken, 23503 carbon.unknown_user.';
+  'Changes the caller''s profile and preferences. Input: the body {changes}: missing = unchanged, null clears '
+  '(back to the default). Returns the profile. Errors: 22023 with the field''s token, 23505 '
+  'carbon.username_taken, 23503 carbon.unknown_user.';
 
 grant execute on function private.get_profile(), public.get_profile(), private.update_profile(text),
   public.update_profile(json) to authenticated;

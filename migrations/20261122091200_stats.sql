@@ -1,4 +1,4 @@
--- Sums of a person's own entries by day, month and category.
+-- Sums of a user's own entries by day, month and category.
 
 create function private.own_today(p_user_id uuid)
 returns date
@@ -11,7 +11,7 @@ begin
 end;
 $$;
 comment on function private.own_today(uuid) is
-  'Today in the time zone a person has chosen, else in Asia/Bangkok.';
+  'Today''s date in the user''s time zone, or in Asia/Bangkok if none is set.';
 
 create function private.sums_json(p_user_id uuid, first_date date, last_date date)
 returns jsonb
@@ -34,7 +34,7 @@ begin
 end;
 $$;
 comment on function private.sums_json(uuid, date, date) is
-  'The sums over a person''s local days from the first to the last date, both included: kilograms, points, kilograms CO2e, trees of 500 points.';
+  'The sums over a user''s local days from the first to the last date, inclusive: kilograms, credits, kilograms CO2e, trees of 500 credits.';
 
 create function private.own_entries_of(p_user_id uuid, first_date date, last_date date)
 returns setof public.waste_entries
@@ -50,7 +50,7 @@ begin
 end;
 $$;
 comment on function private.own_entries_of(uuid, date, date) is
-  'A person''s entries of the local days from the first to the last date, both included; null = without that end.';
+  'A user''s entries of the local days from the first to the last date, inclusive; null = no bound on that side.';
 
 create function private.waste_stats_daily(wanted_day date)
 returns jsonb
@@ -83,7 +83,9 @@ begin
 end;
 $$;
 comment on function public.waste_stats_daily(text) is
-  'The caller''s sums of one local day, YYYY-MM-DD (default: today in their own zone), whole and by category, in the contract''s shape. Errors: 22023 carbon.date_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
+  'The caller''s sums of one local day, YYYY-MM-DD (default: today in their own zone), in total and by '
+  'category, in the contract''s format. Errors: 22023 carbon.date_invalid, carbon.date_in_future, '
+  'carbon.date_buddhist_era.';
 
 create function private.waste_stats_monthly(wanted_month text)
 returns jsonb
@@ -121,7 +123,8 @@ begin
 end;
 $$;
 comment on function public.waste_stats_monthly(text) is
-  'The caller''s sums of one month, YYYY-MM (default: this one in their own zone), with its days that have entries. Errors: 22023 carbon.month_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
+  'The caller''s sums of one month, YYYY-MM (default: the current one in their own zone), with its days that '
+  'have entries. Errors: 22023 carbon.month_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
 
 create function private.waste_stats_by_category(first_date date, last_date date)
 returns jsonb
@@ -172,7 +175,9 @@ begin
 end;
 $$;
 comment on function public.waste_stats_by_category(text, text) is
-  'The caller''s sums by category and method over the local days from date_from to date_to, both included (null = without that end), in the order the categories are shown. Errors: 22023 carbon.date_invalid, carbon.date_in_future, carbon.date_buddhist_era, carbon.date_range_invalid.';
+  'The caller''s sums by category and method over the local days from date_from to date_to, inclusive (null = '
+  'no bound on that side), in display order of the categories. Errors: 22023 carbon.date_invalid, '
+  'carbon.date_in_future, carbon.date_buddhist_era, carbon.date_range_invalid.';
 
 grant execute on function private.waste_stats_daily(date), public.waste_stats_daily(text),
   private.waste_stats_monthly(text), public.waste_stats_monthly(text),

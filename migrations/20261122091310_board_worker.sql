@@ -1,9 +1,9 @@
--- The worker's slices: what writers appended to the outbox is folded into scores and trees and made into messages, a
--- bounded slice a call, one call at a time. One transaction each: what it took is gone from the outbox exactly if it is
--- in the scores and with Realtime.
+-- The worker's slices: each call folds a bounded number of outbox rows into scores and trees and turns them into
+-- messages, one call at a time. A slice is one transaction, so rows are gone from the outbox exactly if they are in
+-- the scores and their messages are with Realtime.
 
--- Cleaned by rows, not by shares of a table: trees are a few pages that change with every slice; a score moves with each
--- entry of its person, and 188 MB held what 18 MB could.
+-- Vacuum by row count, not by a share of the table: trees are a few pages that change with every slice, and a score
+-- changes with each entry of its user; with the default, scores of 18 MB took up 188 MB.
 alter table private.board_nodes set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 alter table private.board_notifications set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 alter table private.board_order set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
@@ -23,7 +23,9 @@ create type private.score_change as (
   listed_after boolean[]
 );
 comment on type private.score_change is
-  'The scores of a user after what is pending, and where that changes their places, side by side (null credits = not on that board). is_new = they have no row yet; is_gone = they have none any more (no profile, or nothing left to remember).';
+  'A user''s scores with pending changes applied, and where that changes their places, in parallel lists '
+  '(null credits = not on that board). is_new = they have no row yet; is_gone = their row is to be deleted '
+  '(no profile, or no scores left).';
 
 create function private.apply_score_changes(changes private.score_change[])
 returns integer[]
@@ -68,7 +70,7 @@ begin
     select p.board, p.listed_after, p.credits_after, p.user_id
     from places as p
     where p.credits_before is null
-    -- A repair may find a place that is right without the score that says so.
+    -- A repair may find a correct place although the score for it is missing.
     on conflict do nothing
   ), trees as (
     insert into private.board_nodes as n (board, level, node, people)
@@ -86,7 +88,7 @@ begin
 end;
 $$;
 comment on function private.apply_score_changes(private.score_change[]) is
-  'Writes changes, at most one a user, into scores, orders and trees; returns the boards on which somebody listed moved. For holders of the boards'' lock.';
+  'Writes changes, at most one per user, to scores, orders and trees; returns the boards on which a listed user''s place changed. The caller must hold the boards'' lock.';
 
 create function private.lock_boards(may_wait boolean)
 returns boolean
@@ -102,7 +104,7 @@ begin
 end;
 $$;
 comment on function private.lock_boards(boolean) is
-  'Makes the caller the only writer of boards until its transaction ends. A statement of its own: the next one''s snapshot then sees all that the last holder wrote.';
+  'Makes the caller the only writer of boards until its transaction ends. Call it in a separate statement: the next statement''s snapshot then includes everything that the previous holder wrote.';
 
 create function private.next_outbox_id()
 returns bigint
@@ -117,7 +119,7 @@ begin
 end;
 $$;
 comment on function private.next_outbox_id() is
-  'The number that the next row of private.outbox gets, asked before this transaction has an id of its own; null if it has one.';
+  'The number of the next row of private.outbox, read before this transaction has a transaction id; null if it already has one.';
 
 create function private.advance_low_water_mark(ceiling bigint)
 returns void
@@ -125,9 +127,9 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  -- Whoever appends has written a row before and so has a transaction id before a number. Every number below the
-  -- ceiling therefore belongs to a transaction older than this one, which took its id after the ceiling was read. Once
-  -- all older ones have ended, what they appended is visible, and the lowest row that is left bounds the mark.
+  -- A transaction that appends has written a row before, so it has its transaction id before its outbox number. Hence
+  -- every number below the ceiling belongs to a transaction older than this one, which took its id after reading the
+  -- ceiling. Once all older ones have ended, their rows are visible, and the lowest remaining row bounds the mark.
   update private.worker_state as s
   set low_water_mark = case when n.is_reached then least(s.next_low_water_mark, n.lowest) else s.low_water_mark end,
       next_low_water_mark = case when n.is_due then least(ceiling, n.lowest) else s.next_low_water_mark end,
@@ -137,7 +139,8 @@ begin
            coalesce(o.next_low_water_mark > o.low_water_mark and pg_snapshot_xmin(c.snapshot) >= o.next_low_water_mark_from, false) as is_reached,
            ceiling is not null and least(ceiling, c.lowest) is distinct from o.next_low_water_mark
              and (o.next_low_water_mark is null or pg_snapshot_xmin(c.snapshot) >= o.next_low_water_mark_from
-                  -- A dump restored into another cluster remembers ids that are still to come here.
+                  -- A dump restored into another cluster may contain transaction ids that the new cluster has not
+                  -- assigned yet.
                   or o.next_low_water_mark_from > pg_snapshot_xmax(c.snapshot)) as is_due
     from private.worker_state as o
     cross join lateral (
@@ -147,7 +150,7 @@ begin
 end;
 $$;
 comment on function private.advance_low_water_mark(bigint) is
-  'Moves the outbox''s low-water mark up as far as nothing can still come below it; ceiling = private.next_outbox_id(), null = note no new one.';
+  'Advances the outbox''s low-water mark to the highest id below which no row can still appear; ceiling = private.next_outbox_id(), null = do not record a new one.';
 
 create function private.mark_boards_changed(boards integer[], today date)
 returns void
@@ -164,7 +167,7 @@ begin
 end;
 $$;
 comment on function private.mark_boards_changed(integer[], date) is
-  'Remembers which boards of the current period changed.';
+  'Records which boards of the current period changed.';
 
 create function private.take_board_notification()
 returns private.message
@@ -174,7 +177,7 @@ as $$
 declare
   boards jsonb;
 begin
-  -- Everybody listens: one message a second for all boards, not one for each of hundreds.
+  -- All clients subscribe to this topic: one message a second for all boards, instead of one for each of hundreds.
   if (select max(n.sent_at) from private.board_notifications as n) > now() - interval '1 second' then
     return null;
   end if;
@@ -191,7 +194,7 @@ begin
 end;
 $$;
 comment on function private.take_board_notification() is
-  'The leaderboard_changed that names the boards that changed since the last one, at most one a second (null = not yet); nothing personal.';
+  'Returns the leaderboard_changed message that names the boards changed since the last one, at most one a second (null = not yet); it has no personal data.';
 
 create function private.drop_old_boards(today date, max_rows integer)
 returns integer
@@ -220,7 +223,9 @@ begin
 end;
 $$;
 comment on function private.drop_old_boards(date, integer) is
-  'Deletes at most so many places of boards that are no longer kept, then their trees; returns how many. Nobody reads them: periods turn by the calendar, whenever this runs. Scores lose them when they are next written.';
+  'Deletes at most max_rows places of expired boards, then their trees; returns how many. Safe at any time, '
+  'because readers only use the periods of the calendar. Scores drop expired boards the next time they are '
+  'written.';
 
 create function private.folded_scores(pending private.outbox[], today date)
 returns private.score_change[]
@@ -231,7 +236,7 @@ as $$
 begin
   return (
     with deltas as (
-      -- A row without a day only asks to look at the user again, wherever they stand.
+      -- A row without a day only requests that all places of the user are checked.
       select o.user_id, array_agg(o.local_date) as days, array_agg(o.province) as provinces,
              array_agg(o.entries::bigint) as entries, array_agg(o.credits) as credits, sum(o.rewards)::bigint as rewards
       from unnest(pending) as o
@@ -243,7 +248,7 @@ begin
       from deltas as d
       left join private.board_scores as s on s.user_id = d.user_id
       left join private.board_people as p on p.user_id = d.user_id
-      -- Whose profile is gone has nothing any more.
+      -- A user whose profile is gone has no scores.
       cross join lateral carbon.fold_scores(
         case when p.user_id is null then '{}' else coalesce(s.boards, '{}') end, coalesce(s.credits, '{}'), coalesce(s.entries, '{}'),
         case when p.user_id is null then '{}' else d.days end, d.provinces, d.entries, d.credits,
@@ -261,13 +266,13 @@ begin
 end;
 $$;
 comment on function private.folded_scores(private.outbox[], date) is
-  'What rows of the outbox make of the scores of their users on the boards that are kept today; null = nothing.';
+  'The scores of outbox rows'' users on the boards retained today, with those rows folded in; null = none.';
 
 create function private.merge_boards(max_rows integer, is_careful boolean default true)
 returns integer
 language plpgsql security definer
 set search_path = ''
--- One plan for a row and for thousands: by indexes and in their order, and never made again for the length of a list.
+-- One cached plan for one row and for thousands: by index, in index order, never replanned for the length of a list.
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
@@ -318,7 +323,10 @@ begin
 end;
 $$;
 comment on function private.merge_boards(integer, boolean) is
-  'Takes at most max_rows from the outbox, folds them into the boards and sends their messages; returns how many it took, null while another call does so. Deletes boards that are no longer kept, a slice a call, and tells the shared topic. is_careful: as private.send_messages has it. Safe at any time, by whom- or whatever called.';
+  'Takes at most max_rows rows from the outbox, folds them into the boards and sends their messages; returns '
+  'how many it took, null if another call is running. Deletes expired boards, one slice per call, and '
+  'notifies the shared topic. is_careful: as in private.send_messages. Can be called at any time by any job '
+  'or user.';
 
 create function private.run_worker(max_rows integer, is_careful boolean, out taken integer, out failure text)
 language plpgsql security definer
@@ -338,7 +346,9 @@ begin
 end;
 $$;
 comment on function private.run_worker(integer, boolean) is
-  'What the extension''s background worker calls when a writer has committed: one slice. After one that failed the next is careful: an error is told as text, so that the worker can say it once, and messages that cannot be sent stop nothing. That takes up to two transaction ids more, which is why it is not the rule.';
+  'One slice, called by the extension''s background worker after a commit. The slice after a failed one is '
+  'careful: it returns an error as text, which the worker logs once, and messages that cannot be sent do not '
+  'stop it. Careful mode uses up to two more transaction ids, so it is not the default.';
 
--- The worker does it at once; where there is none, this does it within a minute.
+-- Normally the worker has done this already; without a worker, this job does it within a minute.
 select cron.schedule('carbon_boards', '* * * * *', $$select private.merge_boards(100000)$$);

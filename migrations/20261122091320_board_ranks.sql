@@ -1,7 +1,7 @@
--- Ranks and rows of a board: what is folded in, corrected by the reader's own row as it is now. Nothing here writes,
--- reads the outbox, or passes over everybody on a board.
+-- Ranks and rows of a board: the folded data, corrected by the reader's own current row. Nothing here writes, reads
+-- the outbox, or scans an entire board.
 
--- One's own row -----------------------------------------------------------------------------
+-- The reader's own row ----------------------------------------------------------------------
 create type private.board_change as (
   user_id uuid,
   board integer,
@@ -11,7 +11,7 @@ create type private.board_change as (
   entries bigint,
   is_listed boolean
 );
-comment on type private.board_change is 'A user on a board as it is folded in, and as it is now.';
+comment on type private.board_change is 'A user on a board, as folded and as of now.';
 
 create function private.own_change(p_user_id uuid, board_id integer)
 returns private.board_change
@@ -48,7 +48,7 @@ begin
 end;
 $$;
 comment on function private.own_change(uuid, integer) is
-  'The row of a person on a board as it is folded in and as their own sums and profile say it now, whatever is pending; null for nobody.';
+  'The row of a user on a board as folded, and as their own sums and profile define it now, including pending changes; null without a user.';
 
 -- The tree ----------------------------------------------------------------------------------
 create function private.board_counts(board_id integer, score bigint, own private.board_change,
@@ -58,7 +58,8 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  -- The top has a node for the scores below 0, one for those below 16,777,216, and more only beyond: above count whole.
+  -- The top level has one node for scores below 0, one for scores from 0 to 16,777,215, and more only above that;
+  -- nodes above the score's own are counted in full.
   select t.above + coalesce(carbon.people_after(b.people, (score >> 8 & 255)::integer), 0)
            + coalesce(carbon.people_after(s.people, (score & 255)::integer), 0)
            + coalesce((own.is_listed and own.credits > score)::integer - (own.was_listed and own.credits_before > score)::integer, 0),
@@ -77,9 +78,10 @@ begin
 end;
 $$;
 comment on function private.board_counts(integer, bigint, private.board_change) is
-  'How many listed people of a board have more points than a score, exactly these, and how many are listed at all: the tree, with the reader''s own row (null = none) as it is now.';
+  'How many listed users of a board have more credits than the given score, how many have exactly that '
+  'score, and how many are listed in total: from the tree, with the reader''s own current row (null = none).';
 
--- One's own place ---------------------------------------------------------------------------
+-- The reader's own place --------------------------------------------------------------------
 create type private.board_standing as (
   rank bigint,
   credits bigint,
@@ -87,7 +89,7 @@ create type private.board_standing as (
   others bigint
 );
 comment on type private.board_standing is
-  'Where a person stands: 1 + listed people above; their points; listed people below; other listed people.';
+  'A user''s standing: rank (1 + listed users above), credits, listed users below, and other listed users.';
 
 create function private.board_standing(own private.board_change)
 returns private.board_standing
@@ -106,13 +108,13 @@ begin
 end;
 $$;
 comment on function private.board_standing(private.board_change) is
-  'Where somebody stands, listed or not; null without entries in the period. own = private.own_change(person, board).';
+  'A user''s standing, listed or not; null without entries in the period. own = private.own_change(p_user_id, board).';
 
 create function private.own_rank(p_user_id uuid, board_id integer)
 returns bigint
 language plpgsql stable security definer
 set search_path = ''
--- Plans are kept: making one takes ten times as long as what it does.
+-- Cache the plans: planning takes ten times as long as execution.
 set plan_cache_mode = force_generic_plan
 as $$
 begin
@@ -120,14 +122,14 @@ begin
 end;
 $$;
 comment on function private.own_rank(uuid, integer) is
-  'The rank of a person on a board, 1 + listed people above; null without entries in the period.';
+  'The rank of a user on a board, 1 + listed users above; null without entries in the period.';
 
 -- Rows of a board ---------------------------------------------------------------------------
 create type private.board_rows as (
   people uuid[],
   credits bigint[]
 );
-comment on type private.board_rows is 'People who follow one another on a board, and side by side with them their points.';
+comment on type private.board_rows is 'Consecutive users on a board, and their credits in a parallel list.';
 
 create function private.board_after(board_id integer, own private.board_change, from_credits bigint, from_user uuid,
                                     how_many integer)
@@ -159,7 +161,7 @@ begin
 end;
 $$;
 comment on function private.board_after(integer, private.board_change, bigint, uuid, integer) is
-  'The next listed people after a score and user, downwards, at most so many, the reader''s own row (null = none) as it is now.';
+  'The next max_rows listed users after a score and user, descending, with the reader''s own current row (null = none).';
 
 create function private.board_before(board_id integer, own private.board_change, how_many integer)
 returns private.board_rows
@@ -183,7 +185,7 @@ begin
 end;
 $$;
 comment on function private.board_before(integer, private.board_change, integer) is
-  'The last listed people before the reader''s own row, in the order of the board, at most so many.';
+  'The last max_rows listed users before the reader''s own row, in board order.';
 
 create function private.board_nth(board_id integer, own private.board_change, nth bigint, out credits bigint, out skip bigint)
 language plpgsql stable
@@ -195,8 +197,8 @@ declare
   inside record;
 begin
   skip := nth;
-  -- From the top down: in which block the n-th person is, and who stands before that block. The reader's own row counts
-  -- as somebody who left one block and came to another.
+  -- From the top level down: find the block with the n-th user, and how many users precede that block. A changed own
+  -- row counts as one user who left one block and entered another.
   for tier in reverse 2..0 loop
     select b.block, b.through, b.people into inside
     from (
@@ -225,7 +227,7 @@ begin
 end;
 $$;
 comment on function private.board_nth(integer, private.board_change, bigint) is
-  'The points of the person who has so many listed people before them, and how many of those have the same points; null beyond the end.';
+  'The credits of the user who has the given number of listed users before them, and how many of those have the same credits; null beyond the end.';
 
 create type private.board_page as (
   page bigint,
@@ -234,7 +236,7 @@ create type private.board_page as (
   after_user uuid
 );
 comment on type private.board_page is
-  'Which rows of a board: a page by number, or those after a score and user, or the first ones (all null).';
+  'The requested rows of a board: a page by number, the rows after a score and user, or the first page (all null).';
 
 create function private.board_rows(board_id integer, own private.board_change, requested_page private.board_page)
 returns private.board_rows
@@ -246,7 +248,7 @@ declare
   found_rows private.board_rows;
 begin
   if requested_page.page is null then
-    -- One more than asked for tells whether there is a next page.
+    -- One more than requested, to detect a next page.
     return private.board_after(
       board_id, own, coalesce(requested_page.after_credits, 9223372036854775807),
       coalesce(requested_page.after_user, '00000000-0000-0000-0000-000000000000'), requested_page.size + 1);
@@ -261,4 +263,4 @@ begin
 end;
 $$;
 comment on function private.board_rows(integer, private.board_change, private.board_page) is
-  'The people of a page, and one more after a cursor.';
+  'The users of a page; with a cursor, one more.';

@@ -1,12 +1,12 @@
--- What people see of boards: pages, places, circles. Privacy is applied in board_people and board_json
--- and nowhere else.
+-- Boards as clients see them: pages, standings, friend boards. Privacy is applied in board_people and board_json and
+-- nowhere else.
 
 create table private.secrets (
   name text primary key,
   value bytea not null
 );
 comment on table private.secrets is
-  'Keys the database makes for itself and shows to nobody.';
+  'Keys that the database generates for itself and never exposes.';
 alter table private.secrets enable row level security;
 insert into private.secrets (name, value) values ('board_cursor', extensions.gen_random_bytes(32));
 
@@ -16,13 +16,13 @@ language plpgsql volatile
 set search_path = ''
 as $$
 begin
-  -- Sealed: the last row of a page may be of someone whose id the reader must not learn, nor recognise later.
+  -- Encrypted: the last row of a page may belong to a user whose id the reader must not learn, or recognise later.
   return carbon.seal(credits || ',' || user_id, 'board_cursor',
     (select s.value from private.secrets as s where s.name = 'board_cursor'));
 end;
 $$;
 comment on function private.seal_cursor(bigint, uuid) is
-  'An opaque cursor that stands after this score and user, another one each time.';
+  'An opaque cursor for the position after this score and user; different at each call.';
 
 create function private.open_cursor(board_cursor text, out credits bigint, out user_id uuid)
 language plpgsql stable
@@ -40,7 +40,7 @@ begin
 end;
 $$;
 comment on function private.open_cursor(text) is
-  'What private.seal_cursor put in; 22023 carbon.cursor_invalid for anything else.';
+  'The position in a cursor of private.seal_cursor; 22023 carbon.cursor_invalid for anything else.';
 
 -- Rows as the viewer may see them -----------------------------------------------------------
 create type private.board_view as (
@@ -50,7 +50,7 @@ create type private.board_view as (
   next_cursor text
 );
 comment on type private.board_view is
-  'What is shown of a board: rows, the viewer''s own place, how many are listed, and where the next page begins.';
+  'The visible part of a board: rows, the viewer''s own place, how many are listed, and where the next page starts.';
 
 create function private.board_json(viewer uuid, user_ids uuid[], credits bigint[], ranks bigint[])
 returns json
@@ -59,7 +59,8 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  -- Whom boards do not list any more is gone at once, before their row is: a page may be shorter than asked for.
+  -- A user who is no longer listed disappears at once, before the worker removes their row, so a page may be shorter
+  -- than requested.
   return coalesce((
     select json_agg(carbon.board_row(
              r.rank, r.user_id, p.display_name, p.province, p.avatar_url, r.credits, t.level, t.credits + t.rewards,
@@ -71,7 +72,7 @@ begin
 end;
 $$;
 comment on function private.board_json(uuid, uuid[], bigint[], bigint[]) is
-  'Rows of a board (lists side by side) as the viewer may see them: listed people and the viewer; masked rows of privacy 2 name nobody.';
+  'Rows of a board (parallel lists) as the viewer may see them: listed users and the viewer; masked rows (privacy level 2) show no identity.';
 
 create function private.place_json(standing private.board_standing, earlier_rank bigint)
 returns jsonb
@@ -87,7 +88,7 @@ begin
 end;
 $$;
 comment on function private.place_json(private.board_standing, bigint) is
-  'The contract''s current_user: rank and percentile null without entries in the period; rank_change positive = climbed, null without both ranks.';
+  'The contract''s current_user: rank and percentile null without entries in the period; rank_change positive = moved up, null unless both ranks exist.';
 
 -- Boards of the country and the provinces ----------------------------------------------------
 create function private.read_board(viewer uuid, timeframe text, board_province text, requested_page private.board_page, around_me boolean)
@@ -119,7 +120,7 @@ begin
   elsif standing.rank is not null then
     found_rows := private.board_before(board_id, own, requested_page.size / 2);
     below := private.board_after(board_id, own, own.credits, viewer, (requested_page.size - 1) / 2);
-    -- Who is not listed sees themselves among the others and moves nobody.
+    -- Unlisted users see their own place among the others without affecting any rank.
     unlisted_place := case when not own.is_listed then coalesce(cardinality(found_rows.people), 0) + 1 end;
     found_rows.people := found_rows.people || viewer || below.people;
     found_rows.credits := found_rows.credits || own.credits || below.credits;
@@ -137,7 +138,7 @@ $$;
 comment on function private.read_board(uuid, text, text, private.board_page, boolean) is
   'A board of the country or a province as the viewer may see it.';
 
--- Circles -----------------------------------------------------------------------------------
+-- Friend boards -----------------------------------------------------------------------------
 create type private.board_row as (
   place bigint,
   rank bigint,
@@ -145,7 +146,7 @@ create type private.board_row as (
   credits bigint
 );
 comment on type private.board_row is
-  'A person on a board: place counts from the first row, rank is the competition rank.';
+  'A user on a board: place counts from the first row, rank is the competition rank.';
 
 create function private.friend_scores(timeframe text, periods_back integer, user_ids uuid[])
 returns table (user_id uuid, credits bigint, is_listed boolean)
@@ -175,7 +176,7 @@ begin
 end;
 $$;
 comment on function private.friend_scores(text, integer, uuid[]) is
-  'Those of a few people who have at least one entry in the country''s period, their points, and whether boards list them: read from their own sums.';
+  'Those of the given users who have at least one entry in the country''s period, their credits, and whether they are listed: read from their own sums.';
 
 create function private.friend_standing(p_user_id uuid, timeframe text, periods_back integer, user_ids uuid[])
 returns private.board_standing
@@ -193,7 +194,7 @@ begin
 end;
 $$;
 comment on function private.friend_standing(uuid, text, integer, uuid[]) is
-  'Where a person stands within a circle; null without entries in the period.';
+  'A user''s standing on a friend board; null without entries in the period.';
 
 create function private.read_friend_board(viewer uuid, timeframe text, user_ids uuid[], requested_page private.board_page, around_me boolean)
 returns private.board_view
@@ -243,16 +244,16 @@ begin
 end;
 $$;
 comment on function private.read_friend_board(uuid, text, uuid[], private.board_page, boolean) is
-  'The board of a few people among themselves, as private.read_board.';
+  'The friend board of the given users, in the format of private.read_board.';
 
--- The function clients call -----------------------------------------------------------------
+-- The function that clients call ------------------------------------------------------------
 create function private.get_leaderboard(board_type text, timeframe text, province_code text, page integer,
                                         page_size integer, board_cursor text, around_me boolean)
 returns json
 language plpgsql stable security definer
 set search_path = ''
--- For all that is called from here: plans are by index and in its order, and kept, whatever the length of a page and
--- whatever is pending.
+-- For all functions called from here: use cached, index-ordered plans, regardless of the length of a page and of
+-- pending changes.
 set enable_seqscan = off
 set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
@@ -323,7 +324,12 @@ begin
 end;
 $$;
 comment on function public.get_leaderboard(text, text, text, integer, integer, text, boolean) is
-  'A board (board_type global, province or friends; timeframe daily, weekly, monthly or all_time) as the caller may see it, also without signing in: {leaderboard, current_user, as_of, page, limit, total, total_pages, next_cursor}. as_of: others'' writes up to then are counted, the caller''s own always. Somebody who hides is gone at once, so a page may be shorter than page_size; ranks and total follow. Either page or cursor; page_size 1 to 100, default 20; around_me shows the rows about the caller. province null = the caller''s own. Errors: 22023 with the parameter''s token, 42501 carbon.not_signed_in.';
+  'A board (board_type global, province or friends; timeframe daily, weekly, monthly or all_time) as the '
+  'caller may see it, also without signing in: {leaderboard, current_user, as_of, page, limit, total, '
+  'total_pages, next_cursor}. Counts other users'' writes up to as_of, the caller''s own always. A user who '
+  'hides disappears at once, so a page may be shorter than page_size; ranks and total follow later. Either '
+  'page or cursor; page_size 1 to 100, default 20; around_me returns the rows around the caller. province '
+  'null = the caller''s own. Errors: 22023 with the parameter''s token, 42501 carbon.not_signed_in.';
 
 grant execute on function private.get_leaderboard(text, text, text, integer, integer, text, boolean),
   public.get_leaderboard(text, text, text, integer, integer, text, boolean) to anon, authenticated, service_role;

@@ -1,5 +1,5 @@
--- The invariant of boards, executable: what they must be by the sums of every person, whether they are,
--- how they are mended, and how they are built anew.
+-- The invariant of boards, executable: what they must be by the sums of all users, whether they are, how to repair
+-- them, and how to rebuild them.
 
 create function private.recount_boards(user_ids uuid[], today date)
 returns table (user_id uuid, board integer, entries bigint, credits bigint)
@@ -23,7 +23,7 @@ begin
 end;
 $$;
 comment on function private.recount_boards(uuid[], date) is
-  'What these people have on every board that is kept, added up from their days and rewards.';
+  'These users'' scores on every retained board, added up from their days and rewards.';
 
 create function private.pending_deltas(user_ids uuid[])
 returns table (user_id uuid, days date[], provinces text[], entries bigint[], credits bigint[], rewards bigint)
@@ -41,7 +41,7 @@ begin
 end;
 $$;
 comment on function private.pending_deltas(uuid[]) is
-  'What the outbox still holds of these people, as carbon.fold_scores takes it.';
+  'The outbox rows of these users, in the form that carbon.fold_scores takes.';
 
 create function private.board_differences(user_ids uuid[], today date)
 returns table (user_id uuid, board integer, expected jsonb, found jsonb)
@@ -56,7 +56,7 @@ begin
     from private.recount_boards(user_ids, today) as r
     join private.board_people as p on p.user_id = r.user_id
   ), is_now as (
-    -- What is folded in, with what is pending. Whose profile is gone has nothing, once that is folded in.
+    -- Folded and pending together. A user whose profile is gone has no scores once that is folded.
     select u.user_id, b.board, b.credits, b.entries,
            b.entries > 0 and case when d.user_id is null then s.is_listed else p.is_listed end as is_listed
     from unnest(user_ids) as u (user_id)
@@ -77,7 +77,7 @@ begin
   where m.user_id is null or n.user_id is null
      or (m.entries, m.credits, m.is_listed) is distinct from (n.entries, n.credits, n.is_listed)
   union all
-  -- A score without its place in the order of its board.
+  -- A score without a place in the order of its board.
   select s.user_id, s.board, jsonb_build_array(s.entries, s.credits, s.is_listed), null
   from private.board_places as s
   where s.user_id = any (user_ids)
@@ -88,7 +88,7 @@ begin
 end;
 $$;
 comment on function private.board_differences(uuid[], date) is
-  'Where the boards of these people, what is pending included, differ from a recount: [entries, credits, is_listed] each, null = no row, or none in the order of the board.';
+  'Where these users'' boards, pending changes included, differ from a recount: each [entries, credits, is_listed], null = no row, or no place in the board''s order.';
 
 create function private.check_boards(p_user_id uuid)
 returns jsonb
@@ -104,7 +104,7 @@ begin
 end;
 $$;
 comment on function private.check_boards(uuid) is
-  'Differences between the boards of this person, what is pending included, and a recount of their days and rewards: [{what, expected, found}] with [entries, credits, is_listed].';
+  'Differences between this user''s boards, pending changes included, and a recount of their days and rewards: [{what, expected, found}] with [entries, credits, is_listed].';
 
 create function private.required_scores(user_ids uuid[], today date)
 returns table (user_id uuid, is_listed boolean, boards integer[], credits bigint[], entries bigint[])
@@ -121,7 +121,7 @@ begin
     from private.recount_boards(user_ids, today) as x
     group by x.user_id) as r on r.user_id = p.user_id
   left join private.pending_deltas(user_ids) as d on d.user_id = p.user_id
-  -- Less what is pending: it is added when it is folded in.
+  -- Without pending changes: they are added when they are folded.
   cross join lateral carbon.fold_scores(
     coalesce(r.boards, '{}'), coalesce(r.credits, '{}'), coalesce(r.entries, '{}'), coalesce(d.days, '{}'), coalesce(d.provinces, '{}'),
     coalesce((select array_agg(-e.value order by e.place) from unnest(d.entries) with ordinality as e (value, place)), '{}'),
@@ -131,7 +131,7 @@ begin
 end;
 $$;
 comment on function private.required_scores(uuid[], date) is
-  'The scores that must be folded in for these people, so that with what is pending they come to a recount.';
+  'The scores that must be stored for these users so that, together with pending changes, they equal a recount.';
 
 create function private.repair_boards(user_ids uuid[])
 returns integer
@@ -151,7 +151,7 @@ begin
   from unnest(user_ids) as u (user_id)
   left join private.board_scores as s on s.user_id = u.user_id
   left join private.required_scores(user_ids, today) as r on r.user_id = u.user_id
-  -- From the places that there are, whatever the scores say.
+  -- From the stored places, regardless of the scores.
   cross join lateral (
     select coalesce(array_agg(p.board), '{}') as boards, coalesce(array_agg(p.credits), '{}') as credits,
            coalesce(array_agg(p.entries), '{}') as entries
@@ -167,7 +167,7 @@ begin
 end;
 $$;
 comment on function private.repair_boards(uuid[]) is
-  'Puts the scores and places of these people right, whose boards differ, and returns how many there were; waits for a slice at work. Trees are put right by private.repair_nodes.';
+  'Repairs the scores and places of those of these users whose boards differ, and returns how many it repaired; waits for a running slice. private.repair_nodes repairs trees.';
 
 -- Trees -------------------------------------------------------------------------------------
 create function private.recount_nodes(board_id integer)
@@ -190,7 +190,7 @@ begin
 end;
 $$;
 comment on function private.recount_nodes(integer) is
-  'The tree of a board, counted from its order: one pass over the board.';
+  'The tree of a board, counted from its order in one pass over the board.';
 
 create function private.repair_nodes(board_id integer)
 returns void
@@ -207,7 +207,7 @@ begin
 end;
 $$;
 comment on function private.repair_nodes(integer) is
-  'Takes out of the order of a board what no score stands for, and recounts its tree. For holders of the boards'' lock.';
+  'Deletes places without a score from the order of a board, and recounts its tree. The caller must hold the boards'' lock.';
 
 create function private.node_differs(board_id integer, node_level integer, node_number bigint)
 returns boolean
@@ -223,7 +223,7 @@ begin
   where n.board = board_id and n.level = node_level and n.node = node_number;
   if node_level = 0 then
     select carbon.board_node(array_agg((c.credits & 255)::integer), array_agg(c.people)) into expected
-    -- Only places that a score stands for.
+    -- Only places that have a score.
     from (select o.credits, count(*)::integer as people
           from private.board_order as o
           join private.board_scores as s on s.user_id = o.user_id
@@ -242,7 +242,7 @@ begin
 end;
 $$;
 comment on function private.node_differs(integer, integer, bigint) is
-  'Whether a node of a board''s tree differs from what is below it: below level 0 the order of the board, as far as scores stand for it, nodes below the others.';
+  'Whether a node of a board''s tree differs from the level below: for level 0 the order of the board (places that have a score), for the others the nodes one level down.';
 
 create function private.check_all_boards()
 returns jsonb
@@ -281,9 +281,9 @@ begin
 end;
 $$;
 comment on function private.check_all_boards() is
-  'Every difference between boards and a recount of everybody, between scores and orders, and between trees and orders; [] when all is right. Passes over everybody: for tests and operators.';
+  'Every difference between boards and a recount of all users, between scores and orders, and between trees and orders; [] if there are none. Scans all users: for tests and operators.';
 
--- Built anew --------------------------------------------------------------------------------
+-- Rebuild -----------------------------------------------------------------------------------
 create function private.rebuild_boards()
 returns bigint
 language plpgsql security definer
@@ -301,7 +301,8 @@ begin
   truncate private.board_scores, private.board_order, private.board_nodes, private.board_notifications;
   drop index private.board_order_places;
 
-  -- One statement, one snapshot: the outbox is emptied of exactly what the sums already hold, and keeps the messages.
+  -- One statement, one snapshot: it empties the outbox of exactly those rows that the sums already include, and
+  -- retains their messages.
   with taken as (
     delete from private.outbox as o where o.change is null and o.first_reward is null
   ), kept as (
@@ -343,12 +344,13 @@ begin
 end;
 $$;
 comment on function private.rebuild_boards() is
-  'Builds every board from the sums of everybody and returns how many places there are on them: after a restore, or to begin with. Readers wait for its end; writers do not.';
+  'Rebuilds every board from the sums of all users and returns the number of places: after a restore, or initially. Readers wait until it ends; writers do not.';
 
 -- Slices ------------------------------------------------------------------------------------
 alter table private.job_state add column last_board integer, add column last_node bigint;
-comment on column private.job_state.last_board is 'The board whose tree the last slice ended in; null = begin anew.';
-comment on column private.job_state.last_node is 'The last node of its level 0 that was looked at.';
+comment on column private.job_state.last_board is
+  'The board at whose tree the last slice ended; null = start from the beginning.';
+comment on column private.job_state.last_node is 'The last level-0 node that was checked.';
 insert into private.job_state (job) values ('refresh_leaderboards');
 
 create function private.next_node(after_board integer, after_node bigint, out board integer, out node bigint)
@@ -357,7 +359,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  -- Whatever is in the tree and whatever should be: a node that is missing shows in the order.
+  -- Stored nodes and those that should exist: a missing node shows in the order.
   node := greatest(
     (select max(n.node) from private.board_nodes as n where n.board = after_board and n.level = 0 and n.node < after_node),
     (select s.credits >> 8 from private.board_order as s
@@ -376,7 +378,7 @@ begin
 end;
 $$;
 comment on function private.next_node(integer, bigint) is
-  'The node of level 0 that follows downwards on a board, or the highest of the next board (null where nobody is listed); board null = there is none left.';
+  'The next lower level-0 node of a board, or the highest node of the next board (null if it lists no users); board null = none left.';
 
 create function private.refresh_nodes(max_rows integer, inout from_board integer, inout from_node bigint, out repaired integer)
 language plpgsql
@@ -399,7 +401,8 @@ begin
 end;
 $$;
 comment on function private.refresh_nodes(integer, integer, bigint) is
-  'Looks at the next nodes of trees, recounts those trees that differ from the order of their boards, and returns where it came to (null = at the end) and how many it mended. For holders of the boards'' lock.';
+  'Checks the next nodes of trees, recounts trees that differ from the order of their boards, and returns '
+  'where it stopped (null = at the end) and how many it repaired. The caller must hold the boards'' lock.';
 
 create function private.refresh_leaderboards(max_users integer)
 returns jsonb
@@ -420,11 +423,12 @@ begin
   if not found then
     return '{"busy": true, "merged": 0, "checked": 0, "repaired": 0, "repaired_boards": 0, "finished": false}';
   end if;
-  -- Before anything is read of boards: private.rebuild_boards() holds this lock first and then wants the tables alone.
+  -- Before reading any board table: private.rebuild_boards() takes this lock first and then locks the tables
+  -- exclusively.
   perform private.lock_boards(true);
   merged := coalesce(private.merge_boards(100000), 0);
 
-  -- Whoever has totals, and whoever stands on a board without having any.
+  -- Users who have a state row, and users who are on a board without one.
   user_ids := array(
     (select t.user_id from private.user_state as t
      where state.last_user is null or t.user_id > state.last_user order by t.user_id limit size)
@@ -464,10 +468,13 @@ begin
 end;
 $$;
 comment on function public.refresh_leaderboards(integer) is
-  'For the service role and crontabs: boards are fresh without it. Merges what is pending, goes on with a slice of max_users people (1 to 10,000), compares their boards with a recount of their days and rewards, then some nodes of the boards'' trees with their scores, and mends what differs. Answers {busy, merged, checked, mended, mended_boards, finished}; safe at any time, also twice at once.';
+  'For the service role and crontabs: boards are fresh without it. Folds pending changes, takes the next '
+  'slice of max_users users (1 to 10,000), compares their boards with a recount of their days and rewards, '
+  'then some nodes of the boards'' trees with their scores, and repairs differences. Returns {busy, merged, '
+  'checked, mended, mended_boards, finished}; can be run at any time, also concurrently.';
 grant execute on function private.refresh_leaderboards(integer), public.refresh_leaderboards(integer),
   private.check_all_boards(), private.rebuild_boards() to service_role;
 
 select cron.schedule('carbon_refresh_boards', '3-59/5 18-22 * * *', $$select public.refresh_leaderboards(5000)$$);
--- Whoever was there before boards were kept stands on them from now on.
+-- Add existing users to the boards.
 select private.rebuild_boards();

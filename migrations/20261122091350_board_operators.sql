@@ -1,4 +1,4 @@
--- What operators do about boards: keep an account off them, and look for accounts to judge.
+-- Operators' functions for boards: exclude an account, and find accounts to review.
 
 create function private.exclude_from_boards(p_user_id uuid, why text, who text)
 returns jsonb
@@ -32,7 +32,10 @@ begin
 end;
 $$;
 comment on function public.exclude_from_boards(uuid, text, text) is
-  'For the service role: keeps an account off every board at once and for good, neither listed nor counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters) and the operator''s name where one is given. Answers {user_id, excluded, changed}; a second time changes nothing. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
+  'For the service role: removes an account from every board at once and permanently, neither listed nor '
+  'counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters) and the '
+  'operator''s name if given. Returns {user_id, excluded, changed}; repeating it changes nothing. Errors: '
+  '22023 carbon.reason_invalid, PT404 carbon.not_found.';
 
 create function private.include_in_boards(p_user_id uuid, why text, who text)
 returns jsonb
@@ -66,9 +69,10 @@ begin
 end;
 $$;
 comment on function public.include_in_boards(uuid, text, text) is
-  'For the service role: takes an exclusion back. Audited with the reason and the operator''s name where one is given. Answers {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
+  'For the service role: reverses an exclusion. Audited with the reason and the operator''s name if given. '
+  'Returns {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
 
--- Accounts to judge -------------------------------------------------------------------------
+-- Accounts to review ------------------------------------------------------------------------
 create function private.farmed_accounts(timeframe text, max_users integer)
 returns table (user_id uuid, credits bigint, entries bigint, busiest_day_entries bigint, heaviest_day_kg numeric,
                seconds_apart bigint, same_weight_percent integer, backdated_entries bigint, signals text[])
@@ -88,13 +92,13 @@ begin
     order by -s.credits, s.user_id
     limit least(greatest(max_users, 1), 10000)
   ), stated as (
-    -- What was moved from an old diary was not logged here and says nothing about rates.
+    -- Imported entries were not logged here and say nothing about rates.
     select j.user_id, j.credits, e.local_date, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, e.created_at,
            e.created_at - lag(e.created_at) over same_thing as since_the_last
     from judged as j
     join public.waste_entries as e on e.user_id = j.user_id
     where e.batch_id is null and e.local_date >= first_day
-      -- A day is at most 14 hours ahead of UTC: the bound lets months be skipped.
+      -- A local day begins at most 14 hours before the day in UTC: the bound lets the query skip months.
       and e.logged_at >= first_day - interval '1 day'
     window same_thing as (partition by j.user_id, e.category_id, e.disposal_method, e.weight_kg order by e.created_at)
   ), by_day as (
@@ -140,7 +144,13 @@ begin
 end;
 $$;
 comment on function public.farmed_accounts(text, integer) is
-  'For the service role: which of the first max_users people (1 to 10,000) of the country''s board look farmed, for a person to judge; nothing is done to them. Looks at what they logged in the board''s period (all_time: the last 90 days), imports aside. Signals: busy_days, more than 50 entries on a day (one every 20 minutes awake); heavy_days, more than 100 kg on a day (a household makes 1 to 5); seconds_apart, more than 20 entries within 5 seconds of an equal one; same_weight, more than 80 % of over 100 entries with one weight; backdated, more than 50 entries and half of all logged over 3 days after their time. Errors: 22023 carbon.timeframe_invalid.';
+  'For the service role: which of the first max_users users (1 to 10,000) of the country''s board show signs '
+  'of farming, for manual review; does nothing to them. Checks what they logged in the board''s period '
+  '(all_time: the last 90 days), imports aside. Signals: busy_days, more than 50 entries on a day (one every '
+  '20 minutes awake); heavy_days, more than 100 kg on a day (a household produces 1 to 5); seconds_apart, '
+  'more than 20 entries within 5 seconds of an equal one; same_weight, more than 80 % of over 100 entries '
+  'with one weight; backdated, more than 50 entries and half of all logged over 3 days after their time. '
+  'Errors: 22023 carbon.timeframe_invalid.';
 
 -- The source document's view ------------------------------------------------------------------
 create function private.monthly_board(max_rows integer)
@@ -175,19 +185,20 @@ begin
 end;
 $$;
 comment on function private.monthly_board(integer) is
-  'The first people of the country''s board of this month as the caller may see them.';
+  'The first users of the country''s board of the current month as the caller may see them.';
 
 create view public.leaderboard_monthly with (security_invoker = true) as
 select b.id, b.display_name, b.province, b.total_credits, b.current_level, b.trees_saved, b.rank, b.province_rank, b.month_credits
 from private.monthly_board(500) as b;
 comment on view public.leaderboard_monthly is
-  'The first 500 of the country''s board of this month, fresh at each read; get_leaderboard has all of it. Privacy 2 has neither id nor name here.';
-comment on column public.leaderboard_monthly.id is 'The person; null where masked.';
+  'The first 500 rows of the country''s board of the current month, computed at each read; get_leaderboard returns all of them. Users of privacy level 2 have neither id nor name here.';
+comment on column public.leaderboard_monthly.id is 'The user; null if masked.';
 comment on column public.leaderboard_monthly.province is 'The province of the profile.';
-comment on column public.leaderboard_monthly.total_credits is 'All points the person has, rewards included.';
+comment on column public.leaderboard_monthly.total_credits is 'All credits of the user, rewards included.';
 comment on column public.leaderboard_monthly.rank is 'Competition rank by month_credits.';
-comment on column public.leaderboard_monthly.province_rank is 'Rank on this month''s board of that province, by the entries that carry it; null without any.';
-comment on column public.leaderboard_monthly.month_credits is 'Points of this month''s entries.';
+comment on column public.leaderboard_monthly.province_rank is
+  'Rank on that province''s board of the current month, by the entries with that province; null without any.';
+comment on column public.leaderboard_monthly.month_credits is 'Credits of the current month''s entries.';
 grant select on public.leaderboard_monthly to anon, authenticated, service_role;
 
 grant execute on function private.monthly_board(integer) to anon, authenticated, service_role;

@@ -1,4 +1,4 @@
--- What a person has reached: levels, trees and streaks, always derived when read.
+-- Levels, trees and streaks, always derived when read.
 
 create view public.user_gamification with (security_invoker = true) as
 select
@@ -16,18 +16,20 @@ select
 from private.user_state as s
 join public.profiles as p on p.id = s.user_id;
 comment on view public.user_gamification is
-  'Points, level, streaks and trees of a person; own row only. A view, so that no job can lose a streak: whether a run goes on is told when it is read.';
-comment on column public.user_gamification.total_credits is 'Points of the entries and the net of the rewards; may be negative.';
-comment on column public.user_gamification.achievements_unlocked is 'Ids of the achievements held now.';
+  'A user''s credits, level, streaks and trees; own row only. A view, so that no missed job can lose a streak: whether a run continues is determined when it is read.';
+comment on column public.user_gamification.total_credits is
+  'Credits of the entries plus the net of the rewards; may be negative.';
+comment on column public.user_gamification.achievements_unlocked is 'Ids of the achievements currently held.';
 comment on column public.user_gamification.credits_to_next_level is 'Null at the highest level.';
-comment on column public.user_gamification.daily_streak is 'Days in a row that end today, yesterday or later.';
+comment on column public.user_gamification.daily_streak is
+  'Consecutive days with entries that end today, yesterday or later.';
 grant select on public.user_gamification to authenticated, service_role;
 
 create function private.get_gamification_profile()
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
--- As in private.own_rank.
+-- Same as in private.own_rank.
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -76,5 +78,6 @@ begin
 end;
 $$;
 comment on function public.get_gamification_profile() is
-  'What the caller has reached, in the contract''s shape without the level''s name and icon; ranks are those of the all-time boards, province null without one in the profile. Errors: 23503 carbon.unknown_user.';
+  'The caller''s totals and level, in the contract''s format without the level''s name and icon; ranks are '
+  'those of the all-time boards, province null if the profile has none. Errors: 23503 carbon.unknown_user.';
 grant execute on function private.get_gamification_profile(), public.get_gamification_profile() to authenticated;

@@ -1,4 +1,4 @@
--- What people see of achievements and challenges, always derived when read, and the two calls that settle.
+-- Achievements and challenges as clients see them, always derived when read, and the two calls that post rewards.
 
 -- Achievements ------------------------------------------------------------------------------
 create function private.achievement_json(achievement public.achievements)
@@ -14,7 +14,7 @@ begin
 end;
 $$;
 comment on function private.achievement_json(public.achievements) is
-  'An achievement as answers show it, with its texts in both languages.';
+  'An achievement as in answers, with its texts in both languages.';
 
 create function private.achievement_progress(p_user_id uuid)
 returns table (achievement_id text, is_held boolean, unlocked_at timestamptz, progress jsonb)
@@ -36,7 +36,7 @@ begin
 end;
 $$;
 comment on function private.achievement_progress(uuid) is
-  'For every active achievement, and others that are held: whether this person holds it, since when, and {value, at_least, percentage}.';
+  'For every active achievement, and inactive ones that are held: whether this user holds it, since when, and {value, at_least, percentage}.';
 
 create function private.own_achievement_progress()
 returns table (user_id uuid, achievement_id text, is_held boolean, unlocked_at timestamptz, progress jsonb)
@@ -56,10 +56,11 @@ create view public.user_achievements with (security_invoker = true) as
 select p.user_id, p.achievement_id, p.unlocked_at, p.progress, p.is_held as notified
 from private.own_achievement_progress() as p;
 comment on view public.user_achievements is
-  'The caller''s achievements, held or on the way; derived when read.';
+  'The caller''s achievements, held or in progress; derived when read.';
 comment on column public.user_achievements.unlocked_at is 'Null while it is not held.';
 comment on column public.user_achievements.progress is '{value, at_least, percentage}; weights in kilograms.';
-comment on column public.user_achievements.notified is 'Whether the person''s devices were told: they are in the moment it is given.';
+comment on column public.user_achievements.notified is
+  'Whether the user''s devices were notified: true from the moment it is granted.';
 grant select on public.user_achievements to authenticated;
 grant execute on function private.own_achievement_progress() to authenticated;
 
@@ -75,7 +76,7 @@ begin
 end;
 $$;
 comment on function public.list_achievements() is
-  'What can be earned once: {achievements: [{id, name_th, name_en, description_th, description_en, icon, credits_reward, criteria}]}. For everybody.';
+  'All achievements: {achievements: [{id, name_th, name_en, description_th, description_en, icon, credits_reward, criteria}]}. Public.';
 
 create function private.get_achievements()
 returns jsonb
@@ -165,7 +166,9 @@ begin
 end;
 $$;
 comment on function public.check_achievements() is
-  'Judges the caller''s achievements now, days that ended since included: {met: [ids], missing: [{id, progress}], newly_unlocked, taken_back: [ids]}. Errors: 42501 carbon.not_signed_in, 23503 carbon.unknown_user.';
+  'Evaluates the caller''s achievements now, including days that have ended: {met: [ids], missing: [{id, '
+  'progress}], newly_unlocked, taken_back: [ids]}. Errors: 42501 carbon.not_signed_in, 23503 '
+  'carbon.unknown_user.';
 
 -- Challenges --------------------------------------------------------------------------------
 create function private.challenge_json(challenge record)
@@ -183,7 +186,7 @@ begin
 end;
 $$;
 comment on function private.challenge_json(record) is
-  'A row of private.challenges_on as answers show it, with its texts in both languages.';
+  'A row of private.challenges_on as in answers, with its texts in both languages.';
 
 create function private.challenge_progress(p_user_id uuid, day date)
 returns table (challenge_id uuid, progress integer, completed boolean, completed_at timestamptz, credits_earned integer,
@@ -196,7 +199,7 @@ declare
   tally bytea := (select coalesce(carbon.sum_tallies(d.tally), '') from public.user_days as d
                   where d.user_id = p_user_id and d.local_date = day and not d.imported);
 begin
-  -- What was paid stays in sight when the challenge was switched off afterwards.
+  -- A completed challenge remains visible if it was switched off later.
   return query
   select c.id, carbon.day_value(c.rule, tally)::integer, coalesce(h.is_held, false),
          case when h.is_held then h.created_at end, case when h.is_held then h.credits else 0 end,
@@ -211,7 +214,7 @@ begin
 end;
 $$;
 comment on function private.challenge_progress(uuid, date) is
-  'The challenges of a day and how far this person is with each; none for days before the profile began.';
+  'The challenges of a day and this user''s progress; none for days before the profile began.';
 
 create function private.own_challenge_days()
 returns table (user_id uuid, local_date date)
@@ -247,7 +250,7 @@ select d.user_id, p.challenge_id, p.progress, p.completed, p.completed_at, p.cre
 from private.own_challenge_days() as d
 cross join lateral private.own_challenge_progress(d.local_date) as p;
 comment on view public.user_daily_challenges is
-  'The caller''s challenges of the days on which they logged something; derived when read, never stated by a client.';
+  'The caller''s challenges of the days on which they logged an entry; derived when read, never set by clients.';
 grant select on public.user_daily_challenges to authenticated;
 grant execute on function private.own_challenge_days(), private.own_challenge_progress(date) to authenticated;
 
@@ -265,7 +268,7 @@ begin
 end;
 $$;
 comment on function public.list_challenges(date) is
-  'The challenges of a day, null = today in Bangkok: {date, challenges: [{id, challenge_type, title_th, title_en, description_th, description_en, icon, target_value, credits_reward, criteria}]}. For everybody.';
+  'The challenges of a day, null = today in Bangkok: {date, challenges: [{id, challenge_type, title_th, title_en, description_th, description_en, icon, target_value, credits_reward, criteria}]}. Public.';
 
 create function private.challenges_json(p_user_id uuid, day date)
 returns jsonb
@@ -281,7 +284,7 @@ begin
 end;
 $$;
 comment on function private.challenges_json(uuid, date) is
-  'Somebody''s challenges of a day: {date, challenges}.';
+  'A user''s challenges of a day: {date, challenges}.';
 
 create function private.get_challenges_today()
 returns jsonb
@@ -336,7 +339,9 @@ begin
 end;
 $$;
 comment on function public.refresh_challenge_progress() is
-  'Judges the challenges of the caller''s own local day anew, from their entries alone: as get_challenges_today, with newly_completed. Errors: 42501 carbon.not_signed_in, 23503 carbon.unknown_user.';
+  'Evaluates the challenges of the caller''s current local day again, from their entries alone: as '
+  'get_challenges_today, with newly_completed. Errors: 42501 carbon.not_signed_in, 23503 '
+  'carbon.unknown_user.';
 
 create function private.get_challenge_history(page_size integer, page_cursor text)
 returns jsonb
@@ -395,7 +400,10 @@ begin
 end;
 $$;
 comment on function public.get_challenge_history(integer, text) is
-  'The caller''s challenges by day, newest first, of the days on which they logged something: {history: [{date, id, challenge_type, title_th, title_en, icon, target_value, progress, completed, completed_at, credits_earned}], next_cursor, limit}. page_size counts days, 1 to 100, default 20. Errors: 22023 carbon.limit_invalid, carbon.cursor_invalid.';
+  'The caller''s challenges by day, newest first, of the days on which they logged an entry: {history: '
+  '[{date, id, challenge_type, title_th, title_en, icon, target_value, progress, completed, completed_at, '
+  'credits_earned}], next_cursor, limit}. page_size counts days, 1 to 100, default 20. Errors: 22023 '
+  'carbon.limit_invalid, carbon.cursor_invalid.';
 
 grant execute on function private.achievement_json(public.achievements), public.list_achievements(),
   private.challenge_json(record), public.list_challenges(date) to anon, authenticated, service_role;

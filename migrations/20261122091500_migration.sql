@@ -1,4 +1,4 @@
--- Moving an old diary in, whole or not at all, and out again within 30 days.
+-- Importing an old diary atomically, and rolling it back within 30 days.
 
 create table private.migration_batches (
   id uuid primary key,
@@ -13,7 +13,8 @@ create table private.migration_batches (
 );
 comment on table private.migration_batches is
   'One row per import: what it created and which preferences it set, so that a roll-back can undo exactly that.';
-comment on column private.migration_batches.preferences is 'The preferences the import set, with their values: a roll-back unsets those still unchanged.';
+comment on column private.migration_batches.preferences is
+  'The preferences that the import set, with their values: a roll-back clears those still unchanged.';
 create index migration_batches_user on private.migration_batches (user_id, created_at);
 alter table private.migration_batches enable row level security;
 grant select on private.migration_batches to service_role;
@@ -27,9 +28,10 @@ create table private.migration_payloads (
   constraint payload_has_at_most_4_mib check (octet_length(payload::text) <= carbon.limit_of('kept_import_bytes'))
 );
 comment on table private.migration_payloads is
-  'What was recognised in imports that created something, once per content, 30 days, for the service role alone: to answer what became of an entry.';
-comment on column private.migration_payloads.sha256 is 'Of the text that was sent.';
-comment on column private.migration_payloads.payload is 'As carbon.parse_migration() reads it: pictures, unknown keys and whatever else it does not know are not kept. Of more than 4 MiB the entries are left out.';
+  'What was recognised in imports that created something, once per content, for 30 days, readable by the service role alone: to find out what happened to an entry.';
+comment on column private.migration_payloads.sha256 is 'Of the text as sent.';
+comment on column private.migration_payloads.payload is
+  'As parsed by carbon.parse_migration(): pictures, unknown keys and other unrecognised content are not stored. Above 4 MiB the entries are omitted.';
 create index migration_payloads_created_at on private.migration_payloads (created_at);
 alter table private.migration_payloads enable row level security;
 grant select on private.migration_payloads to service_role;
@@ -55,7 +57,7 @@ begin
 end;
 $$;
 comment on function private.preferences_not_yet_set(uuid, jsonb) is
-  'Of the preferences offered those that the person has not set yet.';
+  'Those of the given preferences that the user has not set yet.';
 
 create function private.write_preferences(p_user_id uuid, changes jsonb)
 returns void
@@ -71,7 +73,7 @@ begin
   end if;
   select p.* into profile from public.profiles as p where p.id = p_user_id;
   select c.* into preferences from public.user_preferences as c where c.user_id = p_user_id;
-  -- Takes the members named like columns, null included.
+  -- Only members named like columns, null included.
   profile := jsonb_populate_record(profile, changes);
   preferences := jsonb_populate_record(preferences, changes);
   update public.profiles as p
@@ -85,7 +87,7 @@ begin
 end;
 $$;
 comment on function private.write_preferences(uuid, jsonb) is
-  'Writes the members given into a person''s preferences; a null member clears.';
+  'Writes the given members to a user''s preferences; a null member clears.';
 
 -- Import ------------------------------------------------------------------------------------
 create function private.new_migrated_entries(p_user_id uuid, entries jsonb)
@@ -93,8 +95,8 @@ returns table (category_id text, disposal_method text, weight_kg numeric, logged
                location_lat numeric, location_lng numeric, notes text, place text, image_id uuid, device_id text, offline_id text, legacy_id text)
 language plpgsql stable
 set search_path = ''
--- Most people have few entries, and so the planner thinks of everybody: for a diary of 10,000 that
--- is known already it would compare each entry with each key. Hashed, it is one pass of either.
+-- Most users have few entries, so the planner assumes that of all: for a diary of 10,000 entries that already exist
+-- it would compare every entry with every key. A hash join takes one pass over each.
 set enable_nestloop = off
 as $$
 begin
@@ -121,7 +123,7 @@ begin
 end;
 $$;
 comment on function private.new_migrated_entries(uuid, jsonb) is
-  'Of the parsed entries of an import those that this person does not have and never had: by identity, and by offline_id where they carry one. The first of equals inside the import wins.';
+  'Those of the parsed entries of an import that this user does not have and never had: by identity, and by offline_id if they have one. Of equal entries within the import only the first counts.';
 
 create function private.stored_payload(parsed jsonb)
 returns jsonb
@@ -136,7 +138,7 @@ begin
 end;
 $$;
 comment on function private.stored_payload(jsonb) is
-  'What is kept of a parsed import: all that was recognised, or of more than 4 MiB what fits.';
+  'The part of a parsed import to store: everything recognised, or above 4 MiB what fits.';
 
 create function private.write_migration(writer record, batch_id uuid, hash bytea, parsed jsonb, preferences jsonb,
                                         completes_onboarding boolean, dry_run boolean,
@@ -153,7 +155,7 @@ begin
        notes, place, image_id, device_id, offline_id, legacy_id, batch_id)
     select writer.user_id, e.category_id, e.disposal_method, e.weight_kg, e.logged_at,
            coalesce(e.time_zone, zone), writer.province,
-           -- A dry run leaves its rows behind, dead: without what decides nothing.
+           -- A dry run leaves dead rows behind, so omit columns that do not affect its answer.
            e.location_lat, e.location_lng, case when not dry_run then e.notes end, case when not dry_run then e.place end,
            e.image_id,
            coalesce(e.device_id, parsed ->> 'device_id'), e.offline_id, e.legacy_id, write_migration.batch_id
@@ -182,7 +184,8 @@ begin
 end;
 $$;
 comment on function private.write_migration(record, uuid, bytea, jsonb, jsonb, boolean, boolean) is
-  'Writes a parsed import in the caller''s transaction: entries, preferences not set yet, the batch, and what was recognised if anything came of it. Of a dry run the entries alone, without their texts.';
+  'Writes a parsed import in the caller''s transaction: entries, preferences not yet set, the batch, and the '
+  'recognised content if anything was created. For a dry run only the entries, without their texts.';
 
 create function private.migrate_local(payload text, dry_run boolean)
 returns jsonb
@@ -213,7 +216,7 @@ begin
   completes_onboarding := coalesce((parsed ->> 'onboarding_completed')::boolean, false)
     and not exists (select from public.profiles as p where p.id = writer.user_id and p.onboarding_completed);
 
-  -- A dry run does everything and takes it back: whatever it answers, the real one will.
+  -- A dry run does everything and rolls it back, so its answer is the one that the real import will give.
   begin
     batch_id := gen_random_uuid();
     select m.written, m.credits into written, credits
@@ -258,7 +261,13 @@ begin
 end;
 $$;
 comment on function public.migrate_local(text, boolean) is
-  'Moves an old diary in: payload is the JSON text of the normalised form or of a raw dump of the app''s localStorage. All in one transaction; received = migrated + duplicate + rejected. Each call that is not a dry run gets a batch_id of its own, also when it found nothing new (its roll-back then removes nothing); dry_run answers the same with batch_id null and writes nothing. Errors: 22023 carbon.migration_unreadable, PT429 carbon.migration_too_many_entries (20,000), carbon.imports_per_hour (10, dry runs and roll-backs included), carbon.imports_per_day (30), carbon.already_running (the caller''s entries are being written), 23503 carbon.unknown_user.';
+  'Imports an old diary: payload is the JSON text of the normalised form or of a raw dump of the app''s '
+  'localStorage. All in one transaction; received = migrated + duplicate + rejected. Each call that is not a '
+  'dry run gets its own batch_id, even if it found nothing new (its roll-back then removes nothing); dry_run '
+  'returns the same with batch_id null and writes nothing. Errors: 22023 carbon.migration_unreadable, PT429 '
+  'carbon.migration_too_many_entries (20,000), carbon.imports_per_hour (10, dry runs and roll-backs '
+  'included), carbon.imports_per_day (30), carbon.already_running (the caller''s entries are being written), '
+  '23503 carbon.unknown_user.';
 
 -- Roll-back ---------------------------------------------------------------------------------
 create function private.rollback_migration(wanted_batch uuid)
@@ -295,11 +304,11 @@ begin
   )
   select count(*), coalesce(sum(g.carbon_credits), 0) into removed, credits_removed from gone as g;
 
-  -- The keys of all it created are free again, of those the person deleted meanwhile too.
+  -- Free the keys of all entries it created, including those that the user has deleted since.
   update private.entry_keys as k set offline_id = null, identity = null
   where k.user_id = writer.user_id and k.batch_id = batch.id;
 
-  -- What the import set and nobody changed since is unset again.
+  -- Clear what the import set and the user has not changed since.
   perform private.write_preferences(writer.user_id, (
     select coalesce(jsonb_object_agg(s.key, null), '{}')
     from jsonb_each(batch.preferences) as s
@@ -327,7 +336,10 @@ begin
 end;
 $$;
 comment on function public.rollback_migration(uuid) is
-  'Undoes an import of the caller within 30 days: removes every entry it created, edited since or not, and the preferences it set that are still as it set them; the same dump can be imported again. Answer: {batch_id, removed_entries, credits_removed}. A second time, another''s or an old one: PT404 carbon.batch_not_found.';
+  'Undoes an import of the caller within 30 days: deletes every entry it created, edited since or not, and '
+  'clears the preferences it set that are unchanged; the same dump can be imported again. Returns {batch_id, '
+  'removed_entries, credits_removed}. Repeated, or for another user''s batch or an expired one: PT404 '
+  'carbon.batch_not_found.';
 
 grant execute on function private.migrate_local(text, boolean), public.migrate_local(text, boolean),
   private.rollback_migration(uuid), public.rollback_migration(uuid) to authenticated;

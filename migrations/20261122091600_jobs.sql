@@ -1,5 +1,4 @@
--- What runs by the clock. Each job is safe at any time, twice or never: nothing a person sees waits
--- for one.
+-- Scheduled jobs. Each can be run at any time, repeatedly or not at all: nothing that users see waits for one.
 
 create function private.drop_unconfirmed_users()
 returns integer
@@ -9,7 +8,7 @@ as $$
 declare
   dropped integer;
 begin
-  -- Auth writes a user for every number a code is asked for; who never typed the code goes.
+  -- Auth inserts a user for every number that requests a code; delete those who never entered it.
   with stale as (
     select u.id from auth.users as u
     where u.created_at < now() - interval '24 hours'
@@ -24,7 +23,7 @@ begin
 end;
 $$;
 comment on function private.drop_unconfirmed_users() is
-  'Deletes users of Auth who proved nothing within 24 hours, at most 10,000 a call; returns how many.';
+  'Deletes users of Auth who confirmed nothing within 24 hours, at most 10,000 a call; returns how many.';
 
 create function private.drop_old_records(max_rows integer)
 returns jsonb
@@ -37,7 +36,7 @@ declare
   auth_lines integer;
   sessions integer;
 begin
-  -- By place, so that each takes its slice whatever index there is.
+  -- By ctid, so that each call takes one slice regardless of indexes.
   delete from private.migration_payloads as p
   where p.ctid = any (array(
     select o.ctid from private.migration_payloads as o where o.created_at < now() - interval '30 days' limit greatest(max_rows / 100, 1)));
@@ -45,12 +44,12 @@ begin
   delete from private.audit_log as a
   where a.ctid = any (array(select o.ctid from private.audit_log as o where o.at < now() - interval '90 days' limit max_rows));
   get diagnostics lines = row_count;
-  -- Auth keeps both for ever, with phone numbers and addresses in them.
+  -- Auth retains both indefinitely, with phone numbers and addresses in them.
   delete from auth.audit_log_entries as a
   where a.ctid = any (array(
     select o.ctid from auth.audit_log_entries as o where o.created_at < now() - interval '90 days' limit max_rows));
   get diagnostics auth_lines = row_count;
-  -- A session ends after 7 days without use; until then its row is what its tokens hang on.
+  -- A session expires after 7 days without use; until then its tokens depend on its row.
   delete from auth.sessions as s
   where s.ctid = any (array(
     select o.ctid from auth.sessions as o
@@ -61,10 +60,12 @@ begin
 end;
 $$;
 comment on function private.drop_old_records(integer) is
-  'Deletes what was kept of imports after 30 days, and after 90 days audit lines, Auth''s own audit lines, and sessions not used since, with the addresses and agents they hold; at most that number of each (a hundredth of the imports) a call. Returns how many of each.';
+  'Deletes stored import payloads after 30 days, and after 90 days audit rows, Auth''s own audit rows, and '
+  'unused sessions with their addresses and user agents; at most that number of each (a hundredth of it for '
+  'imports) a call. Returns how many of each.';
 
--- Anonymous people ----------------------------------------------------------------------------
--- The round goes by id and looks at each once, so that its cost does not grow with those who stay.
+-- Anonymous users -----------------------------------------------------------------------------
+-- Goes through users by id and checks each once, so that its cost does not grow with the number of users that remain.
 create index profiles_anonymous on public.profiles (id) where is_anonymous;
 insert into private.job_state (job) values ('drop_idle_anonymous_users');
 
@@ -113,9 +114,11 @@ begin
 end;
 $$;
 comment on function private.drop_idle_anonymous_users(integer, bigint) is
-  'Deletes anonymous people without entries 30 days, and with entries 12 months, after they last wrote or came: goes on through all of them by id, at most that number of people a call, and no further once it has deleted most_entries entries. Answers {busy, looked_at, dropped, finished}.';
+  'Deletes anonymous users 30 days (without entries) or 12 months (with entries) after their last write or '
+  'visit: goes through all of them by id, at most that number of users a call, and stops once it has deleted '
+  'most_entries entries. Returns {busy, looked_at, dropped, finished}.';
 
--- The end of days ----------------------------------------------------------------------------
+-- Closing days -------------------------------------------------------------------------------
 insert into private.job_state (job) values ('close_days');
 
 create function private.close_days_of_yesterday(max_rows integer)
@@ -125,7 +128,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-  -- In Bangkok; people further east had it earlier, those further west are found by a later round.
+  -- In Bangkok; the day ended earlier further east, and a later run covers users further west.
   day date := carbon.local_date(now(), carbon.default_time_zone()) - 1;
   board_id integer := carbon.board_id('daily', day, null);
   state private.job_state;
@@ -141,8 +144,9 @@ begin
         and state.last_run_at > now() - interval '4 hours' then
     return state.last_result || '{"looked_at": 0, "closed": 0}';
   end if;
-  -- The daily board has everybody who logged something that day, listed or not: no index on the state is needed, which
-  -- every write would have to keep. Who moves on the board meanwhile has written, and a write looks anyway.
+  -- The daily board includes every user who logged an entry that day, listed or not, so the state needs no index that
+  -- every write would have to maintain. A user who moves on the board in the meantime has written, and that write
+  -- closes the day.
   if state.last_result ->> 'day' = day::text and not (state.last_result ->> 'finished')::boolean then
     select p.* into place from jsonb_to_record(state.last_result -> 'place') as p (is_listed boolean, credits bigint, user_id uuid);
   else
@@ -165,7 +169,9 @@ begin
 end;
 $$;
 comment on function private.close_days_of_yesterday(integer) is
-  'Closes the days of people who logged something yesterday: goes on through that day''s board, at most that number of people a call, and once more every four hours for those whose day ends later than in Bangkok. Answers {busy, day, place, looked_at, closed, finished}.';
+  'Closes the days of users who logged an entry yesterday: goes through that day''s board, at most that '
+  'number of users a call, and again every four hours for those whose day ends later than in Bangkok. '
+  'Returns {busy, day, place, looked_at, closed, finished}.';
 
 do $$
 begin
@@ -178,12 +184,12 @@ begin
 end;
 $$;
 
--- Minutes apart, at quiet hours in Thailand (UTC+7).
+-- A few minutes apart, at quiet hours in Thailand (UTC+7).
 select cron.schedule('carbon_partitions', '7 18 * * *',
   $$set lock_timeout = '5s'; select private.ensure_partitions()$$);
 select cron.schedule('carbon_challenges', '47 16 * * *', $$select private.make_challenges(14)$$);
--- Each slice is a transaction of its own, some tenths of a second, because people in it wait for it with their own writes:
--- 100,000 people a minute.
+-- Each slice is a separate transaction of some tenths of a second, because writes of the users in it wait for it:
+-- 100,000 users a minute.
 select cron.schedule('carbon_close_days', '* * * * *', $job$
   do $$
   begin
@@ -194,9 +200,9 @@ select cron.schedule('carbon_close_days', '* * * * *', $job$
   $$
 $job$);
 select cron.schedule('carbon_unconfirmed_users', '17 * * * *', $$select private.drop_unconfirmed_users()$$);
--- 144 times a day: 1.4 million lines of each kind, 14,400 imports.
+-- 144 times a day: 1.4 million rows of each kind, 14,400 imports.
 select cron.schedule('carbon_old_records', '*/10 * * * *', $$select private.drop_old_records(10000)$$);
--- A million anonymous people are looked at in a day.
+-- A million anonymous users are checked in a day.
 select cron.schedule('carbon_idle_anonymous_users', '3-59/10 * * * *', $$select private.drop_idle_anonymous_users(10000, 20000)$$);
 select cron.schedule('carbon_reopen_profiles', '* * * * *', $$select private.reopen_profiles(1000)$$);
 select cron.schedule('carbon_limits_are_on', '41 * * * *', $$select private.warn_of_lifted_limits()$$);

@@ -1,5 +1,4 @@
--- What the public door needs of the database: answers that are given once, and reads that are skipped when
--- nothing changed.
+-- What the edge needs of the database: idempotent writes, and reads that are skipped when nothing changed.
 
 -- Idempotency -------------------------------------------------------------------------------
 create table private.idempotency_keys (
@@ -13,11 +12,12 @@ create table private.idempotency_keys (
   constraint answer_has_at_most_128_kib check (octet_length(answer::text) <= carbon.limit_of('kept_answer_bytes'))
 );
 comment on table private.idempotency_keys is
-  'Answers of writes that came with an Idempotency-Key, written in the write''s own transaction; 24 hours, and at most 8 MiB a person. Read and written by run_once only.';
-comment on column private.idempotency_keys.scope is 'Method and path the key was used with.';
+  'Answers of writes that came with an Idempotency-Key, written in the write''s own transaction; retained for 24 hours, at most 8 MiB per user. Read and written by run_once only.';
+comment on column private.idempotency_keys.scope is 'Method and path that the key was used with.';
 comment on column private.idempotency_keys.fingerprint is 'SHA-256 of the request''s query and body.';
-comment on column private.idempotency_keys.answer is 'What private.stored_answer() keeps of what the operation answered; private.restored_answer() makes it whole.';
--- Rows come in the order of time, so that a summary for each range of pages finds the old ones.
+comment on column private.idempotency_keys.answer is
+  'The part of the operation''s answer that private.stored_answer() retains; private.restored_answer() restores the rest.';
+-- Rows are in time order, so a BRIN index finds the expired ones.
 create index idempotency_keys_created_at on private.idempotency_keys using brin (created_at);
 alter table private.idempotency_keys enable row level security;
 
@@ -56,7 +56,7 @@ begin
 end;
 $$;
 comment on function private.run_operation(text, text) is
-  'Runs one of the writes that may be asked for with an Idempotency-Key, by its name; PT404 carbon.not_found for any other.';
+  'Runs a write that allows an Idempotency-Key, by its name; PT404 carbon.not_found for any other.';
 
 create function private.stored_answer(operation text, answer jsonb)
 returns jsonb
@@ -65,22 +65,22 @@ set search_path = ''
 as $$
 begin
   return case operation
-    -- A page is read again.
+    -- A page is read from the rows again.
     when 'sync_changes' then answer - 'changes'
-    -- Up to 500 lines: about 100 bytes each without what the request itself says, and messages.
+    -- Up to 500 lines: about 100 bytes each without messages and what the request itself contains.
     when 'create_waste_entries' then jsonb_set(answer, '{entries}', coalesce((
       select jsonb_agg((l.line - 'offline_id')
                        || case when l.line -> 'error' is null then '{}'
                           else jsonb_build_object('error', (l.line -> 'error') - array['message_th', 'message_en']) end
                        order by l.place)
       from jsonb_array_elements(answer -> 'entries') with ordinality as l (line, place)), '[]'))
-    -- Up to 3,000 lines, which the request's bytes give again.
+    -- Up to 3,000 lines, which can be restored from the request's bytes.
     when 'migrate_local' then answer - array['rejected', 'adjusted', 'unreadable_keys']
     else answer end;
 end;
 $$;
 comment on function private.stored_answer(text, jsonb) is
-  'What is kept of an answer: ids, statuses and counts. What the rows or the same request can tell again is left out.';
+  'The part of an answer to store: ids, statuses and counts. Omits what the rows or the same request can provide again.';
 
 create function private.restored_answer(p_user_id uuid, operation text, arguments text, kept jsonb)
 returns jsonb
@@ -108,7 +108,7 @@ begin
 end;
 $$;
 comment on function private.restored_answer(uuid, text, text, jsonb) is
-  'The first answer, from what private.stored_answer() kept of it, the arguments of the same request, and the rows: of a sync page what changed again since then comes with a later page.';
+  'The first answer, restored from what private.stored_answer() retained, the arguments of the same request, and the rows: changes made since then are not in a sync page but come with a later one.';
 
 create function private.count_stored_bytes(p_user_id uuid, bytes bigint)
 returns void
@@ -125,7 +125,7 @@ begin
   if held <= max_bytes then
     return;
   end if;
-  -- Those of a day ago are gone meanwhile.
+  -- Rows from a day ago have expired in the meantime.
   select coalesce(sum(octet_length(k.answer::text) + octet_length(k.key) + octet_length(k.scope) + 100), 0) into held
   from private.idempotency_keys as k
   where k.user_id = p_user_id and k.created_at > now() - interval '24 hours';
@@ -136,7 +136,7 @@ begin
 end;
 $$;
 comment on function private.count_stored_bytes(uuid, bigint) is
-  'Counts the bytes of an answer that was just kept; PT429 carbon.kept_answers beyond 8 MiB in 24 hours. Refused rather than forgotten: a write whose answer is forgotten would run a second time.';
+  'Counts the bytes of an answer that was just stored; PT429 carbon.kept_answers above 8 MiB in 24 hours. Refuses rather than evicts: a write whose answer was evicted would run a second time.';
 
 create function private.run_once(idempotency_key text, request_scope text, request_fingerprint text, operation text,
                                  arguments text)
@@ -159,7 +159,8 @@ begin
   end if;
   digest := decode(request_fingerprint, 'hex');
 
-  -- A twin under way holds this to the end of its transaction; the next statement sees its answer.
+  -- A concurrent request with the same key holds this lock until its transaction ends; the next statement sees its
+  -- answer.
   if not pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', caller_id, request_scope, idempotency_key), 0)) then
     perform carbon.raise_limit('carbon.already_running', 1);
   end if;
@@ -175,7 +176,7 @@ begin
   end if;
 
   answer := private.run_operation(operation, arguments);
-  -- A refusal that answers by a status of its own wrote nothing and is looked at again, as those that raise.
+  -- A refusal returned as a status wrote nothing, so it is not stored: it runs again, like one that raises.
   if coalesce(current_setting('response.status', true), '') <> '' then
     return answer;
   end if;
@@ -204,7 +205,15 @@ begin
 end;
 $$;
 comment on function public.run_once(json) is
-  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope (method and path). Input: the body {idempotency_key, request_scope, request_fingerprint, operation, arguments}. Answer: {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours gets the first answer, another one PT409 carbon.idempotency_key_reused; while a twin is under way PT429 carbon.already_running: ask again for its answer. operation is one of create_waste_entry, create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by name. A refusal is not kept. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, PT429 carbon.kept_answers beyond 8 MiB of answers in 24 hours.';
+  'Runs a write of the caller at most once for a key (1 to 255 visible ASCII characters) within its scope '
+  '(method and path). Input: the body {idempotency_key, request_scope, request_fingerprint, operation, '
+  'arguments}. Returns {replayed, answer}. The same fingerprint (SHA-256 in hex) within 24 hours returns the '
+  'first answer, another one PT409 carbon.idempotency_key_reused; while the same request is running PT429 '
+  'carbon.already_running: repeat it to get its answer. operation is one of create_waste_entry, '
+  'create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, '
+  'migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by '
+  'name. Refusals are not stored. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, '
+  'PT429 carbon.kept_answers above 8 MiB of answers in 24 hours.';
 
 create function private.drop_old_keys(max_rows integer)
 returns integer
@@ -222,7 +231,7 @@ begin
 end;
 $$;
 comment on function private.drop_old_keys(integer) is
-  'Deletes at most so many answers older than 24 hours, which are new keys already; returns how many.';
+  'Deletes at most max_rows answers older than 24 hours, whose keys already count as new; returns how many.';
 
 -- Six times 100,000 an hour: 14 million writes a day.
 select cron.schedule('carbon_idempotency_keys', '*/10 * * * *', $$select private.drop_old_keys(100000)$$);
@@ -234,8 +243,8 @@ language plpgsql stable
 set search_path = ''
 as $$
 begin
-  -- The rows' transaction ids change with them, whoever writes and in whatever order; the revision, the times and
-  -- the release tell databases apart that were restored or migrated.
+  -- The rows' transaction ids change with them, regardless of who writes and in which order; the revision, the times
+  -- and the release distinguish databases that were restored or migrated.
   return (
     select md5(concat_ws('|', p_user_id, question, t.revision, t.xmin, p.updated_at, p.xmin, c.updated_at, c.xmin,
                          carbon.local_date(at, coalesce(c.time_zone, carbon.default_time_zone())),
@@ -247,7 +256,7 @@ begin
 end;
 $$;
 comment on function private.user_etag(uuid, text, timestamptz) is
-  'A tag for an answer that depends on nothing but the person''s own entries, profile and preferences and on their date at that moment: it changes when any of these does. Null for somebody unknown.';
+  'A tag for an answer that depends only on the user''s own entries, profile and preferences and on their date at that moment: it changes if any of these changes. Null for an unknown user.';
 
 create function private.read_operation(operation text, arguments jsonb)
 returns json
@@ -256,7 +265,7 @@ set search_path = ''
 as $$
 begin
   case operation
-    -- Answers are passed on as text from here: lists come as json.
+    -- From here answers are passed on as text: lists are json.
     when 'get_profile' then
       return public.get_profile();
     when 'get_gamification_profile' then
@@ -293,7 +302,7 @@ begin
 end;
 $$;
 comment on function private.read_operation(text, jsonb) is
-  'Runs one of a person''s reads by its name; PT404 carbon.not_found for any other.';
+  'Runs a read of the caller, by its name; PT404 carbon.not_found for any other.';
 
 create function private.read_if_changed(operation text, arguments jsonb, known_tags text[])
 returns json
@@ -314,9 +323,9 @@ begin
     end if;
     answer := private.read_operation(operation, arguments);
   else
-    -- Others' deeds and devices count here as well: the answer itself is looked at. A sealed cursor is another one at
-    -- each read; it stands where the rows end, so only whether there is one counts. What it holds must not: a tag
-    -- could be compared with tags computed for people who were shown before they asked to be masked.
+    -- Other users' writes and devices count here as well, so the tag is computed from the answer itself. An encrypted
+    -- cursor differs at each read but always means the end of the rows, so only its presence counts. Its content must
+    -- not: a tag could be compared with tags computed for users who were visible before they chose to be masked.
     answer := private.read_operation(operation, arguments);
     tag := md5(concat_ws('|', caller_id, question, answer::jsonb - '{as_of,next_cursor}'::text[],
                          answer ->> 'next_cursor' is not null));
@@ -340,7 +349,12 @@ begin
 end;
 $$;
 comment on function public.read_if_changed(text, jsonb, text[]) is
-  'Reads something of the caller''s together with a tag for it: {tag, answer}; without answer when the tag is one of known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, with its arguments by name. What depends on the caller''s own data alone is not even read when the tag is known. Errors: those of the operation.';
+  'Reads data of the caller together with its tag: {tag, answer}; without answer if the tag is one of '
+  'known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, '
+  'list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, '
+  'get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, with its arguments by '
+  'name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
+  'Errors: those of the operation.';
 
 grant execute on function private.run_once(text, text, text, text, text), public.run_once(json),
   private.read_if_changed(text, jsonb, text[]), public.read_if_changed(text, jsonb, text[]) to authenticated;

@@ -1,4 +1,4 @@
--- What operators do through the Worker, and that it was done.
+-- Audit of operators' commands that go through the Worker.
 
 create function private.audit_operator(action text, details jsonb)
 returns void
@@ -22,6 +22,6 @@ begin
 end;
 $$;
 comment on function public.audit_operator(text, jsonb) is
-  'Writes one line of the audit log for an operator''s command, before the Worker carries it out. For the service role alone.';
+  'Appends a row to the audit log for an operator''s command, before the Worker runs it. For the service role alone.';
 revoke execute on function private.audit_operator(text, jsonb), public.audit_operator(text, jsonb) from public, anon, authenticated;
 grant execute on function private.audit_operator(text, jsonb), public.audit_operator(text, jsonb) to service_role;

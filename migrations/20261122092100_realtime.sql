@@ -1,5 +1,5 @@
--- Who may listen to what is sent to people while it happens; private.send_messages() sends it.
--- Topics and events are in docs/decisions/0019-realtime.md.
+-- Who may receive Realtime messages, which private.send_messages() sends. Topics and events are in
+-- docs/decisions/0019-realtime.md.
 
 do $$
 begin
@@ -12,11 +12,11 @@ begin
 end;
 $$;
 
--- Listening ---------------------------------------------------------------------------------
--- Realtime asks whether the person may read a message of the topic they want to join. The row's own topic is
--- compared, by equality: realtime.topic() is a setting, which everybody can set, and a pattern would let
--- somebody choose a topic that matches. So an id in capitals is another topic, which nobody is sent anything on: it is
--- refused. A session that has ended lets nobody in any more and renews nothing; what it has joined ends with its token.
+-- Receiving ---------------------------------------------------------------------------------
+-- Realtime checks whether the user may read a message of the topic they join. The policy compares the row's own
+-- topic, by equality: realtime.topic() is a setting, which any client could set, and a pattern would let a client
+-- choose a topic that matches. So an id in capitals is another topic, to which nothing is ever sent: it is refused. A
+-- session that has ended can no longer join or renew; what it has joined ends with its token.
 create policy "people listen to their own topics" on realtime.messages
 for select to authenticated
 using (
@@ -35,5 +35,5 @@ using (
   and (select carbon.is_session_live())
   and topic = 'leaderboard:live'
 );
--- Nobody takes part in community challenges yet, so nobody listens to community:{id}. There is no policy for
--- INSERT: only the database sends.
+-- Community challenges have no participants yet, so no client may join community:{id}. There is no policy for INSERT:
+-- only the database sends.

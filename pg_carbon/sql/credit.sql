@@ -1,5 +1,5 @@
--- Points by weight in kilograms: one expression over a C function that takes whole grams, so the planner inlines
--- it. The numeric arrives as the caller wrote it, is rounded half up to grams, and only integers cross the border.
+-- Credits by weight in kilograms: one expression over a C function that takes whole grams, so the planner inlines it.
+-- The numeric is rounded half up to grams, so only integers are passed to C.
 
 create function credits(category text, method text, weight_kg numeric, factor_set text default 'tgo-app-2024')
 returns integer

@@ -1,6 +1,6 @@
--- JSON crosses the border as text: the numbers keep their digits, and what jsonb cannot hold is a mistake in its own
--- field. None of the wrappers is
--- strict, because PostgreSQL inlines a set-returning function only then; the functions below them are.
+-- JSON is passed to C as text: numbers retain their digits, and what jsonb cannot store is an error of its own field
+-- only. None of the wrappers is strict, because PostgreSQL inlines a set-returning function only then; the functions
+-- they call are strict.
 
 create function parse_entries(entries jsonb, now timestamptz)
 returns table (

@@ -1,4 +1,5 @@
--- The payload is text, because jsonb cannot hold U+0000, which old diaries may contain; the answer never does.
+-- The payload is text, because jsonb cannot store U+0000, which old diaries may contain; the answer never contains
+-- it.
 create function parse_migration(payload text, now timestamptz)
 returns jsonb
 language sql immutable strict parallel safe

@@ -1,5 +1,5 @@
--- The days are collected as they come and counted once at the end, so neither their order nor
--- repetitions nor the number of parallel workers can change the answer. Without a day it is 0.
+-- Days are collected in any order and counted once at the end, so neither order nor repetitions nor the number of
+-- parallel workers can change the result. 0 without days.
 create aggregate max_streak(date) (
     sfunc = array_append,
     stype = date[],

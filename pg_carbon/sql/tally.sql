@@ -1,4 +1,4 @@
--- Sums without rows are the empty tally.
+-- The sum of no rows is the empty tally.
 create aggregate sum_tallies(bytea) (
     sfunc = @extschema@.add_tallies,
     stype = bytea,

@@ -1,4 +1,4 @@
-//! What achievements and challenges are judged with: tallies, rules and the figures the product starts with.
+//! Inputs of the evaluation of achievements and challenges: tallies, rules and the initial goals.
 
 use carbon_domain::achievement as domain;
 use carbon_domain::criteria::{Criteria, Day, Diary, Kind};
@@ -13,7 +13,7 @@ use crate::convert::{calendar_day, date, numeric};
 use crate::derive::tallied;
 use crate::error::OrRaise;
 
-/// The tally of so many entries of a category and method (negative: taken away) that weigh `grams` in all.
+/// The tally of `entries` entries of one category and method (negative: subtracted) that weigh `grams` in total.
 ///
 /// Errors: 22023 `carbon.unknown_category`, `carbon.unknown_method`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -34,7 +34,8 @@ fn add_tallies(one: &[u8], other: &[u8]) -> Vec<u8> {
     sum.to_bytes()
 }
 
-/// `state` and one entry more (`side` 1) or less (-1): the step of `carbon.tally_of`. Errors as `tally`.
+/// `state` with one entry added (`side` 1) or subtracted (-1): the transition function of `carbon.tally_of`. Errors
+/// as `tally`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn count_entry(state: &[u8], category: &str, method: &str, grams: i32, side: i32) -> Vec<u8> {
     let mut sum = read(state);
@@ -43,7 +44,7 @@ fn count_entry(state: &[u8], category: &str, method: &str, grams: i32, side: i32
     sum.to_bytes()
 }
 
-/// What a tally holds: one row per category and method. Errors: 22023 `carbon.tally_invalid`.
+/// The contents of a tally: one row per category and method. Errors: 22023 `carbon.tally_invalid`.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn tally_rows(
@@ -70,9 +71,9 @@ fn tally_rows(
     TableIterator::new(rows)
 }
 
-/// The criteria of an achievement in the short form that is judged.
+/// The criteria of an achievement in the compact form that is evaluated.
 ///
-/// Errors: 22023 with the member that is wrong: `carbon.metric_unknown`, `carbon.at_least_invalid`,
+/// Errors: 22023 for an invalid member: `carbon.metric_unknown`, `carbon.at_least_invalid`,
 /// `carbon.unknown_category`, `carbon.unknown_method`, `carbon.criteria_member_unknown`, `carbon.not_an_object`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn achievement_rule(criteria: JsonB) -> String {
@@ -81,7 +82,7 @@ fn achievement_rule(criteria: JsonB) -> String {
         .to_rule()
 }
 
-/// The criteria of a challenge in the short form that is judged. Errors as `achievement_rule`.
+/// The criteria of a challenge in the compact form that is evaluated. Errors as `achievement_rule`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn challenge_rule(criteria: JsonB) -> String {
     Criteria::from_json(&criteria.0, Kind::Challenge)
@@ -89,14 +90,14 @@ fn challenge_rule(criteria: JsonB) -> String {
         .to_rule()
 }
 
-/// How much a rule asks for, in units of its metric (grams for weights). Errors: 22023 `carbon.metric_unknown`.
+/// The target of a rule, in units of its metric (grams for weights). Errors: 22023 `carbon.metric_unknown`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn rule_target(rule: &str) -> i64 {
     Criteria::from_rule(rule).or_raise().at_least
 }
 
-/// What a diary has reached, in units of the rule's metric: `credits` and `tally` of everything, `days` with the tally
-/// of each (as many), and the last day that is known to have ended. Errors: 22023 `carbon.metric_unknown`,
+/// What a diary has reached, in units of the rule's metric: from `credits` and `tally` of all entries, `days` and
+/// their tallies in parallel lists, and the last closed day. Errors: 22023 `carbon.metric_unknown`,
 /// `carbon.tally_invalid`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn rule_value(
@@ -142,8 +143,8 @@ fn changed_achievements(
     changed.into_iter().map(|(id, _)| id).collect()
 }
 
-/// Whether the end of days with these tallies can turn one of the achievements, where nothing else happened since they
-/// were judged. Errors as `turned`.
+/// Whether closing days with these tallies can change one of the achievements, if nothing else has happened since
+/// the last evaluation. Errors as `changed_achievements`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn is_reached_by_day_end(
     rules: Array<'_, &str>,
@@ -157,13 +158,13 @@ fn is_reached_by_day_end(
         .any(|(id, rule)| rule.is_reached_by_day_end(held.contains(&id.as_str()), &ended))
 }
 
-/// Whether the tally of the day that is judged has reached what a challenge's rule asks for. Errors as `rule_value`.
+/// Whether the tally of a day meets a challenge's rule. Errors as `rule_value`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn is_day_reached(rule: &str, tally: &[u8]) -> bool {
     day_value(rule, tally) >= rule_target(rule)
 }
 
-/// What the tally of the day that is judged has reached of a challenge's rule. Errors as `rule_value`.
+/// What the tally of a day has reached of a challenge's rule. Errors as `rule_value`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn day_value(rule: &str, tally: &[u8]) -> i64 {
     let rule = Criteria::from_rule(rule).or_raise();
@@ -179,8 +180,8 @@ fn day_value(rule: &str, tally: &[u8]) -> i64 {
     })
 }
 
-/// `{value, at_least, percentage}` as people are shown them: weights in kilograms, whole per cent 0..=100.
-/// Errors: 22023 `carbon.metric_unknown`.
+/// `{value, at_least, percentage}` as shown to users: weights in kilograms, whole percent 0..=100. Errors: 22023
+/// `carbon.metric_unknown`.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn rule_progress(rule: &str, value: i64) -> JsonB {
     let rule = Criteria::from_rule(rule).or_raise();
@@ -197,7 +198,7 @@ fn challenge_id(day: Date, challenge_type: &str) -> Uuid {
     Uuid::from_bytes(domain::challenge_id(calendar_day(day), challenge_type))
 }
 
-/// What the product starts with: `achievement` or `challenge`, each with its texts, points and criteria.
+/// The initial goals of the product: `achievement` or `challenge`, each with its texts, credits and criteria.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn seed_goals() -> TableIterator<

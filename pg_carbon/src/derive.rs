@@ -93,10 +93,10 @@ extension_sql!(
 /// The state of a user after one more entry, what it earned, and the streak; NULL if a held reward is lost, so that
 /// everything has to be evaluated.
 ///
-/// The first arguments are the user's state before; then the entry (`entry_credits` points, `grams`), its day as it is
-/// with it (`counted_tally` NULL = no challenges), and the days that [`DayState::needs_open_days`] and
-/// [`DayState::needs_all_days`] require, else NULL. `sources`, `source_ids` and `credits` are new rows of the ledger in
-/// their order; `earned` is their JSON for answers, NULL for none.
+/// The first arguments are the user's state before; then the entry (`entry_credits` credits, `grams`), its day
+/// including it (`counted_tally` NULL = no challenges), and the days that [`DayState::needs_open_days`] and
+/// [`DayState::needs_all_days`] require, else NULL. `sources`, `source_ids` and `credits` are new rows of the
+/// ledger in their order; `earned` is their JSON for answers, NULL for none.
 ///
 /// Errors: 22023 `carbon.unknown_category`, `carbon.unknown_method`, `carbon.tally_invalid`; XX000 without
 /// `carbon.keep_rules` for the day, or without required days.

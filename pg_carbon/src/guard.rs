@@ -1,7 +1,8 @@
 //! What the server refuses clients, regardless of the gateway in front of it.
 //!
-//! A client is a statement that runs as `anon` or `authenticated`, but not a function that runs as its owner. Clients cannot
-//! change or delete rows without a filter, and their long or searching statements need one of the few heavy slots.
+//! A client statement runs as `anon` or `authenticated`, and not in a function that runs as its owner. Clients
+//! cannot change or delete rows without a filter, and their long or searching statements need one of the few heavy
+//! slots.
 
 use std::ffi::{CStr, c_int};
 use std::ptr;

@@ -13,8 +13,8 @@ fn known(timeframe: &str) -> Timeframe {
     Timeframe::parse(timeframe).unwrap_or_else(|error| raise(error))
 }
 
-/// First and last day of the period of a timeframe that holds `day`, or of the one that many periods before;
-/// both NULL for `all_time`. No row for a NULL argument.
+/// First and last day of the period of a timeframe that contains `day`, or of the period that many before it; both
+/// NULL for `all_time`. No row for a NULL argument.
 ///
 /// Errors: 22023 `carbon.timeframe_invalid`, `carbon.date_invalid`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -37,8 +37,8 @@ fn board_period(
     TableIterator::once((bound(|period| period.first), bound(|period| period.last)))
 }
 
-/// The number of the board whose period holds `day`, in a province, or in the country for a NULL one; NULL for a NULL
-/// timeframe or day.
+/// The number of the board whose period contains `day`, in a province, or in the country for a NULL one; NULL for a
+/// NULL timeframe or day.
 ///
 /// Errors: 22023 `carbon.timeframe_invalid`, `carbon.date_invalid`, `carbon.unknown_province`.
 #[pg_extern(immutable, parallel_safe)]
@@ -47,7 +47,7 @@ fn board_id(timeframe: Option<&str>, day: Option<Date>, province: Option<&str>) 
     Some(board.unwrap_or_else(|error| raise(error)))
 }
 
-/// The boards that an entry of `day` and province (NULL = none) counts on, without those that are no longer kept on
+/// The boards that an entry of `day` and province (NULL = none) counts on, without those that are not retained on
 /// `today`; NULL for a NULL day.
 ///
 /// Errors: 22023 `carbon.date_invalid`, `carbon.unknown_province`.
@@ -57,7 +57,7 @@ fn boards_of(day: Option<Date>, province: Option<&str>, today: Option<Date>) -> 
     Some(boards.unwrap_or_else(|error| raise(error)))
 }
 
-/// The boards that are no longer kept on `today`, as ranges of numbers; no row for NULL.
+/// The expired boards, which are not retained on `today`, as ranges of numbers; no row for NULL.
 ///
 /// Errors: 22023 `carbon.date_invalid`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -68,8 +68,8 @@ fn dropped_boards(
     TableIterator::new(ranges)
 }
 
-/// What a board's number says: timeframe, first and last day (NULL for `all_time`), province (NULL for the country).
-/// No row for a number that no board has, nor for NULL.
+/// The meaning of a board's number: timeframe, first and last day (NULL for `all_time`), province (NULL for the
+/// country). No row for a number that no board has, nor for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn board_scope(
@@ -94,8 +94,8 @@ fn board_scope(
     }))
 }
 
-/// How many of all other listed people have fewer points, in per cent with at most two decimals, halves up; 100 for
-/// somebody alone on a board. NULL for NULL.
+/// The percentage of all other listed users who have fewer credits, with at most two decimals, halves up; 100
+/// without others. NULL for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn percentile(below: i64, others: i64) -> AnyNumeric {
     let people = |count| u32::try_from(count).expect("a board counts people in 32 bits");
@@ -107,27 +107,27 @@ fn counts<'a>(array: &'a Array<'_, i32>) -> &'a [i32] {
     array.as_slice().expect("nodes of boards hold no NULL")
 }
 
-/// A node of a board's counted tree: 256 counts, so many people in each of the slots given. NULL for NULL.
+/// A node of a board's tree, 256 counts, with the given number of users in each given slot. NULL for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn board_node(slots: Array<'_, i32>, people: Array<'_, i32>) -> Vec<i32> {
     domain::node(counts(&slots), counts(&people)).expect("slots 0 to 255 of countable people")
 }
 
-/// Two nodes of a board's counted tree, slot by slot. NULL for NULL.
+/// The sum of two nodes of a board's tree, slot by slot. NULL for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn add_board_nodes(one: Array<'_, i32>, other: Array<'_, i32>) -> Vec<i32> {
     domain::add_nodes(counts(&one), counts(&other)).expect("countable people")
 }
 
-/// How many people a node holds after a slot, all of them for −1. NULL for NULL.
+/// How many users a node counts after a slot; all of them for −1. NULL for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn people_after(node: Array<'_, i32>, slot: i32) -> i64 {
     domain::people_after(counts(&node), slot)
 }
 
-/// The competition ranks of rows that follow one another on a board: so many listed people above the first one and so
-/// many with its points; `unlisted_place` counts from 1 and names a row that is shown but moves nobody, NULL for none.
-/// No ranks for NULL rows.
+/// The competition ranks of consecutive rows of a board, from the number of listed users above the first row and
+/// the number with the same credits; `unlisted_place` counts from 1 and identifies a row that is shown but affects
+/// no rank, NULL for none. No ranks for NULL rows.
 #[pg_extern(immutable, parallel_safe)]
 fn board_ranks(
     credits: Option<Vec<i64>>,
@@ -139,10 +139,10 @@ fn board_ranks(
     domain::ranks(&credits.unwrap_or_default(), above, equal, unlisted)
 }
 
-/// A row of a board as the contract shows it: who, where from, points on the board, level and trees of the total. A masked
-/// row names nobody. By hand, because `json_build_object` looks up the type of every member of every row. NULL for a NULL
-/// number.
-// A JSON text is stored as a text is, and pgrx has no answer of type json that is not parsed first.
+/// A row of a board in the contract's format: rank, user, province, credits on the board, level and trees of the
+/// total. A masked row has no id, name or picture. Written by hand, because `json_build_object` looks up the type
+/// of every member of every row. NULL for a NULL number.
+// JSON is stored like text, and pgrx has no json return type that is not parsed first.
 #[pg_extern(
     immutable,
     parallel_safe,

@@ -74,7 +74,7 @@ fn categories() -> TableIterator<
     )
 }
 
-/// The levels, lowest first, each with the total of credits from which it is held.
+/// The levels, lowest first, each with the total of credits at which it begins.
 #[pg_extern(immutable, strict, parallel_safe)]
 #[allow(clippy::type_complexity)]
 fn levels() -> TableIterator<

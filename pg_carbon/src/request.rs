@@ -1,4 +1,4 @@
-//! Decides whether a request of the API is let in, by its session and by the number of its user's requests in flight.
+//! Decides whether an API request is admitted, by its session and by the number of its user's requests in flight.
 //!
 //! This runs before each request of PostgREST, so it runs no query. It reads one row by its key, and takes its slots as
 //! advisory locks, which end with the transaction in every case.

@@ -1,4 +1,4 @@
-//! Boards: a user's scores, the places that follow, and the trees that count them.
+//! A user's scores on boards, their places, and the trees that count them.
 
 use carbon_domain::error::DomainError;
 use carbon_domain::scores::{self as domain, DayDelta, Place, Score};
@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use crate::convert::calendar_day;
 use crate::error::{OrRaise, raise};
 
-/// Lists side by side as scores. They come out of one row whose check says that they are of one length.
+/// Parallel lists as scores. They come from one row, whose constraint ensures equal lengths.
 fn read(boards: &Array<'_, i32>, credits: &Array<'_, i64>, entries: &Array<'_, i64>) -> Vec<Score> {
     let parts = (boards.as_slice(), credits.as_slice(), entries.as_slice());
     let (Ok(boards), Ok(credits), Ok(entries)) = parts else {
@@ -26,9 +26,9 @@ fn read(boards: &Array<'_, i32>, credits: &Array<'_, i64>, entries: &Array<'_, i
         .collect()
 }
 
-/// Adds what the outbox says of one user to their scores: `days`, `provinces` (NULL = none), `day_entries` and
-/// `day_credits` side by side (a NULL day changed no sums), and the change of their rewards. Without the boards that are
-/// no longer kept on `today` and those on which nothing is left; by board. No row for NULL.
+/// Adds a user's outbox rows to their scores: `days`, `provinces` (NULL = none), `day_entries` and `day_credits` in
+/// parallel lists (a NULL day changed no sums), and the change of their rewards. Omits boards that are not retained
+/// on `today` and boards without entries or credits left; sorted by board. No row for NULL.
 ///
 /// Errors: 22023 `carbon.date_invalid`, `carbon.unknown_province`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -71,8 +71,8 @@ fn fold_scores(
     ))
 }
 
-/// Where a user's places on boards differ with the scores and listing before and after: lists side by side; NULL credits =
-/// not on that board. Boards that are no longer kept on `today` are not mentioned. No row for NULL.
+/// Where a user's places on boards differ with the scores and listing before and after: parallel lists; NULL
+/// credits = not on that board. Omits boards that are not retained on `today`. No row for NULL.
 ///
 /// Errors: 22023 `carbon.date_invalid`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -116,8 +116,8 @@ fn place_changes(
     ))
 }
 
-/// What moves of listed people add to the nodes of boards' trees: of each move the board, the credits left and the credits
-/// reached, side by side; NULL credits = not listed. No row for NULL.
+/// What changes of listed users' scores add to the nodes of boards' trees: for each change the board, the credits
+/// before and the credits after, in parallel lists; NULL credits = not listed. No row for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
 fn tree_changes(
     boards: Array<'_, i32>,

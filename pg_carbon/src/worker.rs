@@ -1,9 +1,9 @@
-//! The background worker: makes boards and messages of what writers left in the outbox, as soon as they have committed.
+//! The background worker: turns the outbox rows of committed writes into board updates and messages.
 //!
-//! It knows nothing of tables: it calls `private.run_worker(integer, boolean)` where a database has it. A statement trigger,
-//! `carbon.wake_worker()`, remembers that the transaction wrote something; once it has committed, the worker's latch is
-//! set. The worker looks by itself as well, so nothing waits for ever. It is registered only where the server preloads
-//! the library; elsewhere the trigger does nothing.
+//! It depends on no table: it calls `private.run_worker(integer, boolean)` if the database has it. A statement
+//! trigger, `carbon.wake_worker()`, notes that the transaction has written; at commit the worker's latch is set.
+//! The worker also polls, so nothing waits indefinitely. It is registered only if the server preloads the library;
+//! otherwise the trigger does nothing.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -19,21 +19,21 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 use pgrx::{AllocatedByRust, PgAtomic, pg_shmem_init};
 
-/// After what time the worker looks although nobody woke it.
+/// Poll interval without a wake-up.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What it rests after a slice that was not full, so that what commits meanwhile is one slice: at most 18 a second, each
-/// with a transaction id, and nobody is told later than this and a slice.
+/// Pause after a slice that was not full, so that commits in the meantime share one slice: at most 18 slices a
+/// second, each with a transaction id. A message is delayed by at most this and one slice.
 const REST: Duration = Duration::from_millis(55);
 
-/// After how long the server starts it again, however it ended.
+/// Delay after which the server restarts the worker, however it ended.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// Rows a slice may take; after a full one the next follows at once. Some seconds of work: what is behind others waits for
-/// them anyway, and a score is written once for all rows of a slice.
+/// Rows per slice; after a full slice the next one follows at once. This is some seconds of work: later rows would
+/// have to wait for earlier ones anyway, and a score is written once for all rows of a slice.
 const FULL_SLICE: i32 = 20_000;
 
-/// Who owns the function that takes a slice, where the database has it.
+/// The owner of the function that takes a slice, if the database has it.
 const OWNER: &str = "select proowner from pg_catalog.pg_proc
     where oid = pg_catalog.to_regprocedure('private.run_worker(integer, boolean)')";
 
@@ -43,23 +43,23 @@ const TAKE: &str = "select taken, failure from private.run_worker($1, $2)";
 static DATABASE: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"postgres"));
 
-/// Where the worker's latch lies in shared memory, which every process sees at the same address; 0 before it first ran.
-// SAFETY: the only one of its name.
+/// Address of the worker's latch in shared memory, the same in every process; 0 before the worker has run.
+// SAFETY: the only symbol of this name.
 static LATCH: PgAtomic<AtomicUsize> = unsafe { PgAtomic::new(c"carbon worker") };
 
-/// Whether there is shared memory of ours: set by the postmaster and inherited.
+/// Whether our shared memory exists: set by the postmaster and inherited.
 static IS_PRELOADED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Whether this process has told PostgreSQL to be called at the end of transactions.
+    /// Whether this process has registered its end-of-transaction callback.
     static IS_CALLED: Cell<bool> = const { Cell::new(false) };
 
-    /// Whether the transaction at work has written to the outbox.
+    /// Whether the current transaction has written to the outbox.
     static HAS_WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Defines the setting, asks for shared memory and registers the worker. Only for a server that preloads the library:
-/// sessions that load it later find the setting as the server has it, or not at all.
+/// Defines the setting, requests shared memory and registers the worker. Only for a server that preloads the
+/// library: sessions that load it later find the server's setting, or none.
 pub fn register() {
     IS_PRELOADED.store(true, Ordering::Relaxed);
     ask_for_shared_memory();
@@ -89,14 +89,15 @@ fn ask_for_shared_memory() {
     pg_shmem_init!(LATCH);
 }
 
-/// Statement trigger: wakes the worker once this transaction has committed.
+/// Statement trigger: wakes the worker at commit of this transaction.
 #[pg_trigger]
 fn wake_worker<'a>(
     _trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, Infallible> {
     if IS_PRELOADED.load(Ordering::Relaxed) {
         if !IS_CALLED.replace(true) {
-            // SAFETY: the function stays where it is as long as the process lives, as libraries do.
+            // SAFETY: libraries are never unloaded, so the function's address stays valid as long as the process
+            // lives.
             unsafe { pg_sys::RegisterXactCallback(Some(at_end), std::ptr::null_mut()) };
         }
         HAS_WRITTEN.set(true);
@@ -104,7 +105,7 @@ fn wake_worker<'a>(
     Ok(None)
 }
 
-/// Called by PostgreSQL at the end of each of this process's transactions, when what it wrote is visible to others.
+/// Called by PostgreSQL at the end of each transaction of this process, when its writes are visible to others.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     let has_committed = match event {
@@ -115,14 +116,15 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
     if HAS_WRITTEN.replace(false) && has_committed {
         let latch = LATCH.get().load(Ordering::Acquire);
         if latch != 0 {
-            // SAFETY: the latch of a slot for a process, which lies in shared memory until the server ends. If the
-            // worker has ended, its slot is free or another's, who is woken for nothing, as PostgreSQL expects it.
+            // SAFETY: the latch belongs to a process slot in shared memory, which exists until the server ends. If
+            // the worker has ended, its slot is free or another process's, which gets a spurious wake-up, as
+            // PostgreSQL allows.
             unsafe { pg_sys::SetLatch(latch as *mut pg_sys::Latch) };
         }
     }
 }
 
-/// The worker's whole life.
+/// The worker's main function.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn carbon_worker_main(_argument: pg_sys::Datum) {
@@ -139,14 +141,14 @@ pub extern "C-unwind" fn carbon_worker_main(_argument: pg_sys::Datum) {
     let mut pause = Duration::ZERO;
     while BackgroundWorker::wait_latch(Some(pause)) {
         if BackgroundWorker::sighup_received() {
-            // SAFETY: this is the worker's only thread, between two transactions, where PostgreSQL's own workers read
-            // their settings again.
+            // SAFETY: this is the worker's only thread, between two transactions, where PostgreSQL's own workers
+            // reload their settings.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
         }
         let taken = take(&mut said, &mut is_careful);
-        // Sessions report what they wrote when they wait for the next command; a worker has to do it itself, or
-        // autovacuum never learns of the rows that the boards leave dead.
-        // SAFETY: no transaction is open here, which is what this function asks for.
+        // Sessions report their statistics when they wait for the next command; a worker must do so itself, or
+        // autovacuum never learns of the dead rows of the boards. SAFETY: no transaction is open here, as this
+        // function requires.
         unsafe { pg_sys::pgstat_report_stat(false) };
         pause = match taken {
             Taken::Rows(FULL_SLICE) => Duration::ZERO,
@@ -161,36 +163,37 @@ pub extern "C-unwind" fn carbon_worker_main(_argument: pg_sys::Datum) {
                 REST
             }
             Taken::Broken => Duration::ZERO,
-            // Commits shall not make it fail more often.
+            // Further commits must not shorten the pause after a failure.
             Taken::Failed => {
                 sleep(IDLE);
                 IDLE
             }
         };
     }
-    // 0 would mean that it is never started again: somebody may end it alone.
-    // SAFETY: this is the process's main function, and nothing of it is needed any more.
+    // Exit code 0 would mean that the worker is never restarted, for example after a manual termination. SAFETY:
+    // this is the process's main function, and nothing of it is needed after this call.
     unsafe { pg_sys::proc_exit(1) };
 }
 
-/// What became of a slice.
+/// The result of a slice.
 enum Taken {
-    /// So many rows were taken; none where there is nothing to call.
+    /// The number of rows taken; `None` if there is no function to call.
     Rows(i32),
     Busy,
-    /// An error ended the transaction; a careful slice tells what it was.
+    /// An error ended the transaction; a careful slice returns its text.
     Broken,
     Failed,
 }
 
-/// One slice, in a transaction of its own. A failure is logged when it differs from the last one, and so is its end.
+/// One slice in its own transaction. Logs a failure if it differs from the last one, and the recovery after it.
 fn take(said: &mut Option<String>, is_careful: &mut bool) -> Taken {
     let careful = *is_careful;
     let outcome = PgTryBuilder::new(|| Some(slice(careful)))
         .catch_others(|_| None)
         .execute();
     let Some((taken, failure)) = outcome else {
-        // SAFETY: the process's only thread, in a transaction that an error has ended; as PostgreSQL's own workers do it.
+        // SAFETY: the process's only thread, in a transaction that an error has ended; PostgreSQL's own workers do
+        // the same.
         unsafe { pg_sys::AbortCurrentTransaction() };
         *is_careful = true;
         return Taken::Broken;
@@ -211,11 +214,11 @@ fn take(said: &mut Option<String>, is_careful: &mut bool) -> Taken {
     result
 }
 
-/// How many rows were taken, none while another call takes some, and what failed.
+/// The number of rows taken (none while another call takes rows), and the error if any.
 ///
-/// It only ever selects: pgrx gives every other call a transaction id in advance. An idle server would use up one a
-/// second, and `private.next_outbox_id()` answers nothing to a transaction that has one, so that the outbox's low-water mark
-/// would stay where it is.
+/// Always runs as a read-only select: pgrx assigns a transaction id in advance to every other call. An idle server
+/// would use one a second, and `private.next_outbox_id()` returns NULL to a transaction that has one, so the
+/// outbox's low-water mark would never advance.
 fn slice(is_careful: bool) -> (Option<i32>, Option<String>) {
     BackgroundWorker::transaction(|| {
         let owner = Spi::connect(|client| {
@@ -238,21 +241,20 @@ fn slice(is_careful: bool) -> (Option<i32>, Option<String>) {
     })
 }
 
-/// Runs `work` with the rights of a role and no way back to those of the superuser that the worker is, as autovacuum
-/// runs what a table's owner wrote.
+/// Runs `work` as a role that cannot regain the worker's superuser rights, as autovacuum runs code written by a
+/// table's owner.
 fn as_role<T>(role: pg_sys::Oid, work: impl FnOnce() -> T) -> T {
     let mut user = pg_sys::InvalidOid;
     let mut context = 0;
     let restricted = pg_sys::SECURITY_RESTRICTED_OPERATION.cast_signed();
-    // SAFETY: a transaction is open and this process has one thread. The role is one that owns a function, and with
-    // the restriction nothing that runs as it can change the role again.
+    // SAFETY: a transaction is open and this process has one thread. The role owns a function, and under the
+    // restriction nothing that runs as it can change the role again.
     unsafe {
         pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut context);
         pg_sys::SetUserIdAndSecContext(role, context | restricted);
     }
     let result = work();
-    // Not reached after an error: the end of the transaction sets both back.
-    // SAFETY: the values are those that were read above.
+    // Not reached after an error: the end of the transaction resets both. SAFETY: the values are those read above.
     unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
     result
 }
@@ -283,7 +285,7 @@ mod tests {
         let pid =
             "select pid from pg_catalog.pg_stat_activity where backend_type = 'carbon worker'";
         let before: i32 = one(pid);
-        // Several of its turns, and longer than it would need to be started again.
+        // Several poll intervals, and longer than a restart takes.
         Spi::run("select pg_catalog.pg_sleep(2.5)").unwrap();
         Spi::run("select pg_catalog.pg_stat_clear_snapshot()").unwrap();
         assert_eq!(one::<i32>(pid), before);
@@ -291,14 +293,14 @@ mod tests {
 
     #[pg_test]
     fn an_idle_worker_uses_no_transaction_ids() {
-        // The next id, of a snapshot made now: that of the test's own transaction may be the session's cached one.
+        // The next id, from a new snapshot: that of the test's own transaction may be cached by the session.
         let next_id = || {
             one::<i64>(
                 "select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint",
             )
         };
-        // Other tests run beside this one and use some, but not in every window; a worker that used one at each turn
-        // would show in all of them.
+        // Concurrent tests use some transaction ids, but not in every window; a worker that used one per poll would
+        // show in all of them.
         let fewest = (0..10)
             .map(|_| {
                 let before = next_id();
