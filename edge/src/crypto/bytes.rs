@@ -42,6 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn random_bytes_differ_each_time() {
+        assert_ne!(random::<16>().unwrap(), random::<16>().unwrap());
+    }
+
+    #[test]
     fn texts_are_equal_when_every_byte_is() {
         assert!(constant_time_eq(b"", b"") && constant_time_eq(b"ab", b"ab"));
         // Two differences do not make up for each other.
