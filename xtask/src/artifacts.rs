@@ -1,4 +1,4 @@
-//! What is compiled: carbon-local, the extension, the Worker. Nothing is built without a change.
+//! Build artifacts: carbon-local, the extension, the Worker. Each is only built if its inputs changed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,19 +17,19 @@ use crate::wasm_toolchain::WasmToolchain;
 /// How the extension and the Worker are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
-    /// As they are shipped.
+    /// As shipped.
     Shipped,
-    /// For the next test: a changed line is there in seconds, and runs slower.
+    /// For the next test: rebuilds in seconds, but runs slower.
     Quick,
 }
 
 impl Build {
-    /// The build that was asked for.
+    /// The requested build.
     pub fn of(quick: bool) -> Self {
         if quick { Self::Quick } else { Self::Shipped }
     }
 
-    /// The stamp of these inputs built this way.
+    /// The stamp of these inputs in this build.
     fn stamp(self, inputs: &str) -> String {
         match self {
             Self::Shipped => inputs.to_owned(),
@@ -37,14 +37,15 @@ impl Build {
         }
     }
 
-    /// Whether what `file` notes will do: where a quick build does, the shipped one does as well.
+    /// Whether the artifact that `file` describes is sufficient: where a quick build is, the shipped one is
+    /// too.
     fn is_current(self, file: &Path, inputs: &str) -> bool {
         stamp::matches(file, &Self::Shipped.stamp(inputs))
             || (self == Self::Quick && stamp::matches(file, &self.stamp(inputs)))
     }
 }
 
-/// What the domain crate is made of, without its tests.
+/// The sources of the domain crate, without its tests.
 const DOMAIN: [&str; 3] = ["domain/src", "domain/data", "domain/Cargo.toml"];
 
 /// The program with Auth, Realtime, gateway and inbox.
@@ -52,11 +53,11 @@ pub fn carbon_local(checkout: &Checkout) -> PathBuf {
     checkout.local.join("bin/carbon-local")
 }
 
-/// Compiles carbon-local; cargo itself knows whether anything changed.
+/// Compiles carbon-local; cargo detects whether anything changed.
 ///
-/// It stands in for programs that are optimised in production and lies in the way of nearly every request, so what is
-/// measured, and what whole suites wait for, runs an optimised one: 0.13 ms of processor a request instead of 0.5. The
-/// quick build has the profile of the tests, whose dependencies are compiled already.
+/// It stands in for programs that are optimised in production and is involved in nearly every request, so
+/// measurements and entire suites run an optimised one: 0.13 ms of CPU time a request instead of 0.5. The
+/// quick build uses the tests' profile, whose dependencies are compiled already.
 pub fn build_carbon_local(checkout: &Checkout, kind: Build) -> Result<()> {
     let (profile, folder) = match kind {
         Build::Shipped => ("release", "release"),
@@ -74,7 +75,7 @@ pub fn build_carbon_local(checkout: &Checkout, kind: Build) -> Result<()> {
                 .args(["--profile", profile])
                 .current_dir(&checkout.root);
             step.run(&mut build)?;
-            // A copy of its own: the tests may relink the original under a running service.
+            // A separate copy: the tests may relink the original under a running service.
             let built = checkout.target_dir().join(folder).join("carbon-local");
             let copy = carbon_local(checkout);
             let version = stamp::version_of(&built);
@@ -123,9 +124,10 @@ fn extension_stamp(checkout: &Checkout, postgres: &Postgres) -> Result<String> {
     )
 }
 
-/// Compiles the extension and installs it into the relocated server, unless that of these sources is there.
+/// Compiles the extension and installs it into the relocated server, unless the one from these sources is
+/// installed.
 ///
-/// The old library is unlinked, not overwritten, so a running server keeps it until its restart.
+/// The old library is unlinked, not overwritten, so a running server retains it until its restart.
 pub fn install_extension(checkout: &Checkout, postgres: &Postgres, build: Build) -> Result<()> {
     let inputs = extension_stamp(checkout, postgres)?;
     let file = postgres.server.join("pg_carbon.stamp");
@@ -155,10 +157,10 @@ pub fn install_extension(checkout: &Checkout, postgres: &Postgres, build: Build)
     )
 }
 
-/// A folder of settings for `cargo pgrx`, which names the copy of the server for its tests.
+/// A settings directory for `cargo pgrx` that points to the copy of the server for its tests.
 ///
-/// There is one such folder and its file is not touched without need: the file's time and place
-/// decide whether the bindings to PostgreSQL's headers are regenerated, a minute each time.
+/// There is one such directory, and its file is not touched unnecessarily: the file's time and path decide
+/// whether the bindings to PostgreSQL's headers are regenerated, which takes a minute.
 pub fn pgrx_home(checkout: &Checkout) -> Result<PathBuf> {
     let home = checkout.local.join("pgrx");
     let pg_config = Postgres::of(checkout)?.test_server().join(PG_CONFIG);
@@ -204,7 +206,7 @@ const WORKER_INPUTS: [&str; 8] = [
     "edge/wasm-opt.mjs",
 ];
 
-/// Compiles and bundles the Worker unless `edge/build` is that of these sources.
+/// Compiles and bundles the Worker unless `edge/build` is up to date.
 pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain, build: Build) -> Result<()> {
     let inputs = worker_stamp(checkout, toolchain)?;
     let file = checkout.path("edge/build/.stamp");
@@ -235,7 +237,7 @@ pub fn build_worker(checkout: &Checkout, toolchain: &WasmToolchain, build: Build
     )
 }
 
-/// Digest of the built Worker, so that its service is restarted when it changed.
+/// Digest of the built Worker, so that its service is restarted when it changes.
 pub fn worker_digest(checkout: &Checkout) -> Result<String> {
     stamp::inputs(
         &checkout.root,

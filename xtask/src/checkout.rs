@@ -1,4 +1,4 @@
-//! Where things are: the checkout, its state in `.local`, the user's cache, PostgreSQL's files.
+//! Paths: the checkout, its state in `.local`, the user's cache, PostgreSQL's files.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -9,14 +9,14 @@ use anyhow::{Context, Result, bail};
 use crate::process::command;
 use crate::stamp;
 
-/// A user of the operating system that a program is started as.
+/// The operating-system user that runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OsUser {
     pub uid: u32,
     pub gid: u32,
 }
 
-/// The folders every command works with.
+/// The directories that every command uses.
 #[derive(Clone, Debug)]
 pub struct Checkout {
     /// The repository's root.
@@ -28,11 +28,12 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// Finds the checkout this command was built from and the user's cache.
+    /// Finds the checkout that this command was built from, and the user's cache.
     pub fn find() -> Result<Self> {
         let manifest = std::env::var("CARGO_MANIFEST_DIR")
             .unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
-        // The crates of dev/ lie deeper than this one; all are members of the workspace that has the lock file.
+        // The crates of dev/ are nested deeper than this one; all are members of the workspace that has the
+        // lock file.
         let root = Path::new(&manifest)
             .ancestors()
             .find(|folder| folder.join("Cargo.lock").is_file())
@@ -61,7 +62,7 @@ impl Checkout {
         self.local.join("logs").join(format!("{name}.log"))
     }
 
-    /// Where cargo puts what it builds in this workspace.
+    /// Cargo's target directory of this workspace.
     pub fn target_dir(&self) -> PathBuf {
         match std::env::var_os("CARGO_TARGET_DIR").filter(|path| !path.is_empty()) {
             Some(path) => self.root.join(path),
@@ -69,7 +70,7 @@ impl Checkout {
         }
     }
 
-    /// Root may not run PostgreSQL, so root starts it as the package's own user `postgres`.
+    /// PostgreSQL refuses to run as root, so root starts it as the package's user `postgres`.
     pub fn postgres_user(&self) -> Result<Option<OsUser>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -90,16 +91,16 @@ impl Checkout {
         }
     }
 
-    /// The file that notes [`Self::postgres_home`].
+    /// The file that records [`Self::postgres_home`].
     pub fn postgres_home_note(&self) -> PathBuf {
         self.local.join("postgres-home")
     }
 
-    /// The folder of the cluster and of the relocated server.
+    /// The directory of the cluster and of the relocated server.
     ///
-    /// Usually `.local`. Below a folder that the user `postgres` may not search (`/root`, a 0700
-    /// temporary folder) the server could not even open its binary, so root then uses a folder
-    /// of `/var/lib`. The choice is written down, so that it does not change under a cluster.
+    /// Usually `.local`. Below a directory that the user `postgres` may not search (`/root`, a 0700
+    /// temporary directory) the server could not even open its binary, so root then uses a directory in
+    /// `/var/lib`. The choice is recorded, so that it does not change for an existing cluster.
     pub fn postgres_home(&self) -> Result<PathBuf> {
         let note = self.postgres_home_note();
         if let Ok(path) = std::fs::read_to_string(&note) {

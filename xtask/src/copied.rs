@@ -1,7 +1,8 @@
-//! What a copy of a checkout (`cp -r`) must not take over from its original: processes, ports, places.
+//! What a copy of a checkout (`cp -r`) must not take over from its original: processes, ports, paths.
 //!
-//! `.local/checkout` notes where the checkout lies and which folder its state is. A copy lies elsewhere and is another
-//! folder; a checkout that was only moved is still the same folder, and what runs in it is its own.
+//! `.local/checkout` records the path of the checkout and the identity of its state directory. A copy has
+//! another path and another directory; a checkout that was only moved has the same directory, and its
+//! running processes are its own.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,18 +14,18 @@ use crate::checkout::{Checkout, OsUser};
 use crate::process::{command, text};
 use crate::stamp;
 
-/// How the state in `.local` came to lie here.
+/// How the state in `.local` came to this path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// It was made here.
+    /// It was created here.
     Here,
-    /// The checkout was renamed.
+    /// The checkout was moved.
     Moved,
-    /// It is a copy of another checkout's, which may be running.
+    /// It was copied from another checkout, which may be running.
     Copied,
 }
 
-/// Separates the state of a copied checkout from its original's; does nothing in any other.
+/// Separates the state of a copied checkout from the original's; does nothing in other checkouts.
 pub fn separate(checkout: &Checkout) -> Result<()> {
     let note = checkout.local.join("checkout");
     fs::create_dir_all(&checkout.local)?;
@@ -41,7 +42,8 @@ pub fn separate(checkout: &Checkout) -> Result<()> {
     stamp::write(&note, &format!("{here}\n{folder}"))
 }
 
-/// `home` is the folder of the cluster: checkouts older than the note have nothing else that says where they lay.
+/// `home` is the directory of the cluster: for checkouts older than the record, nothing else shows their
+/// former path.
 fn origin(noted: &str, here: &str, folder: &str, home: &str) -> Origin {
     let mut lines = noted.lines();
     match (lines.next(), lines.next()) {
@@ -61,7 +63,7 @@ fn origin(noted: &str, here: &str, folder: &str, home: &str) -> Origin {
     }
 }
 
-/// A folder of the cluster outside of the checkout stays what it is, one inside has moved along.
+/// A cluster directory outside the checkout is unchanged; one inside has moved with it.
 fn leave_old_place(checkout: &Checkout, home: &str) -> Result<()> {
     if home.ends_with("/.local") {
         remove(&checkout.postgres_home_note())?;
@@ -78,7 +80,7 @@ fn leave_original(checkout: &Checkout) -> Result<()> {
     }
     remove(&checkout.postgres_home_note())?;
     if ran {
-        // Files of a running database that were copied one after the other do not fit together.
+        // Files of a running database that were copied one after the other are inconsistent.
         for name in ["pg", "pg-notes", "edge"] {
             remove(&local.join(name))?;
         }
@@ -88,7 +90,7 @@ fn leave_original(checkout: &Checkout) -> Result<()> {
         );
         return Ok(());
     }
-    println!("  … this checkout is a copy; from here on it has data of its own");
+    println!("  … this checkout is a copy; from now on it has its own data");
     match checkout.postgres_user() {
         Ok(Some(user)) if local.join("pg").exists() => set_owner(&local.join("pg"), user),
         _ => Ok(()),
@@ -120,7 +122,7 @@ fn remove(path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A checkout in a folder for temporary files, with state as `up` leaves it.
+    /// A checkout in a temporary directory, with state as `up` leaves it.
     fn checkout(name: &str) -> Result<Checkout> {
         let root = std::env::temp_dir().join(format!("copied-{name}-{}", std::process::id()));
         let local = root.join(".local");

@@ -13,16 +13,16 @@ use crate::progress::Step;
 use crate::pypi::CARGO_LLVM_COV;
 use crate::tools;
 
-/// Lines of the domain crate that its tests must run, in per cent.
+/// Minimum coverage of the domain crate's lines by its tests, in percent.
 pub const MIN_LINES_PERCENT: f64 = 95.0;
 
-/// Programs of the LLVM that rustc was made with.
+/// LLVM programs of rustc's own LLVM version.
 struct Llvm {
     profdata: PathBuf,
     cov: PathBuf,
 }
 
-/// What the domain's tests run.
+/// Coverage of the domain's tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Coverage {
     pub lines: u64,
@@ -30,7 +30,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Share of covered lines in per cent; whole when there are none.
+    /// Share of covered lines in percent; 100 if there are none.
     #[allow(clippy::cast_precision_loss, reason = "line counts are small")]
     pub fn percent(self) -> f64 {
         if self.lines == 0 {
@@ -40,7 +40,7 @@ impl Coverage {
     }
 }
 
-/// Finds LLVM's programs: the toolchain's own, by rustup, or Debian's of the same version.
+/// Finds LLVM's programs: the toolchain's own from rustup, or Debian's of the same version.
 fn llvm(checkout: &Checkout, step: &Step) -> Result<Llvm> {
     let libraries = PathBuf::from(text(command("rustc").args(["--print", "target-libdir"]))?);
     let own = libraries.with_file_name("bin");

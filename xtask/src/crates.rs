@@ -1,4 +1,4 @@
-//! Commands that are crates of their own below `dev/`, so that nothing else has to compile them.
+//! Commands in separate crates below `dev/`, so that nothing else has to compile them.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ pub fn cargo_run(checkout: &Checkout, package: &str, args: &[&str]) -> Command {
     run
 }
 
-/// Replaces this process by that of a package: its output, its exit code and an interrupt are this command's.
+/// Replaces this process by the package's: output, exit code and interrupts are those of this command.
 pub fn become_program(checkout: &Checkout, package: &str, args: &[&str]) -> Result<()> {
     let mut run = cargo_run(checkout, package, args);
     run.stdin(Stdio::inherit());

@@ -1,4 +1,4 @@
-//! `db`: the schema of a database, and the next file of `migrations/`.
+//! `db`: the schema of a database, and new files in `migrations/`.
 
 use std::fs;
 use std::path::Path;
@@ -74,7 +74,7 @@ pub fn new(checkout: &Checkout, topic: &str) -> Result<()> {
     Ok(())
 }
 
-/// The time makes the version; after a file that has a later one it is the next number.
+/// The version is the current time; after a file with a later version it is the next number.
 fn create(folder: &Path, topic: &str, now: &str) -> Result<std::path::PathBuf> {
     let topic = topic.to_lowercase().replace(['-', ' '], "_");
     let mut version: u64 = now.parse().with_context(|| format!("{now:?} is no time"))?;
@@ -108,7 +108,7 @@ mod tests {
             name(first).as_deref(),
             Some("20270102030405_waste_photos.sql")
         );
-        // In the same second, and by a clock that is behind.
+        // Within the same second, or with a clock that is behind.
         for (clock, version) in [
             (now, "20270102030406"),
             ("20260101000000", "20270102030407"),

@@ -1,4 +1,4 @@
-//! The documentation as a whole: links lead somewhere, and every decision has a status and a line in the index.
+//! Checks of the documentation: links resolve, and every decision has a status and a line in the index.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use regex::Regex;
 
-/// Where the decisions are.
+/// The directory of the decisions.
 const DECISIONS: &str = "docs/decisions";
 
-/// Checks the Markdown files named, relative to the root.
+/// Checks the named Markdown files; paths are relative to the root.
 pub fn check(root: &Path, files: &[PathBuf]) -> Result<()> {
     let mut wrong = Vec::new();
     for file in files {
@@ -45,7 +45,7 @@ pub fn check(root: &Path, files: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Relative links to files that do not exist; what follows a `#` is not checked.
+/// Relative links to files that do not exist; the part after a `#` is not checked.
 fn broken_links(folder: &Path, text: &str) -> Result<Vec<String>> {
     let link = Regex::new(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")?;
     Ok(link
@@ -55,7 +55,7 @@ fn broken_links(folder: &Path, text: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Whether a decision begins as it should; its file's name begins with the same number.
+/// Whether a decision has the required first lines and the number of its file name.
 fn has_status(name: &str, text: &str) -> Result<bool> {
     let begin = Regex::new(
         r"^# (\d{4}): \S[^\n]*\n\n(?:Accepted|Superseded (?:in part )?by [^\n]+), \d{4}-\d\d-\d\d\.\n\n",

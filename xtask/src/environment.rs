@@ -1,4 +1,4 @@
-//! Ports, secrets and the file `.local/env` that tests, tools and people read.
+//! Ports, secrets and the file `.local/env` for tests, tools and developers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,10 +18,10 @@ use crate::stamp;
 /// Lifetime of the two key tokens of a checkout: ten years, in seconds.
 const KEY_LIFETIME_SECS: u64 = 10 * 365 * 24 * 3600;
 
-/// What secrets made for one machine begin with.
+/// Prefix of secrets that were generated for one machine.
 const LOCAL: &str = "local-";
 
-/// The loopback ports of one checkout; each can be set by the variable of its name.
+/// The loopback ports of one checkout; each can be set by its environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
     pub api: u16,
@@ -44,11 +44,12 @@ const PORT_VARIABLES: [(&str, u16); 7] = [
     ("PORT_REALTIME", 54326),
 ];
 
-/// How far PostgREST's port for health checks is from its port for requests.
+/// Offset of PostgREST's health port from its API port.
 const REST_ADMIN_DISTANCE: u16 = 5_000;
 
 impl Ports {
-    /// Where PostgREST reports its health. Computed, so that checkouts with their own ports need not set it as well.
+    /// PostgREST's health port. Computed, so that checkouts with their own ports need not set it
+    /// separately.
     pub fn rest_admin(&self) -> u16 {
         match self.rest.checked_add(REST_ADMIN_DISTANCE) {
             Some(port) => port,
@@ -101,7 +102,7 @@ impl Ports {
 pub struct Secrets(BTreeMap<String, String>);
 
 impl Secrets {
-    /// Reads the checkout's secrets and makes those that are missing.
+    /// Reads the checkout's secrets and generates missing ones.
     pub fn load_or_make(checkout: &Checkout) -> Result<Self> {
         let file = checkout.local.join("secrets");
         let mut secrets = Self(read_env(&file).unwrap_or_default());
@@ -119,7 +120,8 @@ impl Secrets {
         self.make("EDGE_ADDRESS_SECRET", local_secret)?;
         self.make("METRICS_TOKEN", local_secret)?;
         self.make("OPERATOR_TOKEN", local_secret)?;
-        // Of the names of Durable Objects and of codes: what tokens are signed with can be replaced without them.
+        // For names of Durable Objects and codes: token signing keys can be replaced without changing
+        // these.
         self.make("NAMES_SECRET", local_secret)?;
         self.make("CODE_SECRET", local_secret)?;
         self.make("HOOK_SECRET", || {
@@ -134,7 +136,7 @@ impl Secrets {
             })?;
         }
         for role in ["SUPERUSER", "POSTGRES", "AUTHENTICATOR", "AUTH"] {
-            // Hexadecimal: these stand in connection URLs, where other signs need escapes.
+            // Hexadecimal: these are part of connection URLs, where other characters need escapes.
             self.make(&format!("DB_PASSWORD_{role}"), || {
                 Ok(stamp::hex(&random()?[..16]))
             })?;
@@ -153,12 +155,12 @@ impl Secrets {
         Ok(())
     }
 
-    /// All of them, for checks that none is shown.
+    /// All of them, for checks that none is exposed.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(String::as_str)
     }
 
-    /// One secret by its name.
+    /// A secret by its name.
     pub fn get(&self, name: &str) -> Result<&str> {
         self.0
             .get(name)
@@ -173,12 +175,12 @@ fn random() -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
-/// A secret of this machine; by its beginning a production setting knows and refuses it.
+/// A secret of this machine; a production setting recognises and refuses it by its prefix.
 fn local_secret() -> Result<String> {
     Ok(format!("{LOCAL}{}", URL_SAFE_NO_PAD.encode(random()?)))
 }
 
-/// The long-lived HS256 token that stands for a database role, as Supabase's API keys do.
+/// The long-lived HS256 token for a database role, like Supabase's API keys.
 fn key_token(role: &str, secret: &str) -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let claims = json!({
@@ -192,9 +194,9 @@ fn key_token(role: &str, secret: &str) -> Result<String> {
 pub struct Environment {
     pub ports: Ports,
     pub secrets: Secrets,
-    /// Whether the Worker counts nothing, for load tests.
+    /// Whether the Worker's limits are off, for load tests.
     pub no_limits: bool,
-    /// The address of a Realtime server that is not ours, by `REALTIME_URL`.
+    /// The address of an external Realtime server, from `REALTIME_URL`.
     pub other_realtime: Option<String>,
 }
 
@@ -204,7 +206,7 @@ impl Environment {
         format!("http://127.0.0.1:{port}")
     }
 
-    /// Where the gateway finds Realtime.
+    /// The address of Realtime for the gateway.
     pub fn realtime_url(&self) -> String {
         let own = || Self::http(self.ports.realtime);
         self.other_realtime.clone().unwrap_or_else(own)
@@ -304,7 +306,7 @@ fn lines(env: &BTreeMap<String, String>) -> String {
         .collect()
 }
 
-/// Makes a folder that only its owner may enter, also where it was made otherwise before.
+/// Creates a directory that only its owner may enter, or restricts an existing one.
 pub fn private_folder(folder: &Path) -> Result<()> {
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent)?;
@@ -319,7 +321,7 @@ pub fn private_folder(folder: &Path) -> Result<()> {
     .with_context(|| folder.display().to_string())
 }
 
-/// Writes a file that only its owner may read, replacing an old one in one move.
+/// Writes a file that only its owner may read, replacing an old one atomically.
 pub fn write_private(file: &Path, text: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;

@@ -1,4 +1,5 @@
-//! `service`: what an operator can do to one process of the local system, by hand, by the fault tests and by `chaos`.
+//! `service`: operations on one process of the local system, for manual use, for the fault tests and for
+//! `chaos`.
 
 use std::time::{Duration, Instant};
 
@@ -9,28 +10,28 @@ use crate::checkout::Checkout;
 use crate::supervisor::{Service, descendants, running, send, stop};
 use crate::up;
 
-/// How long a service may take until it answers again.
+/// How long a service may take until it responds again.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What can be done to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Starts it and returns when its process runs; it may not answer yet.
+    /// Starts it and returns once its process runs; it may not respond yet.
     Start,
-    /// Asks it to end, and waits.
+    /// Sends a termination signal and waits.
     Stop,
-    /// Ends it at once, without a chance to tidy up.
+    /// Kills it, without a chance to clean up.
     Kill,
-    /// Ends what the service's own restart loop starts again; PostgreSQL without a checkpoint.
+    /// Kills the process that the service's own restart loop restarts; PostgreSQL without a checkpoint.
     Crash,
-    /// Halts it: it keeps its connections and answers nothing.
+    /// Stops it (SIGSTOP): connections stay open but get no responses.
     Pause,
-    /// Lets it go on.
+    /// Resumes it.
     Resume,
 }
 
 impl Action {
-    /// From the word of the command line.
+    /// Parses a word of the command line.
     pub fn parse(word: &str) -> Result<Self> {
         Ok(match word {
             "start" => Self::Start,
@@ -60,7 +61,7 @@ pub fn apply(checkout: &Checkout, service: &Service, action: Action) -> Result<(
     match action {
         Action::Start => start(checkout, service),
         Action::Stop => service.stop(checkout).map(drop),
-        // The rest of PostgreSQL ends when it sees that its head is gone.
+        // The rest of PostgreSQL ends when it notices that the postmaster is gone.
         Action::Kill => stop(checkout, name, Signal::KILL, Duration::ZERO).map(drop),
         Action::Crash if name == "postgres" => {
             stop(checkout, name, Signal::QUIT, Duration::from_secs(10)).map(drop)
@@ -89,7 +90,7 @@ fn signal_below(checkout: &Checkout, name: &str, signal: Signal) -> Result<()> {
     Ok(())
 }
 
-/// A killed PostgreSQL can be started only when the last of its sessions is gone, so it is tried again.
+/// A killed PostgreSQL can only be started once the last of its sessions has ended, so retry.
 fn start(checkout: &Checkout, service: &Service) -> Result<()> {
     let begun = Instant::now();
     loop {

@@ -1,8 +1,8 @@
-//! The graph of a crate's modules: which file uses which other, and whether two of them use each other in a circle.
+//! The graph of a crate's modules: which file uses which other one, and whether there are cycles.
 //!
-//! Read off the text. A path that begins with `crate::`, `super::`, `self::` or the name of a child module leads to a
-//! file; where that file only re-exports the name, to the file it comes from. Declaring a child (`mod x;`) uses nothing
-//! of it. Tests may use everything and are left out.
+//! Parsed from the text. A path that begins with `crate::`, `super::`, `self::` or the name of a child
+//! module leads to a file; if that file only re-exports the name, to the file that defines it. Declaring a
+//! child (`mod x;`) is not a use. Tests may use everything and are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// The crates that are held to it.
+/// The crates that are checked.
 pub const LAYERED: [&str; 2] = ["edge/src", "supabase/local/src"];
 
 /// A module's path below the crate's root: `["storage", "cache"]`; empty for the root.
@@ -19,7 +19,7 @@ type Module = Vec<String>;
 /// Which modules each module uses.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// What was read of one file.
+/// What was parsed from one file.
 #[derive(Default)]
 struct Source {
     children: BTreeSet<String>,
@@ -29,7 +29,8 @@ struct Source {
     paths: Vec<Vec<String>>,
 }
 
-/// The circles among the files below a crate's `src`, and among its top folders; each as `a → b → a`.
+/// The cycles among the files below a crate's `src`, and among its top-level directories; each as `a → b →
+/// a`.
 pub fn circles(src: &Path) -> Result<Vec<String>> {
     let mut sources = BTreeMap::new();
     read_folder(src, &Vec::new(), &mut sources)?;
@@ -105,7 +106,8 @@ fn read_source(text: &str) -> Source {
                 }
                 at += 1;
             }
-            // The rest of a path whose beginning is no name (`<T>::x`) or stands in a macro (`$crate::x`).
+            // The rest of a path whose beginning is not a name (`<T>::x`) or is part of a macro
+            // (`$crate::x`).
             "::" | "$" => at += 2,
             _ => at += 1,
         }
@@ -113,7 +115,7 @@ fn read_source(text: &str) -> Source {
     source
 }
 
-/// Reads one tree of a `use`; returns where it ends.
+/// Parses one tree of a `use`; returns where it ends.
 fn read_use(tokens: &[String], mut at: usize, before: &[String], source: &mut Source) -> usize {
     let mut path = before.to_vec();
     while let Some(token) = tokens.get(at) {
@@ -154,7 +156,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Names, `::` and single signs; comments and literals are left out.
+/// Names, `::` and single characters; comments and literals are skipped.
 fn tokens(text: &str) -> Vec<String> {
     let signs: Vec<char> = text.chars().collect();
     let mut tokens: Vec<String> = Vec::new();
@@ -175,7 +177,7 @@ fn tokens(text: &str) -> Vec<String> {
                 at = end_of(&signs, quote + 1, |at| signs[at..].starts_with(&close)) + close.len();
             }
             '"' => at = end_of_text(&signs, at, '"'),
-            // A character, or else the name of a lifetime, which is read as a name.
+            // A character literal, or else a lifetime, whose name is tokenised as a name.
             '\'' if next == '\\' || signs.get(at + 2) == Some(&'\'') => {
                 at = end_of_text(&signs, at, '\'')
             }
@@ -207,7 +209,7 @@ fn end_of(signs: &[char], from: usize, is_end: impl Fn(usize) -> bool) -> usize 
         .unwrap_or(signs.len())
 }
 
-/// Where a text or a character ends that begins here; a backslash hides the sign after it.
+/// The end of a text or character literal that begins here; a backslash escapes the character after it.
 fn end_of_text(signs: &[char], from: usize, quote: char) -> usize {
     let mut at = from + 1;
     while at < signs.len() && signs[at] != quote {
@@ -222,7 +224,7 @@ fn starts_raw_text(signs: &[char], at: usize) -> bool {
     !in_name && rest.next() == Some(&'r') && rest.find(|sign| **sign != '#') == Some(&'"')
 }
 
-/// Leaves out what `#[cfg(test)]` stands before: an item that ends with its braces or with a semicolon.
+/// Skips the item after `#[cfg(test)]`: it ends with its braces or with a semicolon.
 fn without_tests(tokens: Vec<String>) -> Vec<String> {
     let mark = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut left = Vec::with_capacity(tokens.len());
@@ -303,7 +305,7 @@ fn resolve(
         } else if source.children.contains(name) {
             module.push(name.clone());
         } else {
-            // Re-exported from another module; a name that stands for itself would go round for ever.
+            // Re-exported from another module; a name that refers to itself would loop forever.
             let import = source.imports.get(name).filter(|_| depth < 8);
             let origin = import.and_then(|import| resolve(sources, &module, import, depth + 1));
             return Some(origin.unwrap_or(module));
@@ -313,7 +315,7 @@ fn resolve(
     sources.contains_key(&module).then_some(module)
 }
 
-/// The same graph with everything below a folder of `src` as one module.
+/// The same graph with everything below a directory of `src` as one module.
 fn by_top_folder(files: &Graph) -> Graph {
     let top = |name: &String| name.split("::").next().unwrap_or(name).to_owned();
     let mut folders = Graph::new();
@@ -324,7 +326,7 @@ fn by_top_folder(files: &Graph) -> Graph {
     folders
 }
 
-/// One circle for each group of modules that use each other, the shortest through its first module.
+/// One cycle for each group of modules that use each other, the shortest through its first module.
 fn circles_of(graph: &Graph) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
@@ -340,7 +342,7 @@ fn circles_of(graph: &Graph) -> Vec<String> {
     found
 }
 
-/// The shortest way from a module back to itself.
+/// The shortest path from a module back to itself.
 fn way_back(graph: &Graph, start: &String) -> Option<Vec<String>> {
     let mut ways = std::collections::VecDeque::from([vec![start.clone()]]);
     let mut reached = BTreeSet::new();

@@ -1,8 +1,8 @@
-//! The suite `logs`: no log of the run contains anything that identifies a person or grants access.
+//! The suite `logs`: no log of the run contains anything that identifies a user or grants access.
 //!
-//! What really was used is looked up (numbers, codes, refresh tokens, secrets) and searched for word by word;
-//! beside it stand shapes that need no looking up (JWTs, Thai mobile numbers, device tokens). A finding names
-//! file, line and kind, never the value: the finding ends in a log, too.
+//! Values that were actually used (numbers, codes, refresh tokens, secrets) are collected and searched for
+//! word by word; in addition there are patterns that need no list (JWTs, Thai mobile numbers, device
+//! tokens). A finding names file, line and kind, never the value, because the finding itself is logged.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,16 +20,16 @@ use crate::process::text;
 use crate::progress::Step;
 use crate::up;
 
-/// Findings shown; a leak repeats itself.
+/// Maximum number of findings shown; a leak repeats itself.
 const SHOWN: usize = 40;
 
-/// A Thai mobile number has these digits after its prefix.
+/// Number of digits of a Thai mobile number after its prefix.
 const NATIONAL_DIGITS: usize = 9;
 
 /// A device token: 256 random bits in URL-safe Base64.
 const DEVICE_TOKEN_CHARS: usize = 43;
 
-/// Where something was found that must not be in a log.
+/// The place of something that must not be in a log.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     file: PathBuf,
@@ -43,10 +43,10 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What was used in the run and must not be in its logs.
+/// Values that were used in the run and must not be in its logs.
 #[derive(Default)]
 struct Known {
-    /// Secrets of the checkout, found anywhere in a line.
+    /// Secrets of the checkout, matched anywhere in a line.
     secrets: Vec<String>,
     /// National parts of numbers, nine digits.
     numbers: HashSet<String>,
@@ -56,7 +56,7 @@ struct Known {
     tokens: HashSet<String>,
 }
 
-/// Looks up what was used and searches the logs for it.
+/// Collects the values that were used and searches the logs for them.
 pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let environment = up::environment(checkout)?;
     let known = look_up(checkout, &environment)?;
@@ -97,13 +97,13 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     })
 }
 
-/// From the secrets' file, the inbox and Auth's tables.
+/// From the secrets file, the inbox and Auth's tables.
 fn look_up(checkout: &Checkout, environment: &Environment) -> Result<Known> {
     let mut known = Known {
         secrets: environment.secrets.values().map(str::to_owned).collect(),
         ..Known::default()
     };
-    // The key that signs is the part after the prefix, and that alone would be enough.
+    // The signing key is the part after the prefix, and that alone would be enough.
     let bare: Vec<String> = known
         .secrets
         .iter()
@@ -160,7 +160,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What a line speaks of.
+/// The subject of a line.
 struct About {
     codes: bool,
     sending: bool,
@@ -179,8 +179,8 @@ impl Searcher {
         Ok(Self {
             known,
             jwt: Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ?[A-Za-z0-9_-]{8,}")?,
-            // Mobile numbers as people and programs write them. Digits within longer words and
-            // fractions are none.
+            // Mobile numbers as people and programs write them. Digits within longer words and fractions do
+            // not count.
             number: Regex::new(
                 r"(?x)(?:^|[^0-9A-Za-z.]|%2[Bb])
                 (?: (?:\+?66|0066|0)[689][0-9]{8}
@@ -206,7 +206,7 @@ impl Searcher {
         }
     }
 
-    /// What a line holds that it must not.
+    /// Forbidden values in a line.
     fn look_at(&self, line: &str) -> Option<&'static str> {
         if self
             .known
@@ -219,7 +219,7 @@ impl Searcher {
         if self.jwt.is_match(line) {
             return Some("a JWT");
         }
-        // Names of tests stand in the source; the numbers in them are nobody's.
+        // Names of tests come from the source; the numbers in them belong to no user.
         let named = ["# Subtest: ", "ok ", "not ok "]
             .iter()
             .any(|start| line.trim_start().starts_with(start));
@@ -233,7 +233,7 @@ impl Searcher {
         words(line).find_map(|(word, around)| self.classify_word(word, around, &about))
     }
 
-    /// However it is written: signs between the digits are left out, prefixes do not matter.
+    /// In any notation: separators between the digits and prefixes are ignored.
     fn holds_used_number(&self, line: &str) -> bool {
         let mut digits = String::new();
         let mut gap = 0;
@@ -270,7 +270,7 @@ impl Searcher {
             return Some("a refresh token");
         }
         let digits = word.bytes().all(|byte| byte.is_ascii_digit());
-        // A process's number stands in brackets.
+        // A process id is in brackets.
         if !digits && is_device_token(word) {
             return Some("a device token");
         } else if !digits || around == ('[', ']') {
@@ -287,7 +287,7 @@ impl Searcher {
     }
 }
 
-/// Runs of letters, digits, `-` and `_`, with the signs before and after each.
+/// Runs of letters, digits, `-` and `_`, with the characters before and after each.
 fn words(line: &str) -> impl Iterator<Item = (&str, (char, char))> {
     let inside = |sign: char| sign.is_ascii_alphanumeric() || sign == '-' || sign == '_';
     line.split(move |sign| !inside(sign))

@@ -1,4 +1,5 @@
-//! What the developer's commands are made of. The crates of `dev/` use it too: they start and stop the same system.
+//! The modules behind the developer's commands. The crates of `dev/` use them too, to start and stop the
+//! same system.
 
 #![forbid(unsafe_code)]
 #![allow(

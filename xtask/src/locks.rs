@@ -1,4 +1,4 @@
-//! Whose turn it is: one command in a checkout, and one checkout at the tools of a user.
+//! Locks: one command at a time per checkout, and one checkout at a time for a user's tools.
 
 use std::fs;
 use std::path::Path;
@@ -18,8 +18,8 @@ pub fn lock(checkout: &Checkout) -> Result<fs::File> {
     )
 }
 
-/// Checkouts share tools and toolchains: they take turns at making them. Where all are made nobody waits, for the lock
-/// is held while a checkout builds what is its own, too.
+/// Checkouts share tools and toolchains, so only one at a time builds them. If all are present, no checkout
+/// waits, because the lock is held only while building.
 pub fn lock_cache(checkout: &Checkout) -> Result<Option<fs::File>> {
     if tools::are_made(checkout) && wasm_toolchain::is_made() {
         return Ok(None);

@@ -11,7 +11,7 @@ use crate::process::text;
 use crate::progress::{Failure, Step};
 use crate::stamp;
 
-/// Makes the ledger. Nobody but its owner reads or writes it.
+/// Creates the ledger. Only its owner can read or write it.
 const LEDGER: &str = "
 create schema if not exists private;
 create table if not exists private.schema_migrations (
@@ -26,13 +26,13 @@ comment on table private.schema_migrations is
   'Which migrations ran, with the SHA-256 of each file; written by cargo xtask db migrate';
 ";
 
-/// Two runs at the same time take turns: any constant does, as long as it is this one.
+/// Serialises concurrent runs: any constant works, as long as it is the same in all of them.
 const LOCK: &str = "select pg_advisory_xact_lock(7331202611)";
 
 /// One file of `migrations/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
-    /// Fourteen digits, a time in UTC.
+    /// Fourteen digits, a UTC time.
     version: String,
     name: String,
     path: PathBuf,
@@ -41,13 +41,13 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// Fourteen digits, a time in UTC.
+    /// Fourteen digits, a UTC time.
     pub fn version(&self) -> &str {
         &self.version
     }
 }
 
-/// Reads the folder, in the order of versions.
+/// Reads the directory, sorted by version.
 pub fn load(folder: &Path) -> Result<Vec<Migration>> {
     let mut migrations: Vec<Migration> = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -79,7 +79,7 @@ pub fn load(folder: &Path) -> Result<Vec<Migration>> {
     Ok(migrations)
 }
 
-/// Version and topic of a file name without its ending.
+/// Version and topic of a file name without its extension.
 pub fn parse_name(stem: &str) -> Option<(String, String)> {
     let (version, name) = stem.split_once('_')?;
     let digits = version.len() == 14 && version.bytes().all(|byte| byte.is_ascii_digit());
@@ -90,7 +90,7 @@ pub fn parse_name(stem: &str) -> Option<(String, String)> {
     (digits && word).then(|| (version.to_owned(), name.to_owned()))
 }
 
-/// What the ledger says: version → checksum and time.
+/// The content of the ledger: version → checksum and time.
 type Applied = BTreeMap<String, (String, String)>;
 
 fn applied(url: &str) -> Result<Applied> {
@@ -120,7 +120,7 @@ fn applied(url: &str) -> Result<Applied> {
         .collect()
 }
 
-/// The migrations still to run; refuses anything that is not a plain step forward.
+/// The pending migrations; refuses anything that is not a plain step forward.
 fn pending<'a>(migrations: &'a [Migration], applied: &Applied) -> Result<Vec<&'a Migration>> {
     for (version, (checksum, _)) in applied {
         match migrations.iter().find(|file| file.version == *version) {
@@ -173,12 +173,12 @@ fn refusal(what: String, advice: &str) -> anyhow::Error {
     .into()
 }
 
-/// How many migrations wait to be applied; refuses as `migrate` would.
+/// The number of pending migrations; refuses in the same cases as `migrate`.
 pub fn count_pending(folder: &Path, url: &str) -> Result<usize> {
     Ok(pending(&load(folder)?, &applied(url)?)?.len())
 }
 
-/// Applies what is missing, one transaction each; returns the names of what it applied.
+/// Applies pending migrations, one transaction each; returns their names.
 pub fn migrate(folder: &Path, url: &str, step: &Step) -> Result<Vec<String>> {
     let migrations = load(folder)?;
     let applied = applied(url)?;
@@ -195,7 +195,7 @@ pub fn migrate(folder: &Path, url: &str, step: &Step) -> Result<Vec<String>> {
         LEDGER,
     ]))?;
     for migration in &pending {
-        // The ledger row comes first: a second run that waited for the lock stops at its key.
+        // The ledger row comes first: a concurrent run that waited for the lock fails on its key.
         let row = format!(
             "insert into private.schema_migrations (version, name, checksum) \
              values ('{}', '{}', '{}')",
@@ -218,7 +218,7 @@ pub fn migrate(folder: &Path, url: &str, step: &Step) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Prints each migration with the time it was applied, or why it cannot be.
+/// Prints each migration with the time it was applied, or why it cannot be applied.
 pub fn status(folder: &Path, url: &str) -> Result<()> {
     let migrations = load(folder)?;
     let applied = applied(url)?;

@@ -1,7 +1,9 @@
-//! `test mutants`: changes the rules one operator at a time and asks whether a test notices (cargo-mutants).
+//! `test mutants`: changes the rules one operator at a time and checks whether a test fails
+//! (cargo-mutants).
 //!
-//! In a copy of the sources, whose build is retained. The fast tests come first; mutants that survive them meet all tests. What
-//! then survives must stand in [`SURVIVORS`] with the reason why it changes nothing.
+//! Runs in a copy of the sources, whose build is retained. Mutants run against the fast tests first,
+//! survivors against all tests. Final survivors must be listed in [`SURVIVORS`] with the reason why they
+//! change nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,22 +15,22 @@ use crate::checkout::Checkout;
 use crate::process::{command, shown, text};
 use crate::tools::CARGO_MUTANTS;
 
-/// The mutants that may survive, each with its reason.
+/// The accepted survivors, each with its reason.
 const SURVIVORS: &str = "docs/surviving-mutants.md";
 
-/// A test of the rules ends within seconds; a mutant that takes longer than this runs for ever.
+/// A test of the rules ends within seconds; a mutant that takes longer than this is in an endless loop.
 const TIMEOUT_SECS: &str = "60";
 
-/// A workspace whose rules are changed.
+/// A workspace whose rules are mutated.
 struct Workspace {
-    /// Folder in the repository, empty for its root; with the stroke that ends it.
+    /// Directory in the repository with a trailing slash; empty for the root.
     folder: &'static str,
     package: &'static str,
-    /// Where its sources lie in the repository.
+    /// The path of its sources in the repository.
     sources: &'static str,
-    /// Those that only compute, as the workspace names them.
+    /// Packages of pure computation, as the workspace names them.
     rules: &'static [&'static str],
-    /// What is left out, as patterns of mutants' names.
+    /// Exclusions, as patterns of mutants' names.
     left_out: &'static [&'static str],
 }
 
@@ -38,7 +40,8 @@ const WORKSPACES: [Workspace; 2] = [
         package: "carbon-domain",
         sources: "domain/src",
         rules: &["domain/src/**/*.rs"],
-        // The fuzz target's own entry, and what is compiled for the Worker alone, whose tests hold it.
+        // The fuzz target's own entry, and code compiled for the Worker alone, which the Worker's tests
+        // cover.
         left_out: &[
             r"domain/src/legacy/mod\.rs.*\bfuzz\b",
             r"domain/src/profile\.rs.*\bname_text\b",
@@ -59,7 +62,8 @@ const WORKSPACES: [Workspace; 2] = [
             "src/storage/sms_budget.rs",
             "src/uuid.rs",
         ],
-        // They ask Durable Objects and the clock, which only a running Worker has: tests/js/limits*.test.mjs hold them.
+        // They call Durable Objects and the clock, which only a running Worker has:
+        // tests/js/limits*.test.mjs cover them.
         left_out: &[
             r"src/limits/count\.rs.*(replace|in) (check|connecting_subject|count|refused|refusal)\b",
             r"src/storage/sms_budget\.rs.*(replace|in) (spend|gauges)\b",
@@ -67,12 +71,12 @@ const WORKSPACES: [Workspace; 2] = [
     },
 ];
 
-/// Which mutants are asked for.
+/// The requested mutants.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Chosen {
     /// `(k, n)`: the k-th of n parts, k from 1.
     shard: Option<(u32, u32)>,
-    /// Names or paths of source files; all when empty.
+    /// Names or paths of source files; empty = all.
     files: Vec<String>,
 }
 
@@ -105,20 +109,20 @@ impl Chosen {
     }
 }
 
-/// How often each mutant came, by its name without line and column.
+/// The number of occurrences of each mutant, by its name without line and column.
 type Counts = BTreeMap<String, usize>;
 
-/// What became of the mutants.
+/// The results of the mutants.
 #[derive(Debug, Default)]
 struct Outcome {
     caught: Counts,
     survived: Counts,
-    /// Lines and columns of the survivors, for people.
+    /// Lines and columns of the survivors, for display.
     places: Vec<String>,
     unviable: usize,
 }
 
-/// Runs the mutants that the words choose: `2/8` for a part of all, `streak.rs` for one file's.
+/// Runs the selected mutants: `2/8` for one part of all, `streak.rs` for one file's.
 pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     let chosen = Chosen::parse(words)?;
     CARGO_MUTANTS.ensure(checkout)?;
@@ -141,7 +145,8 @@ pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     report(&outcome, &survivors(&listed)?)
 }
 
-/// Copies what git knows or would add; files that did not change keep their times, so that cargo builds them once.
+/// Copies files that git tracks or would add; unchanged files retain their times, so that cargo does not
+/// rebuild them.
 fn copy_sources(checkout: &Checkout, tree: &Path) -> Result<Vec<PathBuf>> {
     let listed = text(
         command("git")
@@ -191,7 +196,7 @@ fn files_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// One workspace's mutants: against the unit tests, then those that passed against all tests.
+/// One workspace's mutants: against the unit tests, then the survivors against all tests.
 fn run_workspace(
     checkout: &Checkout,
     workspace: &Workspace,
@@ -223,7 +228,7 @@ fn run_workspace(
         "\n{}: all tests, for what the unit tests let pass",
         workspace.package
     );
-    // Mutants of struct fields pass every --re: the files keep out what --re does not.
+    // Mutants of struct fields match every --re: exclude by file what --re does not.
     let file = |name: &String| name.split(':').next().unwrap_or_default().to_owned();
     let files: BTreeSet<String> = passed.iter().map(file).collect();
     let mut args: Vec<String> = files.iter().map(|file| format!("--file={file}")).collect();
@@ -240,8 +245,8 @@ fn run_workspace(
     Ok(())
 }
 
-/// Runs cargo-mutants with its output shown and counts its results for `these` (of all when there are none); answers
-/// what no test noticed.
+/// Runs cargo-mutants with its output shown and counts its results for `these` (empty = all); returns the
+/// mutants that survived.
 fn run_mutants(
     checkout: &Checkout,
     workspace: &Workspace,
@@ -265,7 +270,7 @@ fn run_mutants(
     let status = mutants
         .status()
         .with_context(|| format!("cannot run `{}`", shown(&mutants)))?;
-    // That some mutants live (2) or never end (3) is no failure of the tool.
+    // Survivors (exit code 2) and timeouts (3) are not failures of the tool.
     if !matches!(status.code(), Some(0 | 2 | 3)) {
         bail!("`{}` failed ({status})", shown(&mutants));
     }
@@ -285,7 +290,7 @@ fn run_mutants(
     read("missed.txt")
 }
 
-/// A pattern that matches a text alone.
+/// A pattern that matches exactly this text.
 fn escaped(text: &str) -> String {
     let sign = |sign: char| match sign {
         'a'..='z' | 'A'..='Z' | '0'..='9' => sign.to_string(),

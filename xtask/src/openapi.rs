@@ -1,4 +1,5 @@
-//! The suite `openapi`: schemathesis calls everything the API's description names, signed in and signed out.
+//! The suite `openapi`: schemathesis calls every operation of the API description, signed in and signed
+//! out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,21 +18,21 @@ use crate::{stamp, tools, up};
 /// A run takes about a minute; one that hangs is ended.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The variable that carries the person's access token.
+/// The variable with the user's access token.
 const TOKEN: &str = "CARBON_ACCESS_TOKEN";
 
-/// The variable that carries the metrics' token.
+/// The variable with the metrics token.
 const METRICS_TOKEN: &str = "CARBON_METRICS_TOKEN";
 
-/// Examples, metrics, the signed-in run, the signed-out run; counts the operations tested and what was found.
+/// Examples, metrics, the signed-in run, the signed-out run; counts the operations tested and the failures.
 pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let python = environment_of_python(checkout, step)?;
     let api = Environment::http(up::environment(checkout)?.ports.api);
     let folder = checkout.path("tests/openapi");
-    // Where schemathesis keeps what it wants to try again.
+    // Where schemathesis stores the cases that it wants to retry.
     let work = checkout.local.join("openapi");
     fs::create_dir_all(&work)?;
-    // As a file, because schemathesis leaves the address out that it reads a description from.
+    // As a file, because schemathesis ignores the base address of a description read from a URL.
     let description = work.join("openapi.json");
     let served = ureq::get(format!("{api}/api/v1/openapi.json")).call();
     let served = served
@@ -52,8 +53,8 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
         .env(METRICS_TOKEN, environment.secrets.get("METRICS_TOKEN")?);
     step.run(&mut metrics)?;
 
-    // A command line can be read by everybody on the machine and stands in the log: the token goes
-    // through the environment, and a configuration of its own names it.
+    // A command line is visible to every user of the machine and is logged, so the token is passed in the
+    // environment, and a separate configuration refers to it.
     let config = folder.join("schemathesis.toml");
     let person_config = work.join("person.toml");
     let signed_in = format!("headers = {{ Authorization = \"Bearer ${{{TOKEN}}}\" }}\n");
@@ -75,7 +76,7 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     as_person.env(TOKEN, token);
     step.run_within(&mut as_person, LIMIT)?;
 
-    // Without a token there is little to find in the depth of an operation.
+    // Without a token most requests are refused early, so a shallow run is enough.
     let mut as_stranger = schemathesis(&config);
     as_stranger.args([
         "--phases=examples,fuzzing",
@@ -86,7 +87,7 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     Ok(count(&step.log_text()))
 }
 
-/// A virtual environment with the pinned packages, made once a user and set of pins.
+/// A virtual environment with the pinned packages, created once per user and set of pins.
 fn environment_of_python(checkout: &Checkout, step: &Step) -> Result<PathBuf> {
     let pins = checkout.path("tests/openapi/requirements.txt");
     let version = text(command("python3").arg("--version"))
@@ -100,7 +101,7 @@ fn environment_of_python(checkout: &Checkout, step: &Step) -> Result<PathBuf> {
     if home.exists() {
         fs::remove_dir_all(&home)?;
     }
-    // Debian keeps the part of Python that fills such an environment in a package of its own.
+    // Debian has the part of Python that fills such an environment in a separate package.
     if !succeeds(command("python3").args(["-c", "import ensurepip, venv"])) {
         tools::ensure_apt(checkout, &["python3-venv"], "Python's virtual environments")?;
     }

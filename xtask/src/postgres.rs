@@ -19,10 +19,10 @@ use crate::progress::Step;
 use crate::stamp;
 use crate::supervisor::{Health, Service};
 
-/// Where Debian's package keeps the server's programs.
+/// The directory of the server's programs in Debian's package.
 const SYSTEM_BIN: &str = "/usr/lib/postgresql/15/bin";
 
-/// The program that prints where a server's parts are, below its prefix.
+/// The program that prints the directories of a server, below its prefix.
 pub const PG_CONFIG: &str = "lib/postgresql/15/bin/pg_config";
 
 /// The superuser, named as in Supabase's image.
@@ -31,7 +31,7 @@ const SUPERUSER: &str = "supabase_admin";
 /// The settings that production has too, below the checkout's root.
 const SETTINGS: &str = "supabase/postgresql.conf";
 
-/// What is of this machine alone: it is reached over loopback, by a port that the environment chooses.
+/// Settings of this machine alone: the server listens on loopback, on a port from the environment.
 const LOCAL_SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -52,7 +52,7 @@ pub struct Postgres {
     pub data: PathBuf,
     /// Notes about the cluster (which bootstrap ran); deleted with it.
     pub notes: PathBuf,
-    /// The file of settings.
+    /// The settings file.
     settings: PathBuf,
     user: Option<OsUser>,
 }
@@ -69,7 +69,7 @@ impl Postgres {
         })
     }
 
-    /// A second cluster beside the checkout's own, of the same server and with the same settings.
+    /// A second cluster beside the checkout's own, with the same server and settings.
     pub fn scratch(checkout: &Checkout, name: &str) -> Result<Self> {
         let own = Self::of(checkout)?;
         Ok(Self {
@@ -84,18 +84,18 @@ impl Postgres {
         self.server.join("lib/postgresql/15/bin").join(name)
     }
 
-    /// The version of the installed package; the copy follows it.
+    /// The version of the installed package; the copy is updated to it.
     fn system_version() -> Result<String> {
         text(command(Path::new(SYSTEM_BIN).join("postgres")).arg("--version"))
     }
 
-    /// Prefix of a second copy: the extension's tests replace the extension in the server they
-    /// use, in place, which would end a running one.
+    /// Prefix of a second copy: the extension's tests replace the extension in the server they use, which
+    /// would crash a running one.
     pub fn test_server(&self) -> PathBuf {
         self.server.with_file_name("pgsql-test")
     }
 
-    /// Whether both relocated copies are there and of the installed version.
+    /// Whether both relocated copies exist and have the installed version.
     pub fn is_relocated(&self) -> Result<bool> {
         let version = Self::system_version()?;
         Ok([&self.server, &self.test_server()]
@@ -103,18 +103,18 @@ impl Postgres {
             .all(|prefix| stamp::matches(&prefix.join("version"), &version)))
     }
 
-    /// Copies Debian's server below prefixes of our own.
+    /// Copies Debian's server to our own prefixes.
     pub fn relocate(&self, step: &Step) -> Result<()> {
         relocate_to(&self.server, step)?;
         relocate_to(&self.test_server(), step)
     }
 
-    /// Whether there is a cluster.
+    /// Whether the cluster exists.
     pub fn has_cluster(&self) -> bool {
         self.data.join("PG_VERSION").exists() && self.notes.join("initialised").exists()
     }
 
-    /// Makes the cluster.
+    /// Creates the cluster.
     pub fn initdb(&self, environment: &Environment, step: &Step) -> Result<()> {
         self.delete_cluster()?;
         fs::create_dir_all(&self.data)?;
@@ -141,7 +141,7 @@ impl Postgres {
         stamp::write(&self.notes.join("initialised"), "yes")
     }
 
-    /// Writes the settings files; they are ours, so each start may replace them.
+    /// Writes the settings files; they are generated, so each start may replace them.
     fn configure(&self, port: u16) -> Result<String> {
         let shared = fs::read_to_string(&self.settings)
             .with_context(|| self.settings.display().to_string())?;
@@ -173,12 +173,12 @@ impl Postgres {
             deadline: Duration::from_secs(30),
             // "Fast": sessions are ended, data is flushed.
             stop_signal: Signal::INT,
-            // A new extension counts as well: sessions keep the library they have loaded.
+            // A new extension counts as well: sessions retain the library they have loaded.
             inputs: format!("{settings}{HBA}{extension}"),
         })
     }
 
-    /// Deletes the cluster and what is noted about it. The server must not run.
+    /// Deletes the cluster and the records about it. The server must not run.
     pub fn delete_cluster(&self) -> Result<()> {
         for folder in [&self.data, &self.notes] {
             if folder.exists() {
@@ -203,8 +203,8 @@ impl Postgres {
 
 /// Copies Debian's server and share files below `prefix`.
 ///
-/// The programs find their libraries and share files relative to themselves, so the folders
-/// keep their places. Headers are only read: a link does.
+/// The programs find their libraries and share files by relative paths, so the directory layout is
+/// preserved. Headers are only read, so a link is enough.
 fn relocate_to(prefix: &Path, step: &Step) -> Result<()> {
     if prefix.exists() {
         fs::remove_dir_all(prefix)?;
@@ -218,7 +218,7 @@ fn relocate_to(prefix: &Path, step: &Step) -> Result<()> {
         fs::create_dir_all(to.parent().context("a prefix has folders")?)?;
         step.run(command("cp").arg("-rL").arg(from).arg(&to))?;
     }
-    // LLVM bitcode serves only the just-in-time compiler, which is off; it is half of the copy.
+    // LLVM bitcode is only used by the just-in-time compiler, which is off; it is half of the copy.
     let bitcode = prefix.join("lib/postgresql/15/lib/bitcode");
     if bitcode.exists() {
         fs::remove_dir_all(bitcode)?;
@@ -233,9 +233,9 @@ fn relocate_to(prefix: &Path, step: &Step) -> Result<()> {
     stamp::write(&prefix.join("version"), &Postgres::system_version()?)
 }
 
-/// psql on a database given by URL, quiet, without a person's own settings.
+/// psql on a database given by URL, quiet, without the user's own settings.
 ///
-/// The password goes through the environment: arguments can be read by every user of a machine.
+/// The password is passed in the environment: arguments are visible to every user of the machine.
 pub fn psql(url: &str) -> Command {
     let mut psql = command("psql");
     psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
@@ -248,7 +248,7 @@ pub fn psql(url: &str) -> Command {
     psql
 }
 
-/// Takes the password out of `scheme://user:password@host…`, decoding %xx.
+/// Removes the password from `scheme://user:password@host…`, decoding %xx.
 fn split_password(url: &str) -> (String, Option<String>) {
     let parts = url.split_once("://").and_then(|(scheme, rest)| {
         let end = rest.find('/').unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! Running other programs: a clean environment, output into a log, an end when a sibling fails.
+//! Running other programs: a clean environment, output to a log, termination when a sibling fails.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Set when a step of another lane has failed: what still runs is not worth waiting for.
+/// Set when a step of another lane has failed: what still runs is then pointless.
 pub static CANCELLED: AtomicBool = AtomicBool::new(false);
 
-/// A command without standard input and without what `cargo run` adds to the environment.
+/// A command without standard input and without the variables that `cargo run` adds to the environment.
 ///
-/// Left in place, the additions would make nested cargo runs rebuild (CARGO_PKG_*), pick another
-/// toolchain's libraries (LD_LIBRARY_PATH) or the wrong toolchain (RUSTUP_TOOLCHAIN, CARGO).
+/// With them, nested cargo runs would rebuild (CARGO_PKG_*), load another toolchain's libraries
+/// (LD_LIBRARY_PATH) or use the wrong toolchain (RUSTUP_TOOLCHAIN, CARGO).
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
-    // A tool that fails says why in a line; pages of its own stack would push that out of sight.
+    // A tool reports its failure in one line; pages of backtrace would hide it.
     command.env("RUST_BACKTRACE", "0");
     for (name, value) in std::env::vars_os() {
         let name = name.to_string_lossy();
@@ -38,7 +38,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// How a person would type this command.
+/// The command as a developer would type it.
 pub fn shown(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -54,7 +54,7 @@ pub fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// Standard output of a command that must succeed; its standard error is in the error otherwise.
+/// Standard output of a command that must succeed; on failure the error contains its standard error.
 pub fn text(command: &mut Command) -> Result<String> {
     let output = command
         .output()
@@ -70,7 +70,7 @@ pub fn text(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
-/// Whether a command can be run and succeeds; its output is thrown away.
+/// Whether a command can be run and succeeds; its output is discarded.
 pub fn succeeds(command: &mut Command) -> bool {
     command
         .stdout(Stdio::null())
@@ -79,7 +79,7 @@ pub fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs a command, its output appended to `log`; ends it after `limit` or when a sibling failed.
+/// Runs a command, its output appended to `log`; ends it after `limit` or when a sibling has failed.
 pub fn run_logged(command: &mut Command, log: &Path, limit: Option<Duration>) -> Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(log)?;
     writeln!(file, "$ {}", shown(command))?;
@@ -99,7 +99,7 @@ pub fn run_logged(command: &mut Command, log: &Path, limit: Option<Duration>) ->
             child.wait()?;
             bail!("`{}` was ended", shown(command));
         }
-        // Short commands should not wait for us, long ones need no attention.
+        // Poll short commands often and long ones rarely.
         let pause = if started.elapsed() < Duration::from_secs(1) {
             5
         } else {

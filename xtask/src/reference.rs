@@ -1,4 +1,4 @@
-//! `docs`: pages of docs/reference that are written from a running system.
+//! `docs`: pages of docs/reference that are generated from a running system.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ use crate::process::text;
 use crate::supervisor::running;
 use crate::up;
 
-/// The query that answers the page as one text; tests/js/reference.test.mjs runs the same.
+/// The query that returns the page as one text; tests/js/reference.test.mjs runs the same.
 const QUERY: &str = include_str!("reference.sql");
 
-/// Where the page is.
+/// The path of the page.
 const PAGE: &str = "docs/reference/sql.md";
 
 /// Writes docs/reference/sql.md from the comments in the local database.

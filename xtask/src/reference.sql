@@ -1,7 +1,7 @@
--- docs/reference/sql.md as one text: what a caller sees of the database, from the catalog and its comments.
+-- docs/reference/sql.md as one text: the database as a caller sees it, from the catalog and its comments.
 -- Run by `cargo xtask docs`, which writes the file, and by tests/js/reference.test.mjs, which compares it.
 with cell as (
-  -- A line of a Markdown table must stay one, and a bar would end a cell.
+  -- A row of a Markdown table must be one line, and a bar would end a cell.
   select c.objoid, c.classoid, c.objsubid, replace(regexp_replace(c.description, '\s+', ' ', 'g'), '|', '\|') as text
   from pg_catalog.pg_description as c
 ),

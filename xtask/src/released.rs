@@ -1,4 +1,4 @@
-//! Migrations of a release never change: databases that have them would not get the change.
+//! Migrations of a release never change: databases that already applied them would not get the change.
 
 use std::path::Path;
 
@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 
 use crate::process::{command, text};
 
-/// Compares `migrations/` with the newest tag `v*` that the commit contains. The reason, where there is none yet.
+/// Compares `migrations/` with the newest tag `v*` that the commit contains. Returns a reason if there is
+/// no tag yet.
 pub fn check(root: &Path) -> Result<Option<String>> {
     let tags = git(
         root,

@@ -1,14 +1,14 @@
-//! What the runners' logs say: how many tests passed and failed, and which.
+//! Results in the runners' logs: how many tests passed and failed, and which.
 
 use crate::check::Tally;
 
-/// Lines shown of what TAP says about one failed test.
+/// Maximum number of TAP lines shown for one failed test.
 const TAP_LINES: usize = 16;
 
-/// Lines of failed tests that are shown in all.
+/// Maximum number of lines shown for all failed tests.
 const MAX_SHOWN: usize = 300;
 
-/// The failed tests in a log of TAP, each with what is said about it.
+/// The failed tests in a TAP log, each with its diagnostics.
 pub fn failed_parts(log: &str) -> Vec<String> {
     let mut shown = Vec::new();
     let mut left = 0;
@@ -27,7 +27,7 @@ pub fn failed_parts(log: &str) -> Vec<String> {
     shown
 }
 
-/// Sums what cargo's and node's runners say in a log.
+/// Adds up the counts that cargo's and node's runners report in a log.
 pub fn count(log: &str) -> Tally {
     let mut tally = Tally::default();
     for line in log.lines() {
@@ -52,7 +52,7 @@ fn number_before(text: &str, word: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// Counts the lines of TAP, as `pg_prove --verbose` passes them on.
+/// Counts the TAP lines that `pg_prove --verbose` passes on.
 pub fn count_tap(log: &str) -> Tally {
     let passed = log.lines().filter(|line| line.starts_with("ok ")).count();
     let failed = log

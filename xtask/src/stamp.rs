@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// Folders that hold results, never inputs.
+/// Directories of results, which are never inputs.
 const NOT_INPUTS: [&str; 7] = [
     "target",
     "build",
@@ -28,10 +28,10 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Digest of files and whole folders (names and contents) and of further facts such as versions.
+/// Digest of files and entire directories (names and contents) and of further facts such as versions.
 ///
-/// A path that does not exist counts as empty, so its appearance changes the digest. Names count from `root` on, so
-/// that a copied checkout need not build what its original has built.
+/// A path that does not exist counts as empty, so its appearance changes the digest. Names are relative to
+/// `root`, so that a copied checkout need not rebuild what its original has built.
 pub fn inputs(root: &Path, paths: &[PathBuf], facts: &[&str]) -> Result<String> {
     let mut files = Vec::new();
     for path in paths {
@@ -74,12 +74,12 @@ pub fn version_of(file: &Path) -> String {
     )
 }
 
-/// Whether `file` holds exactly this stamp.
+/// Whether `file` contains exactly this stamp.
 pub fn matches(file: &Path, stamp: &str) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.trim() == stamp)
 }
 
-/// Writes a stamp, making its folder if needed.
+/// Writes a stamp, creating its directory if needed.
 pub fn write(file: &Path, stamp: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;

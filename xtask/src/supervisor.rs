@@ -20,16 +20,17 @@ use crate::process::{command, succeeds};
 use crate::progress::Failure;
 use crate::stamp;
 
-/// Folders of `.local` that hold what people did: the services' logs, and what the Worker's Durable Objects keep.
+/// Directories of `.local` with users' data: the services' logs, and the storage of the Worker's Durable
+/// Objects.
 const PRIVATE_FOLDERS: [&str; 2] = ["logs", "edge"];
 
-/// Runs a program whose files nobody but their owner may read.
+/// Runs a program whose files only their owner may read.
 const UNREADABLE: &str = r#"umask 077; exec "$0" "$@""#;
 
-/// How one sees that a service answers.
+/// How to check that a service responds.
 #[derive(Clone, Debug)]
 pub enum Health {
-    /// GET on this address answers with a status below this one.
+    /// GET on this address returns a status below this one.
     Http { url: String, below: u16 },
     /// This command succeeds.
     Command(Vec<String>),
@@ -44,18 +45,18 @@ pub struct Service {
     pub env: Vec<(String, String)>,
     pub user: Option<OsUser>,
     pub port: u16,
-    /// The variable that moves the port.
+    /// The variable that sets the port.
     pub port_variable: &'static str,
     pub health: Health,
-    /// How long it may take until it answers.
+    /// How long it may take until it responds.
     pub deadline: Duration,
-    /// The signal that asks it to end.
+    /// The signal that requests its termination.
     pub stop_signal: Signal,
-    /// Digest of what else decides its behaviour, such as a configuration file.
+    /// Digest of other inputs that determine its behaviour, such as a configuration file.
     pub inputs: String,
 }
 
-/// What the pid file of a service says about a living process.
+/// The content of the pid file of a running service.
 #[derive(Clone, Debug)]
 pub struct Running {
     pub pid: i32,
@@ -63,7 +64,7 @@ pub struct Running {
     fingerprint: String,
 }
 
-/// What `ensure` had to do.
+/// The action that `ensure` took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     AlreadyRunning,
@@ -74,9 +75,9 @@ fn pid_file(checkout: &Checkout, name: &str) -> PathBuf {
     checkout.local.join("run").join(format!("{name}.pid"))
 }
 
-/// The process of a service, if it is the very one its pid file was written for.
+/// The process of a service, if it is the one for which the pid file was written.
 ///
-/// The start time distinguishes it from a later process with the same number.
+/// The start time distinguishes it from a later process with the same pid.
 pub fn running(checkout: &Checkout, name: &str) -> Option<Running> {
     let text = fs::read_to_string(pid_file(checkout, name)).ok()?;
     let mut words = text.split_whitespace();
@@ -88,10 +89,10 @@ pub fn running(checkout: &Checkout, name: &str) -> Option<Running> {
     (start_time(running.pid)? == running.started).then_some(running)
 }
 
-/// Start of a process in ticks since boot; none if it is gone or only waits to be collected.
+/// Start of a process in ticks since boot; none if it is gone or a zombie.
 fn start_time(pid: i32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold spaces; the fields after it are state, ppid, …
+    // The name in parentheses may contain spaces; the fields after it are state, ppid, …
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     match fields.first() {
         Some(&"Z" | &"X") => None,
@@ -99,7 +100,7 @@ fn start_time(pid: i32) -> Option<String> {
     }
 }
 
-/// Ends a service: asks, waits up to `patience`, then forces it and what it started.
+/// Ends a service: requests termination, waits up to `patience`, then kills it and its descendants.
 pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration) -> Result<bool> {
     let Some(process) = running(checkout, name) else {
         let _ = fs::remove_file(pid_file(checkout, name));
@@ -115,8 +116,9 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
     while asked.elapsed() < patience && running(checkout, name).is_some() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    // Each service leads a process group of its own; what is left of it is ended too. So do sessions of PostgreSQL,
-    // which lead groups of their own: one that outlived its postmaster would keep the next one from starting.
+    // Each service leads a process group; what remains of it is ended too. So are sessions of PostgreSQL,
+    // which lead their own groups: one that outlived its postmaster would prevent the next one from
+    // starting.
     let _ = kill_process_group(pid, Signal::KILL);
     let left: Vec<i32> = family
         .into_iter()
@@ -124,8 +126,8 @@ pub fn stop(checkout: &Checkout, name: &str, signal: Signal, patience: Duration)
         .map(|(member, _)| member)
         .collect();
     send(&left, Signal::KILL);
-    // Only when all of it is gone are its ports free again. What this very command started is its
-    // child and stays in the group until it is collected.
+    // Its ports are only free once all of it is gone. A process started by this command is its child and
+    // stays in the group until it is reaped.
     let forced = Instant::now();
     while forced.elapsed() < Duration::from_secs(2) {
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);
@@ -145,8 +147,8 @@ pub fn send(pids: &[i32], signal: Signal) {
     }
 }
 
-/// A process and everything below it, parents first. PostgreSQL's sessions lead process groups of
-/// their own, so the group alone would not reach them.
+/// A process and its descendants, parents first. PostgreSQL's sessions lead their own process groups, so
+/// the group alone would not reach them.
 pub fn descendants(root: i32) -> Vec<i32> {
     let mut parents: Vec<(i32, i32)> = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -170,7 +172,7 @@ pub fn descendants(root: i32) -> Vec<i32> {
 }
 
 impl Health {
-    /// Asks once.
+    /// Sends the signal once.
     pub fn is_good(&self) -> bool {
         match self {
             Self::Http { url, below } => status(url).is_some_and(|status| status < *below),
@@ -182,9 +184,9 @@ impl Health {
     }
 }
 
-/// Keeps the descriptors that the caller of this command left open from the services, which outlive it: a lock that
-/// the caller holds (`flock FILE cargo xtask up`) would stay held for as long as one of them runs. The three standard
-/// ones are replaced for each service anyway.
+/// Closes descriptors inherited from the caller of this command in the services, which outlive it: a lock
+/// held by the caller (`flock FILE cargo xtask up`) would stay held as long as one of them runs. The three
+/// standard ones are replaced for each service anyway.
 fn keep_descriptors() {
     CloseFdsBuilder::new().cloexecfrom(3);
 }
@@ -223,7 +225,7 @@ impl Service {
         )
     }
 
-    /// Starts the service unless it runs already with these very settings, and waits for health.
+    /// Starts the service unless it already runs with exactly these settings, and waits for health.
     pub fn ensure(&self, checkout: &Checkout) -> Result<Outcome> {
         let fingerprint = self.fingerprint()?;
         if let Some(process) = running(checkout, self.name) {
@@ -237,8 +239,8 @@ impl Service {
         Ok(Outcome::Started)
     }
 
-    /// Starts the service if it does not run, without waiting until it answers: what it depends
-    /// on may be away.
+    /// Starts the service if it does not run, without waiting until it responds: its dependencies may be
+    /// away.
     pub fn start(&self, checkout: &Checkout) -> Result<()> {
         if running(checkout, self.name).is_some() {
             return Ok(());
@@ -306,7 +308,7 @@ impl Service {
             .mode(0o600)
             .open(&log)?;
         writeln!(file, "--- start")?;
-        // A session of its own: closing the terminal or Ctrl-C there ends none of the services.
+        // A separate session: closing the terminal or Ctrl-C there does not end the services.
         let mut starter = command("setsid");
         starter
             .args(["/bin/sh", "-c", UNREADABLE])
@@ -364,7 +366,8 @@ mod tests {
 
     use super::*;
 
-    /// Held by tests that start something: a process that another test starts meanwhile would take descriptors along.
+    /// Held by tests that start a process: one started concurrently by another test would inherit
+    /// descriptors.
     static STARTING: Mutex<()> = Mutex::new(());
 
     fn checkout(name: &str) -> Checkout {
@@ -418,7 +421,7 @@ mod tests {
         let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let checkout = checkout("private");
         let written = checkout.local.join("edge/do/state");
-        // An older version made it for all to see.
+        // An older version created it world-readable.
         fs::create_dir_all(checkout.local.join("edge"))?;
         let path = written.display().to_string();
         let mut service = sleeper(vec!["test".to_owned(), "-s".to_owned(), path.clone()]);
@@ -450,7 +453,7 @@ mod tests {
         let service = sleeper(vec!["true".to_owned()]);
         fs::create_dir_all(&checkout.root)?;
         let path = checkout.root.join("lock");
-        // As a shell opens it: inherited by what the command starts.
+        // As a shell opens it: inherited by the processes that the command starts.
         let lock = fs::File::create(&path)?;
         rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
         lock.try_lock()?;

@@ -1,4 +1,4 @@
-//! `test`: every suite, what each took, and one line at the end.
+//! `test`: runs the suites, prints the time of each, and one summary line at the end.
 
 use std::fs;
 use std::path::Path;
@@ -24,20 +24,20 @@ use crate::services;
 use crate::supervisor::running;
 use crate::up;
 
-/// Lines of a failed suite's log that are shown; the log itself stays.
+/// Lines shown of a failed suite's log; the log itself is retained.
 const SHOWN_LINES: usize = 60;
 
-/// Signs of such a line that are shown.
+/// Characters shown of such a line.
 const SHOWN_COLUMNS: usize = 400;
 
-/// What must be there before a suite can run.
+/// What a suite needs before it can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Needs {
     /// Rust alone.
     Nothing,
     /// PostgreSQL's headers and cargo-pgrx.
     Server,
-    /// The system of `up`, with limits lifted: tests ask more of it than one person may.
+    /// The system of `up`, with limits lifted: tests make more requests than one user may.
     System,
 }
 
@@ -141,7 +141,7 @@ const SUITES: &[Suite] = &[
             chaos(checkout, step)
         },
     },
-    // The last one: it reads what the others left.
+    // The last one: it reads the logs of the others.
     Suite {
         name: "logs",
         about: "no codes, numbers, tokens or secrets in any log",
@@ -168,7 +168,8 @@ pub fn list() {
     println!("  mutants    whether the tests of the rules notice changes; by its name alone");
 }
 
-/// Runs the named suites, or all of them, or a part of one; leaves the system running or stopped, as it was.
+/// Runs the named suites, or all of them, or a part of one; afterwards the system runs or is stopped as
+/// before.
 pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     let started = Instant::now();
     let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
@@ -183,7 +184,8 @@ pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
         Some(Needs::System) => {
             let options = up::Options {
                 no_limits: true,
-                // One test again and again is worth a build that is quick; a whole suite holds what is shipped.
+                // A single test run repeatedly benefits from a quick build; an entire suite tests what is
+                // shipped.
                 quick: selection.filter.is_some(),
                 ..up::Options::default()
             };
@@ -201,7 +203,7 @@ pub fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
         Some(Needs::System) if !lifted_before => up::switch_limits(checkout, false),
         _ => Ok(()),
     };
-    // The failure of the suites comes first; that the system could not be left as it was may follow from it.
+    // Report the failure of the suites first: failing to restore the system's state may result from it.
     let outcomes = result?;
     left?;
     summary(&outcomes, started)
@@ -214,7 +216,7 @@ fn choose(selection: &Selection) -> Vec<&'static Suite> {
         .collect()
 }
 
-/// A suite that is one thing has no parts to choose from.
+/// A suite without parts cannot be filtered.
 fn whole(suite: &str, filter: Option<&str>) -> Result<()> {
     match filter {
         None => Ok(()),
@@ -222,7 +224,7 @@ fn whole(suite: &str, filter: Option<&str>) -> Result<()> {
     }
 }
 
-/// A filter that chose nothing has tested nothing.
+/// A filter that matched nothing has tested nothing.
 fn require_some(tally: Tally, filter: Option<&str>) -> Result<Tally> {
     match filter {
         Some(filter) if tally == Tally::default() => bail!("no test matches {filter:?}"),
@@ -254,7 +256,7 @@ fn run_suites(
                 "openapi" => openapi::count(&text),
                 _ => count(&text),
             };
-            // A suite that failed before or beside its tests counts as one failure.
+            // A suite that failed before or outside its tests counts as one failure.
             tally.failed = tally.failed.max(1);
             show_failure(&error, &log);
         }
@@ -281,7 +283,7 @@ fn show_failure(error: &anyhow::Error, log: &Path) {
     for line in lines {
         println!("    {}", cut(&line));
     }
-    println!("  the whole log: {}", log.display());
+    println!("  full log: {}", log.display());
 }
 
 fn summary(outcomes: &[Outcome], started: Instant) -> Result<()> {
@@ -327,7 +329,7 @@ fn cargo_tests(
     run_counted(step, &mut test)
 }
 
-/// Of the crates in dev/ the programs alone: the clients of chaos need a running system.
+/// Of the crates in dev/ only the binaries: the clients of chaos need a running system.
 fn commands(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let mut test = command("cargo");
     test.args(["test", "--locked", "--package", "xtask"])
@@ -345,7 +347,7 @@ fn edge(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally>
         .args(["--", "--show-output"])
         .current_dir(checkout.path("edge"));
     let tally = run_counted(step, &mut test)?;
-    // What an attacker gets is for the reader to see, not only for the test to hold.
+    // Print what an attacker receives, in addition to testing it.
     for line in step.log_text().lines() {
         if line.starts_with("guessing ") {
             println!("  {line}");
@@ -355,7 +357,7 @@ fn edge(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally>
 }
 
 fn domain(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
-    // Lines that a part of the tests runs say nothing about the rest.
+    // Coverage of a partial run says nothing about the rest.
     if filter.is_some() {
         return cargo_tests(checkout, step, "carbon-domain", filter);
     }
@@ -371,7 +373,7 @@ fn domain(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tall
     Ok(count(&step.log_text()))
 }
 
-/// In a copy of the server of its own: the tests replace the extension in the server they use.
+/// In a separate copy of the server: the tests replace the extension in the server they use.
 fn extension(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let home = checkout.postgres_home()?;
     let mut test = command("cargo");
@@ -381,9 +383,9 @@ fn extension(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<T
         .env("PATH", path_with_tools(checkout)?)
         .env("PGRX_HOME", pgrx_home(checkout)?);
     if cfg!(target_arch = "x86_64") {
-        // cargo pgrx links the library with a flag that its test programs must not have, and
-        // another flag means compiling every dependency again. The linker of this platform keeps
-        // the section in question without the flag; where it did not, the run would say so.
+        // cargo pgrx links the library with a flag that its test programs must not have, and another flag
+        // means compiling every dependency again. This platform's linker retains the section in question
+        // without the flag; if it did not, the run would fail visibly.
         test.env("CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND", "1");
     }
     if let Some(user) = checkout.postgres_user()? {
@@ -400,7 +402,7 @@ fn extension(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<T
     run_counted(step, &mut test)
 }
 
-/// pgTAP by pg_prove, one transaction a file, rolled back at its end.
+/// pgTAP with pg_prove, one transaction per file, rolled back at its end.
 fn database(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
     let files = selection::files(&checkout.path("supabase/tests"), ".sql", |_| true, filter)?;
     let environment = up::environment(checkout)?;
@@ -426,7 +428,7 @@ fn database(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Ta
         )
         .env("PGOPTIONS", "--search_path=public,extensions");
     let result = step.run(&mut prove);
-    // Nothing of the tests stays in the database.
+    // Nothing of the tests remains in the database.
     sql("drop extension if exists pgtap")?;
     result.map(|()| count_tap(&step.log_text()))
 }
@@ -440,7 +442,7 @@ fn property(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Ta
     run_counted(step, &mut test)
 }
 
-/// `cargo xtask chaos` for a minute and from a new seed; the log has everything, the screen the counts.
+/// `cargo xtask chaos` for a minute with a new seed; the log has everything, the console the counts.
 fn chaos(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let result = run_counted(step, &mut cargo_run(checkout, "carbon-chaos", &["suite"]));
     for line in step.log_text().lines() {
@@ -451,7 +453,7 @@ fn chaos(checkout: &Checkout, step: &Step) -> Result<Tally> {
     result
 }
 
-/// What marks the lines of the clients that the suite shows.
+/// The marker of the clients' lines that the suite shows.
 const CHAOS_LINES: [&str; 5] = [
     "CARBON_TEST_SEED",
     " operations of ",
@@ -460,7 +462,7 @@ const CHAOS_LINES: [&str; 5] = [
     "  ✗ ",
 ];
 
-/// Files in tests/js that begin with these words belong to suites of their own.
+/// Files in tests/js with these prefixes belong to separate suites.
 const OWN_SUITES: [&str; 4] = ["faults", "hostile", "limits", "realtime"];
 
 fn journey(checkout: &Checkout, step: &Step, filter: Option<&str>) -> Result<Tally> {
@@ -491,7 +493,7 @@ fn node_tests(
     let mut node = command("node");
     node.args(["--test", "--test-reporter=tap", "--test-concurrency=1"])
         .args(files)
-        // Tests that stop services do it by this very program.
+        // Tests that stop services run this program.
         .env("XTASK", std::env::current_exe()?)
         .current_dir(&folder);
     run_counted(step, &mut node)

@@ -1,4 +1,4 @@
-//! What must be installed beside Rust, Node and a C compiler, and how to get it.
+//! Required programs other than Rust, Node and a C compiler, and how to install them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,11 +21,11 @@ const PACKAGES: [&str; 10] = [
     "clang",
     "libclang-dev",
     "pkg-config",
-    // cargo pgrx starts its test server by it when root runs the tests.
+    // Used by cargo pgrx to start its test server when root runs the tests.
     "sudo",
 ];
 
-/// A command-line tool from crates.io, built once a user.
+/// A command-line tool from crates.io, built once per user.
 pub struct CargoTool {
     pub package: &'static str,
     pub version: &'static str,
@@ -33,7 +33,7 @@ pub struct CargoTool {
     expected: &'static str,
 }
 
-/// Builds, installs and tests PostgreSQL extensions. 0.19 asks for a newer compiler.
+/// Builds, installs and tests PostgreSQL extensions. 0.19 requires a newer compiler.
 pub const CARGO_PGRX: CargoTool = CargoTool {
     package: "cargo-pgrx",
     version: "0.18.1",
@@ -41,7 +41,7 @@ pub const CARGO_PGRX: CargoTool = CargoTool {
     expected: "about 2 min, once",
 };
 
-/// Must be of exactly the version of the crate in `edge/Cargo.lock`.
+/// Must have exactly the version of the crate in `edge/Cargo.lock`.
 pub const WASM_BINDGEN: CargoTool = CargoTool {
     package: "wasm-bindgen-cli",
     version: "0.2.129",
@@ -49,7 +49,7 @@ pub const WASM_BINDGEN: CargoTool = CargoTool {
     expected: "about 2 min, once",
 };
 
-/// Bundles the Worker; goes with the crate `worker` of the same version.
+/// Bundles the Worker; must have the version of the crate `worker`.
 pub const WORKER_BUILD: CargoTool = CargoTool {
     package: "worker-build",
     version: "0.8.7",
@@ -57,7 +57,7 @@ pub const WORKER_BUILD: CargoTool = CargoTool {
     expected: "about 2 min, once",
 };
 
-/// Changes the rules bit by bit and runs their tests (`test mutants`).
+/// Mutates the rules and runs their tests (`test mutants`).
 pub const CARGO_MUTANTS: CargoTool = CargoTool {
     package: "cargo-mutants",
     version: "27.1.0",
@@ -65,7 +65,7 @@ pub const CARGO_MUTANTS: CargoTool = CargoTool {
     expected: "about 2 min, once",
 };
 
-/// Folder whose `bin` holds the cargo tools.
+/// Directory whose `bin` contains the cargo tools.
 fn tools_root(checkout: &Checkout) -> PathBuf {
     checkout.cache.join("tools")
 }
@@ -82,9 +82,9 @@ impl CargoTool {
         installed.is_ok_and(|text| text.contains(&line)) && self.path(checkout).exists()
     }
 
-    /// Builds the tool unless the right version is there.
+    /// Builds the tool unless the right version is installed.
     ///
-    /// Without optimisation: that halves the time, and none of them is busy for long.
+    /// Without optimisation: that halves the build time, and none of them runs for long.
     pub fn ensure(&self, checkout: &Checkout) -> Result<()> {
         if self.is_installed(checkout) {
             return Ok(());
@@ -122,7 +122,7 @@ fn build_folder(checkout: &Checkout) -> PathBuf {
     checkout.cache.join("build")
 }
 
-/// Removes what building the tools left behind; they share it, so it goes when all are done.
+/// Deletes the shared build directory of the tools once all are built.
 pub fn clean_up(checkout: &Checkout) -> Result<()> {
     let folder = build_folder(checkout);
     if folder.exists() {
@@ -131,7 +131,7 @@ pub fn clean_up(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to go on without what nobody can install for the person.
+/// Fails if prerequisites are missing that this command cannot install.
 pub fn require_basics() -> Result<()> {
     for (program, args, advice) in [
         (
@@ -177,7 +177,7 @@ pub fn ensure_packages(checkout: &Checkout) -> Result<()> {
     ensure_apt(checkout, &PACKAGES, "PostgreSQL 15 and clang from Debian")
 }
 
-/// Installs packages that are missing, as root or through a sudo that asks no password.
+/// Installs missing packages, as root or through a sudo that needs no password.
 pub fn ensure_apt(checkout: &Checkout, packages: &[&str], name: &str) -> Result<()> {
     let missing_packages: Vec<&str> = packages
         .iter()
@@ -203,7 +203,7 @@ pub fn ensure_apt(checkout: &Checkout, packages: &[&str], name: &str) -> Result<
         Some(&format!("apt-get install {}", missing_packages.join(" "))),
         &format!("see whether this works by hand:\n    {line}"),
         |step| {
-            // The lists may be absent or old; a first try saves refreshing them where they are not.
+            // The lists may be absent or old; trying first avoids a refresh if they are not.
             if install(step, &missing_packages).is_ok() {
                 return Ok(());
             }
@@ -213,7 +213,7 @@ pub fn ensure_apt(checkout: &Checkout, packages: &[&str], name: &str) -> Result<
     )
 }
 
-/// Refreshes apt's lists if they do not know a package.
+/// Refreshes apt's lists if a package is not in them.
 pub fn ensure_known_to_apt(step: &Step, package: &str) -> Result<()> {
     if succeeds(command("apt-cache").args(["show", package])) {
         return Ok(());
@@ -234,7 +234,7 @@ fn apt_get(args: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// A program run with root's rights, if that is possible without asking anybody.
+/// A program run with root's rights, if that is possible without a password prompt.
 fn as_root(program: &str) -> Option<Command> {
     if rustix::process::geteuid().is_root() {
         let mut plain = command(program);
@@ -249,13 +249,13 @@ fn as_root(program: &str) -> Option<Command> {
     Some(sudo)
 }
 
-/// Whether dpkg has a package in working order.
+/// Whether dpkg reports a package as correctly installed.
 pub fn is_installed(package: &str) -> bool {
     text(command("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]))
         .is_ok_and(|status| status == "installed")
 }
 
-/// `npm ci` in a folder with a lock file, only when the lock or Node changed.
+/// `npm ci` in a directory with a lock file, only if the lock file or Node changed.
 pub fn ensure_npm(checkout: &Checkout, folder: &Path) -> Result<()> {
     let node = text(command("node").arg("--version"))?;
     let lock = folder.join("package-lock.json");

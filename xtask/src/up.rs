@@ -1,4 +1,4 @@
-//! `up`, `down`, `reset`, `status`, `logs`: the local system as a whole.
+//! `up`, `down`, `reset`, `status`, `logs`: the entire local system.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,19 +21,19 @@ use crate::supervisor::{Outcome, Service, running, stop};
 use crate::tools;
 use crate::wasm_toolchain;
 
-/// What a person may ask of `up`.
+/// Options of `up`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Start what is built, without looking whether it is current.
+    /// Start what is built, without checking whether it is current.
     pub no_build: bool,
-    /// Lift rates, ceilings, the challenge and budgets of messages, for load tests.
+    /// Lift rates, ceilings, the bot check and message budgets, for load tests.
     pub no_limits: bool,
-    /// Build for a quick turn; what runs is slower than what is shipped.
+    /// Build quickly; the result runs slower than what is shipped.
     pub quick: bool,
 }
 
 impl Options {
-    /// From the words after `up`.
+    /// Parses the words after `up`.
     pub fn parse(words: &[&str]) -> Result<Self> {
         let mut options = Self::default();
         for word in words {
@@ -48,7 +48,7 @@ impl Options {
     }
 }
 
-/// What `.local/env` says, while anything of the system runs.
+/// The content of `.local/env`, while any part of the system runs.
 fn written(checkout: &Checkout) -> Option<BTreeMap<String, String>> {
     let runs = services::NAMES
         .iter()
@@ -56,7 +56,7 @@ fn written(checkout: &Checkout) -> Option<BTreeMap<String, String>> {
     read_env(&checkout.local.join("env")).filter(|_| runs)
 }
 
-/// The environment to start in: what is asked for now, else what runs, else the defaults.
+/// The environment to start in: what was requested, else what runs, else the defaults.
 fn asked_for(checkout: &Checkout, no_limits: bool) -> Result<Environment> {
     let ports = Ports::choose(written(checkout).as_ref())?;
     let realtime = std::env::var("REALTIME_URL").ok();
@@ -68,12 +68,12 @@ fn asked_for(checkout: &Checkout, no_limits: bool) -> Result<Environment> {
     })
 }
 
-/// The address of a Realtime server, when it is one and not the checkout's own.
+/// The address of an external Realtime server, if it is not the checkout's own.
 fn other_realtime(url: Option<String>, ports: &Ports) -> Option<String> {
     url.filter(|url| !url.is_empty() && *url != Environment::http(ports.realtime))
 }
 
-/// Whether the system that runs counts nothing.
+/// Whether the running system has its limits lifted.
 pub fn runs_without_limits(checkout: &Checkout) -> bool {
     written(checkout).is_some_and(|env| counts_nothing(&env))
 }
@@ -84,7 +84,7 @@ fn counts_nothing(written: &BTreeMap<String, String>) -> bool {
         .is_some_and(|value| value == "true")
 }
 
-/// The environment of the system that runs, else the one it would be started in.
+/// The environment of the running system, else the one in which it would be started.
 pub fn environment(checkout: &Checkout) -> Result<Environment> {
     let written = written(checkout);
     let ports = match &written {
@@ -158,7 +158,7 @@ fn require_built(checkout: &Checkout) -> Result<()> {
     }
 }
 
-/// Two lanes side by side: what the database needs, and what the Worker needs.
+/// Two parallel lanes: what the database needs, and what the Worker needs.
 fn install_and_build(checkout: &Checkout, build: Build) -> Result<()> {
     tools::require_basics()?;
     let shared = lock_cache(checkout)?;
@@ -190,7 +190,7 @@ fn install_and_build(checkout: &Checkout, build: Build) -> Result<()> {
     }
 }
 
-/// What compiling for PostgreSQL needs, without building or starting anything of ours.
+/// Prerequisites of compiling for PostgreSQL, without building or starting anything of ours.
 pub fn prepare_server(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
     tools::require_basics()?;
@@ -199,7 +199,7 @@ pub fn prepare_server(checkout: &Checkout) -> Result<()> {
     relocate_server(checkout)
 }
 
-/// All that the database's part of the system is built from, without starting anything.
+/// Everything that the database part of the system is built from, without starting anything.
 pub fn prepare_database(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
     tools::require_basics()?;
@@ -208,7 +208,7 @@ pub fn prepare_database(checkout: &Checkout) -> Result<()> {
     build_for_database(checkout, Build::Shipped)
 }
 
-/// All that the system is built from, without starting anything.
+/// Everything that the system is built from, without starting anything.
 pub fn prepare(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
     install_and_build(checkout, Build::Shipped)
@@ -223,7 +223,7 @@ fn relocate_server(checkout: &Checkout) -> Result<()> {
             &checkout.local.join("logs/setup"),
             "PostgreSQL copied into the checkout",
             None,
-            "is the package postgresql-15 whole? `apt-get install --reinstall postgresql-15`",
+            "is the package postgresql-15 complete? `apt-get install --reinstall postgresql-15`",
             |step| postgres.relocate(step),
         )?;
     }
@@ -248,7 +248,7 @@ fn build_for_edge(checkout: &Checkout, build: Build) -> Result<()> {
 }
 
 fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
-    // At the beginning, so that other commands find the ports of what has started by then.
+    // At the beginning, so that other commands find the ports of services that have started by then.
     environment.write(checkout)?;
     let postgres = Postgres::of(checkout)?;
     let logs = checkout.local.join("logs/setup");
@@ -266,7 +266,7 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     refuse_other_auth(&postgres, &kind)?;
     let mut any = ensure(checkout, &postgres.service(environment)?)?;
     if any {
-        // Their connections are gone, and what they learnt of the schema may be.
+        // Their connections are closed, and the schema that they cached may be outdated.
         stop_one(checkout, "postgrest")?;
         stop_one(checkout, "auth")?;
     }
@@ -286,8 +286,8 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
     Ok(any)
 }
 
-/// Whether the database counts requests in flight and imports: a setting of the server that only a superuser
-/// may change. Every session follows within its next statement.
+/// Whether the database counts requests in flight and imports: a setting of the server that only a
+/// superuser may change. Every session uses the new value from its next statement.
 fn set_database_limits(environment: &Environment, postgres: &Postgres) -> Result<()> {
     let setting = if environment.no_limits {
         "alter system set carbon.limits = off"
@@ -304,7 +304,8 @@ fn set_database_limits(environment: &Environment, postgres: &Postgres) -> Result
     Ok(())
 }
 
-/// Restarts the services that count clients, with or without limits, and sets the database; everything else keeps running.
+/// Restarts the services that count clients, with or without limits, and sets the database; everything else
+/// continues to run.
 pub fn switch_limits(checkout: &Checkout, no_limits: bool) -> Result<()> {
     let _lock = lock(checkout)?;
     let environment = asked_for(checkout, no_limits)?;
@@ -350,7 +351,7 @@ fn refuse_other_auth(postgres: &Postgres, kind: &AuthKind) -> Result<()> {
     .into())
 }
 
-/// Roles, schemas and extensions, when their file or the extension changed.
+/// Roles, schemas and extensions, if their file or the extension changed.
 pub fn bootstrap(
     checkout: &Checkout,
     environment: &Environment,
@@ -427,7 +428,7 @@ pub fn stop_one(checkout: &Checkout, name: &str) -> Result<bool> {
     stop(checkout, name, signal, Duration::from_secs(20))
 }
 
-/// Stops everything, in the opposite order of starting.
+/// Stops everything, in reverse order of starting.
 pub fn down(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
     stop_all(checkout)
@@ -447,7 +448,7 @@ fn stop_all(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// Stops everything and deletes the data; tools, builds and secrets stay.
+/// Stops everything and deletes the data; tools, builds and secrets remain.
 pub fn reset(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
     stop_all(checkout)?;
@@ -463,7 +464,7 @@ pub fn reset(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// A table of the processes: pid, port, whether it answers.
+/// A table of the processes: pid, port, whether it responds.
 pub fn status(checkout: &Checkout) -> Result<()> {
     let environment = environment(checkout)?;
     println!("  {:<10} {:>8} {:>6}  state", "name", "pid", "port");
@@ -487,7 +488,7 @@ pub fn status(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// All services as they were started, though some may not run at the moment.
+/// All services as they were started, even if some are not running at the moment.
 pub fn services_of_running(checkout: &Checkout) -> Result<Vec<Service>> {
     all_services(checkout, &environment(checkout)?)
 }
@@ -513,7 +514,7 @@ fn all_services(checkout: &Checkout, environment: &Environment) -> Result<Vec<Se
     Ok(all)
 }
 
-/// Shows the end of the logs, of all services or of one, and goes on showing what is added.
+/// Prints the end of the logs, of all services or of one, and follows them.
 pub fn logs(checkout: &Checkout, name: Option<&str>, follow: bool) -> Result<()> {
     let names: Vec<&str> = match name {
         None => services::NAMES.to_vec(),
@@ -542,12 +543,12 @@ pub fn logs(checkout: &Checkout, name: Option<&str>, follow: bool) -> Result<()>
     Ok(())
 }
 
-/// Deletes the local database and builds it again from bootstrap and migrations.
+/// Deletes the local database and rebuilds it from bootstrap and migrations.
 pub fn reset_database(checkout: &Checkout) -> Result<()> {
     let _lock = lock(checkout)?;
     let environment = asked_for(checkout, runs_without_limits(checkout))?;
     build_for_database(checkout, Build::Shipped)?;
-    // The others keep nothing of the database and hold no connection to it: they go on running.
+    // The others cache nothing of the database and hold no connection to it: they continue to run.
     for name in ["realtime", "postgrest", "auth", "postgres"] {
         stop_one(checkout, name)?;
     }

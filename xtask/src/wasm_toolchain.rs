@@ -1,8 +1,8 @@
 //! A Rust compiler with the wasm32 standard library, for the Worker.
 //!
-//! The ordinary way is `rustup target add`. Where rustup can fetch nothing, Debian's security
-//! archive has a newer compiler with the library's source: unpacked below the user's cache and
-//! linked as a rustup toolchain, it builds that library once.
+//! Normally `rustup target add` provides it. If rustup cannot download, Debian's security archive has a
+//! newer compiler with the library's source: unpacked below the user's cache and linked as a rustup
+//! toolchain, it builds that library once.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,18 +22,18 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// Name of the toolchain made from Debian's packages.
 const FALLBACK: &str = "carbon-pixels-wasm";
 
-/// rustup is given this long; a machine that cannot reach its server often hangs.
+/// Time limit of rustup; a machine that cannot reach its server often hangs.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(20);
 
-/// The compiler the Worker is built with.
+/// The compiler that the Worker is built with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WasmToolchain {
-    /// A rustup toolchain's name; none for the one in use here.
+    /// A rustup toolchain's name; none for the default one.
     name: Option<&'static str>,
 }
 
 impl WasmToolchain {
-    /// Makes cargo, rustc and what they start use this toolchain.
+    /// Makes cargo, rustc and their child processes use this toolchain.
     pub fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if let Some(name) = self.name {
             command.env("RUSTUP_TOOLCHAIN", name);
@@ -62,14 +62,14 @@ impl WasmToolchain {
     }
 }
 
-/// Whether there is a compiler for wasm32 already.
+/// Whether there is already a compiler for wasm32.
 pub fn is_made() -> bool {
     [None, Some(FALLBACK)]
         .into_iter()
         .any(|name| WasmToolchain { name }.has_target())
 }
 
-/// Finds a compiler for wasm32, or makes one.
+/// Finds a compiler for wasm32, or builds one.
 pub fn ensure(checkout: &Checkout) -> Result<WasmToolchain> {
     let here = WasmToolchain { name: None };
     if here.has_target() {
@@ -140,8 +140,8 @@ fn from_debian(checkout: &Checkout, step: &Step) -> Result<()> {
 
 /// The compiler's packages and those of their dependencies that this machine lacks.
 ///
-/// Names with versions in them (libstd-rust-web-1.96, libllvm22) change with each release of the
-/// archive, which keeps only its newest, so they are asked for and not written down here.
+/// Names with versions in them (libstd-rust-web-1.96, libllvm22) change with each release of the archive,
+/// which has only the newest, so they are queried instead of hard-coded.
 fn required_packages() -> Result<BTreeSet<String>> {
     let mut required: BTreeSet<String> = [
         "rustc-web",
@@ -181,11 +181,11 @@ fn dependencies(answer: &str) -> impl Iterator<Item = &str> {
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix("Depends: "))
         .map(|name| name.split(':').next().unwrap_or(name).trim())
-        // The linker and C compiler of the system serve as well, and are no libraries of rustc.
+        // The system's linker and C compiler are sufficient, and are not libraries of rustc.
         .filter(|name| !name.starts_with('<') && !["gcc", "binutils"].contains(name))
 }
 
-/// rustc looks for its libraries in `lib`; Debian keeps them one folder deeper.
+/// rustc searches its libraries in `lib`; Debian has them one directory deeper.
 fn link_libraries(prefix: &Path) -> Result<()> {
     let folder = format!("{}-linux-gnu", std::env::consts::ARCH);
     for entry in fs::read_dir(prefix.join("lib").join(&folder))? {
@@ -199,7 +199,7 @@ fn link_libraries(prefix: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Debian's compiler comes without rust-lld; the one of the toolchain in use links wasm as well.
+/// Debian's compiler comes without rust-lld; the one of the current toolchain links wasm as well.
 fn link_linker(prefix: &Path) -> Result<()> {
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let tools = Path::new("lib/rustlib").join(host).join("bin");
@@ -215,7 +215,7 @@ fn link_linker(prefix: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the standard library for wasm32 with the compiler it belongs to.
+/// Builds the standard library for wasm32 with its own compiler.
 fn build_library(home: &Path, prefix: &Path, step: &Step) -> Result<()> {
     let fallback = WasmToolchain {
         name: Some(FALLBACK),
@@ -227,8 +227,8 @@ fn build_library(home: &Path, prefix: &Path, step: &Step) -> Result<()> {
         .args(["build", "--locked", "--profile", "dist", "--target", TARGET])
         .args(["--manifest-path", "sysroot/Cargo.toml"])
         .current_dir(&source)
-        // The library uses unstable features of its own compiler; this is how it is meant to be
-        // built outside the compiler's own build system.
+        // The library uses unstable features of its own compiler; this is the intended way to build it
+        // outside the compiler's own build system.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTFLAGS", "-Zforce-unstable-if-unmarked")
         .env("CARGO_PROFILE_DIST_DEBUG", "0")
@@ -247,13 +247,13 @@ fn build_library(home: &Path, prefix: &Path, step: &Step) -> Result<()> {
             fs::copy(&path, unfinished.join(name))?;
         }
     }
-    // In one move, so that a library half copied is never taken for a whole one.
+    // Atomically, so that a partly copied library is never taken for a complete one.
     fs::rename(&unfinished, &lib)?;
     fs::remove_dir_all(&target)?;
     Ok(())
 }
 
-/// Without rustup neither way works.
+/// Without rustup neither method works.
 fn require_rustup() -> Result<()> {
     if succeeds(command("rustup").arg("--version")) {
         return Ok(());

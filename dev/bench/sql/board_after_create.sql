@@ -1,4 +1,5 @@
--- One user of the small province creates; another one there reads the board until the new points are on it.
+-- One user of the small province creates; another one there reads the board until the new credits are on
+-- it.
 \set writer random(1, 20)
 \set reader random(21, 40)
 select set_config('request.jwt.claims', '{"role":"authenticated","sub":"' || md5(:writer::text)::uuid || '"}', false);

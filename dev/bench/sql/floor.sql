@@ -1,5 +1,5 @@
--- The least that an honest create must do, for comparison: one row, one counter under its lock, one line of a log, in
--- PL/pgSQL, with one commit. Unpartitioned, with a primary key alone.
+-- The minimum that a correct create must do, for comparison: one row, one counter under its lock, one row
+-- of a log, in PL/pgSQL, with one commit. Unpartitioned, with only a primary key.
 create table bench.floor_entry (like public.waste_entries, primary key (user_id, logged_at, id));
 create table bench.floor_state (
   user_id uuid primary key, n bigint not null, grams bigint not null, at timestamptz) with (fillfactor = 70);

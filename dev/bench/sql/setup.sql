@@ -1,5 +1,5 @@
--- What the measurements need beside the product's own tables: a bare table of the same columns, and
--- people with diaries. Run by the superuser in a scratch database.
+-- What the measurements need beside the product's own tables: a bare table with the same columns, and users
+-- with diaries. Run by the superuser in a scratch database.
 create schema bench;
 grant usage on schema bench to authenticated;
 
@@ -8,7 +8,7 @@ create table public.bare_entries (like public.waste_entries);
 alter table public.bare_entries add primary key (user_id, logged_at, id);
 grant select, insert on public.bare_entries to authenticated;
 
--- One row per person, as Auth shows them, and through the product's trigger their profile.
+-- One row per user, as Auth inserts them; the product's trigger creates their profiles.
 create procedure bench.add_people(people integer)
 language plpgsql
 as $$
@@ -22,7 +22,7 @@ begin
 end;
 $$;
 
--- The entries of each person are spread evenly over the last year, through the product's triggers.
+-- The entries of each user are spread evenly over the last year, inserted through the product's triggers.
 create procedure bench.add_diaries(first_person integer, last_person integer, entries integer)
 language plpgsql
 as $$
@@ -39,7 +39,7 @@ begin
 end;
 $$;
 
--- With nothing to earn, a create shows what the rewards cost. The change itself must not cause an evaluation.
+-- Without goals, a create shows what the rewards cost. The change itself must not cause an evaluation.
 create procedure bench.offer_rewards(offered boolean)
 language sql
 as $$
@@ -49,7 +49,7 @@ as $$
   update private.user_state set rules_version = (select r.version from private.achievement_rules as r);
 $$;
 
--- 300 entries of one person over 150 days, the newest of them so long ago.
+-- 300 entries of one user over 150 days, the newest of them `newest` ago.
 create procedure bench.add_diary(person uuid, newest interval)
 language sql
 as $$
@@ -62,8 +62,8 @@ as $$
   from generate_series(1, 300) as k;
 $$;
 
--- The rows of the bulk inserts, figures included, so that both sides only read them: parts of 2,000
--- people with 100 entries each, every part a table of its own.
+-- The rows of the bulk inserts, figures included, so that both sides only read them: parts of 2,000 users
+-- with 100 entries each, every part a separate table.
 create procedure bench.make_bulk_rows(parts integer, people integer)
 language plpgsql
 as $$
@@ -83,14 +83,14 @@ begin
 end;
 $$;
 
--- The diary of one person in the bare table too.
+-- The diary of one user in the bare table too.
 create procedure bench.copy_diary(person uuid)
 language sql
 as $$
   insert into public.bare_entries select e.* from public.waste_entries as e where e.user_id = person;
 $$;
 
--- What a pre-request costs that does nothing.
+-- The cost of an empty pre-request function.
 create function bench.nothing()
 returns void
 language plpgsql
@@ -100,7 +100,8 @@ end;
 $$;
 grant execute on function bench.nothing() to authenticated;
 
--- One day after another up to yesterday, without the entries behind them: every other person has plastic in each.
+-- One day after another up to yesterday, without the entries behind them: every other user has plastic in
+-- each.
 create procedure bench.add_days(first_person integer, last_person integer, days integer)
 language plpgsql
 as $$
@@ -117,7 +118,7 @@ begin
       commit;
     end if;
   end loop;
-  -- What they have reached by then is given before the clock runs.
+  -- Rewards reached by then are granted before the measurement starts.
   update private.user_state as t set days_closed_through = carbon.local_date(now(), 'Asia/Bangkok') - 2
   where t.user_id in (select md5(n::text)::uuid from generate_series(first_person, last_person) as n);
   perform private.evaluate_rewards(array[md5(n::text)::uuid], array[0::bigint], '{}', '{}')
@@ -126,7 +127,7 @@ begin
 end;
 $$;
 
--- As if nobody had noticed yet that yesterday has ended.
+-- As if yesterday had not been closed yet.
 create procedure bench.end_a_day(first_person integer, last_person integer)
 language sql
 as $$
@@ -136,7 +137,7 @@ as $$
   where t.user_id in (select md5(n::text)::uuid from generate_series(first_person, last_person) as n);
 $$;
 
--- Entries with notes of some length, for a user who then asks too much of them.
+-- Entries with long notes, for a user who then makes expensive requests.
 create procedure bench.add_notes(person uuid, count integer)
 language sql
 as $$

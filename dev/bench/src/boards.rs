@@ -1,5 +1,5 @@
-//! Boards: how long an own rank, a page and a new score take among a million people or more, beside a look-up by key,
-//! counting, and Redis.
+//! Boards: the time of an own rank, a page and a new score among a million users or more, compared with a
+//! lookup by key, counting, and Redis.
 
 pub(super) mod pgbench;
 mod redis;
@@ -19,7 +19,7 @@ use xtask::checkout::Checkout;
 use xtask::progress::seconds;
 use xtask::up;
 
-/// People of the comparison; `bench boards PEOPLE` measures more of them beside these.
+/// Users of the comparison; `bench boards PEOPLE` measures a larger number in addition.
 const PEOPLE: u32 = 1_000_000;
 
 /// The two databases.
@@ -29,16 +29,16 @@ const MANY: &str = "boards_many";
 /// Creates a second while a reader waits to see one.
 const CREATES_PER_SECOND: u32 = 200;
 
-/// Measures boards alone, with more people beside the usual number if asked for, and prints the table.
+/// Measures boards alone, with a larger number of users in addition if requested, and prints the table.
 pub fn run(checkout: &Checkout, people: Option<&str>) -> Result<()> {
     let started = Instant::now();
     let many: Option<u32> = people
         .map(str::parse)
         .transpose()
-        .context("how many people")?;
+        .context("the number of users")?;
     ensure!(
         many.is_none_or(|many| many > PEOPLE),
-        "the larger population has more than {PEOPLE} people"
+        "the larger population needs more than {PEOPLE} users"
     );
     up::prepare_database(checkout)?;
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -55,7 +55,7 @@ pub fn run(checkout: &Checkout, people: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Measures boards in databases of their own, which it makes from the empty one and drops.
+/// Measures boards in separate databases, which it creates from the empty one and drops.
 pub fn measure(scratch: &Scratch, many: Option<u32>) -> Result<Vec<Figure>> {
     let crowds: Vec<(&str, u32)> = std::iter::once((FEW, PEOPLE))
         .chain(many.map(|many| (MANY, many)))
@@ -124,7 +124,7 @@ struct Population<'a> {
     scratch: &'a Scratch<'a>,
     database: &'a str,
     people: u32,
-    /// The country's board of all time.
+    /// The country's all-time board.
     board: String,
 }
 
@@ -158,7 +158,7 @@ impl<'a> Population<'a> {
         }
     }
 
-    /// The ranks of some people must be those that counting gives.
+    /// The ranks of some users must equal those by counting.
     fn hold_to_counting(&self) -> Result<()> {
         let wrong = self.scratch.sql(
             self.database,
@@ -173,7 +173,7 @@ impl<'a> Population<'a> {
     }
 }
 
-/// What p50 and p99 of a series of rounds were, in words.
+/// p50 and p99 of a series of rounds, as text.
 fn spread_of(rounds: &[(f64, f64)]) -> String {
     let of = |pick: fn(&(f64, f64)) -> f64| median(&rounds.iter().map(pick).collect::<Vec<f64>>());
     format!(
@@ -204,7 +204,8 @@ fn ranks(population: &Population) -> Result<Vec<Figure>> {
             Ok(measured(variant, round, &samples))
         })
     })?;
-    // Apart: counting reads half of an index each time and leaves nothing else in PostgreSQL's cache.
+    // Separately: counting reads half of an index each time and evicts everything else from PostgreSQL's
+    // cache.
     population.scratch.step("own ranks by counting", |_| {
         in_turns::<1>(|_, round| {
             let samples = population.script("counted_rank.sql").latencies_ms()?;
@@ -291,7 +292,7 @@ fn pages(population: &Population) -> Result<Figure> {
     })
 }
 
-/// Creates at a steady rate, and beside them one user who creates and another who reads at once.
+/// Creates at a steady rate, and in parallel one user who creates and another who reads at once.
 fn fresh(population: &Population) -> Result<Vec<Figure>> {
     let samples = std::cell::RefCell::new((Vec::new(), Vec::new()));
     population
@@ -332,7 +333,7 @@ fn fresh(population: &Population) -> Result<Vec<Figure>> {
     )?;
     ensure!(
         wrong == "0",
-        "the boards of {wrong} people differ from a recount"
+        "the boards of {wrong} users differ from a recount"
     );
     let (seen, ranks) = samples.into_inner();
     Ok(vec![

@@ -1,5 +1,6 @@
-//! The Worker's half: what it costs beside a plain JavaScript worker on the same runtime, how long a create and
-//! a migration take on the whole way to the disk, what it weighs, and how often it asks a Durable Object.
+//! The Worker's half: its cost compared with a plain JavaScript worker on the same runtime, the time of a
+//! create and a migration on the entire path to the disk, its size, and how often it calls a Durable
+//! Object.
 
 mod calls;
 mod load;
@@ -24,14 +25,14 @@ use xtask::up;
 /// Connections of the comparison: the runtime answers on one thread, and the machine has two cores.
 const CONNECTIONS: usize = 4;
 
-/// Creates a second, and connections to send them over: one that waits must not hold up the next.
+/// Creates a second, and connections to send them over: one that waits must not delay the next.
 const CREATES_PER_SECOND: u32 = 100;
 const CREATE_CONNECTIONS: usize = 32;
 
 /// Seconds of creates in one round.
 const CREATE_SECS: u32 = 8;
 
-/// People who create in turn.
+/// Users who create in turn.
 const CREATORS: usize = 500;
 
 /// Entries of one old diary.
@@ -41,7 +42,7 @@ const DIARY: usize = 10_000;
 const FIXED: &str = "/waste/categories";
 const BOARD: &str = "/gamification/leaderboard";
 
-/// Measures this half alone, in a database with a few people, and prints its tables.
+/// Measures this half alone, in a database with a few users, and prints its tables.
 pub fn run(checkout: &Checkout) -> Result<()> {
     let started = Instant::now();
     up::prepare(checkout)?;
@@ -59,9 +60,9 @@ pub fn run(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// Measures everything; the second part is a table of its own.
+/// Measures everything; the second part is a separate table.
 pub fn measure(scratch: &Scratch) -> Result<(Vec<Figure>, String)> {
-    // What writers leave to the worker is part of what they cost.
+    // The work that writers leave to the worker is part of their cost.
     scratch.with_worker(SMALL)?;
     let system = System::start(scratch)?;
     let result = measure_all(&system);
@@ -80,7 +81,7 @@ fn measure_all(system: &System) -> Result<(Vec<Figure>, String)> {
     Ok((figures, calls))
 }
 
-/// What is uploaded, and what starting it adds to the runtime's own start.
+/// The size of the upload, and what starting it adds to the runtime's own start.
 fn weight(system: &System) -> Result<Vec<Figure>> {
     let [wasm, glue] = [
         gzipped(system, "index_bg.wasm")?,
@@ -135,7 +136,7 @@ fn starts(system: &System) -> Result<[Vec<f64>; 2]> {
     Ok([series("edge")?, series("plain")?])
 }
 
-/// The same bytes by both, in turns; also by the runtime's processor time, which no client shares.
+/// The same bytes from both, in turns; also by the runtime's CPU time, which no client shares.
 fn cached(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
     let plain = system.plain(&json!({
         format!("/api/v1{FIXED}"): answer_of(worker, FIXED, false)?,
@@ -200,7 +201,7 @@ fn cached(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// What the Worker answers, for the plain one to say the same.
+/// The Worker's answers, for the plain one to return.
 fn answer_of(worker: &Worker, path: &str, cached: bool) -> Result<Value> {
     let mut answer = agent().get(&worker.ask(path).url).call()?;
     let mut headers = serde_json::Map::new();
@@ -276,7 +277,7 @@ fn creates(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Newcomers, one after another, through the Worker.
+/// New users, one after another, through the Worker.
 fn newcomers(system: &System, worker: &Worker) -> Result<Figure> {
     const NEWCOMERS: u32 = 60;
     let samples = system.scratch.step("anonymous sign-ins", |_| {
@@ -308,7 +309,8 @@ fn entry(round: usize, number: usize) -> String {
     .to_string()
 }
 
-/// Old diaries of newcomers, each by a Worker that has just started, so that the peak is its own.
+/// Old diaries of new users, each imported by a Worker that has just started, so that the memory peak is
+/// its own.
 fn migrations(system: &System) -> Result<Vec<Figure>> {
     let diary = diary();
     let (mut times, mut peaks, mut idle) = (Vec::new(), Vec::new(), Vec::new());

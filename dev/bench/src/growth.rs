@@ -1,5 +1,5 @@
-//! What grows with time or with what was left lying: transaction ids of an idle server, the low-water mark of the outbox,
-//! what a batch and the step before every request cost, and the end of days.
+//! What grows with time or with leftovers: transaction ids of an idle server, the low-water mark of the
+//! outbox, the cost of a batch and of the check before every request, and closing days.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use super::{ROUNDS, circumstances, conclude};
 use xtask::checkout::Checkout;
 use xtask::up;
 
-/// Seconds in which nobody asks for anything.
+/// Seconds without requests.
 const IDLE_SECS: u32 = 5;
 
 /// Calls of each kind in a round.
 const CALLS: usize = 40;
 
-/// People of one slice of the job that notes the end of days, and days in the diary of each.
+/// Users of one slice of the job that closes days, and days in the diary of each.
 const SLICE: u32 = 2000;
 const DAYS: u32 = 730;
 
@@ -40,7 +40,7 @@ pub fn run(checkout: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// Measures everything, in a database with at least 2,100 people.
+/// Measures everything, in a database with at least 2,100 users.
 pub fn measure(scratch: &Scratch) -> Result<Vec<Figure>> {
     scratch.with_worker(SMALL)?;
     let mut figures = vec![idle(scratch)?, floor(scratch)?];
@@ -122,7 +122,7 @@ fn entry(offline_id: &str) -> Value {
     })
 }
 
-/// Entries that nobody has stored yet, of a person with a diary of a year.
+/// Entries that are not stored yet, of a user with a diary of a year.
 fn batches(scratch: &Scratch) -> Result<Vec<Figure>> {
     const SIZES: [u32; 3] = [1, 10, 50];
     let mut samples: [Vec<f64>; SIZES.len()] = Default::default();
@@ -132,7 +132,7 @@ fn batches(scratch: &Scratch) -> Result<Vec<Figure>> {
             let mut costs: [Vec<f64>; SIZES.len()] = Default::default();
             for call in 0..CALLS / 2 {
                 for (place, size) in SIZES.into_iter().enumerate() {
-                    // The hour's rows of one person are counted; the first calls of a session make plans.
+                    // The user's rows of the hour are counted; the first calls of a session build plans.
                     let someone = u32::try_from(1 + (round * CALLS + call) % 100)?;
                     session.run("reset role")?;
                     session.act_as(&claims(&person(someone, scratch)?))?;
@@ -169,7 +169,7 @@ fn batches(scratch: &Scratch) -> Result<Vec<Figure>> {
         .collect())
 }
 
-/// What PostgREST calls before each request, against a function that does nothing.
+/// What PostgREST calls before each request, against an empty function.
 fn pre_request(scratch: &Scratch) -> Result<Figure> {
     let function = scratch
         .rest()?
@@ -233,8 +233,8 @@ fn request(session: &mut Session, function: &str, claims: &Value) -> Result<f64>
     Ok(cost)
 }
 
-/// A slice of people whose yesterday has ended, each with a diary of two years: half of them still without a day that
-/// was free of plastic, which is what the end of a day can give.
+/// A slice of users whose yesterday has ended, each with a diary of two years: half of them still without a
+/// plastic-free day, which is the reward that closing a day can grant.
 fn end_of_days(scratch: &Scratch) -> Result<Figure> {
     scratch.step("two years of days", |_| {
         scratch.sql(

@@ -1,8 +1,9 @@
-//! `bench faults`: what one hostile account does to another person.
+//! `bench faults`: how one hostile account affects another user.
 //!
-//! A person asks for a profile and creates an entry through the Worker, 20 requests a second in all, first alone and then
-//! beside one attack after another at full speed. The attacker is a process of its own, niced (it stands for another
-//! machine, whose processor is not ours), with another source address and accounts of its own. All limits are on.
+//! A user reads the profile and creates an entry through the Worker, 20 requests a second in total, first
+//! alone and then during one attack after another at full speed. The attacker is a separate process, niced
+//! (it represents another machine, whose CPU is not ours), with another source address and its own
+//! accounts. All limits are on.
 
 mod attacks;
 mod client;
@@ -27,30 +28,30 @@ use xtask::checkout::Checkout;
 use xtask::process::command;
 use xtask::up;
 
-/// Requests a second of the person beside whom others are hostile, and connections to send them over.
+/// Requests a second of the victim, and connections to send them over.
 const PER_SECOND: u32 = 20;
 const CONNECTIONS: usize = 16;
 
-/// Seconds measured, alone and beside each attack, and seconds an attack runs before.
+/// Seconds measured, alone and during each attack, and seconds an attack runs before that.
 const SECONDS: u32 = 8;
 const RUN_UP: Duration = Duration::from_secs(1);
 
-/// Seconds of rest after an attack: what it had under way ends.
+/// Seconds of rest after an attack, until its last requests end.
 const REST: Duration = Duration::from_secs(3);
 
-/// How many times the quiet median a request may take.
+/// The maximum time of a request, in multiples of the undisturbed median.
 const SLOWER: f64 = 3.0;
 
-/// People who take turns at being the victim: the API allows one of them 60 entries an hour.
+/// Users who take turns as the victim: the API allows each of them 60 entries an hour.
 const VICTIMS: usize = 200;
 
 /// Accounts of the attacker; most attacks use the first.
 const ACCOUNTS: usize = 40;
 
-/// Entries with notes that each account of the attacker has from the start.
+/// Initial entries with notes of each account of the attacker.
 const ROWS: u32 = 1500;
 
-/// Milliseconds of the requests that were answered well, and how the others ended.
+/// Milliseconds of the successful requests, and the results of the others.
 #[derive(Default)]
 struct Seen {
     profile: Vec<f64>,
@@ -58,7 +59,7 @@ struct Seen {
     failed: Vec<String>,
 }
 
-/// Runs every attack, or those named, and prints the table; an error when a figure was missed.
+/// Runs every attack, or the named ones, and prints the table; fails if a target was missed.
 pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
     let chosen = attacks::choose(names)?;
     let started = Instant::now();
@@ -77,7 +78,7 @@ pub fn run(checkout: &Checkout, names: &[&str]) -> Result<()> {
     println!("\n{}", circumstances(checkout, " faults", &load, started)?);
     conclude(&figures, "");
     if missed(&figures) > 0 {
-        bail!("a hostile client reaches other people");
+        bail!("a hostile client affects other users");
     }
     Ok(())
 }
@@ -119,7 +120,7 @@ fn measure(system: &System, chosen: &[&Attack]) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Anonymous accounts, each signed in from an address of its own, with entries.
+/// Anonymous accounts with entries, each signed in from its own address.
 fn accounts(system: &System) -> Result<Vec<String>> {
     let port = system.environment.ports.api;
     let mut tokens = Vec::new();
@@ -148,7 +149,7 @@ fn accounts(system: &System) -> Result<Vec<String>> {
 struct Attacker(std::process::Child);
 
 impl Attacker {
-    /// What it says at its end: a status and how often it was answered.
+    /// Its final report: each status and how often it was returned.
     fn said(mut self) -> Result<String> {
         let mut said = String::new();
         let mut output = self.0.stdout.take().context("it says how it went")?;
@@ -187,7 +188,7 @@ pub fn client(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Profile and create in turns, each due at its moment whether or not the ones before were answered.
+/// Alternates profile and create requests, each sent when due, whether or not earlier ones were answered.
 fn ask_for(port: u16, tokens: &[String], turn: usize) -> Result<Seen> {
     let next = AtomicUsize::new(0);
     let count = (PER_SECOND * SECONDS) as usize;
@@ -221,7 +222,7 @@ fn ask_for(port: u16, tokens: &[String], turn: usize) -> Result<Seen> {
     }))
 }
 
-/// One request of a victim, from an address of its own; a create when it has a number.
+/// One request of a victim, from its own address; a create if it has a number.
 fn ask(port: u16, token: &str, victim: usize, number: Option<usize>) -> Result<()> {
     let body = number.map(|number| {
         json!({
@@ -245,7 +246,7 @@ fn ask(port: u16, token: &str, victim: usize, number: Option<usize>) -> Result<(
     Ok(())
 }
 
-/// An address of this machine for each person.
+/// A separate loopback address for each user.
 fn address(number: usize) -> Ipv4Addr {
     let [.., high, low] = number.to_be_bytes();
     Ipv4Addr::new(127, 9, high, low)
@@ -281,7 +282,7 @@ fn failures(name: &str, seen: &Seen) -> Figure {
 }
 
 fn compare(attack: &Attack, quiet: &Seen, seen: &Seen, said: &str) -> [Figure; 3] {
-    // Who is never answered waits for ever.
+    // A request without an answer counts as infinitely long.
     let typical = |times: &[f64]| {
         if times.is_empty() {
             f64::INFINITY

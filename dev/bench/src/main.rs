@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: what the rules cost, side by side with what does without them, in one run.
+//! `cargo xtask bench`: the cost of the product's rules, compared with operations that do without them, in
+//! the same run.
 //!
-//! Everything is a ratio of two series measured in turns (every other round in the opposite
-//! order), so that a busy machine slows both. The cluster is durable: fsync and synchronous_commit
-//! stay on, as in the checkout's own.
+//! Everything is a ratio of two series measured in turns (every other round in reverse order), so that a
+//! busy machine slows both. The cluster is durable: fsync and synchronous_commit stay on, as in the
+//! checkout's own.
 
 #![forbid(unsafe_code)]
 
@@ -35,17 +36,17 @@ use xtask::{copied, up};
 /// Rounds of every comparison.
 const ROUNDS: usize = 5;
 
-/// People of the smaller database, with as many entries each as the larger one's.
+/// Users of the smaller database, with as many entries each as in the larger one.
 const FEW_PEOPLE: u32 = 10_000;
 
-/// Someone who logs twice a day, and someone who stopped five years ago.
+/// A user who logs twice a day, and one who stopped five years ago.
 const ACTIVE: &str = "a0000000-0000-4000-8000-000000000001";
 const DORMANT: &str = "a0000000-0000-4000-8000-000000000002";
 
-/// Connections to PostgREST: more than the machine has cores, less than the pool has.
+/// Connections to PostgREST: more than the machine has cores, fewer than the pool has.
 const READERS: usize = 8;
 
-/// How much the larger database holds.
+/// The size of the larger database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Size {
     people: u32,
@@ -63,14 +64,14 @@ impl Size {
         entries: 10,
     };
 
-    /// From two words: people, entries of each.
+    /// Parses two words: users, and entries of each.
     fn parse(people: &str, entries: &str) -> Result<Self> {
         let size = Self {
-            people: people.parse().context("how many people")?,
-            entries: entries.parse().context("how many entries of each")?,
+            people: people.parse().context("the number of users")?,
+            entries: entries.parse().context("the number of entries of each")?,
         };
         if size.people < FEW_PEOPLE || size.entries == 0 {
-            bail!("--large wants at least {FEW_PEOPLE} people and one entry of each");
+            bail!("--large requires at least {FEW_PEOPLE} users with one entry each");
         }
         Ok(size)
     }
@@ -92,7 +93,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `cargo xtask help` describes these.
+/// Described in `cargo xtask help`.
 fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     match words {
         [] => compare(checkout, Size::DEFAULT, false),
@@ -116,7 +117,8 @@ fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     }
 }
 
-/// Measures the database's part and, unless it shall be alone, the Worker's and Realtime's; prints the tables.
+/// Measures the database part and, unless it is to run alone, the Worker's and Realtime's; prints the
+/// tables.
 fn compare(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
     let started = Instant::now();
     if alone {
@@ -150,7 +152,7 @@ fn compare(checkout: &Checkout, size: Size, alone: bool) -> Result<()> {
     Ok(())
 }
 
-/// The tables, and how many figures were missed.
+/// The tables, and how many targets were missed.
 fn conclude(figures: &[Figure], calls: &str) {
     println!("\n{}\n\n{calls}", table(figures));
     println!("\n{} of {} figures missed", missed(figures), figures.len());
@@ -163,7 +165,7 @@ fn missed(figures: &[Figure]) -> usize {
         .count()
 }
 
-/// What a reader of the table must know: command, commit, machine, and how busy it was.
+/// What a reader of the table must know: command, commit, machine, and its load.
 fn circumstances(
     checkout: &Checkout,
     option: &str,
@@ -191,7 +193,7 @@ fn circumstances(
 }
 
 fn measure_all(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
-    // What writers leave to the worker is part of what they cost.
+    // The work that writers leave to the worker is part of their cost.
     scratch.with_worker(SMALL)?;
     fill(scratch, size)?;
     let mut figures = creates(scratch)?;
@@ -236,7 +238,7 @@ fn fill_one(scratch: &Scratch, database: &str, people: u32, entries: u32) -> Res
     Ok(())
 }
 
-/// Half of the people by each of two connections.
+/// Half of the users over each of two connections.
 fn add_diaries(scratch: &Scratch, database: &str, people: u32, entries: u32) -> Result<()> {
     let half = people / 2;
     let add = |first: u32, last: u32| {
@@ -252,8 +254,8 @@ fn add_diaries(scratch: &Scratch, database: &str, people: u32, entries: u32) -> 
     })
 }
 
-/// One series a variant, in turns; every other round begins at the other end. A first round that
-/// fills caches and plans is thrown away.
+/// One series per variant, in turns; every other round begins at the other end. A first round that fills
+/// caches and plans is discarded.
 fn in_turns<const N: usize>(
     measure: impl Fn(usize, usize) -> Result<f64>,
 ) -> Result<[Vec<f64>; N]> {
@@ -310,7 +312,8 @@ fn creates(scratch: &Scratch) -> Result<Vec<Figure>> {
     ])
 }
 
-/// What achievements and challenges cost of a create: without any to earn, the same creates are that much shorter.
+/// The share of achievements and challenges in the cost of a create: without any to earn, the same creates
+/// take that much less time.
 fn rewards(scratch: &Scratch) -> Result<Figure> {
     let [with, without] = scratch.step("creates with and without rewards", |_| {
         in_turns(|variant, round| {
@@ -355,8 +358,8 @@ fn scale(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
     )])
 }
 
-/// What the server takes for a list, parsing and planning included: by the simple protocol, minus
-/// what it takes for `select 1`.
+/// The server's time for a list, parsing and planning included: by the simple protocol, minus its time for
+/// `select 1`.
 fn lists(scratch: &Scratch) -> Result<Vec<Figure>> {
     const VARIANTS: [(&str, &str); 4] = [
         ("nothing.sql", ACTIVE),

@@ -1,4 +1,4 @@
-//! One measurement each: a pgbench run, a timed statement, requests to PostgREST.
+//! Single measurements: a pgbench run, a timed statement, requests to PostgREST.
 
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,16 +10,16 @@ use super::scratch::Scratch;
 use xtask::environment::Environment;
 use xtask::process::{command, text};
 
-/// A pgbench run by the role of signed-in people.
+/// A pgbench run as the role of signed-in users.
 pub struct Run<'a> {
     pub database: &'a str,
     /// A file of dev/bench/sql.
     pub script: &'a str,
     pub connections: u32,
     pub seconds: u32,
-    /// How many people the script may choose from.
+    /// The number of users that the script may choose from.
     pub people: u32,
-    /// The one person who reads; none where the script chooses.
+    /// The one user who reads; none if the script chooses.
     pub person: Option<&'a str>,
     /// `prepared`, or `simple`: then every statement is parsed and planned again.
     pub protocol: &'a str,
@@ -87,7 +87,7 @@ pub fn statement_ms(scratch: &Scratch, database: &str, script: &str, set: &[&str
         .with_context(|| format!("psql answered: {answer}"))
 }
 
-/// A reader of PostgREST, signed in as one person.
+/// A reader of PostgREST, signed in as one user.
 pub struct Reader {
     address: String,
     token: String,

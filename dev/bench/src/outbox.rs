@@ -1,5 +1,5 @@
-//! The outbox: what reads cost while much of it is pending, how fast a backlog is taken, how soon a write is published, and what
-//! a board costs in a session that has read one before.
+//! The outbox: the cost of reads while much of it is pending, how fast a backlog is folded, how soon a
+//! write is published, and the cost of a board in a session that has read one before.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,21 +17,21 @@ use super::{FEW_PEOPLE, ROUNDS, add_diaries, circumstances, conclude};
 use xtask::checkout::Checkout;
 use xtask::up;
 
-/// Entries of each person.
+/// Entries of each user.
 const ENTRIES: u32 = 3;
 
 /// Calls of each kind in a round.
 const CALLS: usize = 60;
 
-/// Rows of the outbox that wait while a user reads: a short stop of the worker, and ten minutes of it at 1,000 writes a
-/// second.
+/// Pending outbox rows while a user reads: a short stop of the worker, and ten minutes of it at 1,000
+/// writes a second.
 const PENDING: [u32; 2] = [10_000, 600_000];
 
 /// Rows of a backlog, and of one call.
 const BACKLOG: u32 = 40_000;
 const SLICE: u32 = 20_000;
 
-/// Creates a second while their messages are waited for.
+/// Creates a second while their messages are awaited.
 const CREATES_PER_SECOND: u32 = 200;
 
 const PROFILE: &str = "select public.get_gamification_profile()";
@@ -83,7 +83,7 @@ fn reader(scratch: &Scratch) -> Result<Session> {
     Ok(session)
 }
 
-/// Processor time of the server for a statement, a value a round.
+/// CPU time of the server for a statement, one value per round.
 fn costs(session: &mut Session, statement: &str) -> Result<Vec<f64>> {
     (0..ROUNDS)
         .map(|_| {
@@ -165,7 +165,7 @@ fn reads(scratch: &Scratch) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Rows a second that a backlog is taken with, by the calls that the worker makes.
+/// Rows a second at which a backlog is folded, by the worker's own calls.
 fn drain(scratch: &Scratch) -> Result<f64> {
     leave(scratch, BACKLOG)?;
     let begun = Instant::now();

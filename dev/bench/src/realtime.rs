@@ -1,4 +1,4 @@
-//! Realtime's part: many people listen through the gateway while the database sends, on the scratch cluster.
+//! Realtime's part: many users listen through the gateway while the database sends, on the scratch cluster.
 
 use std::time::Instant;
 use std::{fs, net};
@@ -17,14 +17,14 @@ use xtask::process::{command, text};
 use xtask::supervisor::{Service, running};
 use xtask::{services, up};
 
-/// Connected at the same time.
+/// Simultaneous connections.
 const LISTENERS: usize = 5_000;
 
 /// Events a second, each to one of them, and seconds of one round.
 const EVENTS_PER_SECOND: u32 = 200;
 const ROUND_SECS: u32 = 8;
 
-/// What is started here, in that order.
+/// The processes started here, in start order.
 const NAMES: [&str; 2] = ["bench-realtime", "bench-gateway"];
 
 /// Measures this part alone, and prints its table.
@@ -62,7 +62,7 @@ pub fn measure(scratch: &Scratch) -> Result<Vec<Figure>> {
     result
 }
 
-/// A process holds two connections for everybody who listens.
+/// A process holds two connections for all listeners.
 fn allow_many_files() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(

@@ -1,6 +1,6 @@
 //! Samples as medians with their spread, and the Markdown table made of them.
 
-/// What a figure must reach.
+/// The target of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
     AtLeast(f64),
@@ -16,9 +16,9 @@ pub struct Figure {
     pub target: Target,
     /// "" for a ratio, " ms" for a time.
     pub unit: &'static str,
-    /// One value a round.
+    /// One value per round.
     pub samples: Vec<f64>,
-    /// What the ratio was made of, in words.
+    /// The inputs of the ratio, as text.
     pub seen: String,
 }
 
@@ -80,7 +80,7 @@ pub fn table(figures: &[Figure]) -> String {
     lines.join("\n")
 }
 
-/// The middle value, the mean of the two middle ones of an even number; 0 of nothing.
+/// The middle value, or the mean of the two middle ones of an even number; 0 without samples.
 pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);

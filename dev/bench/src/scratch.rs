@@ -1,4 +1,5 @@
-//! A cluster of its own for measuring, with the checkout's settings but the memory of a server; nothing of it stays.
+//! A separate cluster for measurements, with the checkout's settings but a server's memory; deleted
+//! afterwards.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,13 +16,13 @@ use xtask::services::{self, AuthKind};
 use xtask::supervisor::Service;
 use xtask::up;
 
-/// The database that bootstrap and migrations make; the smaller one of the comparisons.
+/// The database that bootstrap and migrations create; the smaller one of the comparisons.
 pub const SMALL: &str = "postgres";
 
-/// A copy of it with more people.
+/// A copy of it with more users.
 pub const LARGE: &str = "large";
 
-/// Kilobytes of memory that the machine has.
+/// Kilobytes of memory of the machine.
 fn memory_kb() -> Result<u64> {
     fs::read_to_string("/proc/meminfo")?
         .lines()
@@ -39,7 +40,7 @@ pub struct Scratch<'a> {
 }
 
 impl<'a> Scratch<'a> {
-    /// Makes and starts the cluster, as `up` makes the checkout's own, on free ports.
+    /// Creates and starts the cluster, as `up` does for the checkout's own, on free ports.
     pub fn start(checkout: &'a Checkout) -> Result<Self> {
         let mut ports = Ports::choose(None)?;
         for port in [&mut ports.db, &mut ports.auth, &mut ports.rest] {
@@ -76,12 +77,12 @@ impl<'a> Scratch<'a> {
         up::bootstrap(self.checkout, &self.environment, &self.postgres)?;
         let mut auth = services::auth(self.checkout, &self.environment, &AuthKind::Embedded)?;
         auth.name = "bench-auth";
-        // It makes its tables and is not needed again.
+        // It creates its tables and is not needed afterwards.
         up::ensure(self.checkout, &auth)?;
         auth.stop(self.checkout)?;
         up::migrate(self.checkout, &self.environment)?;
-        // Without the scheduler: no job runs into a measurement, and a database that nobody is
-        // connected to can be copied.
+        // Without the scheduler: no job interferes with a measurement, and a database without connections
+        // can be copied.
         self.without_worker()?;
         self.file(SMALL, "setup.sql")?;
         self.sql(SMALL, &format!("create database {LARGE} template {SMALL}"))?;
@@ -104,7 +105,7 @@ impl<'a> Scratch<'a> {
         for setting in [
             format!("shared_preload_libraries={}", preloaded.unwrap_or("")),
             format!("carbon.database={worked_on}"),
-            // As on a server: a million people do not fit into what a laptop spares.
+            // As on a server: a million users do not fit into what a laptop can spare.
             format!("shared_buffers={}kB", memory_kb()? / 4),
             "max_wal_size=16GB".to_owned(),
         ] {
@@ -133,7 +134,7 @@ impl<'a> Scratch<'a> {
         Ok(())
     }
 
-    /// One line of progress with a log of its own.
+    /// One line of progress with its own log.
     pub fn step<T>(&self, name: &str, work: impl FnOnce(&Step) -> Result<T>) -> Result<T> {
         step(
             &self.checkout.local.join("logs/bench"),
@@ -144,7 +145,7 @@ impl<'a> Scratch<'a> {
         )
     }
 
-    /// psql as the superuser, answers without decoration.
+    /// psql as the superuser, with undecorated output.
     pub fn psql(&self, database: &str) -> Result<Command> {
         let url = self.environment.db_url("supabase_admin")?;
         let url = url.trim_end_matches(SMALL);
@@ -153,7 +154,7 @@ impl<'a> Scratch<'a> {
         Ok(psql)
     }
 
-    /// Runs one statement and returns what it answers.
+    /// Runs one statement and returns its result.
     pub fn sql(&self, database: &str, statement: &str) -> Result<String> {
         text(self.psql(database)?.arg("--command").arg(statement))
     }

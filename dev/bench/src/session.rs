@@ -9,10 +9,10 @@ use super::edge::percentile;
 use super::edge::system::Process;
 use super::scratch::Scratch;
 
-/// What psql prints after each statement, so that its end is seen.
+/// Printed by psql after each statement, so that its end is detected.
 const END: &str = "-- the statement has ended --";
 
-/// psql that is fed statement by statement.
+/// psql that receives one statement at a time.
 pub struct Session {
     psql: Child,
     input: ChildStdin,
@@ -21,7 +21,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session of the superuser, who may then take a client's role.
+    /// A session of the superuser, who may then switch to a client's role.
     pub fn open(scratch: &Scratch, database: &str) -> Result<Self> {
         let mut psql = scratch
             .psql(database)?
@@ -41,7 +41,7 @@ impl Session {
         Ok(session)
     }
 
-    /// As the person's requests are: role and claims, until the session ends.
+    /// As in the user's requests: role and claims, until the session ends.
     pub fn act_as(&mut self, claims: &serde_json::Value) -> Result<()> {
         let claims = claims.to_string().replace('\'', "''");
         self.run(&format!(
@@ -50,7 +50,7 @@ impl Session {
         .map(drop)
     }
 
-    /// Runs a statement and returns what it answers.
+    /// Runs a statement and returns its result.
     pub fn run(&mut self, statement: &str) -> Result<String> {
         writeln!(self.input, "{statement};\n\\echo {END}\n\\! true")?;
         self.input.flush()?;
@@ -66,7 +66,7 @@ impl Session {
         }
     }
 
-    /// Milliseconds of processor time that the server takes for a statement.
+    /// Milliseconds of CPU time that the server uses for a statement.
     pub fn cost_ms(&mut self, statement: &str) -> Result<f64> {
         let before = self.server.cpu_ms()?;
         self.run(statement)?;
@@ -81,7 +81,7 @@ impl Drop for Session {
     }
 }
 
-/// What a statement takes when nothing disturbs it: nine of ten samples are above it.
+/// The time of an undisturbed statement: nine of ten samples are above it.
 pub fn undisturbed(samples: &[f64]) -> f64 {
     percentile(samples, 0.1)
 }

@@ -1,5 +1,5 @@
-//! What a create costs beside the least that an honest one must do: processor, disk, transaction ids, plans, and how it
-//! grows.
+//! The cost of a create compared with the minimum of a correct one: CPU, disk, transaction ids, plans, and
+//! how it grows.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use super::{ROUNDS, circumstances, conclude, in_turns};
 use xtask::checkout::Checkout;
 use xtask::up;
 
-/// People with a diary of a year; each round takes others, so that the first entry of a day is one.
+/// Users with a diary of a year; each round uses others, so that the first entry of a day is one.
 const PEOPLE: u32 = 4000;
 
-/// Calls of each kind in a round; the first ones of a session make plans.
+/// Calls of each kind in a round; the first ones of a session build plans.
 const CALLS: u32 = 48;
 const WARM_UP: usize = 8;
 
@@ -90,7 +90,7 @@ fn floor(name: &str) -> String {
     format!("execute floor('{entry}')")
 }
 
-/// Acts as the person of that number.
+/// Acts as the user of that number.
 fn act_as(session: &mut Session, number: u32) -> Result<()> {
     session.run("reset role")?;
     session.run(&format!(
@@ -99,7 +99,7 @@ fn act_as(session: &mut Session, number: u32) -> Result<()> {
     session.run("set role authenticated").map(drop)
 }
 
-/// Five kinds of writes in turns on one warm session; each of two people a turn logs for the first time on that day, and
+/// Five kinds of writes in turns on one warm session; each of two users a turn logs for the first time on that day, and
 /// twice more.
 fn processor(scratch: &Scratch) -> Result<Vec<Figure>> {
     const KINDS: [&str; 5] = ["floor", "rpc", "first rpc", "insert", "first insert"];
@@ -230,7 +230,7 @@ fn new_session(scratch: &Scratch) -> Result<Figure> {
     })
 }
 
-/// Bytes of write-ahead log and transaction ids of the writer, with nothing else at work.
+/// Write-ahead log bytes and transaction ids of the writer, with no other load.
 fn log_and_ids(scratch: &Scratch) -> Result<Vec<Figure>> {
     const CREATES: u32 = 200;
     const SEEN: &str =
@@ -243,7 +243,7 @@ fn log_and_ids(scratch: &Scratch) -> Result<Vec<Figure>> {
             let mut session = Session::open(scratch, SMALL)?;
             session.run(PREPARE)?;
             let seen = |scratch: &Scratch| -> Result<(f64, f64)> {
-                // A session reports its log at the earliest a second after the last time.
+                // A session reports its statistics at most once a second.
                 std::thread::sleep(Duration::from_millis(1500));
                 let text = scratch.sql(SMALL, SEEN)?;
                 let (bytes, id) = text.trim().split_once(' ').context("two numbers")?;
@@ -277,7 +277,7 @@ fn log_and_ids(scratch: &Scratch) -> Result<Vec<Figure>> {
         },
         Figure {
             name: "transaction ids of a create".to_owned(),
-            // The bench looks once a round itself.
+            // The bench itself reads once a round.
             target: Target::AtMost(1.02),
             unit: "",
             samples: ids,
@@ -323,7 +323,7 @@ fn creates(script: &str, round: usize) -> Run<'_> {
 }
 
 fn durable(scratch: &Scratch) -> Result<Figure> {
-    // Everybody has logged today: what a day's first entry earns is measured above.
+    // All users have logged today: what a day's first entry earns is measured above.
     scratch.step("an entry of today for everybody", |_| {
         scratch.sql(
             SMALL,
@@ -333,7 +333,7 @@ fn durable(scratch: &Scratch) -> Result<Figure> {
                  from generate_series(1, {PEOPLE}) as n"
             ),
         )?;
-        // The worker folds them in meanwhile.
+        // The worker folds them in the meantime.
         scratch.sql(SMALL, "vacuum analyze")?;
         scratch.sql(SMALL, "checkpoint")
     })?;
@@ -352,7 +352,7 @@ fn durable(scratch: &Scratch) -> Result<Figure> {
     ))
 }
 
-/// What the worker uses while writers do: all ids less one a create.
+/// Transaction ids that the worker uses while writers run: all ids minus one per create.
 fn ids_of_the_worker(scratch: &Scratch) -> Result<Figure> {
     const SEEN: &str = "select pg_snapshot_xmax(pg_current_snapshot())::text || ' ' || count(*) from private.entry_keys";
     let look = || -> Result<(f64, f64)> {

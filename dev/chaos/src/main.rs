@@ -1,5 +1,6 @@
-//! `cargo xtask chaos`: random faults under the load of 8 clients, and then a comparison of what was acknowledged with
-//! what is stored. The clients are the test `clients` of this package; this is the operator of the faults.
+//! `cargo xtask chaos`: random faults under the load of 8 clients, and then a comparison of what was
+//! acknowledged with what is stored. The clients are the test `clients` of this package; this program
+//! causes the faults.
 
 #![forbid(unsafe_code)]
 
@@ -20,14 +21,14 @@ use xtask::process::command;
 use xtask::supervisor::{Service, status};
 use xtask::{copied, up};
 
-/// The system is whole again within this after the return of what was away (contract), and an
-/// operator who waits longer has found a fault of ours.
+/// The system must be fully up within this after the failed service returns (contract); a longer wait is a
+/// defect of ours.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The Worker says here whether database and Auth answer it.
+/// The Worker's health endpoint, which reports whether it reaches database and Auth.
 const READY: &str = "/api/v1/health/ready";
 
-/// What is done to which service, and how likely among the others.
+/// The fault, the service, and its relative probability.
 const FAULTS: [(Fault, &str, u32); 18] = [
     (Fault::Down(Action::Stop), "postgres", 3),
     (Fault::Down(Action::Kill), "postgres", 3),
@@ -51,11 +52,11 @@ const FAULTS: [(Fault, &str, u32); 18] = [
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// Ended this way, and started again.
+    /// Killed, and started again by us.
     Down(Action),
-    /// Ended, and restarted by its own loop.
+    /// Killed, and restarted by its own loop.
     Crashed,
-    /// Keeps its connections and answers nothing.
+    /// Stopped: connections stay open but get no responses.
     Halted,
     /// Another session holds the lock that every write needs.
     Locked,
@@ -86,7 +87,7 @@ impl Random {
         word ^ (word >> 31)
     }
 
-    /// From `low` up to, and without, `high`.
+    /// From `low` (inclusive) to `high` (exclusive).
     fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low)
     }
@@ -104,7 +105,7 @@ impl Random {
     }
 }
 
-/// The operator.
+/// Causes the faults.
 struct Operator<'a> {
     checkout: &'a Checkout,
     environment: Environment,
@@ -112,7 +113,7 @@ struct Operator<'a> {
     folder: PathBuf,
 }
 
-/// How long, and from which seed.
+/// Duration and seed.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     length: Duration,
@@ -120,7 +121,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// With a length in minutes; without a seed a random one.
+    /// Takes a length in minutes; without a seed chooses a random one.
     fn new(minutes: &str, seed: Option<&str>) -> Result<Self> {
         let minutes: f64 = minutes.parse().context("--minutes takes a number")?;
         if !(0.05..=1_440.0).contains(&minutes) {
@@ -158,7 +159,7 @@ fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     let plan = match words {
         ["--minutes", minutes] => Plan::new(minutes, None)?,
         ["--minutes", minutes, "--seed", seed] => Plan::new(minutes, Some(seed))?,
-        // The suite has prepared the system, and no more must be done to it than to run.
+        // The suite has prepared the system, so only run the faults.
         ["suite"] => return build_and_operate(checkout, Plan::new("1", None)?),
         _ => bail!("chaos --minutes N [--seed S]"),
     };
@@ -181,7 +182,7 @@ fn build_and_operate(checkout: &Checkout, plan: Plan) -> Result<()> {
     )
 }
 
-/// The clients of a plan.
+/// Starts the clients of a plan.
 fn clients(checkout: &Checkout, plan: Plan, options: &[&str]) -> Command {
     let mut clients = command("cargo");
     clients
@@ -237,14 +238,14 @@ impl Operator<'_> {
         pause(random.between(1_000, 2_000));
         while begun.elapsed() < plan.length {
             let mut faults = vec![random.fault()];
-            // Every fourth time two things fail at once.
+            // Every fourth time two services fail at once.
             if random.between(0, 4) == 0 {
                 let second = random.fault();
                 if second.1 != faults[0].1 {
                     faults.push(second);
                 }
             }
-            // A Realtime server by REALTIME_URL is not ours to harm.
+            // An external server from REALTIME_URL must not be harmed.
             faults.retain(|(_, name)| self.service(name).is_ok());
             self.bring_about(&faults, random.between(300, 6_000))?;
             pause(random.between(500, 3_000));
@@ -252,7 +253,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Faults at the same time, for `length_ms`, and the recovery from them.
+    /// Causes simultaneous faults for `length_ms`, and waits for recovery.
     fn bring_about(&self, faults: &[(Fault, &'static str)], length_ms: u64) -> Result<()> {
         let from_ms = now_ms();
         let mut locks = Vec::new();
@@ -275,11 +276,11 @@ impl Operator<'_> {
             }
         }
         for mut lock in locks {
-            // It may have been ended with the database.
+            // It may have ended together with the database.
             let _ = lock.wait()?;
         }
         if faults.iter().any(|(_, name)| *name == "edge") {
-            // Its return is its own first answer: Node needs seconds to load the runtime.
+            // It has recovered at its own first answer: Node needs seconds to load the runtime.
             self.await_answer("/api/v1/health/live")?;
         }
         let until_ms = now_ms();
@@ -340,10 +341,10 @@ impl Operator<'_> {
         Ok(writeln!(file, "{line}")?)
     }
 
-    /// Everything runs again, regardless of what happened.
+    /// Restarts everything, regardless of what happened.
     fn restore(&self) -> Result<()> {
         for service in &self.services {
-            // One that does not run cannot go on, and is started.
+            // A process that does not run cannot be resumed, so it is started.
             let _ = apply(self.checkout, service, Action::Resume);
             apply(self.checkout, service, Action::Start)?;
         }

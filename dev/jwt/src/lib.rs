@@ -1,7 +1,7 @@
 //! JSON Web Tokens of the kind that Auth signs on a developer's machine: HS256 and nothing else.
 //!
-//! One implementation for everything that stands in for Auth or tests against it. The Worker, which is shipped,
-//! verifies tokens by code of its own, and is tested with tokens from here.
+//! One implementation for all stand-ins for Auth and tests against it. The Worker, which is shipped, has
+//! its own verification, and is tested with tokens from here.
 
 #![forbid(unsafe_code)]
 
@@ -16,9 +16,9 @@ const MAX_BYTES: usize = 16 * 1024;
 /// Why a token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// It has not the form of one.
+    /// It is malformed.
     Malformed,
-    /// It is signed in another way.
+    /// It uses another algorithm.
     Method,
     /// It is not signed with the secret.
     Signature,
@@ -40,7 +40,7 @@ pub fn sign(secret: &str, claims: &Value) -> String {
     )
 }
 
-/// Signs the claims below a header that may say anything; the signature is that of HS256 all the same.
+/// Signs the claims with an arbitrary header; the signature is always HS256.
 #[must_use]
 pub fn sign_as(header: &Value, secret: &[u8], claims: &Value) -> String {
     let text = [header, claims]
@@ -50,7 +50,8 @@ pub fn sign_as(header: &Value, secret: &[u8], claims: &Value) -> String {
     format!("{text}.{signature}")
 }
 
-/// Checks form, algorithm and signature (in constant time) and answers the claims, whose times are the caller's to check.
+/// Verifies form, algorithm and signature (in constant time) and returns the claims, whose times the caller
+/// must check.
 ///
 /// # Errors
 /// What is wrong with the token.

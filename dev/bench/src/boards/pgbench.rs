@@ -8,14 +8,14 @@ use anyhow::{Context, Result, ensure};
 use crate::scratch::Scratch;
 use xtask::process::{command, text};
 
-/// A file of dev/bench/sql, run over and over.
+/// A file of dev/bench/sql, run repeatedly.
 pub struct Script<'a> {
     pub scratch: &'a Scratch<'a>,
     pub database: &'a str,
     pub file: &'a str,
     /// `name=value` for the script.
     pub defines: Vec<String>,
-    /// The number of the person who asks, by row-level security; none = the superuser.
+    /// The number of the user who reads, under row-level security; none = the superuser.
     pub person: Option<u32>,
     pub connections: u32,
     /// Transactions a second; none = one after the other.
@@ -24,7 +24,7 @@ pub struct Script<'a> {
 }
 
 impl Script<'_> {
-    /// How long each transaction took, as the client saw it; with a rate, from when it was due.
+    /// The time of each transaction, as the client saw it; with a rate, from when it was due.
     pub fn latencies_ms(&self) -> Result<Vec<f64>> {
         let folder = self.scratch.checkout.local.join("bench-latencies");
         fs::create_dir_all(&folder)?;

@@ -1,4 +1,4 @@
-//! Redis, for comparison only: a sorted set of the same people, asked for ranks over one connection.
+//! Redis, for comparison only: a sorted set of the same users, queried for ranks over one connection.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -12,10 +12,10 @@ use crate::scratch::Scratch;
 use xtask::process::{command, succeeds};
 use xtask::tools;
 
-/// How long one round asks.
+/// Duration of the queries in one round.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// A server of our own, in memory only.
+/// A separate server, in memory only.
 pub struct Redis {
     server: Child,
     port: u16,
@@ -23,7 +23,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server and fills it; none, with a line that says so, where there is no Redis and none can be installed.
+    /// Starts a server and fills it; none, with a printed reason, if there is no Redis and none can be
+    /// installed.
     pub fn start(scratch: &Scratch, people: u32) -> Result<Option<Self>> {
         let is_there = || succeeds(command("redis-server").arg("--version"));
         if !is_there() {
@@ -99,7 +100,7 @@ impl Redis {
         Ok(())
     }
 
-    /// How long each ZREVRANK took, as the client saw it.
+    /// The time of each ZREVRANK, as the client saw it.
     pub fn ranks_ms(&self) -> Result<Vec<f64>> {
         let mut connection = self.connect()?;
         let mut latencies = Vec::new();
@@ -123,7 +124,7 @@ fn member(person: u32) -> String {
     format!("00000000-0000-4000-8000-{person:012}")
 }
 
-/// Sends one command and returns the integer answered, without its mark.
+/// Sends one command and returns the integer reply, without its type prefix.
 fn ask(connection: &mut BufReader<TcpStream>, line: &str) -> Result<String> {
     connection
         .get_mut()

@@ -1,4 +1,4 @@
-//! How often a request asks a Durable Object, counted by the Worker's own metric with all limits on.
+//! How often a request calls a Durable Object, counted by the Worker's own metric with all limits on.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::load::{Ask, agent, send_well};
 use super::system::{System, Worker};
 
-/// Requests of each class; what a class costs is their mean. An address may have no more codes than two
-/// waiting for their third without a challenge.
+/// Requests of each class; the cost of a class is their mean. An address may have at most two codes waiting
+/// for a third without a bot check.
 const REQUESTS: u32 = 2;
 
 /// The metric, with the object's class in braces.
@@ -85,7 +85,7 @@ pub fn table(system: &System) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// Asking for a code includes the hook that Auth calls in between.
+/// Requesting a code includes the hook that Auth calls.
 fn sign_in(system: &System, worker: &Worker) -> Result<[String; 2]> {
     let mut handles = Vec::new();
     let asked = counted(
@@ -148,7 +148,7 @@ fn counted(
     name: &str,
     mut request: impl FnMut(u32) -> Result<()>,
 ) -> Result<String> {
-    // Asking for the counters is a request with calls of its own.
+    // Reading the counters is a request that makes calls itself.
     let first = read(system, worker)?;
     let before = read(system, worker)?;
     for number in 0..REQUESTS {

@@ -1,4 +1,4 @@
-//! HTTP load: as much as a few connections can send, or a fixed rate.
+//! HTTP load: as much as a few connections can send, or at a fixed rate.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ pub struct Ask {
     pub body: Option<String>,
 }
 
-/// A client that keeps its connections; any status is an answer.
+/// A client with persistent connections; any status is an answer.
 pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(30)))
@@ -22,7 +22,7 @@ pub fn agent() -> ureq::Agent {
         .into()
 }
 
-/// Sends it and reads the whole answer: status and body.
+/// Sends it and reads the entire answer: status and body.
 pub fn send(agent: &ureq::Agent, ask: &Ask) -> Result<(u16, String)> {
     let token = ask.token.as_ref().map(|token| format!("Bearer {token}"));
     let mut answer = match &ask.body {
@@ -52,7 +52,7 @@ pub fn send(agent: &ureq::Agent, ask: &Ask) -> Result<(u16, String)> {
     Ok((answer.status().as_u16(), text))
 }
 
-/// Sends it and wants a 2xx.
+/// Sends it and requires a 2xx.
 pub fn send_well(agent: &ureq::Agent, ask: &Ask) -> Result<String> {
     let (status, body) = send(agent, ask)?;
     ensure!(
@@ -81,7 +81,7 @@ pub fn closed_loop(ask: &Ask, connections: usize, time: Duration) -> Result<f64>
 }
 
 /// Milliseconds of each request when one is due every `1 / per_second` seconds, whether or not earlier ones
-/// have been answered: from the moment it was due to the end of its answer.
+/// have been answered: from when it was due to the end of its answer.
 pub fn open_loop(asks: &[Ask], per_second: u32, connections: usize) -> Result<Vec<f64>> {
     let next = AtomicUsize::new(0);
     let begun = Instant::now() + Duration::from_millis(50);
@@ -117,7 +117,7 @@ pub fn each<T: Send>(threads: usize, work: impl Fn() -> Result<T> + Sync) -> Res
     })
 }
 
-/// The value that this share of the samples does not exceed; 0 of nothing.
+/// The value that this share of the samples does not exceed; 0 without samples.
 pub fn percentile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);

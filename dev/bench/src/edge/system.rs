@@ -1,4 +1,5 @@
-//! The whole way from the Worker to the scratch cluster, on ports of its own, and what its processes use.
+//! The entire path from the Worker to the scratch cluster, on separate ports, and the resource usage of its
+//! processes.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,7 +16,7 @@ use xtask::services::{self, AuthKind};
 use xtask::supervisor::{Health, Service, running};
 use xtask::up;
 
-/// What is started here, in the order it is started; the other way round it is stopped.
+/// The processes started here, in start order; they are stopped in reverse.
 const NAMES: [&str; 6] = [
     "bench-auth",
     "bench-postgrest",
@@ -89,7 +90,7 @@ impl<'a> System<'a> {
         Ok(Worker::of(&service))
     }
 
-    /// Starts the plain JavaScript worker with the answers that it shall give.
+    /// Starts the plain JavaScript worker with the answers that it is to give.
     pub fn plain(&self, answers: &Value) -> Result<Worker> {
         let checkout = self.scratch.checkout;
         let file = self.folder.join("answers.json");
@@ -111,14 +112,14 @@ impl<'a> System<'a> {
         Ok(Worker::of(&service))
     }
 
-    /// The process of something that `start` started.
+    /// The process of a service that `start` started.
     pub fn process(&self, name: &str) -> Result<Process> {
         let found = running(self.scratch.checkout, name).context("it runs")?;
         Ok(Process::of(found.pid))
     }
 
-    /// Processor time of everything of ours so far (milliseconds): the Worker's runtime, gateway, PostgREST, Auth, and all
-    /// processes of the server.
+    /// CPU time of all our processes so far (milliseconds): the Worker's runtime, gateway, PostgREST, Auth,
+    /// and all processes of the server.
     pub fn cpu_ms(&self, worker: &Worker) -> Result<f64> {
         let mut sum = worker.runtime(self)?.cpu_ms()?;
         for name in ["bench-gateway", "bench-postgrest", "bench-auth"] {
@@ -127,7 +128,7 @@ impl<'a> System<'a> {
         let server = running(self.scratch.checkout, "bench-postgres").context("it runs")?;
         sum += Process::of(server.pid).cpu_ms()?;
         for pid in children(server.pid)? {
-            // One that ends in between took next to nothing.
+            // A process that ends in between used next to nothing.
             sum += Process::of(pid).cpu_ms().unwrap_or(0.0);
         }
         Ok(sum)
@@ -224,23 +225,23 @@ impl Worker {
     }
 }
 
-/// A process, by what /proc says of it.
+/// A process, as reported by /proc.
 pub struct Process {
     pid: i32,
 }
 
 impl Process {
-    /// By its number.
+    /// By its pid.
     pub fn of(pid: i32) -> Self {
         Self { pid }
     }
 
-    /// The most memory it has had at a time (MB).
+    /// Peak memory (MB).
     pub fn peak_mb(&self) -> Result<f64> {
         self.memory_mb("VmHWM:")
     }
 
-    /// The memory it has now (MB).
+    /// Current memory (MB).
     pub fn memory_now_mb(&self) -> Result<f64> {
         self.memory_mb("VmRSS:")
     }
@@ -256,7 +257,7 @@ impl Process {
         Ok(kilobytes / 1024.0)
     }
 
-    /// Processor time of all its threads so far (milliseconds).
+    /// CPU time of all its threads so far (milliseconds).
     pub fn cpu_ms(&self) -> Result<f64> {
         let mut nanoseconds = 0.0;
         for entry in fs::read_dir(format!("/proc/{}/task", self.pid))? {
@@ -272,7 +273,7 @@ impl Process {
     }
 }
 
-/// The processes that one has started and that still are.
+/// Its child processes that still run.
 fn children(parent: i32) -> Result<Vec<i32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {

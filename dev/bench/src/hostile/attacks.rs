@@ -1,9 +1,9 @@
-//! What was found to stop everybody, each as one request to be sent as often as possible.
+//! Attacks that were found to block other users, each as one request to be sent as often as possible.
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
     /// The Worker.
@@ -22,14 +22,14 @@ pub struct Request {
     pub body: Option<String>,
 }
 
-/// One way to be hostile.
+/// One kind of attack.
 pub struct Attack {
     pub name: &'static str,
     pub about: &'static str,
     pub connections: usize,
     /// Accounts that share the connections.
     pub accounts: usize,
-    /// The request with this number; no number comes twice.
+    /// The request with this number; numbers are never reused.
     pub request: fn(usize) -> Request,
 }
 
@@ -220,7 +220,7 @@ pub const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Those with these names; all where none is named.
+/// Those with these names; all if none is named.
 pub fn choose(names: &[&str]) -> Result<Vec<&'static Attack>> {
     for name in names {
         if !ATTACKS.iter().any(|attack| attack.name == *name) {
@@ -248,7 +248,7 @@ fn uuid(number: usize) -> String {
     format!("{number:08x}-0000-4000-8000-000000000000")
 }
 
-/// Entries that nobody has stored yet, spread over the last year's days.
+/// Entries that are not stored yet, spread over the last year's days.
 fn entries(number: usize, count: usize) -> Vec<Value> {
     (0..count)
         .map(|one| {
@@ -288,7 +288,7 @@ fn edge_import(number: usize) -> Request {
     }
 }
 
-/// Patterns that walk through every note, restart at each of its characters, and match none.
+/// Patterns that scan every note, restart at each of its characters, and match none.
 fn patterns(number: usize, count: usize, length: usize) -> Request {
     let terms: Vec<String> = (0..count)
         .map(|one| format!("notes.match.{}{number}x{one}", "a*".repeat(length / 2)))

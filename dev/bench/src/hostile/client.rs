@@ -1,4 +1,5 @@
-//! The attacker: reused connections from an address of its own, each sending the next request as soon as it was answered.
+//! The attacker: reused connections from a separate address, each sending the next request as soon as the
+//! last was answered.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -17,7 +18,7 @@ const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Attacks for the time given and says how often each status came.
+/// Attacks for the given time and reports how often each status was returned.
 pub fn attack(attack: &Attack, target: &Value) -> Result<String> {
     let seconds = target["seconds"].as_f64().context("seconds")?;
     let end = Instant::now() + Duration::from_secs_f64(seconds);
@@ -60,7 +61,7 @@ fn keep_asking(
     let mut idle: Option<BufReader<TcpStream>> = None;
     let mut number = 0;
     while Instant::now() < end {
-        // Two processes' numbers never meet: each attack runs once.
+        // Numbers of two processes never collide: each attack runs once.
         let request = (attack.request)(connection * 1_000_000 + number);
         number += 1;
         let port = match request.interface {
@@ -84,7 +85,7 @@ fn keep_asking(
                 idle = stream;
                 status
             }
-            // A connection that the server has closed is one answer; the next request opens another.
+            // A connection closed by the server counts as one answer; the next request opens another.
             Err(_) => 0,
         };
         *counts.entry(status).or_default() += 1;
@@ -92,7 +93,8 @@ fn keep_asking(
     Ok(counts)
 }
 
-/// Sends one request over a connection of its own from an address and reads the answer: its status and all of its text.
+/// Sends one request over a new connection from an address and reads the answer: its status and its full
+/// text.
 pub fn once(source: Ipv4Addr, port: u16, request: &str) -> io::Result<(u16, String)> {
     let mut stream = open(source, port)?;
     stream.get_mut().write_all(request.as_bytes())?;
@@ -181,7 +183,7 @@ fn copy_chunks(stream: &mut impl BufRead, body: &mut impl Write) -> io::Result<(
         let size = u64::from_str_radix(line.trim_end(), 16)
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
         io::copy(&mut stream.by_ref().take(size), body)?;
-        // The line end behind it.
+        // The line end after it.
         io::copy(&mut stream.by_ref().take(2), &mut io::sink())?;
         if size == 0 {
             return Ok(());

@@ -232,7 +232,7 @@ struct HttpReply {
 }
 
 impl HttpReply {
-    /// What is wrong with a reply that asks the client to come again: only these may, and only with Retry-After.
+    /// The error of a reply that requests a retry: only these replies may, and only with Retry-After.
     fn wrong(&self, way: Way) -> Option<String> {
         let right_code = way == Way::Rest || self.body["error"]["code"] == "SERVICE_UNAVAILABLE";
         if self.status == 503 && self.retry_after && right_code {

@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Something thrown away within the last month.
+    /// A random entry within the last month.
     pub fn random(rng: &mut StdRng, pairs: &[(String, String)], now_ms: u64) -> Self {
         let (category, method) = pairs.iter().choose(rng).expect("there are pairs").clone();
         let now_ms = i64::try_from(now_ms).expect("an instant of this era");

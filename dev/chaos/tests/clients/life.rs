@@ -15,8 +15,8 @@ use crate::caller::{Caller, Reply, Request, Way, now_ms};
 use crate::ledger::{Entry, Ledger, kilograms};
 use crate::report::Report;
 
-/// Calls of one client before its user makes room for a new one: with two clients a user stays far below the hourly limit
-/// of rows.
+/// Calls of one client before its user is replaced by a new one: with two clients a user stays far below
+/// the hourly limit of rows.
 const CALLS_PER_PERSON: usize = 250;
 
 /// What all clients share.
@@ -95,7 +95,7 @@ impl Client {
             }
             let kind = self.act().await;
             self.caller.world.report.done(kind);
-            // A person's pace, not a benchmark's: faults should hit every kind of call.
+            // A user's pace, not a benchmark's: faults should hit every kind of call.
             let pause = self.caller.rng.random_range(10..120);
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
