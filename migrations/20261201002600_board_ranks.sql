@@ -108,7 +108,7 @@ begin
 end;
 $$;
 comment on function private.board_standing(private.board_change) is
-  'A user''s standing, listed or not; null without entries in the period. own = private.own_change(p_user_id, board).';
+  'A user''s standing, listed or not; null without entries in the period. own = private.own_change(p_user_id, board_id).';
 
 create function private.own_rank(p_user_id uuid, board_id integer)
 returns bigint

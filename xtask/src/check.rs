@@ -338,7 +338,7 @@ fn has_scope(subject: &str) -> bool {
     })
 }
 
-/// Runs cargo-deny for the workspace or for the Worker, without network unless `fetch` is requested.
+/// cargo-deny for the workspace or for the Worker. Only its `fetch` uses the network.
 fn cargo_deny(checkout: &Checkout, step: &Step, manifest: &str) -> Result<Command> {
     let mut deny = command(CARGO_DENY.ensure(checkout, step)?);
     deny.args(["--config", "deny.toml", "--manifest-path", manifest])
