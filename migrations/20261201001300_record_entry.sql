@@ -64,6 +64,7 @@ begin
     end if;
   end if;
 
+  -- Add the entry to its day, and read back the day's tally including it.
   with counted as (
     insert into public.user_days as d
       (user_id, local_date, province, imported, tally, entries, weight_kg, credits, credits_positive, credits_negative,
@@ -97,10 +98,12 @@ begin
     if not carbon.has_rules(rules.catalogue_version, entry.local_date) then
       perform private.load_rules(rules.catalogue_version, entry.local_date);
     end if;
+    -- An open day that has ended is closed now, which needs the tallies of all open days.
     if least(state.first_open_day, case when entry.local_date > state.days_closed_through then entry.local_date end) < today then
       select d.dates, d.tallies into open_days, open_tallies
       from private.tallied_days(state.user_id, state.days_closed_through + 1, 'infinity') as d;
     end if;
+    -- A late entry: the state row has the challenges of latest_day only, and a new day may join two runs.
     if entry.local_date < state.latest_day then
       held := private.held_challenges(state.user_id, entry.local_date);
       if day.is_first then
@@ -115,6 +118,7 @@ begin
       open_days, open_tallies, all_days, today);
   end if;
 
+  -- Newer rules, or a held reward is lost: evaluate everything.
   if derived.level is null then
     return private.record_evaluated(state, entry, total_before);
   end if;
@@ -178,7 +182,7 @@ comment on function private.record_entry(private.user_state, private.achievement
   'Records one new entry: limits, its day, rewards, outbox, state. The caller writes the entry''s key, and '
   'learns from its unique indexes whether the entry is new. state = the user''s state row before the entry, '
   'which the caller has locked. Returns what was derived; if the entry loses something held, or new rules '
-  'apply, only the run.';
+  'apply, only what was earned and the runs.';
 
 create function private.record_evaluated(state private.user_state, entry public.waste_entries, total_before bigint)
 returns carbon.derived

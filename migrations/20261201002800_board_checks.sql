@@ -51,6 +51,7 @@ set enable_seqscan = off
 as $$
 begin
   return query
+  -- must: what the sums of days and rewards require. is_now: what the boards show once the outbox is folded.
   with must as (
     select r.user_id, r.board, r.entries, r.credits, p.is_listed and r.entries > 0 as is_listed
     from private.recount_boards(user_ids, today) as r
