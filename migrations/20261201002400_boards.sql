@@ -66,6 +66,8 @@ create table private.board_order (
 );
 comment on table private.board_order is
   'The order of each board, readable in both directions: by credits descending, ties by user id; unlisted users apart. Equal to private.board_places.';
+-- On -credits, so that one ascending scan gives credits descending with ties by ascending user id. Conditions use
+-- -credits as well, or they could not use the index.
 create unique index board_order_places on private.board_order (board, is_listed, (-credits), user_id);
 alter table private.board_order enable row level security;
 

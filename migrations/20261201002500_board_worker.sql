@@ -37,6 +37,8 @@ as $$
 declare
   moved_on integer[];
 begin
+  -- One statement for scores, places and trees: each part writes another table or other rows, so their order does not
+  -- matter, and the changes are expanded once.
   with changed as materialized (
     select c.* from unnest(changes) as c
   ), removed as (
