@@ -9,7 +9,7 @@ use pgrx::datum::{Array, Date, Uuid};
 use pgrx::prelude::*;
 use serde_json::json;
 
-use crate::convert::{calendar_day, date, numeric};
+use crate::convert::{calendar_day, numeric};
 use crate::derive::tallied;
 use crate::error::OrRaise;
 
