@@ -17,6 +17,71 @@
 -- Everything above the line is one transaction, so an entry is never stored without its consequences; everything
 -- below is another one, so no write waits for boards or messages.
 
+create type private.writer as (
+  state private.user_state,
+  rules private.achievement_rules
+);
+comment on type private.writer is
+  'What the creation of one entry starts from: the locked state row of its user, and the achievement rules.';
+
+create function private.lock_state(p_user_id uuid, must_be_open boolean)
+returns private.writer
+language plpgsql security definer
+set search_path = ''
+-- As in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
+as $$
+declare
+  writer private.writer;
+begin
+  if p_user_id is null then
+    perform private.raise_error('carbon.not_signed_in', '42501');
+  end if;
+  select s, r into writer
+  from private.user_state as s, private.achievement_rules as r
+  where s.user_id = p_user_id
+  for no key update of s;
+  if not found then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  elsif must_be_open and (writer.state).closed_until > now() then
+    perform private.raise_error('carbon.session_ended', 'PT401');
+  end if;
+  return writer;
+end;
+$$;
+comment on function private.lock_state(uuid, boolean) is
+  'Locks the state row of this user until the end of the transaction, and returns it with the achievement rules. Raises '
+  '42501 carbon.not_signed_in for null, 23503 carbon.unknown_user, and PT401 carbon.session_ended if the user must be '
+  'open and is banned or deleted.';
+
+create function private.post_derived_rewards(state private.user_state, entry public.waste_entries, derived carbon.derived)
+returns boolean
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  with posted as materialized (
+    select n.*, coalesce((
+      select max(l.sequence) from private.rewards as l
+      where l.user_id = state.user_id and l.source = n.source and l.source_id = n.source_id), 0) as sequence
+    from unnest(derived.sources, derived.source_ids, derived.credits) with ordinality as n (source, source_id, credits, place)
+  )
+  insert into private.rewards (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
+  select state.user_id, state.ledger_rows + p.place, p.source, p.source_id, p.sequence + 1, p.credits,
+         case when p.source <> 'level' then entry.id end, case when p.source = 'challenge' then entry.local_date end
+  from posted as p
+  where not exists (select from posted as o where o.source <> 'level' and o.sequence % 2 = 1);
+  -- The ledger is authoritative for what is held, so a repeated call does not pay twice.
+  return found;
+end;
+$$;
+comment on function private.post_derived_rewards(private.user_state, public.waste_entries, carbon.derived) is
+  'Appends what was derived from an entry to the reward ledger. False, and nothing is appended, if the ledger says that '
+  'one of these rewards is held already.';
+
+-- One function of more than 60 lines, because every create runs it: its two long statements list the columns of a user day
+-- and of the state row, and each call of a function costs 1 to 2 µs more (docs/decisions/0016). What few entries need
+-- (rules not cached, open days, rewards, a complete evaluation) is in functions of its own.
 create function private.record_entry(state private.user_state, rules private.achievement_rules, entry public.waste_entries)
 returns carbon.derived
 language plpgsql security definer
@@ -123,22 +188,8 @@ begin
     return private.record_evaluated(state, entry, total_before);
   end if;
 
-  if derived.sources is not null then
-    with posted as materialized (
-      select n.*, coalesce((
-        select max(l.sequence) from private.rewards as l
-        where l.user_id = state.user_id and l.source = n.source and l.source_id = n.source_id), 0) as sequence
-      from unnest(derived.sources, derived.source_ids, derived.credits) with ordinality as n (source, source_id, credits, place)
-    )
-    insert into private.rewards (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
-    select state.user_id, state.ledger_rows + p.place, p.source, p.source_id, p.sequence + 1, p.credits,
-           case when p.source <> 'level' then entry.id end, case when p.source = 'challenge' then entry.local_date end
-    from posted as p
-    where not exists (select from posted as o where o.source <> 'level' and o.sequence % 2 = 1);
-    -- The ledger is authoritative for what is held, so a repeated call does not pay twice.
-    if not found then
-      return private.record_evaluated(state, entry, total_before);
-    end if;
+  if derived.sources is not null and not private.post_derived_rewards(state, entry, derived) then
+    return private.record_evaluated(state, entry, total_before);
   end if;
 
   total := state.credits + entry.carbon_credits + derived.rewards;

@@ -57,26 +57,15 @@ create function private.lock_writer(out user_id uuid, out time_zone text, out pr
                                     out revision bigint, out ledger_rows bigint)
 language plpgsql security definer
 set search_path = ''
--- Same as in private.tg_waste_entries__count_inserted.
-set enable_seqscan = off
 as $$
 declare
-  closed_until timestamptz;
+  state private.user_state := (private.lock_state(auth.uid(), true)).state;
 begin
-  user_id := auth.uid();
-  if user_id is null then
-    perform private.raise_error('carbon.not_signed_in', '42501');
-  end if;
-  select s.time_zone, s.province, s.revision, s.ledger_rows, s.closed_until
-  into lock_writer.time_zone, lock_writer.province, lock_writer.revision, lock_writer.ledger_rows, closed_until
-  from private.user_state as s
-  where s.user_id = lock_writer.user_id
-  for no key update;
-  if not found then
-    perform private.raise_error('carbon.unknown_user', '23503');
-  elsif closed_until > now() then
-    perform private.raise_error('carbon.session_ended', 'PT401');
-  end if;
+  user_id := state.user_id;
+  time_zone := state.time_zone;
+  province := state.province;
+  revision := state.revision;
+  ledger_rows := state.ledger_rows;
 end;
 $$;
 comment on function private.lock_writer() is
@@ -167,7 +156,7 @@ as $$
 declare
   caller_id uuid := auth.uid();
   stated carbon.entry_in := carbon.parse_entry(entry, now());
-  writer record;
+  writer private.writer;
   state private.user_state;
   new_id uuid := gen_random_uuid();
   created public.waste_entries;
@@ -176,20 +165,9 @@ declare
 begin
   if stated.errors is not null then
     perform private.raise_entry_error(stated.errors);
-  elsif caller_id is null then
-    perform private.raise_error('carbon.not_signed_in', '42501');
   end if;
-  select s as state, r as rules into writer
-  from private.user_state as s, private.achievement_rules as r
-  where s.user_id = caller_id
-  for no key update of s;
-  if not found then
-    perform private.raise_error('carbon.unknown_user', '23503');
-  end if;
+  writer := private.lock_state(caller_id, true);
   state := writer.state;
-  if state.closed_until > now() then
-    perform private.raise_error('carbon.session_ended', 'PT401');
-  end if;
 
   -- Insert the key first: its unique indexes show whether the entry is new.
   insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity)
