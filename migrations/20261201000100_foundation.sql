@@ -106,6 +106,56 @@ $$;
 comment on function private.tg_any__touch() is
   'Row trigger: sets updated_at to the transaction time on every change.';
 
+-- Functions of the API ---------------------------------------------------------------------
+create function private.expose(body regprocedure, description text)
+returns void
+language plpgsql
+set search_path = ''
+as $function$
+declare
+  f pg_catalog.pg_proc;
+  passed text;
+  returning_it text;
+  grantee record;
+begin
+  select p.* into f from pg_catalog.pg_proc as p where p.oid = body;
+  select coalesce(string_agg(format('%I.%I', f.proname, a.name), ', ' order by a.place), '') into passed
+  from unnest(f.proargnames[: f.pronargs]) with ordinality as a (name, place);
+  returning_it := case
+    when f.proretset then format('return query select r.* from private.%I(%s) as r', f.proname, passed)
+    when f.prorettype = 'pg_catalog.void'::regtype then format('perform private.%I(%s)', f.proname, passed)
+    else format('return private.%I(%s)', f.proname, passed) end;
+  execute format(
+    $wrapper$
+      create or replace function public.%1$I(%2$s)
+      returns %3$s
+      language plpgsql %4$s
+      set search_path = ''
+      as $body$
+      begin
+        %5$s;
+      end;
+      $body$
+    $wrapper$,
+    f.proname, pg_get_function_arguments(body), pg_get_function_result(body),
+    case f.provolatile when 'v' then 'volatile' when 's' then 'stable' else 'immutable' end, returning_it);
+  for grantee in
+    select a.grantee::regrole as role_name from aclexplode(f.proacl) as a
+    where a.privilege_type = 'EXECUTE' and a.grantee not in (0, f.proowner)
+  loop
+    execute format('grant execute on function public.%I(%s) to %s', f.proname, pg_get_function_identity_arguments(body),
+                   grantee.role_name);
+  end loop;
+  execute format('comment on function public.%I(%s) is %L', f.proname, pg_get_function_identity_arguments(body), description);
+  execute format('comment on function private.%I(%s) is %L', f.proname, pg_get_function_identity_arguments(body),
+                 format('Body of public.%s.', f.proname));
+end;
+$function$;
+comment on function private.expose(regprocedure, text) is
+  'For migrations: creates or replaces the function of public that PostgREST exposes for a body in private, which may '
+  'be a definer function. Same name, arguments, defaults, result, volatility and grants, with the caller''s rights; '
+  'called after the body''s grants. description becomes its comment.';
+
 -- Audit -------------------------------------------------------------------------------------
 create table private.audit_log (
   id bigint generated always as identity primary key,

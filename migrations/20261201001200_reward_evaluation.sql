@@ -335,7 +335,6 @@ $$;
 comment on function private.answer_rewards(uuid, bigint) is
   'What a write has earned: {achievements_unlocked, challenges_completed, level_up}, from the user''s ledger rows after rows_before.';
 
-
 create function private.close_elapsed_days(user_ids uuid[])
 returns integer
 language plpgsql security definer

@@ -276,4 +276,3 @@ end;
 $$;
 comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint) is
   'The last step of private.record_entry when everything must be evaluated: something held was lost, or the achievements have changed.';
-

@@ -27,6 +27,8 @@ comment on type private.score_change is
   '(null credits = not on that board). is_new = they have no row yet; is_gone = their row is to be deleted '
   '(no profile, or no scores left).';
 
+-- One statement for scores, places and trees: each part writes another table or other rows, so their order does not
+-- matter, and the changes are expanded once.
 create function private.apply_score_changes(changes private.score_change[])
 returns integer[]
 language plpgsql
@@ -37,8 +39,6 @@ as $$
 declare
   moved_on integer[];
 begin
-  -- One statement for scores, places and trees: each part writes another table or other rows, so their order does not
-  -- matter, and the changes are expanded once.
   with changed as materialized (
     select c.* from unnest(changes) as c
   ), removed as (

@@ -64,20 +64,10 @@ begin
   return private.profile_json(private.caller_id());
 end;
 $$;
-comment on function private.get_profile() is
-  'Body of public.get_profile.';
-
-create function public.get_profile()
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.get_profile();
-end;
-$$;
-comment on function public.get_profile() is
-  'The caller''s profile and preferences. Errors: 23503 carbon.unknown_user.';
+grant execute on function private.get_profile() to authenticated;
+select private.expose(
+  'private.get_profile()',
+  'The caller''s profile and preferences. Errors: 23503 carbon.unknown_user.');
 
 create function private.update_profile(changes text)
 returns jsonb
@@ -142,5 +132,4 @@ comment on function public.update_profile(json) is
   '(back to the default). Returns the profile. Errors: 22023 with the field''s token, 23505 '
   'carbon.username_taken, 23503 carbon.unknown_user.';
 
-grant execute on function private.get_profile(), public.get_profile(), private.update_profile(text),
-  public.update_profile(json) to authenticated;
+grant execute on function private.update_profile(text), public.update_profile(json) to authenticated;

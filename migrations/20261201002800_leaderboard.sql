@@ -247,8 +247,28 @@ comment on function private.read_friend_board(uuid, text, uuid[], private.board_
   'The friend board of the given users, in the format of private.read_board.';
 
 -- The function that clients call ------------------------------------------------------------
-create function private.get_leaderboard(board_type text, timeframe text, province_code text, page integer,
-                                        page_size integer, board_cursor text, around_me boolean)
+create function private.requested_province(province text)
+returns text
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  board_province text := coalesce(province, private.caller_province());
+begin
+  if board_province is null then
+    perform private.raise_error('carbon.province_required', '22023');
+  elsif not carbon.is_province(board_province) then
+    perform private.raise_error('carbon.unknown_province', '22023');
+  end if;
+  return board_province;
+end;
+$$;
+comment on function private.requested_province(text) is
+  'The province of the requested board, by default the caller''s own. Raises 22023 carbon.province_required, carbon.unknown_province.';
+
+create function private.get_leaderboard(
+  board_type text default 'global', timeframe text default 'all_time', province text default null,
+  page integer default null, page_size integer default null, cursor text default null, around_me boolean default false)
 returns json
 language plpgsql stable security definer
 set search_path = ''
@@ -269,7 +289,7 @@ begin
     perform private.raise_error('carbon.limit_invalid', '22023');
   elsif page < 1 or page > 1000000 then
     perform private.raise_error('carbon.page_invalid', '22023');
-  elsif page is not null and board_cursor is not null then
+  elsif page is not null and cursor is not null then
     perform private.raise_error('carbon.page_and_cursor', '22023');
   elsif viewer is null and (around_me or board_type = 'friends') then
     perform private.raise_error('carbon.not_signed_in', '42501');
@@ -279,15 +299,10 @@ begin
     perform private.raise_error('carbon.timeframe_invalid', '22023');
   end if;
   if board_type = 'province' then
-    board_province := coalesce(province_code, private.caller_province());
-    if board_province is null then
-      perform private.raise_error('carbon.province_required', '22023');
-    elsif not carbon.is_province(board_province) then
-      perform private.raise_error('carbon.unknown_province', '22023');
-    end if;
+    board_province := private.requested_province(province);
   end if;
-  if board_cursor is not null then
-    select null, size, c.credits, c.user_id into requested_page from private.open_cursor(board_cursor) as c;
+  if cursor is not null then
+    select null, size, c.credits, c.user_id into requested_page from private.open_cursor(cursor) as c;
   end if;
 
   if board_type = 'friends' then
@@ -309,27 +324,12 @@ begin
     'next_cursor', case when page is null and around_me is not true then answer.next_cursor end);
 end;
 $$;
-comment on function private.get_leaderboard(text, text, text, integer, integer, text, boolean) is
-  'Body of public.get_leaderboard.';
-
-create function public.get_leaderboard(
-  board_type text default 'global', timeframe text default 'all_time', province text default null,
-  page integer default null, page_size integer default null, cursor text default null, around_me boolean default false)
-returns json
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.get_leaderboard(board_type, timeframe, province, page, page_size, cursor, around_me);
-end;
-$$;
-comment on function public.get_leaderboard(text, text, text, integer, integer, text, boolean) is
+grant execute on function private.get_leaderboard(text, text, text, integer, integer, text, boolean) to anon, authenticated, service_role;
+select private.expose(
+  'private.get_leaderboard(text, text, text, integer, integer, text, boolean)',
   'A board (board_type global, province or friends; timeframe daily, weekly, monthly or all_time) as the '
   'caller may see it, also without signing in: {leaderboard, current_user, as_of, page, limit, total, '
   'total_pages, next_cursor}. Counts other users'' writes up to as_of, the caller''s own always. A user who '
   'hides disappears at once, so a page may be shorter than page_size; ranks and total follow later. Either '
   'page or cursor; page_size 1 to 100, default 20; around_me returns the rows around the caller. province '
-  'null = the caller''s own. Errors: 22023 with the parameter''s token, 42501 carbon.not_signed_in.';
-
-grant execute on function private.get_leaderboard(text, text, text, integer, integer, text, boolean),
-  public.get_leaderboard(text, text, text, integer, integer, text, boolean) to anon, authenticated, service_role;
+  'null = the caller''s own. Errors: 22023 with the parameter''s token, 42501 carbon.not_signed_in.');

@@ -47,7 +47,7 @@ $$;
 comment on function private.note_device(uuid, text, text, text, bigint) is
   'Records that a device of this user was seen now; null leaves platform, version or revision unchanged.';
 
-create function private.register_device(new_device text, new_platform text, new_version text)
+create function private.register_device(device_id text, platform text, app_version text default null)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -57,11 +57,11 @@ declare
   user_row record;
   is_new boolean;
 begin
-  if coalesce(length(new_device), 0) not between 1 and carbon.limit_of('device_id_chars') then
+  if coalesce(length(device_id), 0) not between 1 and carbon.limit_of('device_id_chars') then
     perform private.raise_error('carbon.device_id_invalid', '22023');
-  elsif coalesce(new_platform not in ('web', 'ios', 'android'), true) then
+  elsif coalesce(platform not in ('web', 'ios', 'android'), true) then
     perform private.raise_error('carbon.platform_invalid', '22023');
-  elsif length(new_version) > 50 then
+  elsif length(app_version) > 50 then
     perform private.raise_error('carbon.app_version_invalid', '22023');
   end if;
 
@@ -71,27 +71,15 @@ begin
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
   is_new := not exists (select from public.devices as d where d.user_id = caller_id);
-  perform private.note_device(caller_id, new_device, new_platform, new_version, null);
+  perform private.note_device(caller_id, device_id, platform, app_version, null);
   return jsonb_build_object('user', jsonb_build_object(
     'id', user_row.id, 'phone_number', user_row.phone_number, 'is_new_user', is_new,
     'onboarding_completed', user_row.onboarding_completed));
 end;
 $$;
-comment on function private.register_device(text, text, text) is
-  'Body of public.register_device.';
-
-create function public.register_device(device_id text, platform text, app_version text default null)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.register_device(device_id, platform, app_version);
-end;
-$$;
-comment on function public.register_device(text, text, text) is
+grant execute on function private.register_device(text, text, text) to authenticated;
+select private.expose(
+  'private.register_device(text, text, text)',
   'Records the caller''s device (device_id of 1 to 100 characters, platform web, ios or android) and returns '
   '{user: {id, phone_number, is_new_user, onboarding_completed}}; is_new_user = the user had no device '
-  'before. Errors: 22023 with the parameter''s token, 23503 carbon.unknown_user.';
-grant execute on function private.register_device(text, text, text), public.register_device(text, text, text)
-  to authenticated;
+  'before. Errors: 22023 with the parameter''s token, 23503 carbon.unknown_user.');

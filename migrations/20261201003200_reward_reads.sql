@@ -95,20 +95,10 @@ begin
     join public.achievements as a on a.id = p.achievement_id);
 end;
 $$;
-comment on function private.get_achievements() is
-  'Body of public.get_achievements.';
-
-create function public.get_achievements()
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.get_achievements();
-end;
-$$;
-comment on function public.get_achievements() is
-  'The caller''s achievements: {achievements: [as list_achievements, with unlocked, unlocked_at, progress {value, at_least, percentage}], unlocked_count, total_count}.';
+grant execute on function private.get_achievements() to authenticated;
+select private.expose(
+  'private.get_achievements()',
+  'The caller''s achievements: {achievements: [as list_achievements, with unlocked, unlocked_at, progress {value, at_least, percentage}], unlocked_count, total_count}.');
 
 create function private.evaluate_caller_rewards()
 returns record
@@ -153,22 +143,12 @@ begin
     from private.achievement_progress(caller_id) as p);
 end;
 $$;
-comment on function private.check_achievements() is
-  'Body of public.check_achievements.';
-
-create function public.check_achievements()
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.check_achievements();
-end;
-$$;
-comment on function public.check_achievements() is
+grant execute on function private.check_achievements() to authenticated;
+select private.expose(
+  'private.check_achievements()',
   'Evaluates the caller''s achievements now, including days that have ended: {met: [ids], missing: [{id, '
   'progress}], newly_unlocked, taken_back: [ids]}. Errors: 42501 carbon.not_signed_in, 23503 '
-  'carbon.unknown_user.';
+  'carbon.unknown_user.');
 
 -- Challenges --------------------------------------------------------------------------------
 create function private.challenge_json(challenge record)
@@ -295,20 +275,10 @@ begin
   return private.challenges_json(private.caller_id(), carbon.local_date(now(), private.caller_time_zone()));
 end;
 $$;
-comment on function private.get_challenges_today() is
-  'Body of public.get_challenges_today.';
-
-create function public.get_challenges_today()
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.get_challenges_today();
-end;
-$$;
-comment on function public.get_challenges_today() is
-  'The challenges of the caller''s own local day: {date, challenges: [as list_challenges, with progress, completed, completed_at, credits_earned]}.';
+grant execute on function private.get_challenges_today() to authenticated;
+select private.expose(
+  'private.get_challenges_today()',
+  'The challenges of the caller''s own local day: {date, challenges: [as list_challenges, with progress, completed, completed_at, credits_earned]}.');
 
 create function private.refresh_challenge_progress()
 returns jsonb
@@ -326,24 +296,14 @@ begin
     'newly_completed', private.answer_rewards(caller_id, rows_before) -> 'challenges_completed');
 end;
 $$;
-comment on function private.refresh_challenge_progress() is
-  'Body of public.refresh_challenge_progress.';
-
-create function public.refresh_challenge_progress()
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.refresh_challenge_progress();
-end;
-$$;
-comment on function public.refresh_challenge_progress() is
+grant execute on function private.refresh_challenge_progress() to authenticated;
+select private.expose(
+  'private.refresh_challenge_progress()',
   'Evaluates the challenges of the caller''s current local day again, from their entries alone: as '
   'get_challenges_today, with newly_completed. Errors: 42501 carbon.not_signed_in, 23503 '
-  'carbon.unknown_user.';
+  'carbon.unknown_user.');
 
-create function private.get_challenge_history(page_size integer, page_cursor text)
+create function private.get_challenge_history(page_size integer default null, cursor text default null)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
@@ -356,11 +316,11 @@ declare
 begin
   if size not between 1 and 100 then
     perform private.raise_error('carbon.limit_invalid', '22023');
-  elsif page_cursor is not null then
-    if page_cursor !~ '^\d{4}-\d{2}-\d{2}$' then
+  elsif cursor is not null then
+    if cursor !~ '^\d{4}-\d{2}-\d{2}$' then
       perform private.raise_error('carbon.cursor_invalid', '22023');
     end if;
-    before := page_cursor::date;
+    before := cursor::date;
   end if;
   return (
     with days as materialized (
@@ -387,27 +347,13 @@ exception
     perform private.raise_error('carbon.cursor_invalid', '22023');
 end;
 $$;
-comment on function private.get_challenge_history(integer, text) is
-  'Body of public.get_challenge_history.';
-
-create function public.get_challenge_history(page_size integer default null, cursor text default null)
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.get_challenge_history(page_size, cursor);
-end;
-$$;
-comment on function public.get_challenge_history(integer, text) is
+grant execute on function private.get_challenge_history(integer, text) to authenticated;
+select private.expose(
+  'private.get_challenge_history(integer, text)',
   'The caller''s challenges by day, newest first, of the days on which they logged an entry: {history: '
   '[{date, id, challenge_type, title_th, title_en, icon, target_value, progress, completed, completed_at, '
   'credits_earned}], next_cursor, limit}. page_size counts days, 1 to 100, default 20. Errors: 22023 '
-  'carbon.limit_invalid, carbon.cursor_invalid.';
+  'carbon.limit_invalid, carbon.cursor_invalid.');
 
 grant execute on function private.achievement_json(public.achievements), public.list_achievements(),
   private.challenge_json(record), public.list_challenges(date) to anon, authenticated, service_role;
-grant execute on function private.get_achievements(), public.get_achievements(), private.check_achievements(),
-  public.check_achievements(), private.get_challenges_today(), public.get_challenges_today(),
-  private.refresh_challenge_progress(), public.refresh_challenge_progress(), private.get_challenge_history(integer, text),
-  public.get_challenge_history(integer, text) to authenticated;

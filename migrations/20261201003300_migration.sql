@@ -187,7 +187,32 @@ comment on function private.write_migration(record, uuid, bytea, jsonb, jsonb, b
   'Writes a parsed import in the caller''s transaction: entries, preferences not yet set, the batch, and the '
   'recognised content if anything was created. For a dry run only the entries, without their texts.';
 
-create function private.migrate_local(payload text, dry_run boolean)
+create function private.migration_json(parsed jsonb, batch_id uuid, written bigint, credits bigint, earned jsonb, level integer)
+returns jsonb
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  return jsonb_build_object(
+    'batch_id', batch_id,
+    'received_entries', parsed -> 'received',
+    'migrated_entries', written,
+    'duplicate_entries', (parsed ->> 'received')::bigint - (parsed ->> 'rejected_count')::bigint - written,
+    'rejected_entries', parsed -> 'rejected_count',
+    'rejected', parsed -> 'rejected',
+    'adjusted_entries', parsed -> 'adjusted_count',
+    'adjusted', parsed -> 'adjusted',
+    'unreadable_keys', parsed -> 'unreadable_keys',
+    'credits_claimed', parsed -> 'credits_claimed',
+    'credits_imported', credits,
+    'achievements_granted', jsonb_path_query_array(earned, '$.achievements_unlocked[*].id'),
+    'current_level', level);
+end;
+$$;
+comment on function private.migration_json(jsonb, uuid, bigint, bigint, jsonb, integer) is
+  'The answer of private.migrate_local: what was parsed, written and earned; batch_id null for a dry run.';
+
+create function private.migrate_local(payload text, dry_run boolean default false)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -232,45 +257,22 @@ begin
       batch_id := null;
   end;
 
-  return jsonb_build_object(
-    'batch_id', batch_id,
-    'received_entries', parsed -> 'received',
-    'migrated_entries', written,
-    'duplicate_entries', (parsed ->> 'received')::bigint - (parsed ->> 'rejected_count')::bigint - written,
-    'rejected_entries', parsed -> 'rejected_count',
-    'rejected', parsed -> 'rejected',
-    'adjusted_entries', parsed -> 'adjusted_count',
-    'adjusted', parsed -> 'adjusted',
-    'unreadable_keys', parsed -> 'unreadable_keys',
-    'credits_claimed', parsed -> 'credits_claimed',
-    'credits_imported', credits,
-    'achievements_granted', jsonb_path_query_array(earned, '$.achievements_unlocked[*].id'),
-    'current_level', level);
+  return private.migration_json(parsed, batch_id, written, credits, earned, level);
 end;
 $$;
-comment on function private.migrate_local(text, boolean) is
-  'Body of public.migrate_local.';
-
-create function public.migrate_local(payload text, dry_run boolean default false)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.migrate_local(payload, dry_run);
-end;
-$$;
-comment on function public.migrate_local(text, boolean) is
+grant execute on function private.migrate_local(text, boolean) to authenticated;
+select private.expose(
+  'private.migrate_local(text, boolean)',
   'Imports an old diary: payload is the JSON text of the normalised form or of a raw dump of the app''s '
   'localStorage. All in one transaction; received = migrated + duplicate + rejected. Each call that is not a '
   'dry run gets its own batch_id, even if it found nothing new (its roll-back then removes nothing); dry_run '
   'returns the same with batch_id null and writes nothing. Errors: 22023 carbon.migration_unreadable, PT429 '
   'carbon.migration_too_many_entries (20,000), carbon.imports_per_hour (10, dry runs and roll-backs '
   'included), carbon.imports_per_day (30), carbon.already_running (the caller''s entries are being written), '
-  '23503 carbon.unknown_user.';
+  '23503 carbon.unknown_user.');
 
 -- Roll-back ---------------------------------------------------------------------------------
-create function private.rollback_migration(wanted_batch uuid)
+create function private.rollback_migration(batch_id uuid)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -287,7 +289,7 @@ begin
   writer := private.try_lock_writer();
   perform private.count_import(writer.user_id);
   update private.migration_batches as b set rolled_back_at = now()
-  where b.id = wanted_batch and b.user_id = writer.user_id and b.rolled_back_at is null
+  where b.id = rollback_migration.batch_id and b.user_id = writer.user_id and b.rolled_back_at is null
     and b.created_at > now() - interval '30 days'
   returning b.* into batch;
   if not found then
@@ -323,23 +325,10 @@ begin
   return jsonb_build_object('batch_id', batch.id, 'removed_entries', removed, 'credits_removed', credits_removed);
 end;
 $$;
-comment on function private.rollback_migration(uuid) is
-  'Body of public.rollback_migration.';
-
-create function public.rollback_migration(batch_id uuid)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.rollback_migration(batch_id);
-end;
-$$;
-comment on function public.rollback_migration(uuid) is
+grant execute on function private.rollback_migration(uuid) to authenticated;
+select private.expose(
+  'private.rollback_migration(uuid)',
   'Undoes an import of the caller within 30 days: deletes every entry it created, edited since or not, and '
   'clears the preferences it set that are unchanged; the same dump can be imported again. Returns {batch_id, '
   'removed_entries, credits_removed}. Repeated, or for another user''s batch or an expired one: PT404 '
-  'carbon.batch_not_found.';
-
-grant execute on function private.migrate_local(text, boolean), public.migrate_local(text, boolean),
-  private.rollback_migration(uuid), public.rollback_migration(uuid) to authenticated;
+  'carbon.batch_not_found.');

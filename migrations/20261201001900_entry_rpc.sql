@@ -253,8 +253,7 @@ begin
     select s.*,
            coalesce(k.entry_id, first_value(k.entry_id) over same_offline_id) as known_id,
            coalesce(k.logged_at, first_value(k.logged_at) over same_offline_id) as known_at,
-           case when s.offline_id is null then s.new_id
-                else first_value(s.new_id) over same_offline_id end as first_id
+           case when s.offline_id is null then s.new_id else first_value(s.new_id) over same_offline_id end as first_id
     from stated as s
     left join lateral (
       select i.entry_id, i.logged_at from private.entry_keys as i
@@ -273,8 +272,7 @@ begin
            coalesce(k.time_zone, writer.time_zone), writer.province, k.location_lat, k.location_lng, k.notes, k.place,
            k.image_id::uuid, k.device_id, k.offline_id
     from known as k
-    where k.known_id is null and k.first_id = k.new_id
-    order by k.ordinal
+    where k.known_id is null and k.first_id = k.new_id order by k.ordinal
     returning e.id, e.carbon_credits
   )
   select jsonb_agg(case
@@ -470,7 +468,7 @@ comment on function public.update_waste_entry(json) is
   '409 and {code: carbon.revision_conflict, entry}. Errors: 22023 with the field''s token, PT404 '
   'carbon.not_found.';
 
-create function private.delete_waste_entry(p_entry_id uuid)
+create function private.delete_waste_entry(entry_id uuid)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -480,28 +478,17 @@ declare
   key private.entry_keys;
 begin
   writer := private.lock_writer();
-  key := private.own_entry_key(writer.user_id, p_entry_id);
+  key := private.own_entry_key(writer.user_id, entry_id);
   delete from public.waste_entries as e
   where e.user_id = key.user_id and e.logged_at = key.logged_at and e.id = key.entry_id;
   return jsonb_build_object('id', key.entry_id, 'deleted', true, 'revision', writer.revision + 1);
 end;
 $$;
-comment on function private.delete_waste_entry(uuid) is
-  'Body of public.delete_waste_entry.';
-
-create function public.delete_waste_entry(entry_id uuid)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.delete_waste_entry(entry_id);
-end;
-$$;
-comment on function public.delete_waste_entry(uuid) is
-  'Deletes an entry of the caller and leaves a tombstone for their other devices. Returns {id, deleted, revision}. Deleting it again: PT404 carbon.not_found.';
+grant execute on function private.delete_waste_entry(uuid) to authenticated;
+select private.expose(
+  'private.delete_waste_entry(uuid)',
+  'Deletes an entry of the caller and leaves a tombstone for their other devices. Returns {id, deleted, revision}. Deleting it again: PT404 carbon.not_found.');
 
 grant execute on function private.create_waste_entry(text), public.create_waste_entry(json),
   private.create_waste_entries(text), public.create_waste_entries(json),
-  private.update_waste_entry(uuid, text, bigint), public.update_waste_entry(json),
-  private.delete_waste_entry(uuid), public.delete_waste_entry(uuid) to authenticated;
+  private.update_waste_entry(uuid, text, bigint), public.update_waste_entry(json) to authenticated;

@@ -1,12 +1,12 @@
 -- Reading entries by rpc. Reads write nothing: PostgREST runs GET in a read-only transaction.
 
-create function private.get_waste_entry(p_entry_id uuid)
+create function private.get_waste_entry(entry_id uuid)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
-  key private.entry_keys := private.own_entry_key(private.caller_id(), p_entry_id);
+  key private.entry_keys := private.own_entry_key(private.caller_id(), entry_id);
   entry public.waste_entries;
 begin
   select e.* into entry from public.waste_entries as e
@@ -14,20 +14,10 @@ begin
   return private.entry_json(entry, key.revision);
 end;
 $$;
-comment on function private.get_waste_entry(uuid) is
-  'Body of public.get_waste_entry.';
-
-create function public.get_waste_entry(entry_id uuid)
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.get_waste_entry(entry_id);
-end;
-$$;
-comment on function public.get_waste_entry(uuid) is
-  'One entry of the caller as entry-out; PT404 carbon.not_found.';
+grant execute on function private.get_waste_entry(uuid) to authenticated;
+select private.expose(
+  'private.get_waste_entry(uuid)',
+  'One entry of the caller as entry-out; PT404 carbon.not_found.');
 
 -- The list ----------------------------------------------------------------------------------
 create type private.entry_filter as (
@@ -298,6 +288,5 @@ comment on function public.list_waste_entries(integer, integer, text, text, text
   'Errors: 22023 with the parameter''s token.';
 
 grant usage on type private.entry_filter to authenticated;
-grant execute on function private.get_waste_entry(uuid), public.get_waste_entry(uuid),
-  private.list_waste_entries(integer, integer, text, private.entry_filter),
+grant execute on function private.list_waste_entries(integer, integer, text, private.entry_filter),
   public.list_waste_entries(integer, integer, text, text, text, text, text, text) to authenticated;

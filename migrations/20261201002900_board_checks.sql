@@ -405,7 +405,7 @@ comment on function private.refresh_nodes(integer, integer, bigint) is
   'Checks the next nodes of trees, recounts trees that differ from the order of their boards, and returns '
   'where it stopped (null = at the end) and how many it repaired. The caller must hold the boards'' lock.';
 
-create function private.refresh_leaderboards(max_users integer)
+create function private.refresh_leaderboards(max_users integer default 1000)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -456,25 +456,15 @@ begin
   return result;
 end;
 $$;
-comment on function private.refresh_leaderboards(integer) is
-  'Body of public.refresh_leaderboards.';
-
-create function public.refresh_leaderboards(max_users integer default 1000)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.refresh_leaderboards(max_users);
-end;
-$$;
-comment on function public.refresh_leaderboards(integer) is
+grant execute on function private.refresh_leaderboards(integer) to service_role;
+select private.expose(
+  'private.refresh_leaderboards(integer)',
   'For the service role and crontabs: boards are fresh without it. Folds pending changes, takes the next '
   'slice of max_users users (1 to 10,000), compares their boards with a recount of their days and rewards, '
   'then some nodes of the boards'' trees with their scores, and repairs differences. Returns {busy, merged, '
-  'checked, mended, mended_boards, finished}; can be run at any time, also concurrently.';
-grant execute on function private.refresh_leaderboards(integer), public.refresh_leaderboards(integer),
-  private.check_all_boards(), private.rebuild_boards() to service_role;
+  'checked, mended, mended_boards, finished}; can be run at any time, also concurrently.');
+
+grant execute on function private.check_all_boards(), private.rebuild_boards() to service_role;
 
 select cron.schedule('carbon_refresh_boards', '3-59/5 18-22 * * *', $$select public.refresh_leaderboards(5000)$$);
 -- Add existing users to the boards.

@@ -113,6 +113,34 @@ $$;
 comment on function private.check_keys(uuid) is
   'Differences between entry_keys and the entries of this user: each entry has one live key with its time, each tombstone has no entry, and the revision is that of the newest change.';
 
+create function private.expected_rewards(p_user_id uuid)
+returns table (source text, source_id text, is_met boolean)
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select 'achievement' as source, a.id as source_id,
+         carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.days_closed_through) >= carbon.rule_target(a.rule) as is_met
+  from private.user_state as t
+  cross join lateral private.tallied_days(p_user_id, '-infinity', 'infinity') as d
+  cross join public.achievements as a
+  where t.user_id = p_user_id and a.active
+  union all
+  select v.source, v.source_id, v.is_met
+  from unnest(private.evaluate_challenges(
+    array(select p_user_id from private.days_to_evaluate(p_user_id) as d),
+    array(select d.local_date from private.days_to_evaluate(p_user_id) as d))) as v
+  union all
+  select 'level', l.level::text, carbon.level(t.credits + t.rewards) >= l.level
+  from private.user_state as t
+  cross join carbon.levels() as l
+  where t.user_id = p_user_id and l.level > 1;
+end;
+$$;
+comment on function private.expected_rewards(uuid) is
+  'Which active achievements, challenges of the days to evaluate, and levels this user''s sums meet.';
+
 create function private.check_rewards(p_user_id uuid)
 returns jsonb
 language plpgsql stable
@@ -126,27 +154,10 @@ begin
       select l.source, l.source_id, max(l.sequence) % 2 = 1 as is_held, max(l.sequence) <> count(*) as has_gap
       from ledger as l
       group by l.source, l.source_id
-    ), evaluated as (
-      select 'achievement' as source, a.id as source_id,
-             carbon.rule_value(a.rule, t.credits, t.tally, d.dates, d.tallies, t.days_closed_through) >= carbon.rule_target(a.rule) as is_met
-      from private.user_state as t
-      cross join lateral private.tallied_days(p_user_id, '-infinity', 'infinity') as d
-      cross join public.achievements as a
-      where t.user_id = p_user_id and a.active
-      union all
-      select v.source, v.source_id, v.is_met
-      from unnest(private.evaluate_challenges(
-        array(select p_user_id from private.days_to_evaluate(p_user_id) as d),
-        array(select d.local_date from private.days_to_evaluate(p_user_id) as d))) as v
-      union all
-      select 'level', l.level::text, carbon.level(t.credits + t.rewards) >= l.level
-      from private.user_state as t
-      cross join carbon.levels() as l
-      where t.user_id = p_user_id and l.level > 1
     ), differences as (
       select j.source || ' ' || j.source_id as what, to_jsonb(j.is_met) as expected,
              to_jsonb(coalesce(h.is_held, false)) as found
-      from evaluated as j
+      from private.expected_rewards(p_user_id) as j
       left join held as h on h.source = j.source and h.source_id = j.source_id
       where j.is_met <> coalesce(h.is_held, false)
       union all
@@ -185,31 +196,21 @@ $$;
 comment on function private.days_to_evaluate(uuid) is
   'The days whose challenges a recomputation evaluates: those with entries and those with rewards.';
 
-create function private.check_user(p_user_id uuid)
+create function private.check_user(user_id uuid)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 begin
   -- One snapshot for everything (the function is stable), so that a concurrent writer does not show as a difference.
-  return private.check_state(p_user_id) || private.check_days(p_user_id) || private.check_keys(p_user_id)
-      || private.check_rewards(p_user_id) || private.check_boards(p_user_id);
+  return private.check_state(user_id) || private.check_days(user_id) || private.check_keys(user_id)
+      || private.check_rewards(user_id) || private.check_boards(user_id);
 end;
 $$;
-comment on function private.check_user(uuid) is
-  'Body of public.check_user.';
-
-create function public.check_user(user_id uuid)
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.check_user(user_id);
-end;
-$$;
-comment on function public.check_user(uuid) is
-  'For the service role: every difference between the data derived for a user and a recomputation from their entries, as [{what, expected, found}]; [] if there are none or the user does not exist.';
+grant execute on function private.check_user(uuid) to service_role;
+select private.expose(
+  'private.check_user(uuid)',
+  'For the service role: every difference between the data derived for a user and a recomputation from their entries, as [{what, expected, found}]; [] if there are none or the user does not exist.');
 
 create function private.repair_keys(p_user_id uuid)
 returns void
@@ -279,12 +280,13 @@ $$;
 comment on function private.held_achievements(uuid) is
   'Ids of the achievements that the ledger says a user holds, sorted.';
 
-create function private.recompute_user(p_user_id uuid)
+create function private.recompute_user(user_id uuid)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
 as $$
 declare
+  p_user_id alias for user_id;
   differences jsonb;
 begin
   perform from private.user_state as t where t.user_id = p_user_id for no key update;
@@ -321,24 +323,11 @@ begin
   return differences;
 end;
 $$;
-comment on function private.recompute_user(uuid) is
-  'Body of public.recompute_user.';
-
-create function public.recompute_user(user_id uuid)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.recompute_user(user_id);
-end;
-$$;
-comment on function public.recompute_user(uuid) is
+grant execute on function private.recompute_user(uuid) to service_role;
+select private.expose(
+  'private.recompute_user(uuid)',
   'For the service role: rebuilds everything derived from a user''s entries and returns the differences it '
-  'repaired ([] if there were none). Can be run at any time; waits for writers of the user''s entries.';
-
-grant execute on function private.check_user(uuid), public.check_user(uuid), private.recompute_user(uuid),
-  public.recompute_user(uuid) to service_role;
+  'repaired ([] if there were none). Can be run at any time; waits for writers of the user''s entries.');
 
 -- The nightly check --------------------------------------------------------------------------
 create table private.job_state (
@@ -355,7 +344,7 @@ alter table private.job_state enable row level security;
 grant select on private.job_state to service_role;
 insert into private.job_state (job) values ('update_daily_streaks');
 
-create function private.update_daily_streaks(max_users integer)
+create function private.update_daily_streaks(max_users integer default 1000)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -394,22 +383,10 @@ begin
   return result;
 end;
 $$;
-comment on function private.update_daily_streaks(integer) is
-  'Body of public.update_daily_streaks.';
-
-create function public.update_daily_streaks(max_users integer default 1000)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.update_daily_streaks(max_users);
-end;
-$$;
-comment on function public.update_daily_streaks(integer) is
+grant execute on function private.update_daily_streaks(integer) to service_role;
+select private.expose(
+  'private.update_daily_streaks(integer)',
   'For the service role and crontabs: streaks are derived when read, so there is nothing to update; this '
   'takes the next slice of max_users users, compares the data derived for each with a recomputation, and '
   'repairs differences. Returns {busy, checked, mended, finished}; can be run at any time, also '
-  'concurrently.';
-grant execute on function private.update_daily_streaks(integer), public.update_daily_streaks(integer)
-  to service_role;
+  'concurrently.');

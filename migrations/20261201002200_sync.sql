@@ -22,20 +22,10 @@ begin
     from public.devices as d where d.user_id = caller_id));
 end;
 $$;
-comment on function private.sync_status() is
-  'Body of public.sync_status.';
-
-create function public.sync_status()
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.sync_status();
-end;
-$$;
-comment on function public.sync_status() is
-  'The state of the caller''s diary and devices: {revision, entries, last_change_at, devices}. Errors: 23503 carbon.unknown_user.';
+grant execute on function private.sync_status() to authenticated;
+select private.expose(
+  'private.sync_status()',
+  'The state of the caller''s diary and devices: {revision, entries, last_change_at, devices}. Errors: 23503 carbon.unknown_user.');
 
 create function private.changes_between(p_user_id uuid, since_revision bigint, last_revision bigint)
 returns jsonb
@@ -71,7 +61,7 @@ $$;
 comment on function private.changes_between(uuid, bigint, bigint) is
   'The changes after one revision up to another, in order: each entry once, with its newest revision.';
 
-create function private.sync_changes(since_revision bigint, max_changes integer, device text)
+create function private.sync_changes(since_revision bigint, max_changes integer default 500, device_id text default null)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -87,7 +77,7 @@ begin
     perform private.raise_error('carbon.since_revision_invalid', '22023');
   elsif page_size not between 1 and 500 then
     perform private.raise_error('carbon.limit_invalid', '22023');
-  elsif length(device) not between 1 and carbon.limit_of('device_id_chars') then
+  elsif length(device_id) not between 1 and carbon.limit_of('device_id_chars') then
     perform private.raise_error('carbon.device_id_invalid', '22023');
   end if;
   select t.revision into current_revision from private.user_state as t where t.user_id = caller_id;
@@ -105,8 +95,8 @@ begin
   has_more := last_revision < current_revision;
   last_revision := coalesce(last_revision, current_revision);
 
-  if device is not null then
-    perform private.note_device(caller_id, device, null, null, last_revision);
+  if device_id is not null then
+    perform private.note_device(caller_id, device_id, null, null, last_revision);
   end if;
   return jsonb_build_object(
     'changes', private.changes_between(caller_id, since_revision, last_revision),
@@ -114,23 +104,10 @@ begin
     'has_more', coalesce(has_more, false));
 end;
 $$;
-comment on function private.sync_changes(bigint, integer, text) is
-  'Body of public.sync_changes.';
-
-create function public.sync_changes(since_revision bigint, max_changes integer default 500, device_id text default null)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.sync_changes(since_revision, max_changes, device_id);
-end;
-$$;
-comment on function public.sync_changes(bigint, integer, text) is
+grant execute on function private.sync_changes(bigint, integer, text) to authenticated;
+select private.expose(
+  'private.sync_changes(bigint, integer, text)',
   'The caller''s changes after since_revision, at most max_changes (1 to 500), in order: {changes: '
   '[{revision, op: upsert, entry} | {revision, op: delete, id}], revision, has_more}. revision is the newest '
   'one in the answer: pass it as the next since_revision. With device_id, records that the device has '
-  'received it. Errors: PT409 carbon.revision_ahead, 22023, 23503 carbon.unknown_user.';
-
-grant execute on function private.sync_status(), public.sync_status(), private.sync_changes(bigint, integer, text),
-  public.sync_changes(bigint, integer, text) to authenticated;
+  'received it. Errors: PT409 carbon.revision_ahead, 22023, 23503 carbon.unknown_user.');

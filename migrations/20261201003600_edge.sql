@@ -304,7 +304,7 @@ $$;
 comment on function private.read_operation(text, jsonb) is
   'Runs a read of the caller, by its name; PT404 carbon.not_found for any other.';
 
-create function private.read_if_changed(operation text, arguments jsonb, known_tags text[])
+create function private.read_if_changed(operation text, arguments jsonb default '{}', known_tags text[] default '{}')
 returns json
 language plpgsql stable security definer
 set search_path = ''
@@ -336,25 +336,14 @@ begin
   return json_build_object('tag', tag, 'answer', answer);
 end;
 $$;
-comment on function private.read_if_changed(text, jsonb, text[]) is
-  'Body of public.read_if_changed.';
-
-create function public.read_if_changed(operation text, arguments jsonb default '{}', known_tags text[] default '{}')
-returns json
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.read_if_changed(operation, arguments, known_tags);
-end;
-$$;
-comment on function public.read_if_changed(text, jsonb, text[]) is
+grant execute on function private.read_if_changed(text, jsonb, text[]) to authenticated;
+select private.expose(
+  'private.read_if_changed(text, jsonb, text[])',
   'Reads data of the caller together with its tag: {tag, answer}; without answer if the tag is one of '
   'known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, '
   'list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, '
   'get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, with its arguments by '
   'name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
-  'Errors: those of the operation.';
+  'Errors: those of the operation.');
 
-grant execute on function private.run_once(text, text, text, text, text), public.run_once(json),
-  private.read_if_changed(text, jsonb, text[]), public.read_if_changed(text, jsonb, text[]) to authenticated;
+grant execute on function private.run_once(text, text, text, text, text), public.run_once(json) to authenticated;

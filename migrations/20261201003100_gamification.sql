@@ -65,19 +65,8 @@ begin
       'percentile', case when standing.rank is not null then carbon.percentile(standing.below, standing.others) end));
 end;
 $$;
-comment on function private.get_gamification_profile() is
-  'Body of public.get_gamification_profile.';
-
-create function public.get_gamification_profile()
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.get_gamification_profile();
-end;
-$$;
-comment on function public.get_gamification_profile() is
+grant execute on function private.get_gamification_profile() to authenticated;
+select private.expose(
+  'private.get_gamification_profile()',
   'The caller''s totals and level, in the contract''s format without the level''s name and icon; ranks are '
-  'those of the all-time boards, province null if the profile has none. Errors: 23503 carbon.unknown_user.';
-grant execute on function private.get_gamification_profile(), public.get_gamification_profile() to authenticated;
+  'those of the all-time boards, province null if the profile has none. Errors: 23503 carbon.unknown_user.');

@@ -1,79 +1,68 @@
 -- Operators' functions for boards: exclude an account, and find accounts to review.
 
-create function private.exclude_from_boards(p_user_id uuid, why text, who text)
-returns jsonb
-language plpgsql security definer
-set search_path = ''
-as $$
-declare
-  is_new boolean;
-begin
-  if coalesce(length(why), 0) not between 1 and 500 then
-    perform private.raise_error('carbon.reason_invalid', '22023');
-  elsif not exists (select from public.profiles as p where p.id = p_user_id) then
-    perform private.raise_error('carbon.not_found', 'PT404');
-  end if;
-  insert into private.board_exclusions (user_id, reason) values (p_user_id, why) on conflict (user_id) do nothing;
-  is_new := found;
-  perform private.audit('excluded_from_boards', p_user_id, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', is_new)));
-  return jsonb_build_object('user_id', p_user_id, 'excluded', true, 'changed', is_new);
-end;
-$$;
-comment on function private.exclude_from_boards(uuid, text, text) is
-  'Body of public.exclude_from_boards.';
-
-create function public.exclude_from_boards(user_id uuid, reason text, operator_name text default null)
+create function private.set_board_exclusion(p_user_id uuid, is_excluded boolean, reason text, operator_name text)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+  is_changed boolean;
 begin
-  return private.exclude_from_boards(user_id, reason, operator_name);
+  if coalesce(length(reason), 0) not between 1 and 500 then
+    perform private.raise_error('carbon.reason_invalid', '22023');
+  elsif not exists (select from public.profiles as p where p.id = p_user_id) then
+    perform private.raise_error('carbon.not_found', 'PT404');
+  end if;
+  if is_excluded then
+    insert into private.board_exclusions (user_id, reason)
+    values (p_user_id, set_board_exclusion.reason) on conflict (user_id) do nothing;
+  else
+    delete from private.board_exclusions as x where x.user_id = p_user_id;
+  end if;
+  is_changed := found;
+  perform private.audit(
+    case when is_excluded then 'excluded_from_boards' else 'included_in_boards' end, p_user_id,
+    jsonb_strip_nulls(jsonb_build_object('operator', operator_name, 'reason', reason, 'changed', is_changed)));
+  return jsonb_build_object('user_id', p_user_id, 'excluded', is_excluded, 'changed', is_changed);
 end;
 $$;
-comment on function public.exclude_from_boards(uuid, text, text) is
+comment on function private.set_board_exclusion(uuid, boolean, text, text) is
+  'Excludes an account from boards, or includes it again, and audits that with the reason and the operator''s name. Raises 22023 carbon.reason_invalid, PT404 carbon.not_found.';
+
+create function private.exclude_from_boards(user_id uuid, reason text, operator_name text default null)
+returns jsonb
+language plpgsql security definer
+set search_path = ''
+as $$
+begin
+  return private.set_board_exclusion(user_id, true, reason, operator_name);
+end;
+$$;
+grant execute on function private.exclude_from_boards(uuid, text, text) to service_role;
+select private.expose(
+  'private.exclude_from_boards(uuid, text, text)',
   'For the service role: removes an account from every board at once and permanently, neither listed nor '
   'counted; the account itself still sees its rank. Audited with the reason (1 to 500 characters) and the '
   'operator''s name if given. Returns {user_id, excluded, changed}; repeating it changes nothing. Errors: '
-  '22023 carbon.reason_invalid, PT404 carbon.not_found.';
+  '22023 carbon.reason_invalid, PT404 carbon.not_found.');
 
-create function private.include_in_boards(p_user_id uuid, why text, who text)
+create function private.include_in_boards(user_id uuid, reason text, operator_name text default null)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
 as $$
-declare
-  was_excluded boolean;
 begin
-  if coalesce(length(why), 0) not between 1 and 500 then
-    perform private.raise_error('carbon.reason_invalid', '22023');
-  elsif not exists (select from public.profiles as p where p.id = p_user_id) then
-    perform private.raise_error('carbon.not_found', 'PT404');
-  end if;
-  delete from private.board_exclusions as x where x.user_id = p_user_id;
-  was_excluded := found;
-  perform private.audit('included_in_boards', p_user_id, jsonb_strip_nulls(jsonb_build_object('operator', who, 'reason', why, 'changed', was_excluded)));
-  return jsonb_build_object('user_id', p_user_id, 'excluded', false, 'changed', was_excluded);
+  return private.set_board_exclusion(user_id, false, reason, operator_name);
 end;
 $$;
-comment on function private.include_in_boards(uuid, text, text) is
-  'Body of public.include_in_boards.';
-
-create function public.include_in_boards(user_id uuid, reason text, operator_name text default null)
-returns jsonb
-language plpgsql
-set search_path = ''
-as $$
-begin
-  return private.include_in_boards(user_id, reason, operator_name);
-end;
-$$;
-comment on function public.include_in_boards(uuid, text, text) is
+grant execute on function private.include_in_boards(uuid, text, text) to service_role;
+select private.expose(
+  'private.include_in_boards(uuid, text, text)',
   'For the service role: reverses an exclusion. Audited with the reason and the operator''s name if given. '
-  'Returns {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.';
+  'Returns {user_id, excluded, changed}. Errors: 22023 carbon.reason_invalid, PT404 carbon.not_found.');
 
 -- Accounts to review ------------------------------------------------------------------------
-create function private.farmed_accounts(timeframe text, max_users integer)
+create function private.farmed_accounts(timeframe text default 'monthly', max_users integer default 1000)
 returns table (user_id uuid, credits bigint, entries bigint, busiest_day_entries bigint, heaviest_day_kg numeric,
                seconds_apart bigint, same_weight_percent integer, backdated_entries bigint, signals text[])
 language plpgsql stable security definer
@@ -130,27 +119,16 @@ begin
   order by cardinality(g.found_signals) desc, g.credits desc, g.user_id;
 end;
 $$;
-comment on function private.farmed_accounts(text, integer) is
-  'Body of public.farmed_accounts.';
-
-create function public.farmed_accounts(timeframe text default 'monthly', max_users integer default 1000)
-returns table (user_id uuid, credits bigint, entries bigint, busiest_day_entries bigint, heaviest_day_kg numeric,
-               seconds_apart bigint, same_weight_percent integer, backdated_entries bigint, signals text[])
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return query select f.* from private.farmed_accounts(farmed_accounts.timeframe, farmed_accounts.max_users) as f;
-end;
-$$;
-comment on function public.farmed_accounts(text, integer) is
+grant execute on function private.farmed_accounts(text, integer) to service_role;
+select private.expose(
+  'private.farmed_accounts(text, integer)',
   'For the service role: which of the first max_users users (1 to 10,000) of the country''s board show signs '
   'of farming, for manual review; does nothing to them. Checks what they logged in the board''s period '
   '(all_time: the last 90 days), imports aside. Signals: busy_days, more than 50 entries on a day (one every '
   '20 minutes awake); heavy_days, more than 100 kg on a day (a household produces 1 to 5); seconds_apart, '
   'more than 20 entries within 5 seconds of an equal one; same_weight, more than 80 % of over 100 entries '
   'with one weight; backdated, more than 50 entries and half of all logged over 3 days after their time. '
-  'Errors: 22023 carbon.timeframe_invalid.';
+  'Errors: 22023 carbon.timeframe_invalid.');
 
 -- The source document's view ------------------------------------------------------------------
 create function private.monthly_board(max_rows integer)
@@ -202,6 +180,3 @@ comment on column public.leaderboard_monthly.month_credits is 'Credits of the cu
 grant select on public.leaderboard_monthly to anon, authenticated, service_role;
 
 grant execute on function private.monthly_board(integer) to anon, authenticated, service_role;
-grant execute on function private.exclude_from_boards(uuid, text, text), public.exclude_from_boards(uuid, text, text),
-  private.include_in_boards(uuid, text, text), public.include_in_boards(uuid, text, text),
-  private.farmed_accounts(text, integer), public.farmed_accounts(text, integer) to service_role;

@@ -52,49 +52,39 @@ $$;
 comment on function private.own_entries_of(uuid, date, date) is
   'A user''s entries of the local days from the first to the last date, inclusive; null = no bound on that side.';
 
-create function private.waste_stats_daily(wanted_day date)
+create function private.waste_stats_daily(day text default null)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
   caller_id uuid := private.caller_id();
-  day date := coalesce(wanted_day, private.own_today(caller_id));
+  local_day date := coalesce(carbon.parse_date(day, 'date', now()), private.own_today(caller_id));
 begin
-  return jsonb_build_object('date', day) || private.sums_json(caller_id, day, day) || jsonb_build_object('categories', (
+  return jsonb_build_object('date', local_day) || private.sums_json(caller_id, local_day, local_day) || jsonb_build_object('categories', (
     select coalesce(jsonb_object_agg(c.category_id, jsonb_build_object(
       'entries', c.entries, 'weight_kg', trim_scale(c.weight_kg), 'credits', c.credits)), '{}')
     from (
       select e.category_id, count(*) as entries, sum(e.weight_kg) as weight_kg, sum(e.carbon_credits) as credits
-      from private.own_entries_of(caller_id, day, day) as e
+      from private.own_entries_of(caller_id, local_day, local_day) as e
       group by e.category_id) as c));
 end;
 $$;
-comment on function private.waste_stats_daily(date) is
-  'Body of public.waste_stats_daily.';
-
-create function public.waste_stats_daily(day text default null)
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.waste_stats_daily(carbon.parse_date(day, 'date', now()));
-end;
-$$;
-comment on function public.waste_stats_daily(text) is
+grant execute on function private.waste_stats_daily(text) to authenticated;
+select private.expose(
+  'private.waste_stats_daily(text)',
   'The caller''s sums of one local day, YYYY-MM-DD (default: today in their own zone), in total and by '
   'category, in the contract''s format. Errors: 22023 carbon.date_invalid, carbon.date_in_future, '
-  'carbon.date_buddhist_era.';
+  'carbon.date_buddhist_era.');
 
-create function private.waste_stats_monthly(wanted_month text)
+create function private.waste_stats_monthly(month text default null)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
   caller_id uuid := private.caller_id();
-  first_date date := coalesce(carbon.parse_month(wanted_month, now()),
+  first_date date := coalesce(carbon.parse_month(month, now()),
                               date_trunc('month', private.own_today(caller_id)::timestamp)::date);
   last_date date := (first_date + interval '1 month')::date - 1;
 begin
@@ -110,29 +100,21 @@ begin
         group by u.local_date) as d));
 end;
 $$;
-comment on function private.waste_stats_monthly(text) is
-  'Body of public.waste_stats_monthly.';
-
-create function public.waste_stats_monthly(month text default null)
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.waste_stats_monthly(month);
-end;
-$$;
-comment on function public.waste_stats_monthly(text) is
+grant execute on function private.waste_stats_monthly(text) to authenticated;
+select private.expose(
+  'private.waste_stats_monthly(text)',
   'The caller''s sums of one month, YYYY-MM (default: the current one in their own zone), with its days that '
-  'have entries. Errors: 22023 carbon.month_invalid, carbon.date_in_future, carbon.date_buddhist_era.';
+  'have entries. Errors: 22023 carbon.month_invalid, carbon.date_in_future, carbon.date_buddhist_era.');
 
-create function private.waste_stats_by_category(first_date date, last_date date)
+create function private.waste_stats_by_category(date_from text default null, date_to text default null)
 returns jsonb
 language plpgsql stable security definer
 set search_path = ''
 as $$
 declare
   caller_id uuid := private.caller_id();
+  first_date date := carbon.parse_date(date_from, 'date_from', now());
+  last_date date := carbon.parse_date(date_to, 'date_to', now());
 begin
   if last_date < first_date then
     perform private.raise_error('carbon.date_range_invalid', '22023');
@@ -161,24 +143,9 @@ begin
     left join public.waste_categories as c on c.id = b.category_id));
 end;
 $$;
-comment on function private.waste_stats_by_category(date, date) is
-  'Body of public.waste_stats_by_category.';
-
-create function public.waste_stats_by_category(date_from text default null, date_to text default null)
-returns jsonb
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return private.waste_stats_by_category(carbon.parse_date(date_from, 'date_from', now()),
-                                         carbon.parse_date(date_to, 'date_to', now()));
-end;
-$$;
-comment on function public.waste_stats_by_category(text, text) is
+grant execute on function private.waste_stats_by_category(text, text) to authenticated;
+select private.expose(
+  'private.waste_stats_by_category(text, text)',
   'The caller''s sums by category and method over the local days from date_from to date_to, inclusive (null = '
   'no bound on that side), in display order of the categories. Errors: 22023 carbon.date_invalid, '
-  'carbon.date_in_future, carbon.date_buddhist_era, carbon.date_range_invalid.';
-
-grant execute on function private.waste_stats_daily(date), public.waste_stats_daily(text),
-  private.waste_stats_monthly(text), public.waste_stats_monthly(text),
-  private.waste_stats_by_category(date, date), public.waste_stats_by_category(text, text) to authenticated;
+  'carbon.date_in_future, carbon.date_buddhist_era, carbon.date_range_invalid.');
