@@ -62,6 +62,21 @@ $$;
 comment on function private.raise_known_offline_ids(text[]) is
   'Raises 23505 for a statement of several entries some of which are already stored: DETAIL is carbon.offline_id_known and the JSON list of their offline_ids.';
 
+create function private.raise_duplicate_entry(offline_id text)
+returns void
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if offline_id is null then
+    raise unique_violation using message = 'An entry of this person has had this id already.';
+  end if;
+  perform private.raise_known_offline_ids(array[offline_id]);
+end;
+$$;
+comment on function private.raise_duplicate_entry(text) is
+  'Raises 23505 for a single new entry whose key exists: carbon.offline_id_known with its offline_id, if it has one.';
+
 create function private.tg_waste_entries__refuse_notes()
 returns trigger
 language plpgsql

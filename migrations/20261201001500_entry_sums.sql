@@ -313,3 +313,24 @@ $$;
 comment on function private.check_write_limits(private.user_keys[]) is
   'Raises the limit that a statement with these new entries exceeds: on times, and for a client, whose rows all belong '
   'to one user, on numbers of rows.';
+
+create function private.add_new_entries(sums private.day_sums[], keys private.user_keys[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  changed record := private.add_to_states(sums, keys);
+begin
+  perform private.insert_keys(keys);
+  if not changed.all_known then
+    perform private.raise_error('carbon.unknown_user', '23503');
+  end if;
+  perform private.check_write_limits(keys);
+  perform private.add_to_days(sums);
+  perform private.evaluate_day_sums(sums, changed.user_ids, changed.totals_before);
+end;
+$$;
+comment on function private.add_new_entries(private.day_sums[], private.user_keys[]) is
+  'What follows from a statement that inserted several entries: states, keys, limits, days and rewards. Raises 23503 '
+  'carbon.unknown_user, and what private.insert_keys and private.check_write_limits raise.';
