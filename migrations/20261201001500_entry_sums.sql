@@ -51,7 +51,7 @@ comment on function private.lock_users(uuid[]) is
   'Locks the state rows of these users until the end of the transaction, in the order of their ids.';
 
 create function private.add_to_states(sums private.day_sums[], keys private.user_keys[],
-                                      out user_ids uuid[], out totals_before bigint[], out all_known boolean)
+                                      out user_ids uuid[], out totals_before bigint[], out every_user_exists boolean)
 language plpgsql
 set search_path = ''
 -- As in private.tg_waste_entries__count_inserted.
@@ -88,7 +88,7 @@ begin
     returning t.user_id, t.credits + t.rewards - b.credits as total_before
   )
   select array_agg(t.user_id), array_agg(t.total_before), count(*) = (select count(*) from by_user)
-  into add_to_states.user_ids, add_to_states.totals_before, add_to_states.all_known
+  into add_to_states.user_ids, add_to_states.totals_before, add_to_states.every_user_exists
   from totals as t;
 end;
 $$;
@@ -175,7 +175,7 @@ comment on function private.evaluate_day_sums(private.day_sums[], uuid[], bigint
   'private.evaluate_rewards for the users and days whose sums a statement changed; totals_before is parallel to user_ids.';
 
 -- Keys ----------------------------------------------------------------------------------------
-create function private.known_offline_ids(keys private.user_keys[])
+create function private.duplicate_offline_ids(keys private.user_keys[])
 returns text[]
 language plpgsql stable
 set search_path = ''
@@ -195,7 +195,7 @@ begin
     order by 1);
 end;
 $$;
-comment on function private.known_offline_ids(private.user_keys[]) is
+comment on function private.duplicate_offline_ids(private.user_keys[]) is
   'The offline_ids of these new entries that are duplicates, of entries that exist or existed or of each other.';
 
 create function private.insert_keys(keys private.user_keys[])
@@ -207,7 +207,7 @@ set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  known text[];
+  duplicates text[];
 begin
   insert into private.entry_keys (user_id, entry_id, logged_at, revision, offline_id, identity, batch_id)
   select k.user_id, e.entry_id, e.logged_at, k.revision_before + e.place, e.offline_id, e.identity, e.batch_id
@@ -220,11 +220,11 @@ begin
 exception
   when unique_violation then
     -- The server's error names only one; a device needs them all.
-    known := private.known_offline_ids(keys);
-    if known = '{}' then
+    duplicates := private.duplicate_offline_ids(keys);
+    if duplicates = '{}' then
       raise;
     end if;
-    perform private.raise_known_offline_ids(known);
+    perform private.raise_known_offline_ids(duplicates);
 end;
 $$;
 comment on function private.insert_keys(private.user_keys[]) is
@@ -323,7 +323,7 @@ declare
   changed record := private.add_to_states(sums, keys);
 begin
   perform private.insert_keys(keys);
-  if not changed.all_known then
+  if not changed.every_user_exists then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
   perform private.check_write_limits(keys);
