@@ -115,13 +115,13 @@ create table private.person_counters (
   imports_in_hour integer not null default 0,
   import_day_began timestamptz not null default '-infinity',
   imports_in_day integer not null default 0,
-  kept_bytes bigint not null default 0
+  stored_bytes bigint not null default 0
 ) with (fillfactor = 70);
 comment on table private.person_counters is
   'Counters of rate-limited actions per user, created with the user''s first such action. Windows start with the first action and restart once they have expired.';
 comment on column private.person_counters.imports_in_hour is 'Imports, dry runs and roll-backs since import_hour_began.';
 comment on column private.person_counters.imports_in_day is 'Imports, dry runs and roll-backs since import_day_began.';
-comment on column private.person_counters.kept_bytes is
+comment on column private.person_counters.stored_bytes is
   'Upper bound of the bytes that private.idempotency_keys stores for this user; counted exactly when it reaches the limit.';
 alter table private.person_counters enable row level security;
 

@@ -355,7 +355,7 @@ begin
     where s.first_open_day < carbon.local_date(now(), s.time_zone)
     order by s.user_id
     for no key update of s skip locked
-  ), looked_at as materialized (
+  ), examined as materialized (
     -- Closing a day only changes rules about whole days; the days before it are already counted.
     select w.user_id, w.total, w.yesterday, w.plastic_free_days + n.plastic_free_days as plastic_free_days, n.first_open_day,
            w.rules_version <> rules.version
@@ -366,14 +366,14 @@ begin
   ), closed as (
     update private.user_state as s
     set days_closed_through = l.yesterday, first_open_day = l.first_open_day, plastic_free_days = l.plastic_free_days
-    from looked_at as l
+    from examined as l
     where s.user_id = l.user_id and not l.is_moved
   )
   select count(*)::integer as checked,
          array_agg(l.user_id) filter (where l.is_moved) as moved,
          array_agg(l.total) filter (where l.is_moved) as totals
   into ended
-  from looked_at as l;
+  from examined as l;
   if ended.moved is not null then
     perform private.evaluate_rewards(ended.moved, ended.totals, '{}', '{}');
   end if;

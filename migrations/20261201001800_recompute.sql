@@ -388,5 +388,5 @@ select private.expose(
   'private.update_daily_streaks(integer)',
   'For the service role and crontabs: streaks are derived when read, so there is nothing to update; this '
   'takes the next slice of max_users users, compares the data derived for each with a recomputation, and '
-  'repairs differences. Returns {busy, checked, mended, finished}; can be run at any time, also '
+  'repairs differences. Returns {busy, checked, repaired, finished}; can be run at any time, also '
   'concurrently.');

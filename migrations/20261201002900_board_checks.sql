@@ -462,7 +462,7 @@ select private.expose(
   'For the service role and crontabs: boards are fresh without it. Folds pending changes, takes the next '
   'slice of max_users users (1 to 10,000), compares their boards with a recount of their days and rewards, '
   'then some nodes of the boards'' trees with their scores, and repairs differences. Returns {busy, merged, '
-  'checked, mended, mended_boards, finished}; can be run at any time, also concurrently.');
+  'checked, repaired, repaired_boards, finished}; can be run at any time, also concurrently.');
 
 grant execute on function private.check_all_boards(), private.rebuild_boards() to service_role;
 

@@ -75,7 +75,7 @@ declare
   first_day date := coalesce((select p.first_day from carbon.board_period(timeframe, today, 0) as p), today - 89);
 begin
   return query
-  with judged as (
+  with candidates as (
     select s.user_id, s.credits from private.board_order as s
     where s.board = board_id and s.is_listed
     order by -s.credits, s.user_id
@@ -84,7 +84,7 @@ begin
     -- Imported entries were not logged here and say nothing about rates.
     select j.user_id, j.credits, e.local_date, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, e.created_at,
            e.created_at - lag(e.created_at) over same_thing as since_the_last
-    from judged as j
+    from candidates as j
     join public.waste_entries as e on e.user_id = j.user_id
     where e.batch_id is null and e.local_date >= first_day
       -- A local day begins at most 14 hours before the day in UTC: the bound lets the query skip months.
@@ -104,7 +104,7 @@ begin
            count(*) filter (where s.created_at > s.logged_at + interval '3 days') as backdated
     from stated as s
     group by s.user_id, s.credits
-  ), judgements as (
+  ), suspicions as (
     select f.*, array_remove(array[
       case when f.busiest > 50 then 'busy_days' end,
       case when f.heaviest > 100 then 'heavy_days' end,
@@ -114,7 +114,7 @@ begin
     from figures as f
   )
   select g.user_id, g.credits, g.entries, g.busiest, g.heaviest, g.seconds_apart, g.same_weight, g.backdated, g.found_signals
-  from judgements as g
+  from suspicions as g
   where g.found_signals <> '{}'
   order by cardinality(g.found_signals) desc, g.credits desc, g.user_id;
 end;

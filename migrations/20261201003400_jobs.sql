@@ -77,7 +77,7 @@ as $$
 declare
   came_to uuid;
   user_row record;
-  looked_at integer := 0;
+  checked integer := 0;
   dropped integer := 0;
   entries bigint := 0;
   result jsonb;
@@ -85,7 +85,7 @@ begin
   select s.last_user into came_to from private.job_state as s
   where s.job = 'drop_idle_anonymous_users' for update skip locked;
   if not found then
-    return '{"busy": true, "looked_at": 0, "dropped": 0, "finished": false}';
+    return '{"busy": true, "checked": 0, "dropped": 0, "finished": false}';
   end if;
   for user_row in
     select p.id, t.entries,
@@ -97,7 +97,7 @@ begin
     order by p.id limit max_rows
   loop
     came_to := user_row.id;
-    looked_at := looked_at + 1;
+    checked := checked + 1;
     if user_row.is_idle then
       delete from auth.users as u where u.id = user_row.id and u.is_anonymous;
       dropped := dropped + 1;
@@ -105,8 +105,8 @@ begin
       exit when entries >= most_entries;
     end if;
   end loop;
-  result := jsonb_build_object('busy', false, 'looked_at', looked_at, 'dropped', dropped,
-                               'finished', looked_at < max_rows and entries < most_entries);
+  result := jsonb_build_object('busy', false, 'checked', checked, 'dropped', dropped,
+                               'finished', checked < max_rows and entries < most_entries);
   update private.job_state as s
   set last_user = case when not (result ->> 'finished')::boolean then came_to end, last_run_at = now(), last_result = result
   where s.job = 'drop_idle_anonymous_users';
@@ -116,7 +116,7 @@ $$;
 comment on function private.drop_idle_anonymous_users(integer, bigint) is
   'Deletes anonymous users 30 days (without entries) or 12 months (with entries) after their last write or '
   'visit: goes through all of them by id, at most that number of users a call, and stops once it has deleted '
-  'most_entries entries. Returns {busy, looked_at, dropped, finished}.';
+  'most_entries entries. Returns {busy, checked, dropped, finished}.';
 
 -- Closing days -------------------------------------------------------------------------------
 insert into private.job_state (job) values ('close_days');
@@ -139,10 +139,10 @@ declare
 begin
   select s.* into state from private.job_state as s where s.job = 'close_days' for update skip locked;
   if not found then
-    return '{"busy": true, "looked_at": 0, "closed": 0, "finished": false}';
+    return '{"busy": true, "checked": 0, "closed": 0, "finished": false}';
   elsif state.last_result ->> 'day' = day::text and (state.last_result ->> 'finished')::boolean
         and state.last_run_at > now() - interval '4 hours' then
-    return state.last_result || '{"looked_at": 0, "closed": 0}';
+    return state.last_result || '{"checked": 0, "closed": 0}';
   end if;
   -- The daily board includes every user who logged an entry that day, listed or not, so the state needs no index that
   -- every write would have to maintain. A user who moves on the board in the meantime has written, and that write
@@ -161,7 +161,7 @@ begin
     order by s.is_listed, -s.credits, s.user_id
     limit max_rows) as b;
   result := jsonb_build_object(
-    'busy', false, 'day', day, 'place', last_place, 'looked_at', coalesce(cardinality(user_ids), 0),
+    'busy', false, 'day', day, 'place', last_place, 'checked', coalesce(cardinality(user_ids), 0),
     'closed', case when user_ids is not null then private.close_elapsed_days(user_ids) else 0 end,
     'finished', coalesce(cardinality(user_ids), 0) < max_rows);
   update private.job_state as s set last_run_at = now(), last_result = result where s.job = 'close_days';
@@ -171,7 +171,7 @@ $$;
 comment on function private.close_days_of_yesterday(integer) is
   'Closes the days of users who logged an entry yesterday: goes through that day''s board, at most that '
   'number of users a call, and again every four hours for those whose day ends later than in Bangkok. '
-  'Returns {busy, day, place, looked_at, closed, finished}.';
+  'Returns {busy, day, place, checked, closed, finished}.';
 
 do $$
 begin
@@ -194,7 +194,7 @@ select cron.schedule('carbon_close_days', '* * * * *', $job$
   do $$
   begin
     for turn in 1..20 loop
-      exit when (private.close_days_of_yesterday(5000) ->> 'looked_at')::integer < 5000; commit;
+      exit when (private.close_days_of_yesterday(5000) ->> 'checked')::integer < 5000; commit;
     end loop;
   end;
   $$

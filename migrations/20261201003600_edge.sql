@@ -9,7 +9,7 @@ create table private.idempotency_keys (
   answer jsonb not null,
   created_at timestamptz not null default now(),
   primary key (user_id, key, scope),
-  constraint answer_has_at_most_128_kib check (octet_length(answer::text) <= carbon.limit_of('kept_answer_bytes'))
+  constraint answer_has_at_most_128_kib check (octet_length(answer::text) <= carbon.limit_of('stored_answer_bytes'))
 );
 comment on table private.idempotency_keys is
   'Answers of writes that came with an Idempotency-Key, written in the write''s own transaction; retained for 24 hours, at most 8 MiB per user. Read and written by run_once only.';
@@ -116,12 +116,12 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  max_bytes constant integer := carbon.limit_of('kept_answers_bytes');
+  max_bytes constant integer := carbon.limit_of('stored_answers_bytes');
   held bigint;
 begin
-  insert into private.person_counters as c (user_id, kept_bytes) values (p_user_id, bytes)
-  on conflict (user_id) do update set kept_bytes = c.kept_bytes + excluded.kept_bytes
-  returning c.kept_bytes into held;
+  insert into private.person_counters as c (user_id, stored_bytes) values (p_user_id, bytes)
+  on conflict (user_id) do update set stored_bytes = c.stored_bytes + excluded.stored_bytes
+  returning c.stored_bytes into held;
   if held <= max_bytes then
     return;
   end if;
@@ -132,7 +132,7 @@ begin
   if held > max_bytes then
     perform carbon.raise_limit('carbon.kept_answers', 3600);
   end if;
-  update private.person_counters as c set kept_bytes = held where c.user_id = p_user_id;
+  update private.person_counters as c set stored_bytes = held where c.user_id = p_user_id;
 end;
 $$;
 comment on function private.count_stored_bytes(uuid, bigint) is

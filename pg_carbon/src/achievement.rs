@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn everything_the_product_starts_with_can_be_judged() {
+    fn everything_the_product_starts_with_can_be_evaluated() {
         assert_eq!(
             one::<i64>(
                 "select count(carbon.rule_target(carbon.achievement_rule(criteria))) from carbon.seed_goals() where kind = 'achievement'"
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn criteria_that_cannot_be_judged_name_the_member() {
+    fn criteria_that_cannot_be_evaluated_name_the_member() {
         let wrong = failure("select carbon.achievement_rule('{\"metric\": \"total_entries\"}')");
         assert_eq!(wrong.detail, "carbon.at_least_invalid");
         assert!(wrong.message.starts_with("criteria.at_least: "));

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use crate::convert::{calendar_day, date, numeric};
 use crate::error::raise;
 
-fn known(timeframe: &str) -> Timeframe {
+fn parse_timeframe(timeframe: &str) -> Timeframe {
     Timeframe::parse(timeframe).unwrap_or_else(|error| raise(error))
 }
 
@@ -30,7 +30,7 @@ fn board_period(
     ),
 > {
     let back = u32::try_from(periods_back).unwrap_or_else(|_| raise(DomainError::DateInvalid));
-    let period = known(timeframe)
+    let period = parse_timeframe(timeframe)
         .period(calendar_day(day), back)
         .unwrap_or_else(|error| raise(error));
     let bound = |side: fn(&Period) -> NaiveDate| period.as_ref().map(side).map(date);
@@ -43,7 +43,7 @@ fn board_period(
 /// Errors: 22023 `carbon.timeframe_invalid`, `carbon.date_invalid`, `carbon.unknown_province`.
 #[pg_extern(immutable, parallel_safe)]
 fn board_id(timeframe: Option<&str>, day: Option<Date>, province: Option<&str>) -> Option<i32> {
-    let board = domain::board(known(timeframe?), calendar_day(day?), province);
+    let board = domain::board(parse_timeframe(timeframe?), calendar_day(day?), province);
     Some(board.unwrap_or_else(|error| raise(error)))
 }
 

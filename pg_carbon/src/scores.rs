@@ -168,8 +168,8 @@ mod tests {
             one::<i32>("select carbon.board_id('all_time', '2026-11-22', null)"),
             one::<i32>("select carbon.board_id('daily', '2026-11-02', null)"),
         );
-        let known = format!("'{{{dropped},{all_time}}}', '{{1,100}}', '{{1,1}}'");
-        assert_eq!(folded(&known), "8 10 {3,2,3,2,3,2,4,2}");
+        let existing = format!("'{{{dropped},{all_time}}}', '{{1,100}}', '{{1,1}}'");
+        assert_eq!(folded(&existing), "8 10 {3,2,3,2,3,2,4,2}");
         assert_eq!(
             refused_with(&format!(
                 "select * from carbon.fold_scores({NOTHING}, '{{2026-11-22}}', '{{TH-99}}', '{{1}}', '{{1}}', 0, '2026-11-22')"

@@ -57,7 +57,7 @@ select tests.anonymous('new', interval '29 days'), tests.anonymous('empty', inte
        tests.sign_up('known', gen_random_uuid()) \g /dev/null
 update public.profiles set created_at = now() - interval '3 years' where id = tests.id('known');
 set local role postgres;
-select is(private.drop_idle_anonymous_users(100, 1000) - 'looked_at', '{"busy": false, "dropped": 3, "finished": true}', 'anonymous users who do not come back are deleted');
+select is(private.drop_idle_anonymous_users(100, 1000) - 'checked', '{"busy": false, "dropped": 3, "finished": true}', 'anonymous users who do not come back are deleted');
 reset role;
 select is((select array_agg(t.name order by t.name) from tests.people as t join public.profiles as p on p.id = t.id),
           array['emptied lately', 'keeps a diary', 'known', 'new'], 'without entries after 30 days, with entries after 12 months without a write; others stay');

@@ -65,12 +65,12 @@ select is((select jsonb_array_length(f.answer #> '{answer,changes}') > 300 from 
 select tests.act_as_operator() \g /dev/null
 select is((select max(octet_length(k.answer::text)) < 131072 from private.idempotency_keys as k where k.key = 'big'), true, 'although at most 128 KiB of it are stored');
 select is((select octet_length(k.answer::text) < 200 from private.idempotency_keys as k where k.key = 'big' and k.scope = 'POST /sync_changes'), true, 'and of a page only its end');
-update private.person_counters set kept_bytes = 8 * 1024 * 1024 where user_id = tests.id('other');
+update private.person_counters set stored_bytes = 8 * 1024 * 1024 where user_id = tests.id('other');
 select is(tests.outcome('other', 'select a ->> ''replayed'' from tests.once_with(''check_achievements'', ''{}'', ''new'') as a'), 'false', 'the stored bytes are counted again before a key is refused');
 select tests.act_as_operator() \g /dev/null
 insert into private.idempotency_keys (user_id, key, scope, fingerprint, answer)
 select tests.id('other'), 'filled' || g, 'x', '', to_jsonb(repeat('x', 120000)) from generate_series(1, 71) as g;
-update private.person_counters set kept_bytes = 8 * 1024 * 1024 where user_id = tests.id('other');
+update private.person_counters set stored_bytes = 8 * 1024 * 1024 where user_id = tests.id('other');
 select is(tests.token('other', 'select tests.once_with(''check_achievements'', ''{}'', ''new'')'), 'PT429 carbon.kept_answers', 'beyond 8 MiB a new key is refused');
 select is(tests.outcome('other', 'select a ->> ''replayed'' from tests.requests as r, tests.once_with(r.column1, r.column2) as a limit 1'), 'true', 'and no stored answer is dropped for it');
 select tests.act_as_operator() \g /dev/null

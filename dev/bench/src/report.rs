@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_shows_ratio_spread_and_verdict() {
+    fn a_line_shows_ratio_spread_and_whether_it_is_met() {
         let figure = Figure::ratio(
             "create / bare",
             Target::AtLeast(0.75),
