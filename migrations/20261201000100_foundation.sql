@@ -44,17 +44,17 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  known record;
+  texts record;
 begin
-  select m.field, m.message_en, m.message_th into known
+  select m.field, m.message_en, m.message_th into texts
   from carbon.error_messages() as m
   where m.token = raise_error.token;
 
   raise exception using
     errcode = error_code,
-    message = coalesce(known.field || ': ', '') || coalesce(known.message_en, token),
+    message = coalesce(texts.field || ': ', '') || coalesce(texts.message_en, token),
     detail = token,
-    hint = coalesce(known.message_th, '');
+    hint = coalesce(texts.message_th, '');
 end;
 $$;
 comment on function private.raise_error(text, text) is

@@ -118,7 +118,7 @@ begin
     ), newest as (
       -- A message older than 10 s is obsolete; the newest of its kind has the user's current state.
       select f.*, f.created_at >= now() - interval '10 seconds'
-                  or row_number() over (partition by f.user_id, f.event order by f.id desc, (f.reward).number desc) = 1 as is_told
+                  or row_number() over (partition by f.user_id, f.event order by f.id desc, (f.reward).number desc) = 1 as is_sent
       from facts as f
     )
     select array_agg((
@@ -132,7 +132,7 @@ begin
     from newest as n
     -- Do not send messages about deleted users.
     join public.profiles as p on p.id = n.user_id
-    where n.is_told);
+    where n.is_sent);
 end;
 $$;
 comment on function private.messages_of(private.outbox[]) is

@@ -193,7 +193,7 @@ begin
   end if;
 
   total := state.credits + entry.carbon_credits + derived.rewards;
-  with told as (
+  with published as (
     insert into private.outbox
       (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward)
     values (state.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, derived.rewards - state.rewards,

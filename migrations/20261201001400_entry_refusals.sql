@@ -41,25 +41,25 @@ $$;
 comment on function private.raise_write_limit(text) is
   'Raises the token returned by private.write_limit_violation: 22023 for times, PT429 for row counts.';
 
-create function private.raise_known_offline_ids(offline_ids text[])
+create function private.raise_duplicate_offline_ids(offline_ids text[])
 returns void
 language plpgsql stable
 set search_path = ''
 as $$
 declare
-  known record;
+  texts record;
 begin
-  select m.message_en, m.message_th into known
+  select m.message_en, m.message_th into texts
   from carbon.error_messages() as m
   where m.token = 'carbon.offline_id_known';
   raise exception using
     errcode = '23505',
-    message = 'offline_id: ' || known.message_en,
+    message = 'offline_id: ' || texts.message_en,
     detail = 'carbon.offline_id_known ' || to_json(offline_ids),
-    hint = known.message_th;
+    hint = texts.message_th;
 end;
 $$;
-comment on function private.raise_known_offline_ids(text[]) is
+comment on function private.raise_duplicate_offline_ids(text[]) is
   'Raises 23505 for a statement of several entries some of which are already stored: DETAIL is carbon.offline_id_known and the JSON list of their offline_ids.';
 
 create function private.raise_duplicate_entry(offline_id text)
@@ -71,7 +71,7 @@ begin
   if offline_id is null then
     raise unique_violation using message = 'An entry of this person has had this id already.';
   end if;
-  perform private.raise_known_offline_ids(array[offline_id]);
+  perform private.raise_duplicate_offline_ids(array[offline_id]);
 end;
 $$;
 comment on function private.raise_duplicate_entry(text) is

@@ -224,7 +224,7 @@ exception
     if duplicates = '{}' then
       raise;
     end if;
-    perform private.raise_known_offline_ids(duplicates);
+    perform private.raise_duplicate_offline_ids(duplicates);
 end;
 $$;
 comment on function private.insert_keys(private.user_keys[]) is

@@ -215,12 +215,25 @@ create trigger tg_waste_entries__count_updated after update on public.waste_entr
   referencing old table as old_rows new table as new_rows
   for each statement execute function private.tg_waste_entries__count_updated();
 
--- A row comparison cannot be used here, because generated columns are not computed yet.
-create trigger tg_waste_entries__touch before update on public.waste_entries
-  for each row
-  when ((old.category_id, old.disposal_method, old.weight_kg, old.logged_at, old.time_zone, old.province,
-         old.location_lat, old.location_lng, old.notes, old.place, old.image_id, old.device_id, old.factor_set)
-        is distinct from
-        (new.category_id, new.disposal_method, new.weight_kg, new.logged_at, new.time_zone, new.province,
-         new.location_lat, new.location_lng, new.notes, new.place, new.image_id, new.device_id, new.factor_set))
-  execute function private.tg_any__touch();
+create procedure private.watch_entry_columns()
+language plpgsql
+set search_path = ''
+as $$
+declare
+  columns text[] := array(
+    select a.attname from pg_catalog.pg_attribute as a
+    where a.attrelid = 'public.waste_entries'::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+      and a.attname not in ('id', 'user_id', 'offline_id', 'legacy_id', 'batch_id', 'created_at', 'updated_at')
+    order by a.attnum);
+begin
+  -- Column by column: entire rows cannot be compared before the generated columns are computed.
+  execute format(
+    'create or replace trigger tg_waste_entries__touch before update on public.waste_entries for each row
+     when ((%s) is distinct from (%s)) execute function private.tg_any__touch()',
+    (select string_agg(format('old.%I', c.name), ', ') from unnest(columns) as c (name)),
+    (select string_agg(format('new.%I', c.name), ', ') from unnest(columns) as c (name)));
+end;
+$$;
+comment on procedure private.watch_entry_columns() is
+  'Makes the trigger that moves updated_at when a column of an entry changes. To be called again by a migration that adds one.';
+call private.watch_entry_columns();

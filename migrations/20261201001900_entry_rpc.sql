@@ -37,6 +37,32 @@ $$;
 comment on function private.entry_json(public.waste_entries, bigint) is
   'An entry in the contract''s format, without names that depend on the language.';
 
+create function private.entry_lines(p_user_id uuid, entries public.waste_entries[],
+                                    out lines json[], out times timestamptz[], out ids uuid[])
+language plpgsql stable
+set search_path = ''
+-- Same as in private.tg_waste_entries__count_inserted.
+set enable_seqscan = off
+as $$
+begin
+  -- json, not jsonb: writing a row directly as text costs half, and nothing here reads it again.
+  select array_agg(row_to_json(line)), array_agg(line.logged_at), array_agg(line.id) into lines, times, ids
+  from (
+    select e.id, e.category_id, e.disposal_method, trim_scale(e.weight_kg) as weight_kg, e.carbon_credits,
+           trim_scale(e.co2e_kg) as co2e_kg, trim_scale(e.co2e_avoided_kg) as co2e_avoided_kg, e.factor_set,
+           e.logged_at, e.local_date, e.time_zone,
+           case when e.location_lat is not null then json_build_object(
+             'latitude', trim_scale(e.location_lat), 'longitude', trim_scale(e.location_lng)) end as location,
+           e.notes, e.place, e.province, e.image_id, e.device_id, e.offline_id, e.created_at, e.updated_at,
+           -- A separate query per line: joined, a plan for few keys would be used for many.
+           (select k.revision from private.entry_keys as k where k.user_id = p_user_id and k.entry_id = e.id) as revision
+    from unnest(entries) as e
+    order by e.logged_at desc, e.id desc) as line;
+end;
+$$;
+comment on function private.entry_lines(uuid, public.waste_entries[]) is
+  'A user''s entries as entry-out (the members of private.entry_json), newest first, with their times and ids; nulls if there are none.';
+
 create function private.raise_entry_error(errors jsonb)
 returns void
 language plpgsql stable
@@ -119,11 +145,11 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  known private.entry_keys;
+  existing private.entry_keys;
   entry public.waste_entries;
   answer jsonb := '{"duplicate": true, "achievements_unlocked": [], "challenges_completed": [], "level_up": null}';
 begin
-  select k.* into known
+  select k.* into existing
   from (
     select i.* from private.entry_keys as i where i.user_id = p_user_id and i.offline_id = stated.offline_id
     union all
@@ -132,13 +158,13 @@ begin
       stated.offline_id, stated.category_id, stated.disposal_method, (stated.weight_kg * 1000)::integer, stated.logged_at)) as k
   limit 1;
   answer := answer || jsonb_build_object('streak', private.streak_json(p_user_id));
-  if known.deleted_at is not null then
+  if existing.deleted_at is not null then
     return answer || jsonb_build_object(
       'id', known.entry_id, 'offline_id', stated.offline_id, 'revision', known.revision, 'deleted', true);
   end if;
   select e.* into entry from public.waste_entries as e
-  where e.user_id = p_user_id and e.logged_at = known.logged_at and e.id = known.entry_id;
-  return answer || private.entry_json(entry, known.revision);
+  where e.user_id = p_user_id and e.logged_at = existing.logged_at and e.id = existing.entry_id;
+  return answer || private.entry_json(entry, existing.revision);
 end;
 $$;
 comment on function private.existing_entry_json(uuid, carbon.entry_in) is
@@ -215,7 +241,7 @@ comment on function public.create_waste_entry(json) is
   'true; if that was deleted, with deleted true and no figures. Errors: 22023 with the field''s token, 23503 '
   'carbon.unknown_user, PT429.';
 
-create function private.existing_credits(p_user_id uuid, wanted_time timestamptz, p_entry_id uuid)
+create function private.existing_credits(p_user_id uuid, entry_time timestamptz, p_entry_id uuid)
 returns integer
 language plpgsql stable
 set search_path = ''
@@ -225,7 +251,7 @@ as $$
 begin
   return (
     select e.carbon_credits from public.waste_entries as e
-    where e.user_id = p_user_id and e.logged_at = wanted_time and e.id = p_entry_id);
+    where e.user_id = p_user_id and e.logged_at = entry_time and e.id = p_entry_id);
 end;
 $$;
 comment on function private.existing_credits(uuid, timestamptz, uuid) is
@@ -247,12 +273,12 @@ begin
            case when p.offline_id is not null and p.errors is null then carbon.entry_identity(
              p.offline_id, p.category_id, p.disposal_method, (p.weight_kg * 1000)::integer, p.logged_at) end as identity
     from carbon.parse_entries_text(entries, now()) as p
-  ), known as materialized (
+  ), matched as materialized (
     -- The entry that each line refers to: an existing one, the first line of this batch with the same offline_id, or
     -- itself.
     select s.*,
-           coalesce(k.entry_id, first_value(k.entry_id) over same_offline_id) as known_id,
-           coalesce(k.logged_at, first_value(k.logged_at) over same_offline_id) as known_at,
+           coalesce(k.entry_id, first_value(k.entry_id) over same_offline_id) as existing_id,
+           coalesce(k.logged_at, first_value(k.logged_at) over same_offline_id) as existing_at,
            case when s.offline_id is null then s.new_id else first_value(s.new_id) over same_offline_id end as first_id
     from stated as s
     left join lateral (
@@ -271,22 +297,22 @@ begin
     select k.new_id, writer.user_id, k.category_id, k.disposal_method, k.weight_kg, k.logged_at,
            coalesce(k.time_zone, writer.time_zone), writer.province, k.location_lat, k.location_lng, k.notes, k.place,
            k.image_id::uuid, k.device_id, k.offline_id
-    from known as k
-    where k.known_id is null and k.first_id = k.new_id order by k.ordinal
+    from matched as k
+    where k.existing_id is null and k.first_id = k.new_id order by k.ordinal
     returning e.id, e.carbon_credits
   )
   select jsonb_agg(case
     when s.errors is not null then jsonb_build_object(
       'offline_id', s.offline_id, 'id', null, 'status', 'error', 'carbon_credits', null, 'error', s.errors -> 0)
     else jsonb_build_object(
-      'offline_id', s.offline_id, 'id', coalesce(k.known_id, k.first_id),
-      'status', case when k.known_id is null and k.first_id = k.new_id then 'created' else 'duplicate' end,
-      'carbon_credits', case when k.known_id is null then c.carbon_credits
-                             else private.existing_credits(writer.user_id, k.known_at, k.known_id) end)
+      'offline_id', s.offline_id, 'id', coalesce(k.existing_id, k.first_id),
+      'status', case when k.existing_id is null and k.first_id = k.new_id then 'created' else 'duplicate' end,
+      'carbon_credits', case when k.existing_id is null then c.carbon_credits
+                             else private.existing_credits(writer.user_id, k.existing_at, k.existing_id) end)
     end order by s.ordinal)
   into lines
   from stated as s
-  left join known as k on k.ordinal = s.ordinal
+  left join matched as k on k.ordinal = s.ordinal
   left join created as c on c.id = k.first_id;
   return lines;
 end;

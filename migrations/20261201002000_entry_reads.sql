@@ -87,33 +87,6 @@ comment on function private.entry_bounds(uuid, private.entry_filter, timestamptz
   'derived from the days that have entries. If there are none, one bound is null or lower_bound is above '
   'upper_bound.';
 
-create function private.entry_lines(p_user_id uuid, lower_bound timestamptz, upper_bound timestamptz, after_id uuid,
-                                    selection private.entry_filter, skip bigint, row_limit bigint,
-                                    out lines json[], out times timestamptz[], out ids uuid[])
-language plpgsql stable
-set search_path = ''
--- Same as in private.tg_waste_entries__count_inserted.
-set enable_seqscan = off
-as $$
-begin
-  -- json, not jsonb: writing a row directly as text costs half, and nothing here reads it again.
-  select array_agg(row_to_json(line)), array_agg(line.logged_at), array_agg(line.id) into lines, times, ids
-  from (
-    select e.id, e.category_id, e.disposal_method, trim_scale(e.weight_kg) as weight_kg, e.carbon_credits,
-           trim_scale(e.co2e_kg) as co2e_kg, trim_scale(e.co2e_avoided_kg) as co2e_avoided_kg, e.factor_set,
-           e.logged_at, e.local_date, e.time_zone,
-           case when e.location_lat is not null then json_build_object(
-             'latitude', trim_scale(e.location_lat), 'longitude', trim_scale(e.location_lng)) end as location,
-           e.notes, e.place, e.province, e.image_id, e.device_id, e.offline_id, e.created_at, e.updated_at,
-           -- A separate query per line: joined, a plan for few keys would be used for many.
-           (select k.revision from private.entry_keys as k where k.user_id = p_user_id and k.entry_id = e.id) as revision
-    from private.entries_between(p_user_id, lower_bound, upper_bound, after_id, selection, skip, row_limit) as e
-    order by e.logged_at desc, e.id desc) as line;
-end;
-$$;
-comment on function private.entry_lines(uuid, timestamptz, timestamptz, uuid, private.entry_filter, bigint, bigint) is
-  'The entries of private.entries_between as entry-out (the members of private.entry_json), newest first, with their times and ids; nulls if there are none.';
-
 create function private.newest_days(p_user_id uuid, selection private.entry_filter, newest timestamptz, days bigint,
                                     out lower_bound timestamptz, out upper_bound timestamptz)
 language plpgsql stable
@@ -165,8 +138,9 @@ begin
   while upper_bound >= lower_bound loop
     select newest_entries.lines || e.lines, newest_entries.times || e.times, newest_entries.ids || e.ids
     into lines, times, ids
-    from private.entry_lines(p_user_id, lower_bound, upper_bound, case when upper_bound = newest then after_id end, selection,
-                             0, row_limit - cardinality(ids)) as e;
+    from private.entry_lines(p_user_id, array(
+      select b from private.entries_between(p_user_id, lower_bound, upper_bound, case when upper_bound = newest then after_id end,
+                                            selection, 0, row_limit - cardinality(ids)) as b)) as e;
     exit when cardinality(ids) >= row_limit;
     if oldest is null then
       select b.lower_bound into oldest from private.entry_bounds(p_user_id, selection, newest) as b;
@@ -220,7 +194,9 @@ begin
     total := private.count_entries(caller_id, selection);
     select e.lines into shown
     from private.entry_bounds(caller_id, selection, 'infinity') as b,
-         private.entry_lines(caller_id, b.lower_bound, b.upper_bound, null, selection, (page - 1)::bigint * size, size) as e;
+         private.entry_lines(caller_id, array(
+           select x from private.entries_between(caller_id, b.lower_bound, b.upper_bound, null, selection,
+                                                 (page - 1)::bigint * size, size) as x)) as e;
     return json_build_object(
       'entries', coalesce(shown.lines, '{}'), 'next_cursor', null, 'page', page, 'limit', size, 'total', total,
       'total_pages', (total + size - 1) / size);

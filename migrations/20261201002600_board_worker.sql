@@ -183,14 +183,14 @@ begin
   if (select max(n.sent_at) from private.board_notifications as n) > now() - interval '1 second' then
     return null;
   end if;
-  with told as (
+  with sent as (
     update private.board_notifications as n set is_waiting = false, sent_at = now() where n.is_waiting returning n.board
   )
   select jsonb_agg(jsonb_build_object(
            'board_type', case when s.province is null then 'global' else 'province' end,
            'timeframe', s.timeframe, 'province', s.province))
   into boards
-  from told as t
+  from sent as t
   cross join lateral carbon.board_scope(t.board) as s;
   return (null, 'leaderboard:live', 'leaderboard_changed', jsonb_build_object('as_of', now(), 'boards', boards))::private.message;
 end;

@@ -306,7 +306,7 @@ begin
   -- retains their messages.
   with taken as (
     delete from private.outbox as o where o.change is null and o.first_reward is null
-  ), kept as (
+  ), retained as (
     update private.outbox as o set local_date = null, entries = 0, credits = 0, rewards = 0
     where o.change is not null or o.first_reward is not null
   )

@@ -25,7 +25,7 @@ create table private.migration_payloads (
   payload jsonb compression lz4 not null,
   created_at timestamptz not null default now(),
   primary key (user_id, sha256),
-  constraint payload_has_at_most_4_mib check (octet_length(payload::text) <= carbon.limit_of('kept_import_bytes'))
+  constraint payload_has_at_most_4_mib check (octet_length(payload::text) <= carbon.limit_of('stored_import_bytes'))
 );
 comment on table private.migration_payloads is
   'What was recognised in imports that created something, once per content, for 30 days, readable by the service role alone: to find out what happened to an entry.';
@@ -132,8 +132,8 @@ set search_path = ''
 as $$
 begin
   return case
-    when octet_length(parsed::text) <= carbon.limit_of('kept_import_bytes') then parsed
-    when octet_length((parsed - 'entries')::text) <= carbon.limit_of('kept_import_bytes') then parsed - 'entries'
+    when octet_length(parsed::text) <= carbon.limit_of('stored_import_bytes') then parsed
+    when octet_length((parsed - 'entries')::text) <= carbon.limit_of('stored_import_bytes') then parsed - 'entries'
     else parsed - array['entries', 'rejected', 'adjusted', 'unreadable_keys', 'preferences'] end;
 end;
 $$;

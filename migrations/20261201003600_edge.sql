@@ -82,29 +82,29 @@ $$;
 comment on function private.stored_answer(text, jsonb) is
   'The part of an answer to store: ids, statuses and counts. Omits what the rows or the same request can provide again.';
 
-create function private.restored_answer(p_user_id uuid, operation text, arguments text, kept jsonb)
+create function private.restored_answer(p_user_id uuid, operation text, arguments text, stored jsonb)
 returns jsonb
 language plpgsql stable
 set search_path = ''
 as $$
 begin
   return case operation
-    when 'sync_changes' then kept || jsonb_build_object('changes', private.changes_between(
-      p_user_id, (arguments::jsonb ->> 'since_revision')::bigint, (kept ->> 'revision')::bigint))
-    when 'create_waste_entries' then jsonb_set(kept, '{entries}', coalesce((
+    when 'sync_changes' then stored || jsonb_build_object('changes', private.changes_between(
+      p_user_id, (arguments::jsonb ->> 'since_revision')::bigint, (stored ->> 'revision')::bigint))
+    when 'create_waste_entries' then jsonb_set(stored, '{entries}', coalesce((
       select jsonb_agg(l.line || jsonb_build_object('offline_id', i.offline_id)
                        || case when m.token is null then '{}'
                           else jsonb_build_object('error', (l.line -> 'error')
                             || jsonb_build_object('message_th', m.message_th, 'message_en', m.message_en)) end
                        order by l.place)
-      from jsonb_array_elements(kept -> 'entries') with ordinality as l (line, place)
+      from jsonb_array_elements(stored -> 'entries') with ordinality as l (line, place)
       left join carbon.parse_entries_text(carbon.json_member(arguments, 'entries'), now()) as i on i.ordinal = l.place
       left join carbon.error_messages() as m on m.token = l.line #>> '{error,token}'), '[]'))
-    when 'migrate_local' then kept || (
+    when 'migrate_local' then stored || (
       select jsonb_build_object('rejected', p.parsed -> 'rejected', 'adjusted', p.parsed -> 'adjusted',
                                 'unreadable_keys', p.parsed -> 'unreadable_keys')
       from (select carbon.parse_migration(arguments::jsonb ->> 'payload', now()) as parsed) as p)
-    else kept end;
+    else stored end;
 end;
 $$;
 comment on function private.restored_answer(uuid, text, text, jsonb) is
@@ -147,9 +147,9 @@ as $$
 declare
   caller_id uuid := private.caller_id();
   digest bytea;
-  known record;
+  existing record;
   answer jsonb;
-  kept jsonb;
+  stored jsonb;
 begin
   if coalesce(idempotency_key, '') !~ '^[\x21-\x7e]{1,255}$' then
     perform private.raise_error('carbon.idempotency_key_invalid', '22023');
@@ -164,15 +164,15 @@ begin
   if not pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', caller_id, request_scope, idempotency_key), 0)) then
     perform carbon.raise_limit('carbon.already_running', 1);
   end if;
-  select k.fingerprint, k.answer into known
+  select k.fingerprint, k.answer into existing
   from private.idempotency_keys as k
   where k.user_id = caller_id and k.key = idempotency_key and k.scope = request_scope
     and k.created_at > now() - interval '24 hours';
   if found then
-    if known.fingerprint <> digest then
+    if existing.fingerprint <> digest then
       perform private.raise_error('carbon.idempotency_key_reused', 'PT409');
     end if;
-    return jsonb_build_object('replayed', true, 'answer', private.restored_answer(caller_id, operation, arguments, known.answer));
+    return jsonb_build_object('replayed', true, 'answer', private.restored_answer(caller_id, operation, arguments, existing.answer));
   end if;
 
   answer := private.run_operation(operation, arguments);
@@ -180,12 +180,12 @@ begin
   if coalesce(current_setting('response.status', true), '') <> '' then
     return answer;
   end if;
-  kept := private.stored_answer(operation, answer);
+  stored := private.stored_answer(operation, answer);
   insert into private.idempotency_keys as k (user_id, key, scope, fingerprint, answer)
-  values (caller_id, idempotency_key, request_scope, digest, kept)
+  values (caller_id, idempotency_key, request_scope, digest, stored)
   on conflict (user_id, key, scope) do update
     set fingerprint = excluded.fingerprint, answer = excluded.answer, created_at = excluded.created_at;
-  perform private.count_stored_bytes(caller_id, octet_length(kept::text) + octet_length(idempotency_key) + octet_length(request_scope) + 100);
+  perform private.count_stored_bytes(caller_id, octet_length(stored::text) + octet_length(idempotency_key) + octet_length(request_scope) + 100);
   return jsonb_build_object('replayed', false, 'answer', answer);
 end;
 $$;

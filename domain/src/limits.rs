@@ -54,7 +54,7 @@ pub const ALL: &[(&str, u32)] = &[
     ("imports_per_day", IMPORTS_PER_DAY),
     ("stored_answer_bytes", STORED_ANSWER_BYTES),
     ("stored_answers_bytes", STORED_ANSWERS_BYTES),
-    ("kept_import_bytes", STORED_IMPORT_BYTES),
+    ("stored_import_bytes", STORED_IMPORT_BYTES),
     ("user_metadata_bytes", USER_METADATA_BYTES),
     ("notes_chars", MAX_NOTES_CHARS as u32),
     ("imported_notes_chars", MAX_LEGACY_NOTES_CHARS as u32),

@@ -45,7 +45,7 @@ impl fmt::Display for Finding {
 
 /// Values that were used in the run and must not be in its logs.
 #[derive(Default)]
-struct Known {
+struct Sensitive {
     /// Secrets of the checkout, matched anywhere in a line.
     secrets: Vec<String>,
     /// National parts of numbers, nine digits.
@@ -59,11 +59,11 @@ struct Known {
 /// Collects the values that were used and searches the logs for them.
 pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     let environment = up::environment(checkout)?;
-    let known = look_up(checkout, &environment)?;
+    let sensitive = look_up(checkout, &environment)?;
     let folder = checkout.local.join("logs");
     let mut files = Vec::new();
     collect(&folder, &mut files)?;
-    let searcher = Searcher::new(known)?;
+    let searcher = Searcher::new(sensitive)?;
     let mut findings = Vec::new();
     for file in &files {
         let bytes = fs::read(file)?;
@@ -78,9 +78,9 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
     step.note(&format!(
         "{} files, {} numbers, {} codes, {} refresh tokens, {} findings\n{}\n",
         files.len(),
-        searcher.known.numbers.len(),
-        searcher.known.codes.len(),
-        searcher.known.tokens.len(),
+        searcher.sensitive.numbers.len(),
+        searcher.sensitive.codes.len(),
+        searcher.sensitive.tokens.len(),
         findings.len(),
         shown.join("\n")
     ))?;
@@ -98,18 +98,18 @@ pub fn run(checkout: &Checkout, step: &Step) -> Result<Tally> {
 }
 
 /// From the secrets file, the inbox and Auth's tables.
-fn look_up(checkout: &Checkout, environment: &Environment) -> Result<Known> {
-    let mut known = Known {
+fn look_up(checkout: &Checkout, environment: &Environment) -> Result<Sensitive> {
+    let mut sensitive = Sensitive {
         secrets: environment.secrets.values().map(str::to_owned).collect(),
-        ..Known::default()
+        ..Sensitive::default()
     };
     // The signing key is the part after the prefix, and that alone would be enough.
-    let bare: Vec<String> = known
+    let bare: Vec<String> = sensitive
         .secrets
         .iter()
         .filter_map(|secret| secret.strip_prefix("v1,whsec_").map(str::to_owned))
         .collect();
-    known.secrets.extend(bare);
+    sensitive.secrets.extend(bare);
     let inbox = format!("{}/sms", Environment::http(environment.ports.inbox));
     let sent = ureq::get(&inbox)
         .call()
@@ -118,8 +118,10 @@ fn look_up(checkout: &Checkout, environment: &Environment) -> Result<Known> {
         .read_to_string()?;
     let sent: Vec<serde_json::Value> = serde_json::from_str(&sent)?;
     for sms in &sent {
-        known.add_number(sms["phone"].as_str().unwrap_or_default());
-        known.codes.extend(sms["code"].as_str().map(str::to_owned));
+        sensitive.add_number(sms["phone"].as_str().unwrap_or_default());
+        sensitive
+            .codes
+            .extend(sms["code"].as_str().map(str::to_owned));
     }
     let postgres = Postgres::of(checkout)?;
     let select = |sql: &str| -> Result<String> {
@@ -127,14 +129,14 @@ fn look_up(checkout: &Checkout, environment: &Environment) -> Result<Known> {
         text(psql.args(["--tuples-only", "--no-align", "--command", sql]))
     };
     for phone in select("select phone from auth.users where phone is not null")?.lines() {
-        known.add_number(phone);
+        sensitive.add_number(phone);
     }
     let tokens = select("select token from auth.refresh_tokens where token is not null")?;
-    known.tokens = tokens.lines().map(str::to_owned).collect();
-    Ok(known)
+    sensitive.tokens = tokens.lines().map(str::to_owned).collect();
+    Ok(sensitive)
 }
 
-impl Known {
+impl Sensitive {
     fn add_number(&mut self, phone: &str) {
         let digits: String = phone.chars().filter(char::is_ascii_digit).collect();
         if let Some(national) = digits.strip_prefix("66")
@@ -167,7 +169,7 @@ struct About {
 }
 
 struct Searcher {
-    known: Known,
+    sensitive: Sensitive,
     jwt: Regex,
     number: Regex,
     context: Regex,
@@ -175,9 +177,9 @@ struct Searcher {
 }
 
 impl Searcher {
-    fn new(known: Known) -> Result<Self> {
+    fn new(sensitive: Sensitive) -> Result<Self> {
         Ok(Self {
-            known,
+            sensitive,
             jwt: Regex::new(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ?[A-Za-z0-9_-]{8,}")?,
             // Mobile numbers as people and programs write them. Digits within longer words and fractions do
             // not count.
@@ -209,7 +211,7 @@ impl Searcher {
     /// Forbidden values in a line.
     fn look_at(&self, line: &str) -> Option<&'static str> {
         if self
-            .known
+            .sensitive
             .secrets
             .iter()
             .any(|secret| line.contains(secret))
@@ -257,7 +259,7 @@ impl Searcher {
     fn is_used_number(&self, digits: &str) -> bool {
         let start = digits.len().saturating_sub(NATIONAL_DIGITS);
         let (prefix, national) = digits.split_at(start);
-        ["", "0", "66", "0066"].contains(&prefix) && self.known.numbers.contains(national)
+        ["", "0", "66", "0066"].contains(&prefix) && self.sensitive.numbers.contains(national)
     }
 
     fn classify_word(
@@ -266,7 +268,7 @@ impl Searcher {
         around: (char, char),
         about: &About,
     ) -> Option<&'static str> {
-        if self.known.tokens.contains(word) {
+        if self.sensitive.tokens.contains(word) {
             return Some("a refresh token");
         }
         let digits = word.bytes().all(|byte| byte.is_ascii_digit());
@@ -277,7 +279,7 @@ impl Searcher {
             return None;
         }
         let quoted = around == ('"', '"');
-        if (about.codes || quoted) && self.known.codes.contains(word) {
+        if (about.codes || quoted) && self.sensitive.codes.contains(word) {
             return Some("a code that was sent");
         }
         // Auth's own code has ten digits and is stored as a hash; ten digits may also be seconds.
@@ -313,13 +315,13 @@ mod tests {
     use super::*;
 
     fn found(line: &str) -> Option<&'static str> {
-        let known = Known {
+        let sensitive = Sensitive {
             secrets: vec!["local-secret-of-this-checkout".to_owned()],
             numbers: HashSet::from(["812345678".to_owned()]),
             codes: HashSet::from(["042137".to_owned()]),
             tokens: HashSet::from(["abcdef123456".to_owned()]),
         };
-        Searcher::new(known)
+        Searcher::new(sensitive)
             .expect("the patterns are good")
             .look_at(line)
     }
@@ -381,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_seeded_log_is_named_by_file_and_line_without_the_value() {
-        let searcher = Searcher::new(Known::default()).expect("the patterns are good");
+        let searcher = Searcher::new(Sensitive::default()).expect("the patterns are good");
         let mut findings = Vec::new();
         let log = "all is well\n{\"to\":\"+66898765432\"}\n";
         searcher.search(Path::new("edge.log"), log, &mut findings);

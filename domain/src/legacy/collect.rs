@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::entry::{EntryShape, ParsedEntry, RejectedEntry, read};
+use super::entry::{EntryColumns, EntryShape, ParsedEntry, RejectedEntry, read};
 use super::{Adjusted, MAX_LISTED, Migration, MigrationEntry, Rejected, UnreadableKey};
 use crate::error::DomainError;
 use crate::identity::uuid_text;
@@ -90,6 +90,7 @@ impl Collector {
                 });
             }
         }
+        let columns = entry.columns;
         self.out.entries.push(MigrationEntry {
             ordinal: self.out.entries.len() + 1,
             key,
@@ -98,17 +99,10 @@ impl Collector {
             legacy_id: entry.id.clone().filter(|_| !is_api),
             id: entry.id,
             identity: uuid_text(entry.identity),
-            category_id: entry.category_id,
-            disposal_method: entry.disposal_method,
-            weight: entry.weight,
-            logged_at: entry.logged_at,
-            time_zone: entry.time_zone,
-            notes: entry.notes,
-            place: entry.place,
-            location_lat: entry.location.map(|location| location.latitude),
-            location_lng: entry.location.map(|location| location.longitude),
-            image_id: entry.image_id,
-            device_id: entry.device_id.or_else(|| self.out.device_id.clone()),
+            columns: EntryColumns {
+                device_id: columns.device_id.or_else(|| self.out.device_id.clone()),
+                ..columns
+            },
         });
     }
 

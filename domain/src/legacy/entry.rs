@@ -1,6 +1,7 @@
 //! One entry of an old diary: its members, and their values after aliases, rounding and repair.
 
 use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -9,7 +10,7 @@ use crate::error::DomainError;
 use crate::identity::identity;
 use crate::raw_json::{Kind, Text, each_member, kind};
 use crate::time::{check_logged_at, parse_instant};
-use crate::units::Weight;
+use crate::units::{Degrees, Weight};
 use crate::waste::{category_alias, current, method_alias};
 use crate::zone;
 
@@ -27,21 +28,46 @@ pub(super) enum EntryShape {
     Api,
 }
 
+/// What an entry to import says, by the names of its columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EntryColumns {
+    /// Category, after aliases.
+    pub category_id: &'static str,
+    /// Method, after aliases.
+    pub disposal_method: &'static str,
+    /// Kilograms.
+    #[serde(rename = "weight_kg")]
+    pub weight: Weight,
+    /// When it was logged.
+    #[serde(serialize_with = "instant")]
+    pub logged_at: DateTime<Utc>,
+    /// The zone where it was logged (normalised payload only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// At most 4,000 characters.
+    pub notes: Option<String>,
+    /// At most 200 characters.
+    pub place: Option<String>,
+    /// Degrees (normalised payload only).
+    pub location_lat: Option<Degrees>,
+    /// Degrees (normalised payload only).
+    pub location_lng: Option<Degrees>,
+    /// UUID (normalised payload only).
+    pub image_id: Option<String>,
+    /// The entry's own device, else the payload's.
+    pub device_id: Option<String>,
+}
+
+fn instant<S: Serializer>(instant: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&crate::time::instant_text(*instant))
+}
+
 /// An entry that can be imported.
 #[derive(Debug, PartialEq)]
 pub(super) struct ParsedEntry {
     pub id: Option<String>,
     pub identity: [u8; 16],
-    pub category_id: &'static str,
-    pub disposal_method: &'static str,
-    pub weight: Weight,
-    pub logged_at: DateTime<Utc>,
-    pub time_zone: Option<String>,
-    pub notes: Option<String>,
-    pub place: Option<String>,
-    pub location: Option<Location>,
-    pub image_id: Option<String>,
-    pub device_id: Option<String>,
+    pub columns: EntryColumns,
     /// Fields whose text had to be changed, and how.
     pub changes: Vec<(&'static str, &'static str)>,
 }
@@ -185,16 +211,19 @@ impl Members<'_> {
         Ok(ParsedEntry {
             id,
             identity,
-            category_id,
-            disposal_method,
-            weight,
-            logged_at,
-            time_zone,
-            notes,
-            place,
-            location,
-            image_id,
-            device_id,
+            columns: EntryColumns {
+                category_id,
+                disposal_method,
+                weight,
+                logged_at,
+                time_zone,
+                notes,
+                place,
+                location_lat: location.map(|location| location.latitude),
+                location_lng: location.map(|location| location.longitude),
+                image_id,
+                device_id,
+            },
             changes,
         })
     }

@@ -13,11 +13,10 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 use serde_json::{Map, Value};
 
-pub use entry::MAX_LEGACY_NOTES_CHARS;
+pub use entry::{EntryColumns, MAX_LEGACY_NOTES_CHARS};
 
 use crate::error::DomainError;
 use crate::lang::Lang;
-use crate::units::{Degrees, Weight};
 
 /// The most that `rejected` and `adjusted` list each; the counts are complete.
 pub const MAX_LISTED: usize = 1_000;
@@ -74,35 +73,9 @@ pub struct MigrationEntry {
     pub legacy_id: Option<String>,
     /// [`crate::identity::identity`] as a UUID.
     pub identity: String,
-    /// Category, after aliases.
-    pub category_id: &'static str,
-    /// Method, after aliases.
-    pub disposal_method: &'static str,
-    /// Kilograms.
-    #[serde(rename = "weight_kg")]
-    pub weight: Weight,
-    /// When it was logged.
-    #[serde(serialize_with = "instant")]
-    pub logged_at: DateTime<Utc>,
-    /// The zone where it was logged (normalised payload only).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
-    /// At most 4,000 characters.
-    pub notes: Option<String>,
-    /// At most 200 characters.
-    pub place: Option<String>,
-    /// Degrees (normalised payload only).
-    pub location_lat: Option<Degrees>,
-    /// Degrees (normalised payload only).
-    pub location_lng: Option<Degrees>,
-    /// UUID (normalised payload only).
-    pub image_id: Option<String>,
-    /// The entry's own device, else the payload's.
-    pub device_id: Option<String>,
-}
-
-fn instant<S: Serializer>(instant: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&crate::time::instant_text(*instant))
+    /// What it says.
+    #[serde(flatten)]
+    pub columns: EntryColumns,
 }
 
 /// An entry that cannot be imported.
