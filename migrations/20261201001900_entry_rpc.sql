@@ -160,7 +160,7 @@ begin
   answer := answer || jsonb_build_object('streak', private.streak_json(p_user_id));
   if existing.deleted_at is not null then
     return answer || jsonb_build_object(
-      'id', known.entry_id, 'offline_id', stated.offline_id, 'revision', known.revision, 'deleted', true);
+      'id', existing.entry_id, 'offline_id', stated.offline_id, 'revision', existing.revision, 'deleted', true);
   end if;
   select e.* into entry from public.waste_entries as e
   where e.user_id = p_user_id and e.logged_at = existing.logged_at and e.id = existing.entry_id;
