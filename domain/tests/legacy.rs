@@ -61,7 +61,10 @@ fn adjustments_are_counted_beyond_the_list() {
         (migration.adjusted_count, migration.adjusted.len()),
         (1_500, MAX_LISTED)
     );
-    assert_eq!(migration.entries[1_499].columns.notes.as_deref(), Some("ab"));
+    assert_eq!(
+        migration.entries[1_499].columns.notes.as_deref(),
+        Some("ab")
+    );
     let again = json!({"local_storage": {"wasteEntries": json!(entries).to_string(),
         "recentWasteEntries": json!(entries[..50]).to_string()}});
     assert_eq!(read(&again.to_string()).duplicates, 50);
@@ -232,7 +235,14 @@ fn members_of_the_wrong_kind_are_refused_or_passed_over() {
         .map(|rejected| rejected.error.code())
         .collect();
     assert_eq!(reasons, ["image_id_invalid", "device_id_invalid"]);
-    assert_eq!(migration.entries[0].columns.location_lng.unwrap().to_string(), "2");
+    assert_eq!(
+        migration.entries[0]
+            .columns
+            .location_lng
+            .unwrap()
+            .to_string(),
+        "2"
+    );
     assert_eq!(migration.entries[1].columns.disposal_method, "animal_feed");
 }
 
