@@ -25,6 +25,7 @@ pub mod mutants;
 pub mod openapi;
 pub mod postgres;
 pub mod process;
+pub mod program;
 pub mod progress;
 pub mod pypi;
 pub mod reference;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use xtask::checkout::Checkout;
-use xtask::{check, copied, crates, db, faults, mutants, reference, test, up};
+use xtask::{check, crates, db, faults, mutants, program, reference, test, up};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -52,44 +52,34 @@ State of the checkout: .local (env, secrets, logs, data). Tools: ~/.cache/carbon
 ";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match run(&words) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\n✗ {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main(run)
 }
 
-fn run(words: &[&str]) -> Result<()> {
-    let checkout = Checkout::find()?;
-    copied::separate(&checkout)?;
+fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
     match words {
-        ["up", options @ ..] => up::up(&checkout, up::Options::parse(options)?).map(drop),
-        ["down"] => up::down(&checkout),
-        ["reset"] => up::reset(&checkout),
-        ["status"] => up::status(&checkout),
-        ["logs"] => up::logs(&checkout, None, false),
-        ["logs", "-f"] => up::logs(&checkout, None, true),
-        ["logs", name] => up::logs(&checkout, Some(name), false),
-        ["logs", name, "-f"] => up::logs(&checkout, Some(name), true),
-        ["db", "new", topic] => db::new(&checkout, topic),
-        ["db", action] => db::run(&checkout, action, None),
-        ["db", action, "--url", url] => db::run(&checkout, action, Some(url)),
-        ["docs"] => reference::write(&checkout),
-        ["bench", rest @ ..] => crates::become_program(&checkout, "carbon-bench", rest),
-        ["chaos", rest @ ..] => crates::become_program(&checkout, "carbon-chaos", rest),
-        ["service", action, name] => faults::command(&checkout, action, name),
-        ["check"] => check::run_and_report(&checkout, None),
-        ["check", name] => check::run_and_report(&checkout, Some(name)),
+        ["up", options @ ..] => up::up(checkout, up::Options::parse(options)?).map(drop),
+        ["down"] => up::down(checkout),
+        ["reset"] => up::reset(checkout),
+        ["status"] => up::status(checkout),
+        ["logs"] => up::logs(checkout, None, false),
+        ["logs", "-f"] => up::logs(checkout, None, true),
+        ["logs", name] => up::logs(checkout, Some(name), false),
+        ["logs", name, "-f"] => up::logs(checkout, Some(name), true),
+        ["db", "new", topic] => db::new(checkout, topic),
+        ["db", action] => db::run(checkout, action, None),
+        ["db", action, "--url", url] => db::run(checkout, action, Some(url)),
+        ["docs"] => reference::write(checkout),
+        ["bench", rest @ ..] => crates::become_program(checkout, "carbon-bench", rest),
+        ["chaos", rest @ ..] => crates::become_program(checkout, "carbon-chaos", rest),
+        ["service", action, name] => faults::command(checkout, action, name),
+        ["check"] => check::run_and_report(checkout, None),
+        ["check", name] => check::run_and_report(checkout, Some(name)),
         ["test", "--list"] => {
             test::list();
             Ok(())
         }
-        ["test", "mutants", chosen @ ..] => mutants::run(&checkout, chosen),
-        ["test", suites @ ..] => test::run(&checkout, suites),
+        ["test", "mutants", chosen @ ..] => mutants::run(checkout, chosen),
+        ["test", suites @ ..] => test::run(checkout, suites),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

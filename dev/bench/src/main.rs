@@ -31,7 +31,7 @@ use scratch::{LARGE, SMALL, Scratch};
 use xtask::checkout::Checkout;
 use xtask::process::{command, text};
 use xtask::progress::seconds;
-use xtask::{copied, up};
+use xtask::{program, up};
 
 /// Rounds of every comparison.
 const ROUNDS: usize = 5;
@@ -78,19 +78,7 @@ impl Size {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = Checkout::find().and_then(|checkout| {
-        copied::separate(&checkout)?;
-        run(&checkout, &words)
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\n✗ {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main(run)
 }
 
 /// Described in `cargo xtask help`.

@@ -19,7 +19,7 @@ use xtask::faults::{Action, apply};
 use xtask::postgres::Postgres;
 use xtask::process::command;
 use xtask::supervisor::{Service, status};
-use xtask::{copied, up};
+use xtask::{program, up};
 
 /// The system must be fully up within this after the failed service returns (contract); a longer wait is a
 /// defect of ours.
@@ -139,19 +139,7 @@ impl Plan {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let result = Checkout::find().and_then(|checkout| {
-        copied::separate(&checkout)?;
-        run(&checkout, &words)
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\n✗ {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main(run)
 }
 
 /// Fails on any difference.
