@@ -104,7 +104,7 @@ as $$
 begin
   delete from public.user_days as d
   using (select distinct u.user_id, u.local_date from unnest(users, dates) as u (user_id, local_date)) as touched
-  where d.user_id = touched.user_id and d.local_date = touched.local_date and d.entries <= 0;
+  where d.user_id = touched.user_id and d.local_date = touched.local_date and d.entries = 0;
 end;
 $$;
 comment on function private.forget_empty_days(uuid[], date[]) is
@@ -146,7 +146,7 @@ begin
   )
   select array_agg(d.user_id) as users, array_agg(d.local_date) as dates into emptied
   from days as d
-  where d.entries <= 0;
+  where d.entries = 0;
   if emptied.users is not null then
     perform private.forget_empty_days(emptied.users, emptied.dates);
   end if;
