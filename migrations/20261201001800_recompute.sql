@@ -204,13 +204,13 @@ as $$
 begin
   -- One snapshot for everything (the function is stable), so that a concurrent writer does not show as a difference.
   return private.check_state(user_id) || private.check_days(user_id) || private.check_keys(user_id)
-      || private.check_rewards(user_id) || private.check_boards(user_id);
+      || private.check_rewards(user_id) || private.check_boards(user_id) || private.check_friends(user_id);
 end;
 $$;
 grant execute on function private.check_user(uuid) to service_role;
 select private.expose(
   'private.check_user(uuid)',
-  'For the service role: every difference between the data derived for a user and a recomputation from their entries, as [{what, expected, found}]; [] if there are none or the user does not exist.');
+  'For the service role: every difference between the data derived for a user and a recomputation from their entries and friendships, as [{what, expected, found}]; [] if there are none or the user does not exist.');
 
 create function private.repair_keys(p_user_id uuid)
 returns void
@@ -319,6 +319,7 @@ begin
     array[p_user_id], array(select t.credits + t.rewards from private.user_state as t where t.user_id = p_user_id),
     array(select p_user_id from private.days_to_evaluate(p_user_id) as d), array(select d.local_date from private.days_to_evaluate(p_user_id) as d));
   perform private.repair_boards(array[p_user_id]);
+  perform private.repair_friends(p_user_id);
   perform private.audit('recomputed', p_user_id, jsonb_build_object('differences', jsonb_array_length(differences)));
   return differences;
 end;

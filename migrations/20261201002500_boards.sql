@@ -19,7 +19,7 @@ select
   p.id as user_id,
   p.privacy_level < 3 and p.visible_in_leaderboard and not p.is_anonymous and p.closed_until is null
     and not exists (select from private.board_exclusions as x where x.user_id = p.id) as is_listed,
-  p.privacy_level = 2 as is_masked,
+  p.privacy_level,
   p.display_name,
   p.province,
   p.avatar_url
@@ -27,7 +27,7 @@ from public.profiles as p;
 comment on view private.board_people is
   'Users whom boards list once they have an entry: privacy level 1 or 2, visible, not anonymous, not '
   'excluded, neither deleted nor banned. The only definition of this rule. Also has the columns that a board '
-  'row shows of a user; for masked users only the province.';
+  'row shows of a user, as far as their privacy level allows.';
 
 -- Folded scores -----------------------------------------------------------------------------
 create table private.board_scores (

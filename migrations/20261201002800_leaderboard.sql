@@ -1,5 +1,5 @@
--- Boards as clients see them: pages, standings, friend boards. Privacy is applied in board_people and board_json and
--- nowhere else.
+-- Boards as clients see them: pages, standings, friend boards. Who is listed is decided in board_people, who is masked in
+-- board_json, and nowhere else.
 
 create table private.secrets (
   name text primary key,
@@ -64,15 +64,17 @@ begin
   return coalesce((
     select json_agg(carbon.board_row(
              r.rank, r.user_id, p.display_name, p.province, p.avatar_url, r.credits, t.level, t.credits + t.rewards,
-             r.user_id is not distinct from viewer, p.is_masked and r.user_id is distinct from viewer) order by r.place)
+             v.relation, p.privacy_level::smallint) order by r.place)
     from unnest(user_ids, credits, ranks) with ordinality as r (user_id, credits, rank, place)
+    join private.relation(viewer, user_ids) as v on v.user_id = r.user_id
     join private.board_people as p on p.user_id = r.user_id
     join private.user_state as t on t.user_id = r.user_id
     where p.is_listed or r.user_id = viewer), '[]');
 end;
 $$;
 comment on function private.board_json(uuid, uuid[], bigint[], bigint[]) is
-  'Rows of a board (parallel lists) as the viewer may see them: listed users and the viewer; masked rows (privacy level 2) show no identity.';
+  'Rows of a board (parallel lists) as the viewer may see them: listed users and the viewer; masked rows '
+  '(privacy level 2 except to friends, and users blocked in either direction) show no identity.';
 
 create function private.place_json(standing private.board_standing, earlier_rank bigint)
 returns jsonb
@@ -149,7 +151,7 @@ comment on type private.board_row is
   'A user on a board: place counts from the first row, rank is the competition rank.';
 
 create function private.friend_scores(timeframe text, periods_back integer, user_ids uuid[])
-returns table (user_id uuid, credits bigint, is_listed boolean)
+returns private.friend_score[]
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
@@ -160,50 +162,55 @@ begin
   select p.* into period
   from carbon.board_period(timeframe, carbon.local_date(now(), carbon.default_time_zone()), periods_back) as p;
   if period.first_day is null then
-    return query
-    select t.user_id, t.credits + t.rewards, b.is_listed
-    from private.user_state as t
-    join private.board_people as b on b.user_id = t.user_id
-    where t.entries > 0 and t.user_id = any (user_ids);
-  else
-    return query
-    select d.user_id, sum(d.credits)::bigint, b.is_listed
-    from public.user_days as d
-    join private.board_people as b on b.user_id = d.user_id
-    where d.local_date between period.first_day and period.last_day and d.user_id = any (user_ids)
-    group by d.user_id, b.is_listed;
+    return array(
+      select (t.user_id, t.credits + t.rewards, b.is_listed)::private.friend_score
+      from private.user_state as t
+      join private.board_people as b on b.user_id = t.user_id
+      where t.entries > 0 and t.user_id = any (user_ids));
   end if;
+  return array(
+    select (d.user_id, d.credits, b.is_listed)::private.friend_score
+    from (select u.user_id, sum(u.credits)::bigint as credits
+          from public.user_days as u
+          where u.local_date between period.first_day and period.last_day and u.user_id = any (user_ids)
+          group by u.user_id) as d
+    join private.board_people as b on b.user_id = d.user_id);
 end;
 $$;
 comment on function private.friend_scores(text, integer, uuid[]) is
   'Those of the given users who have at least one entry in the country''s period, their credits, and whether they are listed: read from their own sums.';
 
-create function private.friend_standing(p_user_id uuid, timeframe text, periods_back integer, user_ids uuid[])
+create function private.friend_standing(p_user_id uuid, scores private.friend_score[])
 returns private.board_standing
-language plpgsql stable
-set search_path = ''
-as $$
-begin
-  return (
-    select (1 + count(*) filter (where s.credits > o.credits), o.credits,
-            count(*) filter (where s.credits < o.credits), count(s.user_id))::private.board_standing
-    from private.friend_scores(timeframe, periods_back, user_ids) as o
-    left join private.friend_scores(timeframe, periods_back, user_ids) as s on s.is_listed and s.user_id <> p_user_id
-    where o.user_id = p_user_id
-    group by o.credits);
-end;
-$$;
-comment on function private.friend_standing(uuid, text, integer, uuid[]) is
-  'A user''s standing on a friend board; null without entries in the period.';
-
-create function private.read_friend_board(viewer uuid, timeframe text, user_ids uuid[], requested_page private.board_page, around_me boolean)
-returns private.board_view
-language plpgsql stable
+language plpgsql immutable
 set search_path = ''
 as $$
 declare
-  standing private.board_standing := private.friend_standing(viewer, timeframe, 0, user_ids);
-  earlier private.board_standing;
+  own private.friend_score;
+begin
+  select s.* into own from unnest(scores) as s where s.user_id = p_user_id;
+  if own.user_id is null then
+    return null;
+  end if;
+  return (
+    select (1 + count(*) filter (where s.credits > own.credits), own.credits,
+            count(*) filter (where s.credits < own.credits), count(*))::private.board_standing
+    from unnest(scores) as s where s.is_listed and s.user_id <> p_user_id);
+end;
+$$;
+comment on function private.friend_standing(uuid, private.friend_score[]) is
+  'A user''s standing among these scores; null if they have none.';
+
+create function private.read_friend_board(viewer uuid, timeframe text, requested_page private.board_page, around_me boolean)
+returns private.board_view
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  user_ids uuid[] := array(select f.friend_id from private.friends as f where f.user_id = viewer) || viewer;
+  scores private.friend_score[] := private.friend_scores(timeframe, 0, user_ids);
+  earlier_rank bigint;
   listed private.board_row[];
   own_place bigint;
   first_place bigint;
@@ -216,7 +223,7 @@ begin
            row_number() over (order by s.credits desc, s.user_id) as place,
            1 + count(*) filter (where s.is_listed) over (
              order by s.credits desc groups between unbounded preceding and 1 preceding) as rank
-    from private.friend_scores(timeframe, 0, user_ids) as s
+    from unnest(scores) as s
     where s.is_listed or (around_me and s.user_id = viewer)) as r;
 
   if around_me then
@@ -231,20 +238,20 @@ begin
   end if;
   shown := listed[first_place : last_place];
   if timeframe <> 'all_time' then
-    earlier := private.friend_standing(viewer, timeframe, 1, user_ids);
+    earlier_rank := (private.friend_standing(viewer, private.friend_scores(timeframe, 1, user_ids))).rank;
   end if;
   return (
     private.board_json(viewer, array(select s.user_id from unnest(shown) as s order by s.place),
                        array(select s.credits from unnest(shown) as s order by s.place),
                        array(select s.rank from unnest(shown) as s order by s.place)),
-    private.place_json(standing, earlier.rank),
+    private.place_json(private.friend_standing(viewer, scores), earlier_rank),
     case when requested_page.page is not null then coalesce(cardinality(listed), 0) end,
     case when not around_me and cardinality(listed) > last_place then
       private.seal_cursor(listed[last_place].credits, listed[last_place].user_id) end)::private.board_view;
 end;
 $$;
-comment on function private.read_friend_board(uuid, text, uuid[], private.board_page, boolean) is
-  'The friend board of the given users, in the format of private.read_board.';
+comment on function private.read_friend_board(uuid, text, private.board_page, boolean) is
+  'The board of a user and their friends, in the format of private.read_board. Friends who are not listed (privacy level 3 among them) are neither shown nor counted.';
 
 -- The function that clients call ------------------------------------------------------------
 create function private.requested_province(province text)
@@ -306,7 +313,7 @@ begin
   end if;
 
   if board_type = 'friends' then
-    answer := private.read_friend_board(viewer, timeframe, array[viewer], requested_page, coalesce(around_me, false));
+    answer := private.read_friend_board(viewer, timeframe, requested_page, coalesce(around_me, false));
   else
     answer := private.read_board(viewer, timeframe, board_province, requested_page, coalesce(around_me, false));
   end if;

@@ -147,7 +147,7 @@ declare
 begin
   counts := private.board_counts(board_id, coalesce(found_rows.credits[1], 0), own);
   return query
-  select case when not m.masked then r.user_id end, case when not m.masked then p.display_name::text end, p.province::text,
+  select case when m.is_shown then r.user_id end, case when m.is_shown then p.display_name::text end, p.province::text,
          t.credits + t.rewards, t.level, carbon.trees(t.credits + t.rewards), r.rank,
          case when p.province is not null then
            private.own_rank(r.user_id, carbon.board_id('monthly', today, p.province)) end,
@@ -157,7 +157,9 @@ begin
          with ordinality as r (user_id, credits, rank, place)
   join private.board_people as p on p.user_id = r.user_id
   join private.user_state as t on t.user_id = r.user_id
-  cross join lateral (select p.is_masked and r.user_id is distinct from auth.uid() as masked) as m
+  join private.relation(auth.uid(), found_rows.people[: max_rows]) as v on v.user_id = r.user_id
+  cross join lateral (
+    select carbon.sight(v.relation, p.privacy_level::smallint, 'listing') not in ('nothing', 'masked') as is_shown) as m
   where p.is_listed
   order by r.place;
 end;
@@ -169,7 +171,7 @@ create view public.leaderboard_monthly with (security_invoker = true) as
 select b.id, b.display_name, b.province, b.total_credits, b.current_level, b.trees_saved, b.rank, b.province_rank, b.month_credits
 from private.monthly_board(500) as b;
 comment on view public.leaderboard_monthly is
-  'The first 500 rows of the country''s board of the current month, computed at each read; get_leaderboard returns all of them. Users of privacy level 2 have neither id nor name here.';
+  'The first 500 rows of the country''s board of the current month, computed at each read; get_leaderboard returns all of them. Users of privacy level 2 who are not the caller''s friends, and users blocked in either direction, have neither id nor name here.';
 comment on column public.leaderboard_monthly.id is 'The user; null if masked.';
 comment on column public.leaderboard_monthly.province is 'The province of the profile.';
 comment on column public.leaderboard_monthly.total_credits is 'All credits of the user, rewards included.';

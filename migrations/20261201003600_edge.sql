@@ -50,6 +50,19 @@ begin
       return public.check_achievements();
     when 'refresh_challenge_progress' then
       return public.refresh_challenge_progress();
+    when 'request_friend' then
+      return (select public.request_friend(a.json ->> 'username', a.json ->> 'code', (a.json ->> 'user_id')::uuid)
+              from (select arguments::jsonb as json) as a);
+    when 'accept_friend' then
+      return public.accept_friend((arguments::jsonb ->> 'request_id')::uuid);
+    when 'reject_friend' then
+      return public.reject_friend((arguments::jsonb ->> 'request_id')::uuid);
+    when 'remove_friend' then
+      return public.remove_friend((arguments::jsonb ->> 'user_id')::uuid);
+    when 'block_user' then
+      return public.block_user((arguments::jsonb ->> 'user_id')::uuid);
+    when 'friend_code' then
+      return public.friend_code(coalesce((arguments::jsonb ->> 'renew')::boolean, false));
     else
       perform private.raise_error('carbon.not_found', 'PT404');
   end case;
@@ -211,8 +224,8 @@ comment on function public.run_once(json) is
   'first answer, another one PT409 carbon.idempotency_key_reused; while the same request is running PT429 '
   'carbon.already_running: repeat it to get its answer. operation is one of create_waste_entry, '
   'create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, '
-  'migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, with its arguments by '
-  'name. Refusals are not stored. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, '
+  'migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, request_friend, '
+  'accept_friend, reject_friend, remove_friend, block_user, friend_code, with its arguments by name. Refusals are not stored. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, '
   'PT429 carbon.kept_answers above 8 MiB of answers in 24 hours.';
 
 create function private.drop_old_keys(max_rows integer)
@@ -296,6 +309,11 @@ begin
         coalesce(arguments ->> 'board_type', 'global'), coalesce(arguments ->> 'timeframe', 'all_time'),
         arguments ->> 'province', (arguments ->> 'page')::integer, (arguments ->> 'page_size')::integer,
         arguments ->> 'cursor', coalesce((arguments ->> 'around_me')::boolean, false));
+    when 'list_friends' then
+      return public.list_friends(coalesce(arguments ->> 'status', 'accepted'), (arguments ->> 'page_size')::integer,
+                                 arguments ->> 'cursor');
+    when 'list_friends_by_credits' then
+      return public.list_friends_by_credits((arguments ->> 'page_size')::integer, arguments ->> 'cursor');
     else
       perform private.raise_error('carbon.not_found', 'PT404');
   end case;
@@ -342,8 +360,8 @@ select private.expose(
   'Reads data of the caller together with its tag: {tag, answer}; without answer if the tag is one of '
   'known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, '
   'list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, '
-  'get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, with its arguments by '
-  'name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
+  'get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, list_friends, '
+  'list_friends_by_credits, with its arguments by name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
   'Errors: those of the operation.');
 
 grant execute on function private.run_once(text, text, text, text, text), public.run_once(json) to authenticated;

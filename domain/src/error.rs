@@ -140,9 +140,20 @@ errors! {
     AtLeastInvalid, "at_least_invalid", Some("criteria.at_least"), "at_least must be a number of at least 1 (for weight_kg, kilograms from 0.001), at most 1,000,000,000.", "at_least ต้องเป็นตัวเลขตั้งแต่ 1 ขึ้นไป (weight_kg ตั้งแต่ 0.001 กิโลกรัม) และไม่เกิน 1,000,000,000";
     CriteriaMemberUnknown, "criteria_member_unknown", Some("criteria"), "This metric knows no such condition.", "ตัวชี้วัดนี้ไม่มีเงื่อนไขดังกล่าว";
     TallyInvalid, "tally_invalid", Some("tally"), "These bytes are no tally.", "ข้อมูลนี้ไม่ใช่ยอดรวมที่อ่านได้";
+    // People.
+    PersonRequired, "person_required", Some("user_id"), "Name one person: by user name, by code or by id.", "กรุณาระบุผู้ใช้หนึ่งคนด้วยชื่อผู้ใช้ รหัสเพื่อน หรือรหัสผู้ใช้";
+    SelfRequest, "self_request", Some("user_id"), "This is your own account.", "นี่คือบัญชีของคุณเอง";
+    UserIdInvalid, "user_id_invalid", Some("user_id"), "The user id must be a UUID.", "รหัสผู้ใช้ต้องเป็น UUID";
+    RequestIdInvalid, "request_id_invalid", Some("request_id"), "The request id must be a UUID.", "รหัสคำขอต้องเป็น UUID";
+    FriendStatusInvalid, "friend_status_invalid", Some("status"), "The status must be accepted, incoming, outgoing or blocked.", "สถานะต้องเป็น accepted, incoming, outgoing หรือ blocked";
+    FriendsFull, "friends_full", None, "One of the two has 1,000 friends already.", "คนใดคนหนึ่งมีเพื่อนครบ 1,000 คนแล้ว";
+    OpenFriendRequests, "open_friend_requests", None, "At most 200 friend requests can be open at once; withdraw one first.", "มีคำขอเป็นเพื่อนที่ยังรออยู่ได้ไม่เกิน 200 รายการ กรุณายกเลิกบางรายการก่อน";
+    FriendRequestsPerHour, "friend_requests_per_hour", None, "At most 20 friend requests an hour; try again later.", "ส่งคำขอเป็นเพื่อนได้ไม่เกิน 20 ครั้งต่อชั่วโมง กรุณาลองใหม่ภายหลัง";
+    PersonLookupsPerHour, "person_lookups_per_hour", None, "At most 30 people an hour can be looked up; try again later.", "ค้นหาผู้ใช้ได้ไม่เกิน 30 ครั้งต่อชั่วโมง กรุณาลองใหม่ภายหลัง";
     // Callers and limits.
     NotSignedIn, "not_signed_in", None, "Sign in first.", "กรุณาเข้าสู่ระบบก่อน";
     PermissionDenied, "permission_denied", None, "This is not allowed.", "ไม่ได้รับอนุญาต";
+    AccountRequired, "account_required", None, "This needs an account: sign in with a phone number or a provider first.", "ต้องมีบัญชีก่อน กรุณาเข้าสู่ระบบด้วยหมายเลขโทรศัพท์หรือผู้ให้บริการ";
     ReasonInvalid, "reason_invalid", Some("reason"), "A reason of 1 to 500 characters is needed.", "กรุณาระบุเหตุผล 1 ถึง 500 ตัวอักษร";
     UnknownUser, "unknown_user", Some("user_id"), "This user has no profile.", "ไม่พบโปรไฟล์ของผู้ใช้นี้";
     NotFound, "not_found", None, "Not found.", "ไม่พบข้อมูล";

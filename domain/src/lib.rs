@@ -16,6 +16,7 @@ pub mod emission;
 pub mod entry;
 pub mod error;
 pub mod identity;
+pub mod invite_code;
 pub mod json;
 pub mod lang;
 pub mod legacy;
@@ -33,6 +34,7 @@ pub mod tally;
 pub mod text;
 pub mod time;
 pub mod units;
+pub mod visibility;
 pub mod waste;
 pub mod zone;
 

@@ -43,6 +43,18 @@ pub const STORED_IMPORT_BYTES: u32 = 4 * 1024 * 1024;
 /// Most bytes of the metadata that users write about themselves in Auth.
 pub const USER_METADATA_BYTES: u32 = 4 * 1024;
 
+/// Friends of one user.
+pub const FRIENDS: u32 = 1_000;
+/// Requests of one user that nobody has accepted yet.
+pub const OPEN_FRIEND_REQUESTS: u32 = 200;
+/// Friend requests in an hour.
+pub const FRIEND_REQUESTS_PER_HOUR: u32 = 20;
+/// People looked up by user name or code in an hour.
+pub const PERSON_LOOKUPS_PER_HOUR: u32 = 30;
+/// Signs of the code by which friends find a user: 31^10 codes, so that of ten million users a guess finds one with a
+/// probability of 1 in 82 million.
+pub const FRIEND_CODE_SIGNS: u32 = 10;
+
 /// The limits that SQL looks up by name.
 pub const ALL: &[(&str, u32)] = &[
     ("rows_per_statement", ROWS_PER_STATEMENT),
@@ -56,6 +68,11 @@ pub const ALL: &[(&str, u32)] = &[
     ("stored_answers_bytes", STORED_ANSWERS_BYTES),
     ("stored_import_bytes", STORED_IMPORT_BYTES),
     ("user_metadata_bytes", USER_METADATA_BYTES),
+    ("friends", FRIENDS),
+    ("open_friend_requests", OPEN_FRIEND_REQUESTS),
+    ("friend_requests_per_hour", FRIEND_REQUESTS_PER_HOUR),
+    ("person_lookups_per_hour", PERSON_LOOKUPS_PER_HOUR),
+    ("friend_code_signs", FRIEND_CODE_SIGNS),
     ("notes_chars", MAX_NOTES_CHARS as u32),
     ("imported_notes_chars", MAX_LEGACY_NOTES_CHARS as u32),
     ("place_chars", MAX_PLACE_CHARS as u32),
@@ -110,6 +127,10 @@ mod tests {
             (DomainError::EntriesInAll, ENTRIES_IN_ALL),
             (DomainError::ImportsPerHour, IMPORTS_PER_HOUR),
             (DomainError::ImportsPerDay, IMPORTS_PER_DAY),
+            (DomainError::FriendsFull, FRIENDS),
+            (DomainError::OpenFriendRequests, OPEN_FRIEND_REQUESTS),
+            (DomainError::FriendRequestsPerHour, FRIEND_REQUESTS_PER_HOUR),
+            (DomainError::PersonLookupsPerHour, PERSON_LOOKUPS_PER_HOUR),
         ] {
             for lang in [Lang::En, Lang::Th] {
                 let message = error.message(lang);

@@ -199,10 +199,22 @@ comment on function board_ranks(bigint[], bigint, bigint, integer) is
   'Competition ranks of consecutive rows of a board, from their credits, the number of listed users above '
   'the first row, and the number with the same credits as it. The last argument is the place, from 1, of a '
   'row that is shown but affects no rank; NULL for none.';
-comment on function board_row(bigint, uuid, text, text, text, bigint, integer, bigint, boolean, boolean) is
+comment on function board_row(bigint, uuid, text, text, text, bigint, integer, bigint, text, smallint) is
   'A row of a board as JSON: rank, id, name, province, picture, credits on the board, level, total of '
-  'credits (shown as trees), whether it is the reader''s, whether it is masked (no id, name or picture). NULL '
-  'for a NULL number.';
+  'credits (shown as trees), how the reader stands to the user, the user''s privacy level. Without id, name '
+  'and picture (masked) if the reader may not see who it is. NULL for a NULL number, relation or privacy level.';
+comment on function sight(text, smallint, text) is
+  'How much a viewer sees of a person: nothing, masked, identity, public, profile or everything. Arguments: '
+  'relation (self, friend, stranger, blocked, visitor), the person''s privacy level, and how the viewer found '
+  'them (listing, username, code, block). NULL for any NULL. XX000 for any other relation or way.';
+comment on function card(text, smallint, text, uuid, text, text, text, integer, bigint, integer) is
+  'The card of a person (id, name, picture, province, level, total of credits, streak) as a viewer may see '
+  'it; the first three arguments as in carbon.sight. Members that the viewer may not see are null. NULL if '
+  'the viewer may not see who it is.';
+comment on function invite_code(bytea, integer) is
+  'A code of this many signs (digits and capital letters without 0, 1, I, L, O) from random bytes; NULL if they are too few: twice as many bytes as signs practically always suffice.';
+comment on function normalised_code(text, integer) is
+  'A code of this many signs as it is stored, from what somebody typed: case, spaces and dashes do not matter. NULL for anything else.';
 comment on function wake_worker() is
   'Statement trigger for a table that the background worker reads: wakes the worker at commit. Does nothing if the server does not preload the library.';
 comment on function fold_scores(integer[], bigint[], bigint[], date[], text[], bigint[], bigint[], bigint, date) is

@@ -37,6 +37,7 @@ mod testing;
 mod text;
 mod time;
 mod vectors;
+mod visibility;
 mod worker;
 
 ::pgrx::pg_module_magic!(name, version);

@@ -2,12 +2,14 @@
 
 use carbon_domain::error::DomainError;
 use carbon_domain::ranking::{self as domain, Period, Timeframe};
+use carbon_domain::visibility::{FoundBy, Relation, sight};
 use chrono::NaiveDate;
 use pgrx::datum::{Array, Date, Uuid};
 use pgrx::prelude::*;
 
 use crate::convert::{calendar_day, date, numeric};
 use crate::error::raise;
+use crate::visibility::relation as parse_relation;
 
 fn parse_timeframe(timeframe: &str) -> Timeframe {
     Timeframe::parse(timeframe).unwrap_or_else(|error| raise(error))
@@ -139,15 +141,16 @@ fn board_ranks(
     domain::ranks(&credits.unwrap_or_default(), above, equal, unlisted)
 }
 
-/// A row of a board in the contract's format: rank, user, province, credits on the board, level and trees of the
-/// total. A masked row has no id, name or picture. Written by hand, because `json_build_object` looks up the type
-/// of every member of every row. NULL for a NULL number.
+/// A row of a board in the contract's format, as a viewer with this relation to the user may see it: rank, user,
+/// province, credits on the board, level and trees of the total. A masked row, of somebody whom the viewer may not
+/// see, has no id, name or picture. Written by hand, because `json_build_object` looks up the type of every member of
+/// every row. NULL for a NULL number, relation or level of privacy.
 // JSON is stored like text, and pgrx has no json return type that is not parsed first.
 #[pg_extern(
     immutable,
     parallel_safe,
     sql = "create function board_row(rank bigint, user_id uuid, display_name text, province text, avatar_url text,
-             credits bigint, level integer, total bigint, is_own boolean, masked boolean)
+             credits bigint, level integer, total bigint, relation text, privacy_level smallint)
            returns json immutable parallel safe language c as 'MODULE_PATHNAME', '@FUNCTION_NAME@';"
 )]
 #[allow(clippy::too_many_arguments)]
@@ -160,20 +163,25 @@ fn board_row(
     credits: Option<i64>,
     level: Option<i32>,
     total: Option<i64>,
-    is_own: bool,
-    masked: bool,
+    relation: Option<&str>,
+    privacy_level: Option<i16>,
 ) -> Option<String> {
     let (rank, credits, level, total) = (rank?, credits?, level?, total?);
+    let relation = parse_relation(relation?);
+    let sight = sight(relation, privacy_level?, FoundBy::Listing);
     let text = |value: Option<&str>| serde_json::to_string(&value).expect("a text can be written");
-    let named = |value: Option<&str>| text(value.filter(|_| !masked));
+    let named = |value: Option<&str>| text(value.filter(|_| sight.shows_identity()));
     let user_id = user_id.map(|id| id.to_string());
     Some(format!(
-        r#"{{"rank": {rank}, "user_id": {}, "display_name": {}, "province": {}, "avatar_url": {}, "credits": {credits}, "current_level": {level}, "trees_saved": {}, "is_current_user": {is_own}, "is_friend": false, "masked": {masked}}}"#,
+        r#"{{"rank": {rank}, "user_id": {}, "display_name": {}, "province": {}, "avatar_url": {}, "credits": {credits}, "current_level": {level}, "trees_saved": {}, "is_current_user": {}, "is_friend": {}, "masked": {}}}"#,
         named(user_id.as_deref()),
         named(display_name),
         text(province),
-        named(avatar_url),
+        text(avatar_url.filter(|_| sight.shows_picture())),
         carbon_domain::level::trees(total),
+        relation == Relation::Own,
+        relation == Relation::Friend,
+        !sight.shows_identity(),
     ))
 }
 
@@ -316,24 +324,41 @@ mod tests {
 
     #[pg_test]
     fn a_row_of_a_board_names_nobody_who_is_masked() {
-        let row = |masked: &str| {
+        let row = |relation: &str, privacy_level: i16| {
             one::<String>(&format!(
-                r#"select carbon.board_row(3, '0a000000-0000-4000-8000-00000000000a', 'ก "a" \', 'TH-10', null, -7, 2, 1200, true, {masked})::jsonb::text"#
+                r#"select carbon.board_row(3, '0a000000-0000-4000-8000-00000000000a', 'ก "a" \', 'TH-10', 'https://a/1', -7, 2, 1200, '{relation}', {privacy_level}::smallint)::jsonb::text"#
             ))
         };
-        let shown = row("false");
-        assert!(
-            shown.contains(r#""user_id": "0a000000-0000-4000-8000-00000000000a""#),
-            "{shown}"
-        );
-        assert!(shown.contains(r#""display_name": "ก \"a\" \\""#), "{shown}");
-        assert!(shown.contains(r#""trees_saved": 2"#), "{shown}");
-        let masked = row("true");
-        assert!(masked.contains(r#""user_id": null"#), "{masked}");
-        assert!(masked.contains(r#""display_name": null"#), "{masked}");
-        assert!(masked.contains(r#""province": "TH-10""#), "{masked}");
+        let shown = row("self", 2);
+        for member in [
+            r#""user_id": "0a000000-0000-4000-8000-00000000000a""#,
+            r#""display_name": "ก \"a\" \\""#,
+            r#""avatar_url": "https://a/1""#,
+            r#""trees_saved": 2"#,
+            r#""is_current_user": true"#,
+            r#""is_friend": false"#,
+            r#""masked": false"#,
+        ] {
+            assert!(shown.contains(member), "{shown}");
+        }
+        for masked in [row("stranger", 2), row("blocked", 1), row("visitor", 2)] {
+            for member in [
+                r#""user_id": null"#,
+                r#""display_name": null"#,
+                r#""avatar_url": null"#,
+                r#""province": "TH-10""#,
+                r#""is_friend": false"#,
+                r#""masked": true"#,
+            ] {
+                assert!(masked.contains(member), "{masked}");
+            }
+        }
+        let friend = row("friend", 2);
+        assert!(friend.contains(r#""is_friend": true"#) && friend.contains(r#""masked": false"#));
+        let public = row("visitor", 1);
+        assert!(public.contains(r#""masked": false"#) && public.contains(r#""avatar_url": null"#));
         assert!(is_null(
-            "select carbon.board_row(null, null, null, null, null, 1, 1, 1, true, false)::text"
+            "select carbon.board_row(null, null, null, null, null, 1, 1, 1, 'self', 1::smallint)::text"
         ));
     }
 }

@@ -1,17 +1,21 @@
--- Permissions: what the owner, another user, an anonymous user, a signed-out visitor and the service may do with every
--- table, view, partition and function, and that none of these is missing here.
+-- Permissions: what the owner, another user, an anonymous user, a signed-out visitor, the service, a friend of the owner,
+-- somebody whom the owner blocks and somebody who blocks the owner may do with every table, view, partition and function,
+-- and that none of these is missing here.
 begin;
 \ir helpers.psql
 create table tests.matrix (
   position integer generated always as identity,
   object text not null, statement text not null,
-  own text not null, other text not null, anonymous text not null, none text not null, service text not null
+  own text not null, other text not null, anonymous text not null, none text not null, service text not null,
+  -- Null: the same as for "other", who is neither a friend nor blocked; a blocking user is answered like a blocked one.
+  friend text, blocked text, blocking text
 );
 select tests.sign_up('own', tests.id('own')), tests.sign_up('other', tests.id('other')),
-       tests.sign_up('anonymous', tests.id('anonymous'), true) \g /dev/null
+       tests.sign_up('anonymous', tests.id('anonymous'), true), tests.sign_up('friend', 'a0000000-0000-4000-8000-000000000004'),
+       tests.sign_up('blocked', 'a0000000-0000-4000-8000-000000000005'), tests.sign_up('blocking', 'a0000000-0000-4000-8000-000000000006') \g /dev/null
 -- Users who exist already are hidden from boards.
 update public.profiles set visible_in_leaderboard = false where id not in (select id from tests.people);
-update public.profiles set province = 'TH-10' where id = tests.id('own');
+update public.profiles set province = 'TH-10', username = 'matrix.own' where id = tests.id('own');
 update public.user_preferences set time_zone = 'Asia/Tokyo' where user_id = tests.id('own');
 
 select tests.act_as('own') \g /dev/null
@@ -22,6 +26,15 @@ select public.create_waste_entry(json_build_object('entry', tests.entry())) ->> 
        public.migrate_local('{"waste_entries": []}') ->> 'batch_id' as own_batch \gset
 select tests.act_as('other') \g /dev/null
 select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
+select tests.act_as('friend') \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry())),
+       public.request_friend(user_id => tests.id('own')) ->> 'request_id' as request \gset
+select tests.act_as('blocked') \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
+select tests.act_as('blocking') \g /dev/null
+select public.create_waste_entry(json_build_object('entry', tests.entry())), public.block_user(tests.id('own')) \g /dev/null
+select tests.act_as('own') \g /dev/null
+select public.accept_friend(:'request'), public.block_user(tests.id('blocked')) \g /dev/null
 select tests.act_as('anonymous') \g /dev/null
 select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
 select tests.act_as_operator() \g /dev/null
@@ -30,23 +43,28 @@ select private.merge_boards(100000) \g /dev/null
 
 \ir matrix_tables.psql
 \ir matrix_functions.psql
+\ir matrix_people.psql
 update tests.matrix
-set statement = replace(replace(replace(replace(replace(statement,
+set statement = replace(replace(replace(replace(replace(replace(statement,
   '$people', quote_literal((select array_agg(p.id) from tests.people as p)::text) || '::uuid[]'),
   '$own_entry', quote_literal(:'own_entry') || '::uuid'),
   '$own_batch', quote_literal(:'own_batch') || '::uuid'),
+  '$request', quote_literal(:'request') || '::uuid'),
   '$own', quote_literal(tests.id('own')) || '::uuid'),
   '$entry', quote_literal(tests.entry()::text) || '::jsonb');
 
 select plan((select count(*)::integer from tests.matrix) + 3);
 
--- One assertion per statement, with all five results.
+-- One assertion per statement, with all results.
 select is(
   jsonb_build_object(
     'own', tests.outcome('own', m.statement), 'other', tests.outcome('other', m.statement),
     'anonymous', tests.outcome('anonymous', m.statement), 'none', tests.outcome('none', m.statement),
-    'service', tests.outcome('service', m.statement)),
-  jsonb_build_object('own', m.own, 'other', m.other, 'anonymous', m.anonymous, 'none', m.none, 'service', m.service),
+    'service', tests.outcome('service', m.statement), 'friend', tests.outcome('friend', m.statement),
+    'blocked', tests.outcome('blocked', m.statement), 'blocking', tests.outcome('blocking', m.statement)),
+  jsonb_build_object('own', m.own, 'other', m.other, 'anonymous', m.anonymous, 'none', m.none, 'service', m.service,
+                     'friend', coalesce(m.friend, m.other), 'blocked', coalesce(m.blocked, m.other),
+                     'blocking', coalesce(m.blocking, m.blocked, m.other)),
   m.statement)
 from tests.matrix as m order by m.position;
 

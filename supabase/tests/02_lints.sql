@@ -43,7 +43,7 @@ select is((select array_agg(p.tablename || ': ' || p.policyname) from pg_policie
                select from pg_index as i
                join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
                where i.indrelid = format('%I.%I', p.schemaname, p.tablename)::regclass
-                 and a.attname in ('user_id', 'id') and p.qual || coalesce(p.with_check, '') ~ ('\(' || a.attname || ' = \( SELECT')
+                 and a.attname in ('user_id', 'id', 'blocker_id') and p.qual || coalesce(p.with_check, '') ~ ('\(' || a.attname || ' = \( SELECT')
                union all
                select from pg_index as i
                join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
@@ -96,6 +96,6 @@ select results_eq(
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from public.waste_factors order by 1, 2, 3',
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from carbon.factors() order by 1, 2, 3',
   'waste_factors equals the factors of the extension');
-select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 13, 'the jobs are scheduled');
+select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 14, 'the jobs are scheduled');
 select * from finish();
 rollback;
