@@ -314,7 +314,7 @@ comment on function private.check_write_limits(private.user_keys[]) is
   'Raises the limit that a statement with these new entries exceeds: on times, and for a client, whose rows all belong '
   'to one user, on numbers of rows.';
 
-create function private.add_new_entries(sums private.day_sums[], keys private.user_keys[])
+create function private.add_new_entries(sums private.day_sums[], keys private.user_keys[], has_limits boolean)
 returns void
 language plpgsql
 set search_path = ''
@@ -326,11 +326,14 @@ begin
   if not changed.every_user_exists then
     perform private.raise_error('carbon.unknown_user', '23503');
   end if;
-  perform private.check_write_limits(keys);
+  if has_limits then
+    perform private.check_write_limits(keys);
+  end if;
   perform private.add_to_days(sums);
   perform private.evaluate_day_sums(sums, changed.user_ids, changed.totals_before);
 end;
 $$;
-comment on function private.add_new_entries(private.day_sums[], private.user_keys[]) is
-  'What follows from a statement that inserted several entries: states, keys, limits, days and rewards. Raises 23503 '
-  'carbon.unknown_user, and what private.insert_keys and private.check_write_limits raise.';
+comment on function private.add_new_entries(private.day_sums[], private.user_keys[], boolean) is
+  'What follows from a statement that inserted several entries: states, keys, limits, days and rewards. has_limits is '
+  'false only for entries that were counted before, as another user''s. Raises 23503 carbon.unknown_user, and what '
+  'private.insert_keys and private.check_write_limits raise.';

@@ -66,7 +66,7 @@ begin
             array_agg(n.batch_id))::private.user_keys
     from new_rows as n
     group by n.user_id);
-  perform private.add_new_entries(sums, keys);
+  perform private.add_new_entries(sums, keys, true);
   return null;
 end;
 $$;

@@ -21,6 +21,24 @@ create policy "people read their own devices" on public.devices
   for select to authenticated using (user_id = (select auth.uid()));
 grant select on public.devices to authenticated, service_role;
 
+create function private.drop_oldest_devices(p_user_id uuid, seen_device text)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  delete from public.devices as d
+  where d.user_id = p_user_id
+    and d.device_id in (
+      select o.device_id from public.devices as o
+      where o.user_id = p_user_id
+      order by o.last_seen_at desc, (o.device_id = seen_device) desc, o.device_id
+      offset 50);
+end;
+$$;
+comment on function private.drop_oldest_devices(uuid, text) is
+  'Keeps at most 50 devices of a user, those seen last, so that invented ids cannot fill the table; seen_device: one that was seen just now, null if none.';
+
 create function private.note_device(p_user_id uuid, seen_device text, seen_platform text, seen_version text, seen_revision bigint)
 returns void
 language plpgsql
@@ -34,14 +52,7 @@ begin
         app_version = coalesce(excluded.app_version, d.app_version),
         revision_seen = coalesce(seen_revision, d.revision_seen),
         last_seen_at = now();
-  -- At most 50, so that invented ids cannot fill the table.
-  delete from public.devices as d
-  where d.user_id = p_user_id
-    and d.device_id in (
-      select o.device_id from public.devices as o
-      where o.user_id = p_user_id
-      order by o.last_seen_at desc, (o.device_id = seen_device) desc, o.device_id
-      offset 50);
+  perform private.drop_oldest_devices(p_user_id, seen_device);
 end;
 $$;
 comment on function private.note_device(uuid, text, text, text, bigint) is

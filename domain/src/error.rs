@@ -133,6 +133,7 @@ errors! {
     // Migration.
     MigrationUnreadable, "migration_unreadable", Some("payload"), "The payload is neither {local_storage: {...}} nor {waste_entries: [...]}.", "ข้อมูลที่ส่งมาไม่ใช่ {local_storage: {...}} หรือ {waste_entries: [...]}";
     MigrationTooManyEntries, "migration_too_many_entries", Some("payload"), "At most 20,000 entries can be migrated in one call; send the keys in several calls.", "ย้ายข้อมูลได้ไม่เกิน 20,000 รายการต่อครั้ง กรุณาแบ่งส่งทีละคีย์";
+    DiaryNotMergeable, "diary_not_mergeable", None, "This diary cannot be moved into that account.", "ย้ายบันทึกนี้เข้าบัญชีนั้นไม่ได้";
     BatchNotFound, "batch_not_found", Some("batch_id"), "There is no such migration, or it can no longer be undone.", "ไม่พบการย้ายข้อมูลนี้ หรือย้อนกลับไม่ได้แล้ว";
     BatchIdInvalid, "batch_id_invalid", Some("batch_id"), "The batch id must be a UUID.", "รหัสการย้ายข้อมูลต้องเป็น UUID";
     // Goals.
