@@ -165,37 +165,43 @@ comment on table private.waste_entries_default is
   'their month.';
 alter table private.waste_entries_default enable row level security;
 
-create function private.create_month_partition(month date)
+create function private.create_month_partition(parent text, month date)
 returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
-  name text := format('waste_entries_y%sm%s', to_char(month, 'YYYY'), to_char(month, 'MM'));
+  name text := format('%s_y%sm%s', parent, to_char(month, 'YYYY'), to_char(month, 'MM'));
+  table_name regclass := format('public.%I', parent);
   lower_bound timestamptz := month::timestamp at time zone 'UTC';
   upper_bound timestamptz := (month + interval '1 month')::timestamp at time zone 'UTC';
+  time_column text := (
+    select a.attname from pg_catalog.pg_partitioned_table as p
+    join pg_catalog.pg_attribute as a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
+    where p.partrelid = table_name);
   stated_columns text;
 begin
   select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into stated_columns
   from pg_catalog.pg_attribute as a
-  where a.attrelid = 'public.waste_entries'::regclass
+  where a.attrelid = table_name
     and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
 
   -- Filling the table before attaching it does not block reads or writes of the other months.
-  execute format('create table private.%I (like public.waste_entries including all)', name);
+  execute format('create table private.%I (like public.%I including all)', name, parent);
   execute format('alter table private.%I enable row level security', name);
   execute format('comment on table private.%I is %L', name,
-                 'Entries logged in ' || to_char(month, 'YYYY-MM') || ' (UTC). Reached through public.waste_entries only.');
-  execute format('insert into private.%I (%s) select %s from private.waste_entries_default where logged_at >= $1 and logged_at < $2',
-                 name, stated_columns, stated_columns) using lower_bound, upper_bound;
-  execute 'delete from private.waste_entries_default where logged_at >= $1 and logged_at < $2'
+                 format('Rows of %s (UTC). Reached through public.%s only.', to_char(month, 'YYYY-MM'), parent));
+  execute format('insert into private.%I (%s) select %s from private.%I where %I >= $1 and %I < $2',
+                 name, stated_columns, stated_columns, parent || '_default', time_column, time_column)
     using lower_bound, upper_bound;
-  execute format('alter table public.waste_entries attach partition private.%I for values from (%L) to (%L)',
-                 name, lower_bound, upper_bound);
+  execute format('delete from private.%I where %I >= $1 and %I < $2', parent || '_default', time_column, time_column)
+    using lower_bound, upper_bound;
+  execute format('alter table public.%I attach partition private.%I for values from (%L) to (%L)',
+                 parent, name, lower_bound, upper_bound);
 end;
 $$;
-comment on function private.create_month_partition(date) is
-  'Creates the partition of the month that begins on the given date, and moves matching rows from the default partition to it. Raises 42P07 if it exists.';
+comment on function private.create_month_partition(text, date) is
+  'Creates the partition of a table of public for the month that begins on the given date, and moves matching rows from the table''s default partition to it. Raises 42P07 if it exists.';
 
 create function private.ensure_partitions()
 returns integer
@@ -203,24 +209,26 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  month date;
+  missing record;
   made integer := 0;
 begin
-  for month in
-    select m::date
-    from generate_series(
-      date_trunc('month', (now() - interval '7 years') at time zone 'UTC'),
+  for missing in
+    select t.parent, m::date as month
+    from (values ('waste_entries', interval '7 years'), ('activity_feed', interval '3 months')) as t (parent, past)
+    cross join lateral generate_series(
+      date_trunc('month', (now() - t.past) at time zone 'UTC'),
       date_trunc('month', now() at time zone 'UTC') + interval '3 months',
       interval '1 month') as m
+    -- A later migration creates the second table.
+    where to_regclass('public.' || t.parent) is not null
+      and to_regclass(format('private.%s_y%sm%s', t.parent, to_char(m, 'YYYY'), to_char(m, 'MM'))) is null
   loop
-    if to_regclass(format('private.waste_entries_y%sm%s', to_char(month, 'YYYY'), to_char(month, 'MM'))) is null then
-      perform private.create_month_partition(month);
-      made := made + 1;
-    end if;
+    perform private.create_month_partition(missing.parent, missing.month);
+    made := made + 1;
   end loop;
   return made;
 end;
 $$;
 comment on function private.ensure_partitions() is
-  'Creates missing monthly partitions, from 7 years ago to 3 months ahead, and returns how many it created. Can be run at any time.';
+  'Creates missing monthly partitions to 3 months ahead: of entries from 7 years ago, of the feed from 3 months ago. Returns how many it created. Can be run at any time.';
 do $$ begin perform private.ensure_partitions(); end $$;

@@ -217,6 +217,22 @@ end;
 $$;
 
 -- The ledger --------------------------------------------------------------------------------
+create function private.visibility_now(p_user_id uuid, source text)
+returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if source not in ('achievement', 'community', 'level', 'streak', 'tree') then
+    -- Four challenges a day would bury everything else; a referral is nobody else's business.
+    return null;
+  end if;
+  return (select (array['public', 'friends', 'private'])[p.privacy_level] from public.profiles as p where p.id = p_user_id);
+end;
+$$;
+comment on function private.visibility_now(uuid, text) is
+  'Who may see a feed item of this user by their present privacy_level: public (1), friends (2), private (3); null for sources of the ledger that have no feed items.';
+
 create table private.rewards (
   user_id uuid not null,
   number bigint not null,
@@ -227,22 +243,31 @@ create table private.rewards (
   entry_id uuid,
   local_date date,
   created_at timestamptz not null default now(),
+  -- Functions that set it: imports, repairs, evaluations by new rules.
+  quiet boolean not null default (current_setting('carbon.rewards_are_quiet', true) is not distinct from 'on'),
+  visibility text,
   primary key (user_id, number),
   constraint rewards_are_given_and_taken_in_turns unique (user_id, source, source_id, sequence),
-  constraint source_is_achievement_challenge_or_level check (source in ('achievement', 'challenge', 'level'))
+  constraint source_is_known check (source in ('achievement', 'challenge', 'community', 'level', 'referral', 'streak', 'tree')),
+  constraint visibility_is_public_friends_or_private check (visibility in ('public', 'friends', 'private'))
 );
 comment on table private.rewards is
   'The append-only ledger of rewards: what was granted or revoked, why, when, for how many credits, and by '
   'which entry or day. A row with an odd sequence grants; the next one of the same source revokes. Written '
   'under the lock of the user''s state row.';
 comment on column private.rewards.number is 'From 1, gapless per user.';
-comment on column private.rewards.source_id is 'Id of the achievement, id of the day''s challenge, or the level.';
+comment on column private.rewards.source_id is
+  'Id of the achievement, id of the day''s challenge, or the mark: the level, the trees, the days of the longest run.';
 comment on column private.rewards.sequence is 'From 1, gapless per source: odd grants, even revokes.';
 comment on column private.rewards.credits is
-  'Credits; a revocation has the amount of its grant. Level rows have no credits.';
+  'Credits; a revocation has the amount of its grant. Marks (levels, trees, streaks) have no credits.';
 comment on column private.rewards.entry_id is 'The entry that caused it, if any; it may have been deleted since.';
 comment on column private.rewards.local_date is
   'The day of a challenge; for other rewards the latest day evaluated, if any.';
+comment on column private.rewards.quiet is
+  'true: granted by an import, a repair or new rules, not by what the user just did; neither in the feed nor pushed.';
+comment on column private.rewards.visibility is
+  'Who could see the feed item of this row by the user''s privacy_level when it was written: public, friends or private; null = the source has no feed items.';
 alter table private.rewards enable row level security;
 grant select on private.rewards to service_role;
 
@@ -271,8 +296,8 @@ select
   r.source_id,
   case when r.sequence % 2 = 1 then 'granted' else 'taken_back' end as event,
   r.credits,
-  coalesce(a.name_th, c.title_th, l.name_th, r.source_id) as name_th,
-  coalesce(a.name_en, c.title_en, l.name_en, r.source_id) as name_en,
+  coalesce(a.name_th, c.title_th, m.name_th, r.source_id) as name_th,
+  coalesce(a.name_en, c.title_en, m.name_en, r.source_id) as name_en,
   r.entry_id,
   r.local_date,
   r.created_at
@@ -286,7 +311,7 @@ left join lateral (
   select t.title_th, t.title_en from public.challenge_types as t
   where r.source = 'challenge' and carbon.challenge_id(r.local_date, t.id)::text = r.source_id
   limit 1) as c on true
-left join carbon.levels() as l on r.source = 'level' and l.level::text = r.source_id;
+left join lateral carbon.mark_names(r.source, r.source_id) as m on true;
 comment on view public.credit_history is
   'The reward ledger with names; own rows only. Credits of entries are stored with the entries: total = their sum + the sum of these.';
 comment on column public.credit_history.event is 'granted or taken_back.';

@@ -141,10 +141,11 @@ begin
       order by l.sequence desc limit 1) as h on true
     where v.is_met <> (coalesce(h.sequence, 0) % 2 = 1)
   ), added as (
-    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
+    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits, entry_id, local_date, visibility)
     select n.user_id,
            s.ledger_rows + row_number() over (partition by n.user_id order by n.source, n.local_date, n.source_id),
-           n.source, n.source_id, n.sequence + 1, case when n.is_met then n.credits else -n.given end, p_entry_id, n.local_date
+           n.source, n.source_id, n.sequence + 1, case when n.is_met then n.credits else -n.given end, p_entry_id, n.local_date,
+           private.visibility_now(n.user_id, n.source)
     from changes as n
     join private.user_state as s on s.user_id = n.user_id
     returning l.*
@@ -172,7 +173,25 @@ comment on function private.post_reward_changes(private.reward_evaluation[], uui
   'them (null = none), and updates the state. p_entry_id: the entry that caused it, if there was exactly '
   'one. The caller must hold the users'' locks.';
 
-create function private.apply_level_changes(user_ids uuid[])
+create function private.held_marks(p_user_id uuid, out sources text[], out source_ids text[])
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  select array_agg(h.source), array_agg(h.source_id) into sources, source_ids
+  from (
+    select l.source, l.source_id from private.rewards as l
+    where l.user_id = p_user_id and l.source in ('level', 'streak', 'tree')
+    group by l.source, l.source_id
+    having max(l.sequence) % 2 = 1) as h;
+  sources := coalesce(sources, '{}');
+  source_ids := coalesce(source_ids, '{}');
+end;
+$$;
+comment on function private.held_marks(uuid) is
+  'Source and id of the marks (levels, trees, streaks) that the ledger says a user holds, in parallel lists.';
+
+create function private.apply_mark_changes(user_ids uuid[])
 returns private.rewards[]
 language plpgsql security definer
 set search_path = ''
@@ -180,35 +199,34 @@ as $$
 declare
   written private.rewards[];
 begin
-  with moved as (
-    select s.user_id, s.level as before, carbon.level(s.credits + s.rewards) as after, s.ledger_rows
+  with changed as (
+    select s.user_id, s.ledger_rows + c.place as number, c.source, c.source_id
     from unnest(user_ids) as p (user_id)
     join private.user_state as s on s.user_id = p.user_id
-    where carbon.level(s.credits + s.rewards) <> s.level
-  ), steps as (
-    select m.user_id, s.level, m.ledger_rows + row_number() over (
-             partition by m.user_id order by case when m.after > m.before then s.level else -s.level end) as number
-    from moved as m
-    cross join lateral generate_series(least(m.before, m.after) + 1, greatest(m.before, m.after)) as s (level)
+    cross join lateral private.held_marks(s.user_id) as h
+    cross join lateral carbon.changed_marks(s.credits + s.rewards, s.longest_run, h.sources, h.source_ids)
+      with ordinality as c (source, source_id, is_reached, place)
   ), added as (
-    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits)
-    select s.user_id, s.number, 'level', s.level::text, 1 + coalesce((
+    insert into private.rewards as l (user_id, number, source, source_id, sequence, credits, visibility)
+    select c.user_id, c.number, c.source, c.source_id, 1 + coalesce((
              select max(l.sequence) from private.rewards as l
-             where l.user_id = s.user_id and l.source = 'level' and l.source_id = s.level::text), 0), 0
-    from steps as s
+             where l.user_id = c.user_id and l.source = c.source and l.source_id = c.source_id), 0), 0,
+           private.visibility_now(c.user_id, c.source)
+    from changed as c
     returning l.*
   ), counted as (
     update private.user_state as s
-    set level = m.after, ledger_rows = s.ledger_rows + abs(m.after - m.before)
-    from moved as m
-    where s.user_id = m.user_id
+    set level = carbon.level(s.credits + s.rewards), ledger_rows = s.ledger_rows + coalesce(a.rows, 0)
+    from unnest(user_ids) as p (user_id)
+    left join (select d.user_id, count(*) as rows from added as d group by d.user_id) as a on a.user_id = p.user_id
+    where s.user_id = p.user_id and (a.rows > 0 or s.level <> carbon.level(s.credits + s.rewards))
   )
   select array_agg(a::private.rewards order by a.user_id, a.number) into written from added as a;
   return written;
 end;
 $$;
-comment on function private.apply_level_changes(uuid[]) is
-  'Appends rows without credits to the ledger for levels that totals have reached or fallen below; returns the rows.';
+comment on function private.apply_mark_changes(uuid[]) is
+  'Appends rows without credits to the ledger for the marks (levels, trees, streaks) that totals and longest runs have reached or fallen below; returns the rows.';
 
 create function private.reward_json(reward private.rewards)
 returns jsonb
@@ -253,7 +271,8 @@ begin
   written := private.post_reward_changes(
     private.close_days(user_ids, (select r.version from private.achievement_rules as r))
       || private.evaluate_challenges(touched_people, touched_days), p_entry_id);
-  written := written || private.apply_level_changes(user_ids);
+  written := written || private.apply_mark_changes(user_ids);
+  perform private.refresh_feed(written);
   -- Same as private.held_challenges for each of them, but reads the challenges of a day only once.
   with latest as materialized (
     select s.user_id, s.latest_day
@@ -281,7 +300,7 @@ end;
 $$;
 comment on function private.evaluate_people(uuid[], uuid[], date[], uuid) is
   'Grants and revokes rewards according to the users'' sums, for all achievements and for the challenges of '
-  'the changed days (two parallel lists), and updates the state; returns the new ledger rows (null = none). '
+  'the changed days (two parallel lists), and updates the state and the feed; returns the new ledger rows (null = none). '
   'p_entry_id: the entry that caused it, if there was exactly one. The caller must hold the users'' locks and '
   'write the outbox.';
 
@@ -310,6 +329,48 @@ end;
 $$;
 comment on function private.evaluate_rewards(uuid[], bigint[], uuid[], date[]) is
   'Runs private.evaluate_people after a statement of many rows, a repair or a job, and appends an outbox row for each user whose total or ledger changed. totals_before: their totals before the change.';
+
+create function private.evaluate_quietly(user_ids uuid[], totals_before bigint[])
+returns void
+language plpgsql security definer
+set search_path = ''
+set carbon.rewards_are_quiet = 'on'
+as $$
+begin
+  perform private.evaluate_rewards(user_ids, totals_before, '{}', '{}');
+end;
+$$;
+comment on function private.evaluate_quietly(uuid[], bigint[]) is
+  'private.evaluate_rewards for achievements and marks alone, with rows that are quiet.';
+
+create function private.apply_new_rules(user_ids uuid[])
+returns void
+language plpgsql security definer
+set search_path = ''
+-- As in private.evaluate_people.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  outdated uuid[];
+begin
+  -- 0: never evaluated. Without entries no rule can have granted anything.
+  select array_agg(s.user_id order by s.user_id) into outdated
+  from unnest(user_ids) as p (user_id)
+  join private.user_state as s on s.user_id = p.user_id
+  cross join private.achievement_rules as r
+  where s.rules_version not in (0, r.version);
+  if outdated is not null then
+    perform private.lock_users(outdated);
+    perform private.evaluate_quietly(outdated, array(
+      select s.credits + s.rewards from unnest(outdated) as o (user_id)
+      join private.user_state as s on s.user_id = o.user_id order by s.user_id));
+  end if;
+end;
+$$;
+comment on function private.apply_new_rules(uuid[]) is
+  'Evaluates those of these users who were last evaluated by older achievement rules, quietly. To be called before '
+  'anything changes their sums, so that what new rules grant is told from what the change earns. Locks them.';
 
 create function private.answer_rewards(p_user_id uuid, rows_before bigint)
 returns jsonb
@@ -358,6 +419,7 @@ begin
   ), examined as materialized (
     -- Closing a day only changes rules about whole days; the days before it are already counted.
     select w.user_id, w.total, w.yesterday, w.plastic_free_days + n.plastic_free_days as plastic_free_days, n.first_open_day,
+           w.rules_version <> rules.version as has_new_rules,
            w.rules_version <> rules.version
              or n.plastic_free_days > 0 and carbon.is_reached_by_day_end(rules.rules, w.achievements, d.tallies) as is_moved
     from waiting as w
@@ -370,12 +432,17 @@ begin
     where s.user_id = l.user_id and not l.is_moved
   )
   select count(*)::integer as checked,
-         array_agg(l.user_id) filter (where l.is_moved) as moved,
-         array_agg(l.total) filter (where l.is_moved) as totals
+         array_agg(l.user_id) filter (where l.is_moved and not l.has_new_rules) as moved,
+         array_agg(l.total) filter (where l.is_moved and not l.has_new_rules) as totals,
+         array_agg(l.user_id) filter (where l.has_new_rules) as outdated,
+         array_agg(l.total) filter (where l.has_new_rules) as outdated_totals
   into ended
   from examined as l;
   if ended.moved is not null then
     perform private.evaluate_rewards(ended.moved, ended.totals, '{}', '{}');
+  end if;
+  if ended.outdated is not null then
+    perform private.evaluate_quietly(ended.outdated, ended.outdated_totals);
   end if;
   return ended.checked;
 end;

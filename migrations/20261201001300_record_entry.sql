@@ -59,6 +59,8 @@ returns boolean
 language plpgsql security definer
 set search_path = ''
 as $$
+declare
+  is_posted boolean;
 begin
   with posted as materialized (
     select n.*, coalesce((
@@ -66,17 +68,24 @@ begin
       where l.user_id = state.user_id and l.source = n.source and l.source_id = n.source_id), 0) as sequence
     from unnest(derived.sources, derived.source_ids, derived.credits) with ordinality as n (source, source_id, credits, place)
   )
-  insert into private.rewards (user_id, number, source, source_id, sequence, credits, entry_id, local_date)
+  insert into private.rewards (user_id, number, source, source_id, sequence, credits, entry_id, local_date, visibility)
   select state.user_id, state.ledger_rows + p.place, p.source, p.source_id, p.sequence + 1, p.credits,
-         case when p.source <> 'level' then entry.id end, case when p.source = 'challenge' then entry.local_date end
+         case when p.source in ('achievement', 'challenge') then entry.id end,
+         case when p.source = 'challenge' then entry.local_date end, private.visibility_now(state.user_id, p.source)
   from posted as p
-  where not exists (select from posted as o where o.source <> 'level' and o.sequence % 2 = 1);
+  where not exists (select from posted as o where o.source in ('achievement', 'challenge') and o.sequence % 2 = 1);
   -- The ledger is authoritative for what is held, so a repeated call does not pay twice.
-  return found;
+  is_posted := found;
+  -- Most rewards are challenges, which have no feed items.
+  if is_posted and derived.sources && '{achievement,level,streak,tree}' then
+    perform private.refresh_feed(array(
+      select l from private.rewards as l where l.user_id = state.user_id and l.number > state.ledger_rows));
+  end if;
+  return is_posted;
 end;
 $$;
 comment on function private.post_derived_rewards(private.user_state, public.waste_entries, carbon.derived) is
-  'Appends what was derived from an entry to the reward ledger. False, and nothing is appended, if the ledger says that '
+  'Appends what was derived from an entry to the reward ledger, and to the feed. False, and nothing is appended, if the ledger says that '
   'one of these rewards is held already.';
 
 -- One function of more than 60 lines, because every create runs it: its two long statements list the columns of a user day
@@ -91,7 +100,8 @@ declare
   by_client boolean := current_setting('role') in ('authenticated', 'anon');
   weight_grams integer := entry.weight_kg * 1000;
   is_imported boolean := entry.batch_id is not null;
-  total_before bigint := state.credits + state.rewards;
+  total_before bigint;
+  rows_before bigint := state.ledger_rows;
   today date := carbon.local_date(now(), state.time_zone);
   day record;
   open_days date[];
@@ -102,6 +112,11 @@ declare
   refused text;
   total bigint;
 begin
+  if state.rules_version not in (0, rules.version) then
+    perform private.apply_new_rules(array[state.user_id]);
+    select s.* into state from private.user_state as s where s.user_id = state.user_id;
+  end if;
+  total_before := state.credits + state.rewards;
   state.entries := state.entries + 1;
   if by_client then
     if state.day_started_at <= now() - interval '24 hours' then
@@ -183,7 +198,7 @@ begin
       open_days, open_tallies, all_days, today);
   end if;
 
-  -- Newer rules, or a held reward is lost: evaluate everything.
+  -- The user's first entry, or a held reward is lost: evaluate everything.
   if derived.level is null then
     return private.record_evaluated(state, entry, total_before);
   end if;
@@ -226,14 +241,18 @@ begin
       day_started_at = state.day_started_at,
       day_rows = state.day_rows
   where s.user_id = state.user_id;
+  if state.ledger_rows > rows_before then
+    -- The answer has what new rules granted, too.
+    derived.earned := private.answer_rewards(state.user_id, rows_before);
+  end if;
   return derived;
 end;
 $$;
 comment on function private.record_entry(private.user_state, private.achievement_rules, public.waste_entries) is
   'Records one new entry: limits, its day, rewards, outbox, state. The caller writes the entry''s key, and '
   'learns from its unique indexes whether the entry is new. state = the user''s state row before the entry, '
-  'which the caller has locked. Returns what was derived; if the entry loses something held, or new rules '
-  'apply, only what was earned and the runs.';
+  'which the caller has locked. Returns what was derived; if the entry loses something held, or is the user''s '
+  'first, only what was earned and the runs.';
 
 create function private.record_evaluated(state private.user_state, entry public.waste_entries, total_before bigint)
 returns carbon.derived
@@ -275,4 +294,4 @@ begin
 end;
 $$;
 comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint) is
-  'The last step of private.record_entry when everything must be evaluated: something held was lost, or the achievements have changed.';
+  'The last step of private.record_entry when everything must be evaluated: something held was lost, or the user was never evaluated.';

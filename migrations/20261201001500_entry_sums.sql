@@ -59,6 +59,7 @@ set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
+  perform private.apply_new_rules(array(select k.user_id from unnest(keys) as k));
   with by_user as (
     -- Match both lists by grouping, not by a join for which a plan made for one user would be slow with many.
     select d.user_id, sum(d.changes) as changes, carbon.sum_tallies(d.tally) as tally, sum(d.entries) as entries,

@@ -13,6 +13,7 @@ begin
   delete from public.user_days as d where d.user_id = old.id;
   delete from private.entry_keys as k where k.user_id = old.id;
   delete from private.rewards as r where r.user_id = old.id;
+  delete from public.activity_feed as a where a.user_id = old.id;
   -- The job ends the others: their anonymous users are still to be deleted.
   delete from private.merges as m where m.into_id = old.id and m.from_gone_at is not null;
   perform private.audit('profile_deleted', old.id);

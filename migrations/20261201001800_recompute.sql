@@ -132,14 +132,15 @@ begin
     array(select p_user_id from private.days_to_evaluate(p_user_id) as d),
     array(select d.local_date from private.days_to_evaluate(p_user_id) as d))) as v
   union all
-  select 'level', l.level::text, carbon.level(t.credits + t.rewards) >= l.level
+  select c.source, c.source_id, c.is_reached
   from private.user_state as t
-  cross join carbon.levels() as l
-  where t.user_id = p_user_id and l.level > 1;
+  cross join private.held_marks(p_user_id) as h
+  cross join lateral carbon.changed_marks(t.credits + t.rewards, t.longest_run, h.sources, h.source_ids) as c
+  where t.user_id = p_user_id;
 end;
 $$;
 comment on function private.expected_rewards(uuid) is
-  'Which active achievements, challenges of the days to evaluate, and levels this user''s sums meet.';
+  'Which active achievements and challenges of the days to evaluate this user''s sums meet, and the marks in which the ledger differs from them.';
 
 create function private.check_rewards(p_user_id uuid)
 returns jsonb
@@ -204,7 +205,8 @@ as $$
 begin
   -- One snapshot for everything (the function is stable), so that a concurrent writer does not show as a difference.
   return private.check_state(user_id) || private.check_days(user_id) || private.check_keys(user_id)
-      || private.check_rewards(user_id) || private.check_boards(user_id) || private.check_friends(user_id);
+      || private.check_rewards(user_id) || private.check_feed(user_id) || private.check_boards(user_id)
+      || private.check_friends(user_id);
 end;
 $$;
 grant execute on function private.check_user(uuid) to service_role;
@@ -284,6 +286,7 @@ create function private.recompute_user(user_id uuid)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
+set carbon.rewards_are_quiet = 'on'
 as $$
 declare
   p_user_id alias for user_id;
@@ -318,6 +321,7 @@ begin
   perform private.evaluate_rewards(
     array[p_user_id], array(select t.credits + t.rewards from private.user_state as t where t.user_id = p_user_id),
     array(select p_user_id from private.days_to_evaluate(p_user_id) as d), array(select d.local_date from private.days_to_evaluate(p_user_id) as d));
+  perform private.repair_feed(p_user_id);
   perform private.repair_boards(array[p_user_id]);
   perform private.repair_friends(p_user_id);
   perform private.audit('recomputed', p_user_id, jsonb_build_object('differences', jsonb_array_length(differences)));

@@ -109,6 +109,7 @@ declare
   writer record := private.lock_writer();
   today date := carbon.local_date(now(), writer.time_zone);
 begin
+  perform private.apply_new_rules(array[writer.user_id]);
   perform private.evaluate_rewards(
     array[writer.user_id],
     array(select t.credits + t.rewards from private.user_state as t where t.user_id = writer.user_id),

@@ -216,6 +216,7 @@ create function private.migrate_local(payload text, dry_run boolean default fals
 returns jsonb
 language plpgsql security definer
 set search_path = ''
+set carbon.rewards_are_quiet = 'on'
 as $$
 declare
   writer record;
@@ -276,6 +277,7 @@ create function private.rollback_migration(batch_id uuid)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
+set carbon.rewards_are_quiet = 'on'
 as $$
 declare
   writer record;

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 
 use crate::criteria::{Criteria, Day, Diary, Metric, is_plastic_free};
 use crate::level;
+use crate::mark::{Mark, MarkedState};
 use crate::tally::Tally;
 
 /// Something that can be earned: an achievement, or a challenge of one day.
@@ -163,6 +164,17 @@ pub struct UserState {
     pub days: DayState,
 }
 
+impl UserState {
+    /// What the user's marks depend on.
+    #[must_use]
+    pub fn marked(&self) -> MarkedState {
+        MarkedState {
+            total: self.credits.saturating_add(self.rewards),
+            longest_run: self.days.longest_run,
+        }
+    }
+}
+
 /// The new entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
@@ -205,6 +217,8 @@ pub struct Derived<'a> {
     pub achievements: Vec<&'a Earnable>,
     /// The challenges of its day that it completed, by id.
     pub challenges: Vec<&'a Earnable>,
+    /// The marks it reached (true) or lost (false), in the order of their rows in the ledger.
+    pub marks: Vec<(Mark, bool)>,
 }
 
 /// Derives what follows from one more entry, with the active achievements and the active challenges of its day.
@@ -253,11 +267,13 @@ pub fn derive<'a>(
         state.latest_challenges = held.iter().cloned().chain(won).collect();
         state.latest_challenges.sort_unstable();
     }
-    state.level = level::level(state.credits.saturating_add(state.rewards));
+    let marked = state.marked();
+    state.level = level::level(marked.total);
     Ok(Some(Derived {
         state,
         achievements: reached,
         challenges: completed,
+        marks: marked.changes_since(before.marked()),
     }))
 }
 

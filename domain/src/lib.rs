@@ -22,6 +22,7 @@ pub mod lang;
 pub mod legacy;
 pub mod level;
 pub mod limits;
+pub mod mark;
 pub mod outage;
 pub mod phone;
 pub mod profile;

@@ -112,6 +112,10 @@ comment on function categories() is
   'The waste categories of the current factor set in display order, position from 1.';
 comment on function levels() is
   'The levels, lowest first, each with the total of credits at which it begins.';
+comment on function changed_marks(bigint, integer, text[], text[]) is
+  'The marks (level, tree, streak) that a total of credits and a longest run reach and that are not held (is_reached), or that are held and not reached, in the order of their rows in the ledger. The lists name source and id of what is held; other sources are ignored.';
+comment on function mark_names(text, text) is
+  'Thai and English name of the mark of a row of the ledger, by its source (level, tree, streak) and id; no row for anything else.';
 comment on function provinces() is
     'The 77 provinces by ISO 3166-2 code.';
 comment on function is_province(text) is

@@ -96,7 +96,7 @@ extension_sql!(
 /// The first arguments are the user's state before; then the entry (`entry_credits` credits, `grams`), its day
 /// including it (`counted_tally` NULL = no challenges), and the days that [`DayState::needs_open_days`] and
 /// [`DayState::needs_all_days`] require, else NULL. `sources`, `source_ids` and `credits` are new rows of the
-/// ledger in their order; `earned` is their JSON for answers, NULL for none.
+/// ledger in their order, those of marks last; `earned` is their JSON for answers, NULL for none.
 ///
 /// Errors: 22023 `carbon.unknown_category`, `carbon.unknown_method`, `carbon.tally_invalid`; XX000 without
 /// `carbon.keep_rules` for the day, or without required days.
@@ -256,12 +256,8 @@ fn row(
     ] {
         ledger.extend(won.iter().map(|one| (source, one.id.clone(), one.credits)));
     }
-    let (low, high) = (before.level.min(state.level), before.level.max(state.level));
-    let mut levels: Vec<i32> = (low + 1..=high).collect();
-    if state.level < before.level {
-        levels.reverse();
-    }
-    ledger.extend(levels.iter().map(|level| ("level", level.to_string(), 0)));
+    let marks = derived.marks.iter();
+    ledger.extend(marks.map(|(mark, _)| (mark.kind.source(), mark.value.to_string(), 0)));
     let has_rows = !ledger.is_empty();
     let earned = has_rows.then(|| earned(before.level, derived, shown));
     let column = |pick: fn(&(&'static str, String, i64)) -> String| {

@@ -21,17 +21,26 @@ use crate::request::heavy_refusal;
 const LONG_BYTES: usize = 3_000;
 
 static RECORDS_ENTRIES: GucSetting<bool> = GucSetting::<bool>::new(false);
+static REWARDS_ARE_QUIET: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
 
-/// Defines the setting and installs both guards in front of the server's existing hooks.
+/// Defines the settings and installs both guards in front of the server's existing hooks.
 pub fn register() {
     GucRegistry::define_bool_guc(
         c"carbon.records_entries",
         c"Set by a function that does itself what the trigger on new entries does; counts for nothing in a client's own statement.",
         c"",
         &RECORDS_ENTRIES,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"carbon.rewards_are_quiet",
+        c"Set by a function whose rewards are not news: imports, repairs, evaluations by new rules.",
+        c"",
+        &REWARDS_ARE_QUIET,
         GucContext::Userset,
         GucFlags::default(),
     );

@@ -22,6 +22,7 @@ mod guard;
 mod identity;
 mod level;
 mod log_hook;
+mod mark;
 mod migration;
 mod phone;
 mod profile;

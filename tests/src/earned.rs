@@ -224,14 +224,21 @@ pub struct Earned {
     pub credits: i64,
     /// Points of the rewards.
     pub rewards: i64,
+    /// Days of the longest run of days with entries.
+    pub longest_run: i64,
 }
+
+/// A level, a count of trees or a length of the longest run that the ledger records: its source and its value.
+pub type Mark = (String, i64);
 
 impl Earned {
     /// Recounts everything from the entries.
     #[must_use]
     pub fn from(entries: &[Logged], begin: Begin, goals: &Goals) -> Self {
+        let days: BTreeSet<NaiveDate> = entries.iter().map(|entry| entry.day).collect();
         let mut earned = Self {
             credits: entries.iter().map(|entry| entry.credits).sum(),
+            longest_run: days.last().map_or(0, |last| streak(&days, *last).1),
             ..Self::default()
         };
         for (id, goal) in &goals.achievements {
@@ -264,10 +271,23 @@ impl Earned {
         self.credits + self.rewards
     }
 
-    /// The levels above the first that the total has reached.
+    /// What the total and the longest run have reached: levels above the first, trees 1, 2, 3, 5, 10, 20, 50, 100, …, and
+    /// runs of 7, 30, 100 days and of full years.
     #[must_use]
-    pub fn levels(&self) -> BTreeSet<i64> {
-        (2..=level(self.total())).collect()
+    pub fn marks(&self) -> BTreeSet<Mark> {
+        let is_tree_mark = |trees: &i64| {
+            let text = trees.to_string();
+            *trees == 3 || ["1", "2", "5"].contains(&text.trim_end_matches('0'))
+        };
+        let is_run_mark = |days: &i64| [7, 30, 100].contains(days) || days % 365 == 0;
+        let levels = (2..=level(self.total())).map(|value| ("level", value));
+        let trees = (1..=trees(self.total())).filter(is_tree_mark);
+        let runs = (1..=self.longest_run).filter(is_run_mark);
+        levels
+            .chain(trees.map(|value| ("tree", value)))
+            .chain(runs.map(|value| ("streak", value)))
+            .map(|(source, value)| (source.to_owned(), value))
+            .collect()
     }
 }
 
@@ -313,5 +333,22 @@ mod tests {
             logged("food_waste", "disposed", 1),
         ];
         assert_eq!(criteria.value(&entries, None), criteria.at_least);
+    }
+
+    #[test]
+    fn marks_are_levels_trees_and_runs() {
+        let earned = Earned {
+            credits: 2_700,
+            longest_run: 400,
+            ..Earned::default()
+        };
+        let of = |source: &str| -> Vec<i64> {
+            let marks = earned.marks();
+            let own = marks.iter().filter(|mark| mark.0 == source);
+            own.map(|mark| mark.1).collect()
+        };
+        assert_eq!(of("level"), [2, 3, 4, 5]);
+        assert_eq!(of("tree"), [1, 2, 3, 5]);
+        assert_eq!(of("streak"), [7, 30, 100, 365]);
     }
 }

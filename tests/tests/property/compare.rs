@@ -209,6 +209,7 @@ async fn derived(person: &Person) -> Value {
     let statement = "select jsonb_build_object(
         'totals', (select to_jsonb(t) - '{last_change_at,window_started_at,window_rows}'::text[] from private.user_state t where t.user_id = $1::text::uuid),
         'ledger', (select jsonb_agg(to_jsonb(r) order by r.number) from private.rewards r where r.user_id = $1::text::uuid),
+        'feed', (select jsonb_agg(to_jsonb(a) order by a.created_at, a.id) from public.activity_feed a where a.user_id = $1::text::uuid),
         'days', (select jsonb_agg(to_jsonb(d) order by d.local_date, d.province, d.imported) from public.user_days d where d.user_id = $1::text::uuid))::text";
     person.superuser(statement, &[&person.id]).await
 }

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use crate::compare::now_millis;
 use crate::snapshot::Snapshot;
 
-/// Totals, ledger, and the day and type of each challenge id.
+/// Totals, ledger, feed, and the day and type of each challenge id.
 const FACTS: &str = "select jsonb_build_object(
     'totals', (select to_jsonb(t) from private.user_state as t where t.user_id = p.id),
     'began', carbon.local_date(p.created_at, 'Asia/Bangkok'),
     'zone', coalesce((select c.time_zone from public.user_preferences as c where c.user_id = p.id), 'Asia/Bangkok'),
     'ledger', (select coalesce(jsonb_agg(to_jsonb(r) order by r.number), '[]') from private.rewards as r where r.user_id = p.id),
+    'feed', (select coalesce(jsonb_agg(to_jsonb(a)), '[]') from public.activity_feed as a where a.user_id = p.id),
     'ids', (select coalesce(jsonb_object_agg(carbon.challenge_id(d.day, k.id), jsonb_build_array(d.day, k.id)), '{}')
       from (select distinct r.local_date as day from private.rewards as r where r.user_id = p.id and r.local_date is not null) as d
       cross join public.challenge_types as k))::text
@@ -58,7 +59,7 @@ pub async fn compare(
         })
         .collect();
     let who = counted.id;
-    let (held, levels) = rewards::read(&rows, &ids)
+    let (held, marks) = rewards::read(&rows, &ids)
         .unwrap_or_else(|wrong| panic!("{who}: the ledger: {wrong:#?}\n{rows:#?}"));
     assert_eq!(
         held.achievements, earned.achievements,
@@ -67,11 +68,13 @@ pub async fn compare(
     assert_eq!(held.challenges, earned.challenges, "{who}: challenges");
     assert_eq!(held.rewards, earned.rewards, "{who}: net of the ledger");
     assert_eq!(
-        levels,
-        earned.levels(),
-        "{who}: levels of {}",
-        earned.total()
+        marks,
+        earned.marks(),
+        "{who}: marks of {} and {} days",
+        earned.total(),
+        earned.longest_run
     );
+    compare_feed(who, &facts["feed"], &rows);
     compare_totals(who, &facts["totals"], &earned, rows.len());
     snapshot.read_as(Some(who)).await;
     compare_history(snapshot, who, &rows).await;
@@ -98,6 +101,23 @@ fn compare_closed(counted: &Counted<'_>, closed_through: Option<NaiveDate>) {
         "{}: {closed_through:?} has not ended",
         counted.id
     );
+}
+
+/// Everybody here is younger than the feed is retained, so it has all that the ledger says.
+fn compare_feed(who: &str, feed: &Value, rows: &[Row]) {
+    let mut seen: Vec<rewards::FeedItem> = array(feed)
+        .iter()
+        .map(|item| {
+            (
+                text(&item["created_at"]),
+                text(&item["activity_type"]),
+                item["activity_data"].clone(),
+                text(&item["visibility"]),
+            )
+        })
+        .collect();
+    seen.sort_by_key(|item| (item.0.clone(), item.1.clone(), item.2.to_string()));
+    assert_eq!(seen, rewards::feed(rows), "{who}: the feed");
 }
 
 fn compare_totals(who: &str, totals: &Value, earned: &Earned, rows: usize) {

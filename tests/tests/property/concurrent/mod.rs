@@ -225,6 +225,7 @@ const LEFT: &str = "with gone as (select unnest(string_to_array($1::text, ',')):
     + (select count(*) from public.user_days where user_id in (select id from gone))
     + (select count(*) from private.entry_keys where user_id in (select id from gone))
     + (select count(*) from private.rewards where user_id in (select id from gone))
+    + (select count(*) from public.activity_feed where user_id in (select id from gone))
     + (select count(*) from private.board_exclusions where user_id in (select id from gone))
     + (select count(*) from private.idempotency_keys where user_id in (select id from gone)))::text";
 
