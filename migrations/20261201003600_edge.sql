@@ -304,6 +304,8 @@ begin
       return public.get_challenges_today();
     when 'get_challenge_history' then
       return public.get_challenge_history((arguments ->> 'page_size')::integer, arguments ->> 'cursor');
+    when 'get_feed' then
+      return public.get_feed((arguments ->> 'page_size')::integer, arguments ->> 'cursor');
     when 'get_leaderboard' then
       return public.get_leaderboard(
         coalesce(arguments ->> 'board_type', 'global'), coalesce(arguments ->> 'timeframe', 'all_time'),
@@ -361,7 +363,7 @@ select private.expose(
   'known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, '
   'list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, '
   'get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, list_friends, '
-  'list_friends_by_credits, with its arguments by name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
+  'list_friends_by_credits, get_feed, with its arguments by name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
   'Errors: those of the operation.');
 
 grant execute on function private.run_once(text, text, text, text, text), public.run_once(json) to authenticated;

@@ -205,23 +205,11 @@ mod tests {
         };
         assert_eq!(
             shown(high.changes_since(low)),
-            [
-                "+level 3",
-                "+level 4",
-                "+tree 1",
-                "+tree 2",
-                "+streak 30"
-            ]
+            ["+level 3", "+level 4", "+tree 1", "+tree 2", "+streak 30"]
         );
         assert_eq!(
             shown(low.changes_since(high)),
-            [
-                "-level 4",
-                "-level 3",
-                "-tree 2",
-                "-tree 1",
-                "-streak 30"
-            ]
+            ["-level 4", "-level 3", "-tree 2", "-tree 1", "-streak 30"]
         );
         assert_eq!(high.changes_since(high), []);
         assert_eq!(high.changes(&high.marks()), []);

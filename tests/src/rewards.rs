@@ -79,7 +79,9 @@ pub fn feed(rows: &[Row]) -> Vec<FeedItem> {
             _ => continue,
         };
         let is_held = rows.len() % 2 == 1;
-        let mut loud = rows.iter().filter(|row| row.sequence % 2 == 1 && !row.quiet);
+        let mut loud = rows
+            .iter()
+            .filter(|row| row.sequence % 2 == 1 && !row.quiet);
         if let (true, Some(first)) = (is_held, loud.next()) {
             let visibility = first.visibility.clone().unwrap_or_default();
             items.push((first.at.clone(), kind.to_owned(), data, visibility));
@@ -191,7 +193,10 @@ mod tests {
         };
         assert_eq!(times(&[row(1, 1, 10)]), ["1"]);
         assert_eq!(times(&[row(1, 1, 10), row(2, 2, -10)]), [""; 0]);
-        assert_eq!(times(&[row(1, 1, 10), row(2, 2, -10), row(3, 3, 10)]), ["1"]);
+        assert_eq!(
+            times(&[row(1, 1, 10), row(2, 2, -10), row(3, 3, 10)]),
+            ["1"]
+        );
         assert_eq!(times(std::slice::from_ref(&quiet)), [""; 0]);
         assert_eq!(times(&[quiet, row(2, 2, -10), row(3, 3, 10)]), ["3"]);
     }
