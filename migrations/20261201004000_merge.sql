@@ -299,6 +299,7 @@ create function private.merge_slice(p_from_id uuid, p_into_id uuid, max_rows int
 returns private.merges
 language plpgsql
 set search_path = ''
+set carbon.rewards_are_quiet = 'on'
 as $$
 declare
   merge private.merges;
