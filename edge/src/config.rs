@@ -85,8 +85,11 @@ pub struct Config {
     pub turnstile: Option<Turnstile>,
     /// The number that gets no messages and has a fixed code.
     pub test_number: Option<TestNumber>,
-    /// Who may send operator's commands; without operators there are none.
-    pub operators: Option<Operators>,
+    /// Who may send operator's commands, one token each, two while theirs is being replaced; without operators there
+    /// are none.
+    pub operators: Option<Vec<OperatorToken>>,
+    /// The key of the service itself: for what no user may call in the database and in Auth.
+    pub service_role_key: String,
     /// The token for reading the metrics.
     pub metrics_token: String,
 }
@@ -103,14 +106,6 @@ pub struct TestNumber {
     pub phone: String,
     /// Its code, six digits.
     pub code: String,
-}
-
-/// What operator's commands need.
-pub struct Operators {
-    /// One token per operator, two while theirs is being replaced.
-    pub tokens: Vec<OperatorToken>,
-    /// For the line in the audit log.
-    pub service_role_key: String,
 }
 
 /// An operator's token: its owner and its SHA-256, so that reading the settings grants nothing.
@@ -166,6 +161,7 @@ impl Config {
             turnstile: reader.turnstile(environment),
             test_number: reader.test_number(environment),
             operators: reader.operators(environment),
+            service_role_key: reader.required("SERVICE_ROLE_KEY"),
             metrics_token: reader.secret("METRICS_TOKEN", environment),
             supabase_url,
             jwt_secret,
@@ -316,7 +312,7 @@ impl Reader<'_> {
     }
 
     /// `name:digest,name:digest`; the digest is the SHA-256 of the token in hexadecimal digits.
-    fn operators(&mut self, environment: Environment) -> Option<Operators> {
+    fn operators(&mut self, environment: Environment) -> Option<Vec<OperatorToken>> {
         let list = self.optional("OPERATOR_TOKENS")?;
         let mut tokens: Vec<OperatorToken> = Vec::new();
         for entry in list.split(',') {
@@ -337,10 +333,7 @@ impl Reader<'_> {
                 self.problem("OPERATOR_TOKENS", "holds more than two tokens of one name");
             }
         }
-        Some(Operators {
-            tokens,
-            service_role_key: self.required("SERVICE_ROLE_KEY"),
-        })
+        Some(tokens)
     }
 
     fn hook_keys(&mut self) -> Vec<Vec<u8>> {

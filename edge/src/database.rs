@@ -15,6 +15,16 @@ impl Call {
         Rest::new(&self.app.config, self.token(), &self.request_id).at(self.address.as_deref())
     }
 
+    /// The database, as the service itself: for functions that no user may call.
+    pub fn service(&self) -> Rest<'_> {
+        let config = &self.app.config;
+        Rest::new(
+            config,
+            Some(config.service_role_key.as_str()),
+            &self.request_id,
+        )
+    }
+
     /// Reads something of the user's own, and its tag for the answer; `None` if the client has it already.
     ///
     /// # Errors

@@ -64,8 +64,8 @@ macro_rules! endpoints {
 
 endpoints! {
 //  method   path after the base                      access   body         limits                handler
-    "POST"   "/auth/phone-otp"                        Anyone   Json         SIGN_IN            => sign_in::phone_otp;
-    "POST"   "/auth/verify-otp"                       Anyone   Json         SIGN_IN            => sign_in::verify_otp;
+    "POST"   "/auth/phone-otp"                        Optional Json         SIGN_IN            => sign_in::phone_otp;
+    "POST"   "/auth/verify-otp"                       Optional Json         SIGN_IN            => sign_in::verify_otp;
     "POST"   "/auth/anonymous"                        Anyone   OptionalJson ANONYMOUS_SIGN_UP  => auth::anonymous;
     "POST"   "/auth/refresh"                          Anyone   Json         SIGN_IN            => auth::refresh;
     "POST"   "/auth/logout"                           User     Empty        SIGN_IN            => auth::logout;

@@ -30,6 +30,9 @@ pub enum AuthFailure {
     Down(String),
 }
 
+/// What Auth answers, with status 500, where an id, a number or an address is another user's.
+pub const TAKEN: &str = "23505";
+
 /// Seconds after which a client may try again when Auth limits and does not say for how long.
 const AUTH_LIMIT_RETRY_SECS: i64 = 60;
 
@@ -50,6 +53,8 @@ impl From<AuthFailure> for ApiError {
                 Self::auth(Code::AuthInvalid, messages::SESSION_ENDED)
             }
             "user_banned" => Self::permission_denied(),
+            // Somebody else wrote the same at this very moment.
+            TAKEN => Self::unavailable(""),
             "otp_expired" | "bad_jwt" | "user_not_found" | "validation_failed" => {
                 Self::auth_invalid()
             }
@@ -137,8 +142,56 @@ impl<'a> Auth<'a> {
             .map(drop)
     }
 
+    /// Changes a user as the service.
+    ///
+    /// # Errors
+    /// [`AuthFailure`], with the code [`TAKEN`] if another user has the number or the address.
+    pub async fn update_user(&self, id: &str, changes: Value) -> Result<(), AuthFailure> {
+        let path = format!("/admin/users/{id}");
+        self.administer(Method::Put, &path, changes).await.map(drop)
+    }
+
+    /// Deletes a user and all of their rows. One who is gone already is no error.
+    ///
+    /// # Errors
+    /// [`AuthFailure`]
+    pub async fn delete_user(&self, id: &str) -> Result<(), AuthFailure> {
+        let path = format!("/admin/users/{id}");
+        match self.administer(Method::Delete, &path, json!({})).await {
+            Err(AuthFailure::Refused { error_code, .. }) if error_code == "user_not_found" => {
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
+    }
+
+    async fn administer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Result<UpstreamResponse, AuthFailure> {
+        self.call(
+            method,
+            path,
+            Some(body),
+            Some(&self.config.service_role_key),
+        )
+        .await
+    }
+
     async fn post(
         &self,
+        path: &str,
+        body: Option<Value>,
+        token: Option<&str>,
+    ) -> Result<UpstreamResponse, AuthFailure> {
+        self.call(Method::Post, path, body, token).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
         path: &str,
         body: Option<Value>,
         token: Option<&str>,
@@ -153,7 +206,7 @@ impl<'a> Auth<'a> {
         ];
         let body = body.map(|body| body.to_string());
         let outgoing = Outgoing {
-            method: Method::Post,
+            method,
             url: &url,
             headers: &headers,
             body,
@@ -177,9 +230,12 @@ fn classify_response(
         Err(error) => return Err(AuthFailure::Down(format!("auth {path}: {error}"))),
     };
     let body: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
-    let error_code = body["error_code"].as_str().unwrap_or("").to_owned();
+    // What the database refused comes with its own code, as text, and without another.
+    let code = body["error_code"].as_str().or(body["code"].as_str());
+    let error_code = code.unwrap_or("").to_owned();
     // A hook that failed or hung is our own fault (422 from Auth), not the caller's.
-    if answer.status >= 500 || error_code.starts_with("hook_") {
+    let is_down = answer.status >= 500 && error_code != TAKEN;
+    if is_down || error_code.starts_with("hook_") {
         return Err(AuthFailure::Down(format!(
             "auth {path}: {} {error_code}",
             answer.status
@@ -216,6 +272,10 @@ mod tests {
         let refused = classify_response("/verify", answer(403, r#"{"error_code":"otp_expired"}"#));
         assert!(
             matches!(refused, Err(AuthFailure::Refused { status: 403, error_code, .. }) if error_code == "otp_expired")
+        );
+        let taken = classify_response("/admin/users", answer(500, r#"{"code":"23505"}"#));
+        assert!(
+            matches!(taken, Err(AuthFailure::Refused { error_code, .. }) if error_code == TAKEN)
         );
         for outcome in [
             answer(500, "{}"),

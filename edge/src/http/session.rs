@@ -23,6 +23,8 @@ pub struct Session {
     pub token: String,
     /// The user's id (a UUID).
     pub user_id: String,
+    /// Whether the user was anonymous when the token was made; they may have an account by now.
+    pub was_anonymous: bool,
 }
 
 /// What a token must say.
@@ -48,6 +50,8 @@ struct Claims {
     iss: String,
     aud: Value,
     role: String,
+    #[serde(default)]
+    is_anonymous: bool,
 }
 
 /// Whether `aud`, one audience or a list of them, names signed-in users.
@@ -125,6 +129,7 @@ pub fn verify(token: &str, rules: &TokenRules) -> Result<Session, ApiError> {
     Ok(Session {
         token: token.to_owned(),
         user_id: claims.sub,
+        was_anonymous: claims.is_anonymous,
     })
 }
 
@@ -182,6 +187,8 @@ mod tests {
     fn a_genuine_token_names_the_user() {
         let session = with("exp", json!(NOW + 1)).unwrap();
         assert_eq!(session.user_id, "6f1b0b1e-3c52-4f43-9a53-1f6a5a1f0c11");
+        assert!(session.was_anonymous);
+        assert!(!with("is_anonymous", json!(false)).unwrap().was_anonymous);
         assert!(with("aud", json!(["x", "authenticated"])).is_ok());
     }
 

@@ -2,25 +2,19 @@
 //! is sent is the user's code that waits there. The SMS leaves after the answer, because Auth waits
 //! for it inside a database transaction, for five seconds at most.
 
+use carbon_domain::DomainError;
 use carbon_domain::phone::{self, Phone};
-use carbon_domain::{DomainError, Lang};
 use serde::Deserialize;
-use worker::{console_error, console_log};
 
-use crate::app::App;
-use crate::clients::sms;
-use crate::clients::sms_failure::Failure;
+use super::code_sms::send_later;
 use crate::clock::now_ms;
 use crate::crypto::webhook::{Signed, is_genuine};
 use crate::error::{ApiError, FieldProblem};
 use crate::http::call::Call;
 use crate::http::reply::Reply;
 use crate::messages;
-use crate::observe::log::event_line;
-use crate::observe::metrics;
-use crate::storage::number_state::{Command, Message, NumberReply};
+use crate::storage::number_protocol::{Command, NumberReply};
 use crate::storage::phone_number_do::send_command;
-use crate::storage::sms_budget;
 
 #[derive(Deserialize)]
 struct Payload {
@@ -59,7 +53,7 @@ pub async fn send_sms(call: &Call) -> Result<Reply, ApiError> {
     };
     let is_member = is_member(&payload.user);
     match send_command(&call.app, &number, &take).await? {
-        NumberReply::ToSend(messages) => send_later(call, phone, messages, is_member),
+        NumberReply::ToSend(messages) => send_later(call, phone, messages, Some(is_member)),
         _ => return Err(ApiError::internal("number's object answered out of turn")),
     }
     Ok(Reply::raw("{}"))
@@ -98,60 +92,6 @@ fn phone_of(payload: &Payload) -> Result<Phone, ApiError> {
 fn is_member(user: &User) -> bool {
     let confirmed = user.phone_confirmed_at.as_deref();
     confirmed.is_some_and(|at| !at.is_empty())
-}
-
-/// Whether the service's budget has a message for the number; what cannot be counted is not sent.
-async fn may_send(app: &App, is_member: bool) -> Result<(), String> {
-    match sms_budget::spend(app, is_member).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("the day's budget is spent".to_owned()),
-        Err(error) => Err(error.internal.unwrap_or_default()),
-    }
-}
-
-/// Sends the codes, if the budget allows; the caller's answer is the same either way, so that it
-/// reveals nothing about the number.
-fn send_later(call: &Call, phone: Phone, messages: Vec<Message>, is_member: bool) {
-    let test_number = call.app.config.test_number.as_ref();
-    if messages.is_empty() || test_number.is_some_and(|test| test.phone == phone.e164()) {
-        return;
-    }
-    for message in messages {
-        let (app, request_id, phone) = (call.app.clone(), call.request_id.clone(), phone.clone());
-        // Each on its own, so that a slow one delays no other.
-        call.app.context.wait_until(async move {
-            let to = phone.masked();
-            if let Err(why) = may_send(&app, is_member).await {
-                metrics::add("carbon_sms_failed_total", r#"reason="budget""#, 1);
-                let what = format!("to {to}: {why}");
-                console_error!("{}", event_line("error", "sms_budget", &request_id, &what));
-                return;
-            }
-            let lang = if message.english { Lang::En } else { Lang::Th };
-            let text = sms::code_text(&message.code, lang);
-            let outcome = sms::deliver(&app.config.sms, &phone, &text).await;
-            note(outcome, &request_id, &to);
-        });
-    }
-}
-
-/// Counts and logs a delivery. `sms_needs_operator` is the event to alert on: until an operator acts
-/// (credit, account, sender's name), no code reaches a user.
-fn note(outcome: Result<(), Failure>, request_id: &str, to: &str) {
-    let Err(failure) = outcome else {
-        metrics::add("carbon_sms_sent_total", "", 1);
-        console_log!("{}", event_line("info", "sms_sent", request_id, to));
-        return;
-    };
-    let labels = format!("reason=\"{}\"", failure.reason.label());
-    metrics::add("carbon_sms_failed_total", &labels, 1);
-    let event = if failure.reason.needs_operator() {
-        "sms_needs_operator"
-    } else {
-        "sms_failed"
-    };
-    let what = format!("to {to}: {failure}");
-    console_error!("{}", event_line("error", event, request_id, &what));
 }
 
 #[cfg(test)]

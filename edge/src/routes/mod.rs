@@ -2,11 +2,14 @@
 
 pub mod auth;
 mod challenge;
+mod code_sms;
 pub mod description;
 mod fields;
 pub mod gamification;
+mod give_number;
 pub mod health;
 pub mod hooks;
+mod merge;
 pub mod metrics;
 pub mod migrate;
 mod names;

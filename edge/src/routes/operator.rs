@@ -11,7 +11,7 @@ use crate::http::reply::Reply;
 use crate::http::session::prove_operator;
 use crate::messages;
 use crate::storage::cache;
-use crate::storage::number_state::Command;
+use crate::storage::number_protocol::Command;
 use crate::storage::phone_number_do::send_command;
 use crate::uuid::is_uuid;
 
@@ -88,11 +88,10 @@ fn proven_operator(call: &Call) -> Result<Operator<'_>, ApiError> {
         return Err(ApiError::feature_unavailable());
     };
     let authorization = call.header("authorization");
-    let name = prove_operator(authorization.as_deref(), &operators.tokens)?;
-    let key = Some(operators.service_role_key.as_str());
+    let name = prove_operator(authorization.as_deref(), operators)?;
     Ok(Operator {
         name,
-        rest: Rest::new(&call.app.config, key, &call.request_id),
+        rest: call.service(),
     })
 }
 

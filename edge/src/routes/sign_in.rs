@@ -17,6 +17,9 @@
 //!
 //! While Auth answers `/otp`, it calls the hook, which is another request to the Worker and needs the same object. So no
 //! step holds the object during a call to Auth: each is one command, and what must outlast a call (the claim) is stored.
+//!
+//! For an anonymous user Auth is not asked for a code: the Worker sends its own (`TakeOwn`), alike for numbers with and
+//! without an account. The right code gives them a number that nobody has, or else merges their diary into its account.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use carbon_domain::phone::{self, Phone};
@@ -27,7 +30,10 @@ use worker::Delay;
 
 use super::auth::{register_device, tokens};
 use super::challenge::{Limit, Origin, refund};
+use super::code_sms::send_later;
 use super::fields::{DeviceInfo, Fields};
+use super::give_number::give_number;
+use super::merge::{anonymous_caller, merge_diary};
 use crate::clients::auth::{AuthFailure, AuthSession};
 use crate::clients::within;
 use crate::clock::{iso_ms, now_ms};
@@ -39,7 +45,7 @@ use crate::http::reply::Reply;
 use crate::limits::count::refusal;
 use crate::messages;
 use crate::observe::metrics;
-use crate::storage::number_state::{Command, Message, NumberReply, Refusal};
+use crate::storage::number_protocol::{Command, Message, NumberReply, Refusal};
 use crate::storage::phone_number_do::send_command;
 
 /// Asking Auth for a code takes no longer than this (milliseconds): with the objects before and after it,
@@ -167,6 +173,7 @@ async fn prove(
 
 async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
     let since_ms = now_ms();
+    let anonymous_user = anonymous_caller(call).await?;
     let config = &call.app.config;
     let (keys, phone) = (&config.otp_keys, request.phone.e164());
     let number = keys.number_name(phone);
@@ -190,6 +197,7 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
         },
         device_hash: request.device_token.as_deref().map(device_hash),
         begun_by: begun_by.clone(),
+        anonymous_user: anonymous_user.clone(),
         limited,
         passed,
     };
@@ -203,15 +211,20 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
             return Err(other.map_or_else(|error| error, refused));
         }
     };
-    let sent = within(CODE_DEADLINE_MS, ask_auth_for_code(call, phone)).await;
-    let sent = sent.unwrap_or_else(|error| Err(AuthFailure::Down(format!("auth code: {error}"))));
+    let sent = if anonymous_user.is_some() {
+        send_own(call, &number, &request.phone, &parts.attempt).await
+    } else {
+        let sent = within(CODE_DEADLINE_MS, ask_auth_for_code(call, phone)).await;
+        sent.map_err(|error| ApiError::unavailable(format!("auth code: {error}")))
+            .and_then(|answer| answer.map_err(ApiError::from))
+    };
     pad_response_time(since_ms).await;
     if let Err(failure) = sent {
         let cancel = Command::Cancel(parts.attempt.clone());
         // The hook may have taken the code before Auth failed: then the SMS is on its way.
         if send_command(&call.app, &number, &cancel).await? != NumberReply::AlreadySent {
             refund(&call.app, begun_by, parts.attempt);
-            return Err(failure.into());
+            return Err(failure);
         }
     }
     metrics::add("carbon_otp_sent_total", "", 1);
@@ -220,6 +233,16 @@ async fn begin(call: &Call, request: &CodeRequest) -> Result<Reply, ApiError> {
         "expires_at": iso_ms(expires_at_ms),
         "resend_available_at": iso_ms(resend_at_ms),
     })))
+}
+
+/// Sends the code of this attempt without Auth, which would say by its work whether the number has an account.
+async fn send_own(call: &Call, number: &str, phone: &Phone, attempt: &str) -> Result<(), ApiError> {
+    let take = Command::TakeOwn(attempt.to_owned());
+    match send_command(&call.app, number, &take).await? {
+        NumberReply::ToSend(messages) => send_later(call, phone.clone(), messages, None),
+        other => return Err(unexpected(&other)),
+    }
+    Ok(())
 }
 
 fn new_code() -> Result<String, ApiError> {
@@ -304,10 +327,20 @@ pub async fn verify_otp(call: &Call) -> Result<Reply, ApiError> {
     let check = Command::Check {
         attempt: otp_id.attempt.clone(),
         code_hash,
+        caller: call.user().ok().map(|session| session.user_id.clone()),
     };
     match send_command(&call.app, &otp_id.number, &check).await? {
-        NumberReply::Right { phone, auth_code } => {
-            let outcome = sign_in(call, &otp_id, &phone, auth_code, &device).await;
+        NumberReply::Right {
+            phone,
+            auth_code,
+            anonymous_user,
+        } => {
+            let proven = Proven {
+                phone,
+                auth_code,
+                anonymous_user,
+            };
+            let outcome = sign_in(call, &otp_id, proven, &device).await;
             if outcome.is_err() {
                 // The code was right, so it may be tried again.
                 let release = Command::Release(otp_id.attempt);
@@ -323,19 +356,41 @@ fn wrong_code() -> ApiError {
     ApiError::auth(Code::AuthInvalid, messages::CODE_WRONG)
 }
 
-/// From a right code to a session: Auth, the device, and only then the code is used up.
+/// What a right code proves.
+struct Proven {
+    /// E.164.
+    phone: String,
+    /// Auth's newest code, if the number's object holds one.
+    auth_code: Option<String>,
+    /// The anonymous user who asked for the code, if one did.
+    anonymous_user: Option<String>,
+}
+
+/// From a right code to a session: Auth, the diary that comes along, the device, and only then the code is used up. Each
+/// step can be repeated, so a request that ended anywhere in between is finished by the next one.
 async fn sign_in(
     call: &Call,
     otp_id: &OtpId,
-    phone: &str,
-    auth_code: Option<String>,
+    proven: Proven,
     device: &DeviceInfo,
 ) -> Result<Reply, ApiError> {
-    let exchange = exchange_code(call, otp_id, phone, auth_code);
+    if let Some(user_id) = &proven.anonymous_user {
+        give_number(call, user_id, &proven.phone).await?;
+    }
+    stop_if_asked(call, "stop-after-number")?;
+    let exchange = exchange_code(call, otp_id, &proven.phone, proven.auth_code);
     let (session, auth_code) = match within(EXCHANGE_DEADLINE_MS, exchange).await {
         Ok(outcome) => outcome?,
         Err(error) => return Err(ApiError::unavailable(format!("auth verify: {error}"))),
     };
+    stop_if_asked(call, "stop-after-session")?;
+    let merged = match &proven.anonymous_user {
+        Some(user_id) if *user_id != session.user.id => {
+            merge_diary(call, user_id, &session.user.id).await?
+        }
+        _ => None,
+    };
+    stop_if_asked(call, "stop-after-merge")?;
     let user = register_device(call, &session, device).await?;
     let device_token = URL_SAFE_NO_PAD.encode(random::<32>()?);
     let mark_used = Command::MarkUsed {
@@ -348,11 +403,23 @@ async fn sign_in(
     {
         refund(&call.app, begun_by, otp_id.attempt.clone());
     }
+    stop_if_asked(call, "stop-after-use")?;
     metrics::add("carbon_otp_verified_total", "", 1);
     let mut data = tokens(&session);
     data["device_token"] = json!(device_token);
     data["user"] = user;
+    if let Some(merged) = merged {
+        data["merged"] = merged;
+    }
     Ok(Reply::ok(&data))
+}
+
+/// Ends the request here if a local run asks for it, so that tests see that the next one goes on.
+fn stop_if_asked(call: &Call, fault: &str) -> Result<(), ApiError> {
+    if call.app.fails(fault) {
+        return Err(ApiError::unavailable(fault));
+    }
+    Ok(())
 }
 
 /// Hands Auth its own code. If another device has used it up, Auth makes a new one; no SMS goes out

@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::number_state::{self, Command, Message, NumberReply, NumberState};
+use super::number_protocol::{Command, Message, NumberReply};
+use super::number_state::{self, NumberState};
 use super::subject_state::{self, RateRule, SubjectReply, SubjectState};
 use crate::limits::rules::SIGN_IN;
 
@@ -132,6 +133,7 @@ impl Attack {
             let check = Command::Check {
                 attempt: attempt.to_owned(),
                 code_hash: "guess".to_owned(),
+                caller: None,
             };
             match self.numbers[number].apply(check, at) {
                 NumberReply::Wrong => self.guesses[number].push(at),
@@ -178,6 +180,7 @@ fn begin_command(attempt: &str, passed: bool) -> Command {
         },
         device_hash: None,
         begun_by: Vec::new(),
+        anonymous_user: None,
         limited: true,
         passed,
     }

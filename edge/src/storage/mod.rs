@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod metrics_do;
+pub mod number_protocol;
 pub mod number_state;
 pub mod object;
 pub mod phone_number_do;

@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::number_protocol::{Command, Message, NumberReply, Refusal};
 use crate::crypto::bytes::constant_time_eq;
 
 /// A code is valid for this long.
@@ -89,17 +90,12 @@ struct Attempt {
     device: Option<String>,
     /// The subjects that get a refund when the code is verified.
     begun_by: Vec<String>,
+    /// The anonymous user it was begun for: only they may use it.
+    #[serde(default)]
+    anonymous_user: Option<String>,
     expires_at_ms: i64,
     wrong_tries: u8,
     stage: Stage,
-}
-
-/// A code on its way to the user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    pub code: String,
-    /// Whether the user asked in English; Thai otherwise.
-    pub english: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,142 +103,6 @@ enum Stage {
     Open,
     Claimed { until_ms: i64 },
     Used,
-}
-
-/// What the Worker sends to a number.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Command {
-    /// Whether a code could be begun now, and whether the device is recognised; changes nothing.
-    CanBegin {
-        device_hash: Option<String>,
-        /// Whether messages a day and codes a minute are limited.
-        limited: bool,
-    },
-    /// A code is requested.
-    Begin {
-        phone: String,
-        attempt: String,
-        /// Keyed hash of the code.
-        code_hash: String,
-        /// The code itself, for the hook.
-        message: Message,
-        device_hash: Option<String>,
-        /// The subjects that get a refund when the code is verified.
-        begun_by: Vec<String>,
-        /// Whether messages a day and codes a minute are limited.
-        limited: bool,
-        /// Whether the bot check was passed for this code.
-        passed: bool,
-    },
-    /// Auth did not take the request: forget this attempt unless its SMS is on the way.
-    Cancel(String),
-    /// The hook brings Auth's own code and takes the codes that wait to be sent.
-    Take {
-        /// `webhook-id`, counted once.
-        webhook_id: String,
-        auth_code: String,
-    },
-    /// A user typed a code.
-    Check {
-        attempt: String,
-        /// Keyed hash of what was typed.
-        code_hash: String,
-    },
-    /// Auth's newest code, for this attempt, which holds the claim.
-    AuthCode(String),
-    /// Auth was down: this attempt's code may be used again.
-    Release(String),
-    /// Auth opened a session: the code is used, and the device recognised from now on.
-    MarkUsed {
-        attempt: String,
-        /// Auth's code that was used up.
-        auth_code: String,
-        /// Hash of the new device token.
-        device_hash: String,
-    },
-    /// An operator allows unrecognised devices again.
-    Unlock,
-}
-
-/// The answer of a number.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NumberReply {
-    /// A code can be begun.
-    Available {
-        recognised: bool,
-    },
-    /// The attempt exists; times in milliseconds since 1970.
-    Begun {
-        expires_at_ms: i64,
-        /// When the next one may be requested.
-        resend_at_ms: i64,
-    },
-    /// Not now.
-    Refused {
-        why: Refusal,
-        limit: u32,
-        /// When it is free again (milliseconds since 1970).
-        reset_at_ms: i64,
-    },
-    Cancelled,
-    /// The hook has taken the code: the SMS is on its way.
-    AlreadySent,
-    /// Codes for the hook to send, one for each waiting attempt, perhaps none.
-    ToSend(Vec<Message>),
-    /// The code is right and the attempt claimed.
-    Right {
-        phone: String,
-        /// Auth's newest code, if it holds one.
-        auth_code: Option<String>,
-    },
-    /// Another code than the one that was sent.
-    Wrong,
-    /// No such attempt, or its code was used.
-    Invalid,
-    /// Too late.
-    Expired,
-    /// The code is used; these subjects get a refund.
-    MarkedUsed(Vec<String>),
-    Done,
-}
-
-/// The limits of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    /// A code was sent a moment ago.
-    Resend,
-    /// Codes a minute.
-    Codes,
-    Sms,
-    /// Messages a day, but the bot check allows one more.
-    SmsUnlessPassed,
-    /// Wrong tries of one code.
-    Tries,
-    TriesOfDay,
-    /// Failures in a row.
-    Locked,
-}
-
-impl Refusal {
-    /// Its name in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Resend => "resend",
-            Self::Codes => "codes_a_minute",
-            Self::Sms | Self::SmsUnlessPassed => "sms_a_day",
-            Self::Tries => "tries",
-            Self::TriesOfDay => "tries_a_day",
-            Self::Locked => "locked",
-        }
-    }
-
-    fn at(self, limit: usize, reset_at_ms: i64) -> NumberReply {
-        NumberReply::Refused {
-            why: self,
-            limit: u32::try_from(limit).unwrap_or(u32::MAX),
-            reset_at_ms,
-        }
-    }
 }
 
 impl Share {
@@ -306,6 +166,7 @@ impl NumberState {
                 message,
                 device_hash,
                 begun_by,
+                anonymous_user,
                 limited,
                 passed,
             } => {
@@ -315,6 +176,7 @@ impl NumberState {
                     unsent: Some(message),
                     device: device_hash.filter(|hash| self.device(hash).is_some()),
                     begun_by,
+                    anonymous_user,
                     expires_at_ms: now_ms + CODE_TTL_MS,
                     wrong_tries: 0,
                     stage: Stage::Open,
@@ -330,7 +192,12 @@ impl NumberState {
                 webhook_id,
                 auth_code,
             } => self.take(webhook_id, auth_code, now_ms),
-            Command::Check { attempt, code_hash } => self.check(&attempt, &code_hash, now_ms),
+            Command::TakeOwn(attempt) => self.take_own(&attempt),
+            Command::Check {
+                attempt,
+                code_hash,
+                caller,
+            } => self.check(&attempt, &code_hash, caller.as_deref(), now_ms),
             Command::AuthCode(attempt) => self.newest_auth_code(&attempt),
             Command::Release(attempt) => self.release(&attempt),
             Command::MarkUsed {
@@ -487,11 +354,27 @@ impl NumberState {
         NumberReply::ToSend(messages)
     }
 
-    fn check(&mut self, id: &str, code_hash: &str, now_ms: i64) -> NumberReply {
+    fn take_own(&mut self, id: &str) -> NumberReply {
+        let attempt = self.find(id);
+        let message = attempt.and_then(|attempt| attempt.unsent.take());
+        NumberReply::ToSend(message.into_iter().collect())
+    }
+
+    fn check(
+        &mut self,
+        id: &str,
+        code_hash: &str,
+        caller: Option<&str>,
+        now_ms: i64,
+    ) -> NumberReply {
         let lock = self.lock_refusal(now_ms);
         let Some(at) = self.attempts.iter().position(|attempt| attempt.id == id) else {
             return NumberReply::Invalid;
         };
+        let begun_for = self.attempts[at].anonymous_user.as_deref();
+        if begun_for.is_some() && begun_for != caller {
+            return NumberReply::Invalid;
+        }
         let device = self.attempts[at].device.clone();
         let (share, unrecognised) = self.share(device.as_deref());
         let (spent, resend_at_ms) = (share.tries_refusal(), share.resend_at_ms);
@@ -524,18 +407,24 @@ impl NumberState {
         attempt.stage = Stage::Claimed {
             until_ms: now_ms + CLAIM_MS,
         };
+        let anonymous_user = attempt.anonymous_user.clone();
+        self.right(anonymous_user)
+    }
+
+    fn right(&self, anonymous_user: Option<String>) -> NumberReply {
         NumberReply::Right {
             phone: self.phone.clone(),
             auth_code: self.auth_code.clone(),
+            anonymous_user,
         }
     }
 
     fn newest_auth_code(&mut self, id: &str) -> NumberReply {
-        match self.find(id).map(|attempt| &attempt.stage) {
-            Some(Stage::Claimed { .. }) => NumberReply::Right {
-                phone: self.phone.clone(),
-                auth_code: self.auth_code.clone(),
-            },
+        match self.find(id) {
+            Some(attempt) if matches!(attempt.stage, Stage::Claimed { .. }) => {
+                let anonymous_user = attempt.anonymous_user.clone();
+                self.right(anonymous_user)
+            }
             _ => NumberReply::Invalid,
         }
     }
@@ -583,3 +472,7 @@ fn remove_one(instants: &mut Vec<i64>, instant: i64) {
 #[cfg(test)]
 #[path = "number_state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "anonymous_attempt_tests.rs"]
+mod anonymous_attempt_tests;

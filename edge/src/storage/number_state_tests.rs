@@ -36,6 +36,7 @@ fn begin_passed(
         message: message("048213"),
         device_hash: device.map(str::to_owned),
         begun_by: vec!["address".into(), "block".into()],
+        anonymous_user: None,
         limited: true,
         passed,
     };
@@ -74,6 +75,7 @@ fn check(state: &mut NumberState, attempt: &str, hash: &str, at_ms: i64) -> Numb
         Command::Check {
             attempt: attempt.into(),
             code_hash: hash.into(),
+            caller: None,
         },
         at_ms,
     )
@@ -92,6 +94,7 @@ fn right(auth_code: Option<&str>) -> NumberReply {
     NumberReply::Right {
         phone: "+66812345678".into(),
         auth_code: auth_code.map(str::to_owned),
+        anonymous_user: None,
     }
 }
 

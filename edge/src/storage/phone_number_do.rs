@@ -8,7 +8,8 @@
 
 use worker::{DurableObject, Env, Request, Response, Result, State, durable_object};
 
-use super::number_state::{Command, NumberReply, NumberState};
+use super::number_protocol::{Command, NumberReply};
+use super::number_state::NumberState;
 use super::object::{self, Class};
 use crate::app::App;
 use crate::clients::OBJECT_DEADLINE_MS;
