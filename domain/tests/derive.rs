@@ -225,6 +225,8 @@ proptest! {
                     prop_assert_eq!(&derived.state, &expected);
                     let paid: i64 = derived.achievements.iter().chain(&derived.challenges).map(|one| one.credits).sum();
                     prop_assert_eq!(paid, expected.rewards - state.rewards);
+                    let held = state.marked().marks();
+                    prop_assert_eq!(derived.marks, expected.marked().changes(&held));
                 }
                 None => prop_assert!(
                     state.achievements.iter().any(|id| !expected.achievements.contains(id)),
