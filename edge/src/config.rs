@@ -77,6 +77,8 @@ pub struct Config {
     pub otp_keys: OtpKeys,
     pub sms: SmsProvider,
     pub origins: Origins,
+    /// The web app, without a slash at the end: links that users pass on begin with it.
+    pub app_url: String,
     /// Rates, the bot check and message budgets are lifted: for load tests on a developer's machine.
     pub no_limits: bool,
     /// Messages a day for the entire service.
@@ -130,6 +132,9 @@ const TURNSTILE_URL: &str = "https://challenges.cloudflare.com/turnstile/v0/site
 /// some ten thousand active users, and a flood costs no more than that.
 const SMS_BUDGET_PER_DAY: u32 = 2_000;
 
+/// The web app of a local run.
+const LOCAL_APP_URL: &str = "http://localhost:3000";
+
 impl Config {
     /// Reads and checks the settings.
     ///
@@ -156,6 +161,7 @@ impl Config {
             hook_keys: reader.hook_keys(),
             sms: reader.sms(environment),
             origins: reader.origins(environment),
+            app_url: reader.app_url(environment),
             no_limits: reader.no_limits(environment),
             sms_budget_per_day: reader.sms_budget(),
             turnstile: reader.turnstile(environment),
@@ -246,6 +252,13 @@ impl Reader<'_> {
             self.problem(name, "must be an https address");
         }
         url
+    }
+
+    fn app_url(&mut self, environment: Environment) -> String {
+        if environment == Environment::Local && self.optional("APP_URL").is_none() {
+            return LOCAL_APP_URL.to_owned();
+        }
+        self.url("APP_URL", environment)
     }
 
     fn no_limits(&mut self, environment: Environment) -> bool {

@@ -34,6 +34,14 @@ fn local_settings_are_read() {
     assert_eq!(config.supabase_url, "http://127.0.0.1:54321");
     assert_eq!(config.jwt_issuer, "http://127.0.0.1:54321/auth/v1");
     assert_eq!(config.origins, Origins::Loopback);
+    assert_eq!(config.app_url, "http://localhost:3000");
+}
+
+#[test]
+fn links_begin_with_the_address_of_the_app() {
+    let mut settings = local();
+    settings.insert("APP_URL", "https://app.example/".to_owned());
+    assert_eq!(read(&settings).unwrap().app_url, "https://app.example");
 }
 
 #[test]
@@ -46,6 +54,7 @@ fn production_refuses_a_laptop_s_settings_naming_each() {
         "SUPABASE_URL",
         "SMS_PROVIDER",
         "ALLOWED_ORIGINS",
+        "APP_URL",
         "JWT_SECRET",
         "TURNSTILE_SECRET",
     ] {

@@ -332,6 +332,8 @@ impl ApiError {
                     DomainError::EntriesInAll => (limits::ENTRIES_IN_ALL, 86_400),
                     DomainError::ImportsPerHour => (limits::IMPORTS_PER_HOUR, 3_600),
                     DomainError::ImportsPerDay => (limits::IMPORTS_PER_DAY, 86_400),
+                    DomainError::FriendRequestsPerHour => (limits::FRIEND_REQUESTS_PER_HOUR, 3_600),
+                    DomainError::PersonLookupsPerHour => (limits::PERSON_LOOKUPS_PER_HOUR, 3_600),
                     DomainError::TooManyAtOnce => (8, 1),
                     DomainError::AlreadyRunning => (1, 2),
                     // Mebibytes of answers.
@@ -347,6 +349,11 @@ impl ApiError {
                 api_error.retry_after_secs = Some(secs);
             }
             Code::ServiceUnavailable => api_error.retry_after_secs = Some(OUTAGE_RETRY_SECS),
+            // An anonymous user can do something about it.
+            Code::PermissionDenied if error == DomainError::AccountRequired => {
+                let details = json!({"reason": error.code()});
+                api_error.details = Some(Box::new(Details::Value(details)));
+            }
             _ => {}
         }
         api_error

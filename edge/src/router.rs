@@ -6,8 +6,8 @@ use crate::http::call::Call;
 use crate::http::reply::Reply;
 use crate::limits::rules::{self, Limits};
 use crate::routes::{
-    auth, description, gamification, health, hooks, metrics, migrate, not_implemented, operator,
-    rewards, sign_in, stats, sync, user, waste,
+    auth, description, friends, gamification, health, hooks, metrics, migrate, not_implemented,
+    operator, rewards, sign_in, stats, sync, user, waste,
 };
 
 /// Every path of the contract begins with this; health checks and metrics also answer without it.
@@ -98,6 +98,16 @@ endpoints! {
     "GET"    "/gamification/challenges/today"         Optional Empty        GAMIFICATION       => rewards::challenges_today;
     "GET"    "/gamification/challenges/history"       User     Empty        GAMIFICATION       => rewards::challenge_history;
     "POST"   "/gamification/challenges/progress"      User     OptionalJson GAMIFICATION       => rewards::refresh_challenges;
+    "GET"    "/gamification/friends"                  User     Empty        GAMIFICATION_FRIENDS => friends::list_by_credits;
+    "POST"   "/gamification/friends/add"              User     Json         GAMIFICATION_FRIEND_REQUEST => friends::request;
+    "GET"    "/social/friends"                        User     Empty        SOCIAL_FRIENDS     => friends::list;
+    "POST"   "/social/friends/request"                User     Json         FRIEND_REQUEST     => friends::request;
+    "PUT"    "/social/friends/accept/{id}"            User     Empty        SOCIAL             => friends::accept;
+    "PUT"    "/social/friends/reject/{id}"            User     Empty        SOCIAL             => friends::reject;
+    "PUT"    "/social/friends/block/{id}"             User     Empty        SOCIAL             => friends::block;
+    "DELETE" "/social/friends/{user_id}"              User     Empty        SOCIAL             => friends::remove;
+    "POST"   "/social/friends/code"                   User     OptionalJson SOCIAL             => friends::code;
+    "GET"    "/social/users/{username_or_code}"       User     Empty        PERSON_LOOKUP      => friends::find;
     "GET"    "/health"                                Anyone   Empty        UNLIMITED          => health::live;
     "GET"    "/health/live"                           Anyone   Empty        UNLIMITED          => health::live;
     "GET"    "/health/ready"                          Anyone   Empty        UNLIMITED          => health::ready;

@@ -80,6 +80,19 @@ test('through the typed client a write is repeated safely and a read is not sent
   assert.equal(notModified.response.status, 304)
 })
 
+test('through the typed client people are asked by one name alone', async () => {
+  const { env, signInByPhone } = await import('./lib.mjs')
+  const [one, other] = await Promise.all([signInByPhone(), signInByPhone()])
+  const client = createApiClient(env.API_URL ?? '', { token: one.token })
+  const asked = await client.POST('/social/friends/request', { body: { user_id: other.id } })
+  assert.equal(asked.data?.data.status, 'pending')
+  assert.equal(asked.data?.data.user.id, other.id)
+  const listed = await client.GET('/social/friends', { params: { query: { status: 'outgoing' } } })
+  assert.deepEqual(listed.data?.data.friends.map(({ user }) => user.id), [other.id])
+  const both = await client.POST('/social/friends/request', { body: /** @type {any} */ ({ user_id: other.id, username: 'som.chai' }) })
+  assert.equal(both.error?.error.code, 'VALIDATION_ERROR')
+})
+
 test('the types know which method belongs to which category', async () => {
   const { env } = await import('./lib.mjs')
   const visitor = createApiClient(env.API_URL ?? '')

@@ -83,6 +83,26 @@ pub const GAMIFICATION: Limits = address(&[
     rule("gamification_hour", 5_000, HOUR),
 ]);
 pub const GAMIFICATION_BOARD: Limits = GAMIFICATION.and_user(BOARDS);
+const FRIEND_LISTS: &[Rule] = &[rule("friends", 120, HOUR)];
+const FRIEND_REQUESTS: &[Rule] = &[rule(
+    "friend_requests",
+    limits::FRIEND_REQUESTS_PER_HOUR,
+    HOUR,
+)];
+pub const GAMIFICATION_FRIENDS: Limits = GAMIFICATION.and_user(FRIEND_LISTS);
+pub const GAMIFICATION_FRIEND_REQUEST: Limits = GAMIFICATION.and_user(FRIEND_REQUESTS);
+/// What users do with one another counts for an address like the rest of their game.
+pub const SOCIAL: Limits = address(&[
+    rule("social_minute", 200, MINUTE),
+    rule("social_hour", 5_000, HOUR),
+]);
+pub const SOCIAL_FRIENDS: Limits = SOCIAL.and_user(FRIEND_LISTS);
+pub const FRIEND_REQUEST: Limits = SOCIAL.and_user(FRIEND_REQUESTS);
+pub const PERSON_LOOKUP: Limits = SOCIAL.and_user(&[rule(
+    "person_lookups",
+    limits::PERSON_LOOKUPS_PER_HOUR,
+    HOUR,
+)]);
 
 #[cfg(test)]
 mod tests {
@@ -110,7 +130,7 @@ mod tests {
                 Some("operator") => &[(60, 60)],
                 Some("user") => &[(60, 60), (1_000, 3_600)],
                 Some("waste") => &[(100, 60), (2_000, 3_600)],
-                Some("gamification") => &[(200, 60), (5_000, 3_600)],
+                Some("gamification" | "social") => &[(200, 60), (5_000, 3_600)],
                 _ => &[],
             };
             let rules = route.limits.address.iter();
@@ -152,6 +172,12 @@ mod tests {
         assert_eq!(names("POST", "/waste/entries/batch"), ["batch"]);
         for pattern in ["/waste/leaderboard", "/gamification/leaderboard"] {
             assert_eq!(names("GET", pattern), ["leaderboard"]);
+        }
+        for pattern in ["/social/friends", "/gamification/friends"] {
+            assert_eq!(names("GET", pattern), ["friends"]);
+        }
+        for pattern in ["/social/friends/request", "/gamification/friends/add"] {
+            assert_eq!(names("POST", pattern), ["friend_requests"]);
         }
         for (method, pattern) in [
             ("POST", "/user/migrate-local"),

@@ -5,6 +5,7 @@ mod challenge;
 mod code_sms;
 pub mod description;
 mod fields;
+pub mod friends;
 pub mod gamification;
 mod give_number;
 pub mod health;

@@ -34,6 +34,15 @@ pub fn add_level(user: &mut Value, lang: Lang, with_icon: bool) {
     }
 }
 
+/// Adds `level_name` to a card; null where the level is not shown.
+pub fn add_to_card(card: &mut Value, lang: Lang) {
+    let number = card["level"]
+        .as_i64()
+        .and_then(|number| i32::try_from(number).ok());
+    let level = number.and_then(level::by_number);
+    card["level_name"] = level.map_or(Value::Null, |level| json!(level.name(lang)));
+}
+
 /// Members that come in both languages, as `name_th` and `name_en` and the like.
 const LOCALIZED_MEMBERS: [[&str; 3]; 4] = [
     ["name", "name_th", "name_en"],
@@ -96,6 +105,16 @@ mod tests {
         let mut unknown = json!({"current_level": null});
         add_level(&mut unknown, Lang::Th, false);
         assert_eq!(unknown, json!({"current_level": null, "level_name": null}));
+    }
+
+    #[test]
+    fn a_card_names_the_level_that_it_shows() {
+        let mut card = json!({"level": 2});
+        add_to_card(&mut card, Lang::En);
+        assert!(card["level_name"].is_string());
+        let mut hidden = json!({"level": null});
+        add_to_card(&mut hidden, Lang::En);
+        assert_eq!(hidden, json!({"level": null, "level_name": null}));
     }
 
     #[test]
