@@ -81,13 +81,25 @@ fn signal(checkout: &Checkout, name: &str, signal: Signal) -> Result<()> {
     Ok(())
 }
 
-/// To all processes of a service but the first.
+/// How long a restart loop may take to start its program again, on a busy machine.
+const RESTART: Duration = Duration::from_secs(10);
+
+/// To all processes of a service but the first. Its restart loop may just be about to start the program again, so this
+/// waits for one.
 fn signal_below(checkout: &Checkout, name: &str, signal: Signal) -> Result<()> {
-    match running(checkout, name).map(|process| descendants(process.pid)) {
-        Some(family) if family.len() > 1 => send(&family[1..], signal),
-        _ => bail!("{name} has no restart loop that would start it again"),
+    let begun = Instant::now();
+    loop {
+        match running(checkout, name).map(|process| descendants(process.pid)) {
+            Some(family) if family.len() > 1 => {
+                send(&family[1..], signal);
+                return Ok(());
+            }
+            Some(_) if begun.elapsed() < RESTART => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            _ => bail!("{name} has no restart loop that would start it again"),
+        }
     }
-    Ok(())
 }
 
 /// A killed PostgreSQL can only be started once the last of its sessions has ended, so retry.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use self::load::{Ask, closed_loop, open_loop, send_well};
 pub use self::load::{agent, each, percentile};
-use self::system::{System, Worker};
+use self::system::{PARTS, Parts, System, Worker};
 use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::{ROUNDS, circumstances, conclude, in_turns};
@@ -218,9 +218,7 @@ fn answer_of(worker: &Worker, path: &str, cached: bool) -> Result<Value> {
 /// Through Worker, gateway, PostgREST and to the disk, at a rate that does not wait for answers.
 fn creates(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
     let tokens = system.tokens(CREATORS)?;
-    let gateway = system.process("bench-gateway")?;
-    let mut of_gateway = Vec::new();
-    let mut of_all = Vec::new();
+    let mut spent = Vec::new();
     let rounds = system.scratch.step("creates at 100 a second", |_| {
         (0..=ROUNDS)
             .map(|round| {
@@ -232,11 +230,10 @@ fn creates(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
                         ..worker.ask("/waste/entries")
                     })
                     .collect();
-                let (before, all_before) = (gateway.cpu_ms()?, system.cpu_ms(worker)?);
+                let before = system.cpu_ms_by_part(worker)?;
                 let times = open_loop(&asks, CREATES_PER_SECOND, CREATE_CONNECTIONS)?;
                 if round > 0 {
-                    of_gateway.push((gateway.cpu_ms()? - before) / f64::from(count));
-                    of_all.push((system.cpu_ms(worker)? - all_before) / f64::from(count));
+                    spent.push(each_of(count, &before, &system.cpu_ms_by_part(worker)?));
                 }
                 Ok(times)
             })
@@ -263,16 +260,15 @@ fn creates(system: &System, worker: &Worker) -> Result<Vec<Figure>> {
             name: "processor time of the local gateway for each of them".to_owned(),
             target: Target::AtMost(0.25),
             unit: " ms",
-            samples: of_gateway,
+            samples: spent.iter().map(|parts| parts[1]).collect(),
             seen: "carbon-local as `up` builds it".to_owned(),
         },
         Figure {
             name: "processor time of everything of ours for each of them".to_owned(),
             target: Target::AtMost(2.9),
             unit: " ms",
-            samples: of_all,
-            seen: "the Worker's runtime, gateway, PostgREST, Auth, every process of the server; no Realtime server"
-                .to_owned(),
+            samples: totals(&spent),
+            seen: parts_of(&spent),
         },
     ])
 }
@@ -283,22 +279,41 @@ fn newcomers(system: &System, worker: &Worker) -> Result<Figure> {
     let samples = system.scratch.step("anonymous sign-ins", |_| {
         (0..=ROUNDS)
             .map(|_| {
-                let before = system.cpu_ms(worker)?;
+                let before = system.cpu_ms_by_part(worker)?;
                 for _ in 0..NEWCOMERS {
                     system.newcomer(worker)?;
                 }
-                Ok((system.cpu_ms(worker)? - before) / f64::from(NEWCOMERS))
+                Ok(each_of(NEWCOMERS, &before, &system.cpu_ms_by_part(worker)?))
             })
-            .collect::<Result<Vec<f64>>>()
+            .collect::<Result<Vec<_>>>()
     })?;
+    let samples = &samples[1..];
     Ok(Figure {
         name: "processor time of everything of ours for an anonymous sign-in through the Worker"
             .to_owned(),
         target: Target::AtMost(3.8),
         unit: " ms",
-        samples: samples[1..].to_vec(),
-        seen: "each over a connection of its own, the stand-in's Auth".to_owned(),
+        samples: totals(samples),
+        seen: format!("{}; each over a connection of its own", parts_of(samples)),
     })
+}
+
+/// Processor time of one request by part (milliseconds), when `count` of them ran between two readings.
+fn each_of(count: u32, before: &Parts, after: &Parts) -> Parts {
+    std::array::from_fn(|part| (after[part] - before[part]) / f64::from(count))
+}
+
+fn totals(rounds: &[Parts]) -> Vec<f64> {
+    rounds.iter().map(|parts| parts.iter().sum()).collect()
+}
+
+/// Each part's median, by name.
+fn parts_of(rounds: &[Parts]) -> String {
+    let medians = PARTS.iter().enumerate().map(|(part, name)| {
+        let times: Vec<f64> = rounds.iter().map(|parts| parts[part]).collect();
+        format!("{name} {:.2}", median(&times))
+    });
+    format!("{} ms", medians.collect::<Vec<_>>().join(", "))
 }
 
 fn entry(round: usize, number: usize) -> String {

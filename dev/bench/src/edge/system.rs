@@ -26,6 +26,12 @@ const NAMES: [&str; 6] = [
     "bench-plain",
 ];
 
+/// What takes part in a request, as `cpu_ms_by_part` tells it apart.
+pub const PARTS: [&str; 5] = ["runtime", "gateway", "PostgREST", "Auth", "server"];
+
+/// Processor time of each of [`PARTS`], milliseconds.
+pub type Parts = [f64; PARTS.len()];
+
 /// Gateway, PostgREST, Auth, inbox and Worker on the scratch cluster.
 pub struct System<'a> {
     pub scratch: &'a Scratch<'a>,
@@ -118,20 +124,21 @@ impl<'a> System<'a> {
         Ok(Process::of(found.pid))
     }
 
-    /// CPU time of all our processes so far (milliseconds): the Worker's runtime, gateway, PostgREST, Auth,
-    /// and all processes of the server.
-    pub fn cpu_ms(&self, worker: &Worker) -> Result<f64> {
-        let mut sum = worker.runtime(self)?.cpu_ms()?;
-        for name in ["bench-gateway", "bench-postgrest", "bench-auth"] {
-            sum += self.process(name)?.cpu_ms()?;
-        }
+    /// CPU time of our processes so far (milliseconds), in the order of [`PARTS`].
+    pub fn cpu_ms_by_part(&self, worker: &Worker) -> Result<Parts> {
         let server = running(self.scratch.checkout, "bench-postgres").context("it runs")?;
-        sum += Process::of(server.pid).cpu_ms()?;
+        let mut of_server = Process::of(server.pid).cpu_ms()?;
         for pid in children(server.pid)? {
             // A process that ends in between used next to nothing.
-            sum += Process::of(pid).cpu_ms().unwrap_or(0.0);
+            of_server += Process::of(pid).cpu_ms().unwrap_or(0.0);
         }
-        Ok(sum)
+        Ok([
+            worker.runtime(self)?.cpu_ms()?,
+            self.process("bench-gateway")?.cpu_ms()?,
+            self.process("bench-postgrest")?.cpu_ms()?,
+            self.process("bench-auth")?.cpu_ms()?,
+            of_server,
+        ])
     }
 
     /// Stops everything that `start`, `worker` and `plain` started, and deletes the Worker's state.
