@@ -29,7 +29,8 @@ create table private.user_state (
   time_zone text not null default carbon.default_time_zone(),
   province text,
   began date not null,
-  closed_until timestamptz
+  closed_until timestamptz,
+  communities_until date
 -- Every write of the user updates this row. Half of each page stays free and no changing column is indexed, so the
 -- update is a HOT update: same page, no index writes.
 ) with (fillfactor = 50);
@@ -71,6 +72,8 @@ comment on column private.user_state.province is 'Copy of the profile''s provinc
 comment on column private.user_state.began is
   'Day in Bangkok on which the profile was created; earlier days have no challenges.';
 comment on column private.user_state.closed_until is 'Copy of the profile''s province; maintained by a trigger.';
+comment on column private.user_state.communities_until is
+  'Last day on which an entry can move one of the user''s contributions to community challenges; null = they take part in none. So a write of anybody else looks no further.';
 
 alter table private.user_state enable row level security;
 create policy "people read their own state" on private.user_state

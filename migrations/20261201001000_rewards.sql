@@ -257,7 +257,7 @@ comment on table private.rewards is
   'under the lock of the user''s state row.';
 comment on column private.rewards.number is 'From 1, gapless per user.';
 comment on column private.rewards.source_id is
-  'Id of the achievement, id of the day''s challenge, or the mark: the level, the trees, the days of the longest run.';
+  'Id of the achievement, of the day''s challenge, or of the community challenge; or the mark: the level, the trees, the days of the longest run.';
 comment on column private.rewards.sequence is 'From 1, gapless per source: odd grants, even revokes.';
 comment on column private.rewards.credits is
   'Credits; a revocation has the amount of its grant. Marks (levels, trees, streaks) have no credits.';
@@ -288,6 +288,21 @@ comment on function private.own_rewards() is
   'The reward ledger of the caller.';
 grant execute on function private.own_rewards() to authenticated;
 
+create function private.community_names(challenge_id text, out name_th text, out name_en text)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  if challenge_id is not null then
+    select c.title_th, c.title_en into name_th, name_en
+    from public.community_challenges as c where c.id = community_names.challenge_id::uuid;
+  end if;
+end;
+$$;
+comment on function private.community_names(text) is
+  'The names of a community challenge in somebody''s ledger, who may have left it; nulls for null.';
+grant execute on function private.community_names(text) to authenticated;
+
 create view public.credit_history with (security_invoker = true) as
 select
   r.user_id,
@@ -296,8 +311,8 @@ select
   r.source_id,
   case when r.sequence % 2 = 1 then 'granted' else 'taken_back' end as event,
   r.credits,
-  coalesce(a.name_th, c.title_th, m.name_th, r.source_id) as name_th,
-  coalesce(a.name_en, c.title_en, m.name_en, r.source_id) as name_en,
+  coalesce(a.name_th, c.title_th, n.name_th, m.name_th, r.source_id) as name_th,
+  coalesce(a.name_en, c.title_en, n.name_en, m.name_en, r.source_id) as name_en,
   r.entry_id,
   r.local_date,
   r.created_at
@@ -311,6 +326,7 @@ left join lateral (
   select t.title_th, t.title_en from public.challenge_types as t
   where r.source = 'challenge' and carbon.challenge_id(r.local_date, t.id)::text = r.source_id
   limit 1) as c on true
+left join lateral private.community_names(case when r.source = 'community' then r.source_id end) as n on true
 left join lateral carbon.mark_names(r.source, r.source_id) as m on true;
 comment on view public.credit_history is
   'The reward ledger with names; own rows only. Credits of entries are stored with the entries: total = their sum + the sum of these.';

@@ -1,6 +1,26 @@
 -- The outbox: rows that a write appends in its own transaction. After the commit the worker turns them into board
 -- updates and Realtime messages. docs/decisions/0018 and 0019.
 
+create type private.community_change as (
+  challenge_id uuid,
+  board integer,
+  province text,
+  contribution bigint,
+  people bigint,
+  erased bigint
+);
+comment on type private.community_change is
+  'How a write changed a user''s community challenge (and its contributors'' board, and the province that their contribution '
+  'counts for): what was added to the contribution, 1 for joining or -1 for leaving, and what an erased account leaves in '
+  'the total.';
+
+create type private.contributed as (
+  communities private.community_change[],
+  moves_reward boolean
+);
+comment on type private.contributed is
+  'What an entry changed in its user''s community challenges (null = nothing), and whether that crosses the contribution that a reward needs.';
+
 create table private.outbox (
   id bigint generated always as identity primary key,
   user_id uuid not null,
@@ -15,6 +35,7 @@ create table private.outbox (
   revision bigint,
   first_reward bigint,
   last_reward bigint,
+  communities private.community_change[],
   created_at timestamptz not null default now()
 );
 comment on table private.outbox is
@@ -35,6 +56,7 @@ comment on column private.outbox.revision is 'The user''s revision after the wri
 comment on column private.outbox.first_reward is
   'Number of the first row that the write added to the user''s reward ledger; null = none.';
 comment on column private.outbox.last_reward is 'Number of the last row that the write added.';
+comment on column private.outbox.communities is 'Changes of community challenges that the user takes part in; null = none.';
 comment on column private.outbox.created_at is 'When the write''s transaction began.';
 alter table private.outbox enable row level security;
 -- Empty most of the time, and small only if deleted rows are vacuumed: by row count, not by a share of the table.

@@ -111,6 +111,7 @@ declare
   derived carbon.derived;
   refused text;
   total bigint;
+  contributed private.contributed;
 begin
   if state.rules_version not in (0, rules.version) then
     perform private.apply_new_rules(array[state.user_id]);
@@ -174,7 +175,12 @@ begin
     where u.user_id = state.user_id and u.local_date = entry.local_date
       and (u.province, u.imported) is distinct from (entry.province, is_imported)) as o;
 
-  if rules.version = state.rules_version then
+  if state.communities_until is not null and not is_imported
+     and state.communities_until >= carbon.local_date(now(), carbon.default_time_zone()) then
+    contributed := private.add_contributions(state.user_id, entry);
+  end if;
+
+  if rules.version = state.rules_version and contributed.moves_reward is not true then
     if not carbon.has_rules(rules.catalogue_version, entry.local_date) then
       perform private.load_rules(rules.catalogue_version, entry.local_date);
     end if;
@@ -200,21 +206,23 @@ begin
 
   -- The user's first entry, or a held reward is lost: evaluate everything.
   if derived.level is null then
-    return private.record_evaluated(state, entry, total_before);
+    return private.record_evaluated(state, entry, total_before, contributed.communities);
   end if;
 
   if derived.sources is not null and not private.post_derived_rewards(state, entry, derived) then
-    return private.record_evaluated(state, entry, total_before);
+    return private.record_evaluated(state, entry, total_before, contributed.communities);
   end if;
 
   total := state.credits + entry.carbon_credits + derived.rewards;
   with published as (
     insert into private.outbox
-      (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward)
+      (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward,
+       communities)
     values (state.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, derived.rewards - state.rewards,
             nullif(total - total_before, 0), total, derived.level, state.revision + 1,
             case when derived.sources is not null then state.ledger_rows + 1 end,
-            case when derived.sources is not null then state.ledger_rows + cardinality(derived.sources) end)
+            case when derived.sources is not null then state.ledger_rows + cardinality(derived.sources) end,
+            contributed.communities)
   )
   update private.user_state as s
   set entries = state.entries,
@@ -254,7 +262,8 @@ comment on function private.record_entry(private.user_state, private.achievement
   'which the caller has locked. Returns what was derived; if the entry loses something held, or is the user''s '
   'first, only what was earned and the runs.';
 
-create function private.record_evaluated(state private.user_state, entry public.waste_entries, total_before bigint)
+create function private.record_evaluated(state private.user_state, entry public.waste_entries, total_before bigint,
+                                         communities private.community_change[])
 returns carbon.derived
 language plpgsql security definer
 set search_path = ''
@@ -282,16 +291,17 @@ begin
   select s.* into after from private.user_state as s where s.user_id = state.user_id;
   total := after.credits + after.rewards;
   insert into private.outbox
-    (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward)
+    (user_id, local_date, province, entries, credits, rewards, change, total, level, revision, first_reward, last_reward,
+     communities)
   values (state.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, after.rewards - state.rewards,
           nullif(total - total_before, 0), total, after.level, after.revision,
           case when after.ledger_rows > state.ledger_rows then state.ledger_rows + 1 end,
-          case when after.ledger_rows > state.ledger_rows then after.ledger_rows end);
+          case when after.ledger_rows > state.ledger_rows then after.ledger_rows end, record_evaluated.communities);
   derived.earned := private.answer_rewards(state.user_id, state.ledger_rows);
   derived.streak := carbon.run_as_of(after.current_run, after.latest_day, carbon.local_date(now(), after.time_zone));
   derived.longest_run := after.longest_run;
   return derived;
 end;
 $$;
-comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint) is
-  'The last step of private.record_entry when everything must be evaluated: something held was lost, or the user was never evaluated.';
+comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint, private.community_change[]) is
+  'The last step of private.record_entry when everything must be evaluated: something held was lost, a contribution crossed what a reward needs, or the user was never evaluated.';

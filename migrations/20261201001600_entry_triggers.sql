@@ -66,6 +66,9 @@ begin
             array_agg(n.batch_id))::private.user_keys
     from new_rows as n
     group by n.user_id);
+  if private.are_in_communities(keys) then
+    perform private.move_contributions('{}', array(select n::public.waste_entries from new_rows as n));
+  end if;
   perform private.add_new_entries(sums, keys, true);
   return null;
 end;
@@ -123,6 +126,9 @@ begin
   end if;
   perform private.renumber_keys(keys, true);
   perform private.add_to_days(sums);
+  if private.are_in_communities(keys) then
+    perform private.move_contributions(array(select o::public.waste_entries from old_rows as o), '{}');
+  end if;
   perform private.evaluate_day_sums(sums, changed.user_ids, changed.totals_before);
   return null;
 end;
@@ -185,6 +191,9 @@ begin
   end if;
   perform private.renumber_keys(rows.keys, false);
   perform private.add_to_days(sums);
+  if private.are_in_communities(rows.keys) then
+    perform private.move_contributions(array(select o::public.waste_entries from old_rows as o), array(select n::public.waste_entries from new_rows as n));
+  end if;
   perform private.evaluate_day_sums(sums, changed.user_ids, changed.totals_before);
   return null;
 end;

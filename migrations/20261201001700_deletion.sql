@@ -16,6 +16,7 @@ begin
   delete from public.activity_feed as a where a.user_id = old.id;
   -- The job ends the others: their anonymous users are still to be deleted.
   delete from private.merges as m where m.into_id = old.id and m.from_gone_at is not null;
+  perform private.erase_participations(old.id);
   perform private.audit('profile_deleted', old.id);
   return old;
 end;

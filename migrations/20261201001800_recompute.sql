@@ -132,6 +132,8 @@ begin
     array(select p_user_id from private.days_to_evaluate(p_user_id) as d),
     array(select d.local_date from private.days_to_evaluate(p_user_id) as d))) as v
   union all
+  select 'community', c.source_id, c.is_met from private.due_community_rewards(p_user_id) as c
+  union all
   select c.source, c.source_id, c.is_reached
   from private.user_state as t
   cross join private.held_marks(p_user_id) as h
@@ -140,7 +142,7 @@ begin
 end;
 $$;
 comment on function private.expected_rewards(uuid) is
-  'Which active achievements and challenges of the days to evaluate this user''s sums meet, and the marks in which the ledger differs from them.';
+  'Which active achievements, community challenges and challenges of the days to evaluate this user''s sums meet, and the marks in which the ledger differs from them.';
 
 create function private.check_rewards(p_user_id uuid)
 returns jsonb
@@ -205,7 +207,8 @@ as $$
 begin
   -- One snapshot for everything (the function is stable), so that a concurrent writer does not show as a difference.
   return private.check_state(user_id) || private.check_days(user_id) || private.check_keys(user_id)
-      || private.check_rewards(user_id) || private.check_feed(user_id) || private.check_boards(user_id)
+      || private.check_rewards(user_id) || private.check_contributions(user_id) || private.check_feed(user_id)
+      || private.check_boards(user_id)
       || private.check_friends(user_id);
 end;
 $$;
@@ -314,6 +317,7 @@ begin
   from public.profiles as p
   join public.user_preferences as f on f.user_id = p.id
   where t.user_id = p_user_id and p.id = p_user_id;
+  perform private.repair_contributions(p_user_id);
   update private.user_state as t
   set rewards = coalesce(l.credits, 0), ledger_rows = l.rows, achievements = private.held_achievements(p_user_id)
   from (select sum(r.credits) as credits, count(*) as rows from private.rewards as r where r.user_id = p_user_id) as l

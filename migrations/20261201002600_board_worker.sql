@@ -229,6 +229,22 @@ comment on function private.drop_old_boards(date, integer) is
   'because readers only use the periods of the calendar. Scores drop expired boards the next time they are '
   'written.';
 
+create function private.challenge_deltas(pending private.outbox[])
+returns table (user_id uuid, challenge_boards integer[], contributions bigint[], joined bigint[])
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+  select o.user_id, array_agg(x.board), array_agg(x.contribution), array_agg(x.people)
+  from unnest(pending) as o
+  cross join lateral unnest(o.communities) as x
+  group by o.user_id;
+end;
+$$;
+comment on function private.challenge_deltas(private.outbox[]) is
+  'What outbox rows change on contributors'' boards, in the form that carbon.fold_scores takes; no row for users with no such change.';
+
 create function private.folded_scores(pending private.outbox[], today date)
 returns private.score_change[]
 language plpgsql stable
@@ -248,13 +264,16 @@ begin
              s.entries as entries_before, p.user_id is null or f.boards = '{}' as is_gone,
              coalesce(p.is_listed, false) as is_listed, f.boards, f.credits, f.entries, c.*
       from deltas as d
+      left join private.challenge_deltas(pending) as x on x.user_id = d.user_id
       left join private.board_scores as s on s.user_id = d.user_id
       left join private.board_people as p on p.user_id = d.user_id
       -- A user whose profile is gone has no scores.
       cross join lateral carbon.fold_scores(
         case when p.user_id is null then '{}' else coalesce(s.boards, '{}') end, coalesce(s.credits, '{}'), coalesce(s.entries, '{}'),
         case when p.user_id is null then '{}' else d.days end, d.provinces, d.entries, d.credits,
-        case when p.user_id is null then 0 else d.rewards end, today) as f
+        case when p.user_id is null then 0 else d.rewards end,
+        case when p.user_id is null or x.user_id is null then '{}' else x.challenge_boards end,
+        coalesce(x.contributions, '{}'), coalesce(x.joined, '{}'), today) as f
       cross join lateral carbon.place_changes(
         coalesce(s.boards, '{}'), coalesce(s.credits, '{}'), coalesce(s.entries, '{}'), coalesce(s.is_listed, false),
         f.boards, f.credits, f.entries, coalesce(p.is_listed, false), today) as c
@@ -304,7 +323,7 @@ begin
   if pending is not null then
     changes := private.folded_scores(pending, today);
     perform private.mark_boards_changed(private.apply_score_changes(changes), today);
-    messages := private.messages_of(pending);
+    messages := private.messages_of(pending) || private.fold_communities(pending);
     perform private.advance_low_water_mark(ceiling);
   elsif state.next_low_water_mark is distinct from state.low_water_mark then
     perform private.advance_low_water_mark(ceiling);
@@ -318,6 +337,9 @@ begin
       messages := messages || news;
     end if;
   end if;
+  if exists (select from private.community_progress as g where g.is_waiting) then
+    messages := messages || private.take_community_notifications();
+  end if;
   if messages is not null or state.messages_wait_until <= now() then
     perform private.send_messages(messages, is_careful);
   end if;
@@ -327,7 +349,7 @@ $$;
 comment on function private.merge_boards(integer, boolean) is
   'Takes at most max_rows rows from the outbox, folds them into the boards and sends their messages; returns '
   'how many it took, null if another call is running. Deletes expired boards, one slice per call, and '
-  'notifies the shared topic. is_careful: as in private.send_messages. Can be called at any time by any job '
+  'notifies the shared topic and those of community challenges. is_careful: as in private.send_messages. Can be called at any time by any job '
   'or user.';
 
 create function private.run_worker(max_rows integer, is_careful boolean, out taken integer, out failure text)

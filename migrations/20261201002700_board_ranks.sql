@@ -32,12 +32,19 @@ begin
   if board_id = carbon.board_id('all_time', '2000-01-01', null) then
     select t.credits + t.rewards as credits, t.entries into sums from private.user_state as t where t.user_id = p_user_id;
   else
-    select b.first_day, b.last_day, b.province into scope from carbon.board_scope(board_id) as b;
-    select sum(d.credits)::bigint as credits, sum(d.entries) as entries into sums
-    from public.user_days as d
-    where d.user_id = p_user_id
-      and d.local_date between coalesce(scope.first_day, '-infinity') and coalesce(scope.last_day, 'infinity')
-      and (scope.province is null or d.province = scope.province);
+    select b.timeframe, b.first_day, b.last_day, b.province into scope from carbon.board_scope(board_id) as b;
+    if scope.timeframe is null then
+      select p.contribution as credits, 1::bigint as entries into sums
+      from public.community_challenges as c
+      join public.community_participations as p on p.challenge_id = c.id and p.user_id = p_user_id
+      where c.board = board_id;
+    else
+      select sum(d.credits)::bigint as credits, sum(d.entries) as entries into sums
+      from public.user_days as d
+      where d.user_id = p_user_id
+        and d.local_date between coalesce(scope.first_day, '-infinity') and coalesce(scope.last_day, 'infinity')
+        and (scope.province is null or d.province = scope.province);
+    end if;
   end if;
   select p_user_id, board_id, coalesce(folded.credits, 0), coalesce(folded.is_listed, false), coalesce(sums.credits, 0),
          coalesce(sums.entries, 0), coalesce(sums.entries, 0) > 0 and p.is_listed
@@ -48,7 +55,7 @@ begin
 end;
 $$;
 comment on function private.own_change(uuid, integer) is
-  'The row of a user on a board as folded, and as their own sums and profile define it now, including pending changes; null without a user.';
+  'The row of a user on a board as folded, and as their own sums, contribution and profile define it now, including pending changes; null without a user.';
 
 -- The tree ----------------------------------------------------------------------------------
 create function private.board_counts(board_id integer, score bigint, own private.board_change,

@@ -93,14 +93,13 @@ comment on function private.place_json(private.board_standing, bigint) is
   'The contract''s current_user: rank and percentile null without entries in the period; rank_change positive = moved up, null unless both ranks exist.';
 
 -- Boards of the country and the provinces ----------------------------------------------------
-create function private.read_board(viewer uuid, timeframe text, board_province text, requested_page private.board_page, around_me boolean)
+create function private.board_view_of(viewer uuid, board_id integer, earlier_board_id integer, requested_page private.board_page,
+                                      around_me boolean)
 returns private.board_view
 language plpgsql stable
 set search_path = ''
 as $$
 declare
-  today date := carbon.local_date(now(), carbon.default_time_zone());
-  board_id integer := carbon.board_id(timeframe, today, board_province);
   own private.board_change;
   found_rows private.board_rows;
   below private.board_rows;
@@ -112,9 +111,8 @@ begin
   if viewer is not null then
     own := private.own_change(viewer, board_id);
     standing := private.board_standing(own);
-    if timeframe <> 'all_time' then
-      earlier_rank := private.own_rank(viewer, (
-        select carbon.board_id(timeframe, p.first_day, board_province) from carbon.board_period(timeframe, today, 1) as p));
+    if earlier_board_id is not null then
+      earlier_rank := private.own_rank(viewer, earlier_board_id);
     end if;
   end if;
   if not around_me then
@@ -135,6 +133,24 @@ begin
     case when requested_page.page is not null then counts.total end,
     case when cardinality(found_rows.people) > requested_page.size then
       private.seal_cursor(found_rows.credits[requested_page.size], found_rows.people[requested_page.size]) end)::private.board_view;
+end;
+$$;
+comment on function private.board_view_of(uuid, integer, integer, private.board_page, boolean) is
+  'A board by its number as the viewer may see it; rank_change compares with the earlier board (null = none).';
+
+create function private.read_board(viewer uuid, timeframe text, board_province text, requested_page private.board_page, around_me boolean)
+returns private.board_view
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  today date := carbon.local_date(now(), carbon.default_time_zone());
+begin
+  return private.board_view_of(
+    viewer, carbon.board_id(timeframe, today, board_province),
+    case when timeframe <> 'all_time' then (
+      select carbon.board_id(timeframe, p.first_day, board_province) from carbon.board_period(timeframe, today, 1) as p) end,
+    requested_page, around_me);
 end;
 $$;
 comment on function private.read_board(uuid, text, text, private.board_page, boolean) is

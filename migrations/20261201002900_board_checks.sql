@@ -17,27 +17,41 @@ begin
     union all
     select t.user_id, carbon.board_id('all_time', today, null), 0, t.rewards
     from private.user_state as t
-    where t.user_id = any (user_ids) and t.rewards <> 0) as r
+    where t.user_id = any (user_ids) and t.rewards <> 0
+    union all
+    select p.user_id, c.board, 1, p.contribution
+    from public.community_participations as p
+    join public.community_challenges as c on c.id = p.challenge_id
+    where p.user_id = any (user_ids)
+      and not exists (select from carbon.dropped_boards(today) as d where c.board >= d.first_board and c.board < d.before_board)) as r
   group by r.user_id, r.board
   having sum(r.entries) <> 0 or sum(r.credits) <> 0;
 end;
 $$;
 comment on function private.recount_boards(uuid[], date) is
-  'These users'' scores on every retained board, added up from their days and rewards.';
+  'These users'' scores on every retained board, added up from their days, rewards and contributions.';
 
 create function private.pending_deltas(user_ids uuid[])
-returns table (user_id uuid, days date[], provinces text[], entries bigint[], credits bigint[], rewards bigint)
+returns table (user_id uuid, days date[], provinces text[], entries bigint[], credits bigint[], rewards bigint,
+               challenge_boards integer[], contributions bigint[], joined bigint[])
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
 as $$
+declare
+  pending private.outbox[];
 begin
+  pending := array(
+    select o from private.outbox as o
+    where o.id >= (select s.low_water_mark from private.worker_state as s) and o.user_id = any (user_ids));
   return query
-  select o.user_id, array_agg(o.local_date), array_agg(o.province), array_agg(o.entries::bigint), array_agg(o.credits),
-         sum(o.rewards)::bigint
-  from private.outbox as o
-  where o.id >= (select s.low_water_mark from private.worker_state as s) and o.user_id = any (user_ids)
-  group by o.user_id;
+  select d.*, c.challenge_boards, c.contributions, c.joined
+  from (
+    select o.user_id, array_agg(o.local_date), array_agg(o.province), array_agg(o.entries::bigint), array_agg(o.credits),
+           sum(o.rewards)::bigint
+    from unnest(pending) as o
+    group by o.user_id) as d
+  left join private.challenge_deltas(pending) as c on c.user_id = d.user_id;
 end;
 $$;
 comment on function private.pending_deltas(uuid[]) is
@@ -66,7 +80,8 @@ begin
     left join private.board_people as p on p.user_id = u.user_id
     cross join lateral carbon.fold_scores(
       coalesce(s.boards, '{}'), coalesce(s.credits, '{}'), coalesce(s.entries, '{}'), coalesce(d.days, '{}'),
-      coalesce(d.provinces, '{}'), coalesce(d.entries, '{}'), coalesce(d.credits, '{}'), coalesce(d.rewards, 0), today) as f
+      coalesce(d.provinces, '{}'), coalesce(d.entries, '{}'), coalesce(d.credits, '{}'), coalesce(d.rewards, 0),
+      coalesce(d.challenge_boards, '{}'), coalesce(d.contributions, '{}'), coalesce(d.joined, '{}'), today) as f
     cross join lateral unnest(f.boards, f.credits, f.entries) as b (board, credits, entries)
     where p.user_id is not null or d.user_id is null
   )
@@ -99,9 +114,11 @@ as $$
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
-      'what', concat_ws(' ', 'board', s.timeframe, s.first_day, s.province), 'expected', d.expected, 'found', d.found)), '[]')
+      'what', concat_ws(' ', 'board', coalesce(s.timeframe, 'of community challenge ' || c.id), s.first_day, s.province),
+      'expected', d.expected, 'found', d.found)), '[]')
     from private.board_differences(array[p_user_id], carbon.local_date(now(), carbon.default_time_zone())) as d
-    cross join lateral carbon.board_scope(d.board) as s);
+    left join lateral carbon.board_scope(d.board) as s on true
+    left join public.community_challenges as c on c.board = d.board);
 end;
 $$;
 comment on function private.check_boards(uuid) is
@@ -127,7 +144,10 @@ begin
     coalesce(r.boards, '{}'), coalesce(r.credits, '{}'), coalesce(r.entries, '{}'), coalesce(d.days, '{}'), coalesce(d.provinces, '{}'),
     coalesce((select array_agg(-e.value order by e.place) from unnest(d.entries) with ordinality as e (value, place)), '{}'),
     coalesce((select array_agg(-e.value order by e.place) from unnest(d.credits) with ordinality as e (value, place)), '{}'),
-    -coalesce(d.rewards, 0), today) as f
+    -coalesce(d.rewards, 0), coalesce(d.challenge_boards, '{}'),
+    coalesce((select array_agg(-e.value order by e.place) from unnest(d.contributions) with ordinality as e (value, place)), '{}'),
+    coalesce((select array_agg(-e.value order by e.place) from unnest(d.joined) with ordinality as e (value, place)), '{}'),
+    today) as f
   where p.user_id = any (user_ids);
 end;
 $$;
@@ -271,6 +291,8 @@ begin
       union all
       select to_jsonb(n) from nodes as n where private.node_differs(n.board, n.level, n.node)
       union all
+      select c.difference from jsonb_array_elements(private.check_communities()) as c (difference)
+      union all
       select to_jsonb(o)
       from private.board_order as o
       where not exists (
@@ -282,7 +304,8 @@ begin
 end;
 $$;
 comment on function private.check_all_boards() is
-  'Every difference between boards and a recount of all users, between scores and orders, and between trees and orders; [] if there are none. Scans all users: for tests and operators.';
+  'Every difference between boards and a recount of all users, between scores and orders, between trees and orders, and '
+  'between totals of community challenges and contributions; [] if there are none. Scans all users: for tests and operators.';
 
 -- Rebuild -----------------------------------------------------------------------------------
 create function private.rebuild_boards()
@@ -307,8 +330,21 @@ begin
   with taken as (
     delete from private.outbox as o where o.change is null and o.first_reward is null
   ), retained as (
-    update private.outbox as o set local_date = null, entries = 0, credits = 0, rewards = 0
+    update private.outbox as o set local_date = null, entries = 0, credits = 0, rewards = 0, communities = null
     where o.change is not null or o.first_reward is not null
+  ), totals as (
+    insert into private.community_totals as t (challenge_id, province, total, participants, erased)
+    select c.challenge_id, c.province, sum(c.total)::bigint, sum(c.participants)::bigint, sum(c.erased)::bigint
+    from (
+      select p.challenge_id, p.province, p.contribution as total, 1 as participants, 0 as erased
+      from public.community_participations as p
+      union all
+      select o.challenge_id, o.province, o.erased, 0, o.erased from private.community_totals as o
+      union all
+      select x.challenge_id, x.province, x.erased, 0, x.erased from private.outbox as o cross join lateral unnest(o.communities) as x) as c
+    group by c.challenge_id, c.province
+    on conflict (challenge_id, province) do update
+      set total = excluded.total, participants = excluded.participants, erased = excluded.erased
   )
   insert into private.board_scores (user_id, is_listed, boards, credits, entries)
   select s.user_id, p.is_listed, array_agg(s.board order by s.board), array_agg(s.credits order by s.board),
@@ -327,7 +363,12 @@ begin
     from public.user_days as d, unnest(carbon.boards_of(d.local_date, d.province, today)) as b (board)
     where d.local_date >= (select p.first_day from carbon.board_period('monthly', today, 1) as p)
       and b.board < carbon.board_id('all_time', today, null)
-    group by d.user_id, b.board) as s
+    group by d.user_id, b.board
+    union all
+    select p.user_id, c.board, p.contribution, 1
+    from public.community_participations as p
+    join public.community_challenges as c on c.id = p.challenge_id
+    where not exists (select from carbon.dropped_boards(today) as d where c.board >= d.first_board and c.board < d.before_board)) as s
   join private.board_people as p on p.user_id = s.user_id
   group by s.user_id, p.is_listed;
 
@@ -345,7 +386,7 @@ begin
 end;
 $$;
 comment on function private.rebuild_boards() is
-  'Rebuilds every board from the sums of all users and returns the number of places: after a restore, or initially. Readers wait until it ends; writers do not.';
+  'Rebuilds every board from the sums of all users, and the totals of community challenges, and returns the number of places: after a restore, or initially. Readers wait until it ends; writers do not.';
 
 -- Slices ------------------------------------------------------------------------------------
 alter table private.job_state add column last_board integer, add column last_node bigint;
@@ -467,5 +508,3 @@ select private.expose(
 grant execute on function private.check_all_boards(), private.rebuild_boards() to service_role;
 
 select cron.schedule('carbon_refresh_boards', '3-59/5 18-22 * * *', $$select public.refresh_leaderboards(5000)$$);
--- Add existing users to the boards.
-select private.rebuild_boards();

@@ -35,5 +35,5 @@ using (
   and (select carbon.is_session_live())
   and topic = 'leaderboard:live'
 );
--- Community challenges have no participants yet, so no client may join community:{id}. There is no policy for INSERT:
--- only the database sends.
+-- Participants of a community challenge listen to its topic by a policy beside the table (…4400_community.sql). There is
+-- no policy for INSERT: only the database sends.

@@ -206,6 +206,8 @@ begin
     where e.user_id = p_from_id and e.logged_at <= slice.last_at and (e.logged_at, e.id) <= (slice.last_at, slice.last_id);
   end if;
   if moved > 0 then
+    -- The account may take part in community challenges.
+    perform private.repair_contributions(p_into_id);
     perform private.add_new_entries(slice.sums, slice.keys, false);
   end if;
 end;

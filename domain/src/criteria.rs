@@ -2,7 +2,7 @@
 //!
 //! `{metric, at_least}`, with filters if the metric has any. Criteria consider entries only, never rewards.
 
-use std::fmt::Write;
+mod filter;
 
 use chrono::NaiveDate;
 use serde_json::Value;
@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::error::{DomainError, FieldError};
 use crate::level;
 use crate::streak;
-use crate::tally::{Line, Pair, Tally, pairs};
+use crate::tally::{Line, Tally};
 use crate::units::scaled_decimal;
+
+pub(crate) use filter::Filter;
 
 /// The greatest `at_least`, in units of the metric.
 const MAX_AT_LEAST: i64 = 1_000_000_000;
@@ -88,8 +90,7 @@ pub struct Criteria {
     pub metric: Metric,
     /// How much is needed, in units of the metric (grams for weights).
     pub at_least: i64,
-    method: Option<String>,
-    categories: Vec<String>,
+    filter: Filter,
 }
 
 /// One local day of a user.
@@ -138,59 +139,22 @@ impl Criteria {
         let mut read = Criteria {
             metric,
             at_least: at_least(members.get("at_least"), metric)?,
-            method: None,
-            categories: Vec::new(),
+            filter: Filter::default(),
         };
         for (name, value) in members {
-            match name.as_str() {
-                "metric" | "at_least" | "rule" => {}
-                "disposal_method" if metric.takes_filters() => {
-                    read.method = value.as_str().map(str::to_owned);
-                    if read.method.is_none() {
-                        return Err(refused(name, DomainError::UnknownMethod));
-                    }
-                }
-                "category_id" if metric.takes_filters() => read.add_categories([value], name)?,
-                "category_any_of" if metric.takes_filters() => {
-                    let list = value.as_array().filter(|list| !list.is_empty());
-                    read.add_categories(
-                        list.ok_or_else(|| refused(name, DomainError::NotAList))?,
-                        name,
-                    )?;
-                }
-                _ => return Err(refused(name, DomainError::CriteriaMemberUnknown)),
+            let is_filter = metric.takes_filters() && read.filter.take(name, value)?;
+            if !is_filter && !matches!(name.as_str(), "metric" | "at_least" | "rule") {
+                return Err(refused(name, DomainError::CriteriaMemberUnknown));
             }
         }
-        if !pairs().iter().any(|pair| read.counts(*pair)) {
-            return Err(refused("disposal_method", DomainError::UnknownMethod));
-        }
+        read.filter.require_matches()?;
         Ok(read)
-    }
-
-    fn add_categories<'a>(
-        &mut self,
-        stated: impl IntoIterator<Item = &'a Value>,
-        member: &str,
-    ) -> Result<(), FieldError> {
-        for value in stated {
-            let category = value
-                .as_str()
-                .filter(|id| pairs().iter().any(|pair| pair.category == *id))
-                .ok_or_else(|| refused(member, DomainError::UnknownCategory))?;
-            self.categories.push(category.to_owned());
-        }
-        Ok(())
     }
 
     /// The criteria in a compact form that is fast to parse: `metric at_least method categories`, `*` for any.
     #[must_use]
     pub fn to_rule(&self) -> String {
-        let mut rule = format!("{} {} ", self.metric.name(), self.at_least);
-        let method = self.method.as_deref().unwrap_or("*");
-        let categories = self.categories.join(",");
-        let any = if categories.is_empty() { "*" } else { "" };
-        write!(rule, "{method} {categories}{any}").expect("a text takes everything");
-        rule
+        format!("{} {} {}", self.metric.name(), self.at_least, self.filter)
     }
 
     /// The criteria that [`Criteria::to_rule`] wrote.
@@ -210,25 +174,17 @@ impl Criteria {
         Ok(Criteria {
             metric,
             at_least: at_least.parse().map_err(|_| DomainError::MetricUnknown)?,
-            method: (method != "*").then(|| method.to_owned()),
-            categories: match categories {
-                "*" => Vec::new(),
-                list => list.split(',').map(str::to_owned).collect(),
-            },
+            filter: Filter::from_rule(method, categories),
         })
-    }
-
-    fn counts(&self, pair: Pair) -> bool {
-        self.method
-            .as_deref()
-            .is_none_or(|method| method == pair.method)
-            && (self.categories.is_empty() || self.categories.iter().any(|id| id == pair.category))
     }
 
     fn sum(&self, tally: &Tally, part: impl Fn(&Line) -> i64) -> i64 {
         tally
             .lines()
-            .filter(|line| self.counts(line.pair()))
+            .filter(|line| {
+                let pair = line.pair();
+                self.filter.matches(pair.category, pair.method)
+            })
             .map(part)
             .sum()
     }
@@ -299,7 +255,7 @@ pub(crate) fn is_plastic_free(day: &Tally) -> bool {
         })
 }
 
-fn refused(member: &str, error: DomainError) -> FieldError {
+pub(crate) fn refused(member: &str, error: DomainError) -> FieldError {
     FieldError::new(format!("criteria.{member}"), error)
 }
 

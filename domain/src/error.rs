@@ -151,6 +151,15 @@ errors! {
     OpenFriendRequests, "open_friend_requests", None, "At most 200 friend requests can be open at once; withdraw one first.", "มีคำขอเป็นเพื่อนที่ยังรออยู่ได้ไม่เกิน 200 รายการ กรุณายกเลิกบางรายการก่อน";
     FriendRequestsPerHour, "friend_requests_per_hour", None, "At most 20 friend requests an hour; try again later.", "ส่งคำขอเป็นเพื่อนได้ไม่เกิน 20 ครั้งต่อชั่วโมง กรุณาลองใหม่ภายหลัง";
     PersonLookupsPerHour, "person_lookups_per_hour", None, "At most 30 people an hour can be looked up; try again later.", "ค้นหาผู้ใช้ได้ไม่เกิน 30 ครั้งต่อชั่วโมง กรุณาลองใหม่ภายหลัง";
+    // Community challenges.
+    ChallengeEnded, "challenge_ended", None, "This community challenge has ended or was cancelled.", "ชาเลนจ์ชุมชนนี้สิ้นสุดหรือถูกยกเลิกแล้ว";
+    ChallengeJoined, "challenge_joined", None, "You take part in this community challenge already.", "คุณเข้าร่วมชาเลนจ์ชุมชนนี้อยู่แล้ว";
+    ChallengesFull, "challenges_full", None, "You can take part in at most 20 running community challenges.", "เข้าร่วมชาเลนจ์ชุมชนที่ยังดำเนินอยู่ได้ไม่เกิน 20 รายการ";
+    JoinCodeInvalid, "join_code_invalid", Some("join_code"), "This challenge needs the join code of the school.", "ชาเลนจ์นี้ต้องใช้รหัสเข้าร่วมของโรงเรียน";
+    ChallengeStatusInvalid, "challenge_status_invalid", Some("status"), "The status must be active, upcoming or ended.", "สถานะต้องเป็น active, upcoming หรือ ended";
+    RankedByInvalid, "ranked_by_invalid", Some("by"), "by must be people or provinces.", "by ต้องเป็น people หรือ provinces";
+    ChallengeIdInvalid, "challenge_id_invalid", Some("challenge_id"), "The id of the community challenge must be a UUID.", "รหัสชาเลนจ์ชุมชนต้องเป็น UUID";
+    ChallengeHasParticipants, "challenge_has_participants", None, "Somebody takes part already; only the texts can change.", "มีผู้เข้าร่วมแล้ว จึงแก้ไขได้เฉพาะข้อความ";
     // Callers and limits.
     NotSignedIn, "not_signed_in", None, "Sign in first.", "กรุณาเข้าสู่ระบบก่อน";
     PermissionDenied, "permission_denied", None, "This is not allowed.", "ไม่ได้รับอนุญาต";

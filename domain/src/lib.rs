@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod achievement;
+pub mod community;
 pub mod credit;
 pub mod criteria;
 pub mod derive;

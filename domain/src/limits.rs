@@ -28,6 +28,12 @@ pub const IMPORTS_PER_HOUR: u32 = 10;
 /// Imports in 24 hours, dry runs and roll-backs included.
 pub const IMPORTS_PER_DAY: u32 = 30;
 
+/// Running community challenges that one user may take part in: each costs every entry some microseconds.
+pub const CHALLENGES_PER_PERSON: u32 = 20;
+
+/// Signs of the code with which people join a school's challenge: 31⁸ are 8.5 · 10¹¹.
+pub const JOIN_CODE_SIGNS: u32 = 8;
+
 /// Requests that one user may have in flight.
 pub const REQUESTS_AT_ONCE: u32 = 8;
 /// How many of these may be imports, batches and searches.
@@ -64,6 +70,8 @@ pub const ALL: &[(&str, u32)] = &[
     ("entries_in_all", ENTRIES_IN_ALL),
     ("imports_per_hour", IMPORTS_PER_HOUR),
     ("imports_per_day", IMPORTS_PER_DAY),
+    ("challenges_per_person", CHALLENGES_PER_PERSON),
+    ("join_code_signs", JOIN_CODE_SIGNS),
     ("stored_answer_bytes", STORED_ANSWER_BYTES),
     ("stored_answers_bytes", STORED_ANSWERS_BYTES),
     ("stored_import_bytes", STORED_IMPORT_BYTES),

@@ -175,8 +175,11 @@ pub fn kept_boards_of(
 ///
 /// # Errors
 /// As [`board`].
-pub fn dropped_boards(today: NaiveDate) -> Result<[(i32, i32); 3], DomainError> {
-    let mut ranges = [(0, 0); 3];
+pub fn dropped_boards(today: NaiveDate) -> Result<[(i32, i32); 4], DomainError> {
+    let mut ranges = [(0, 0); 4];
+    let days = days_of_challenges(today) - CHALLENGE_BOARD_DAYS;
+    let oldest = days.clamp(1, 1 << CHALLENGE_DAY_BITS);
+    ranges[3] = (challenge_boards(1), challenge_boards(oldest));
     for (range, timeframe) in ranges.iter_mut().zip(Timeframe::ALL) {
         *range = (
             timeframe.number() << (DAY_BITS + PROVINCE_BITS),
@@ -184,6 +187,45 @@ pub fn dropped_boards(today: NaiveDate) -> Result<[(i32, i32); 3], DomainError> 
         );
     }
     Ok(ranges)
+}
+
+// The contributors' board of a community challenge: all time (2 bits) | last day of the challenge (14) | its number among
+// those of that day (15). The day is never 0, so these numbers lie above those of all time, in the order of their ends.
+
+/// Bits for the last day, counted from [`FIRST_CHALLENGE_DAY`]: to the year 2070.
+const CHALLENGE_DAY_BITS: u32 = 14;
+
+/// Bits for the number among the challenges that end on one day.
+const CHALLENGE_NUMBER_BITS: u32 = 15;
+
+/// Days for which a contributors' board is retained after the last day of its challenge.
+const CHALLENGE_BOARD_DAYS: i32 = 90;
+
+/// Day 0 of [`CHALLENGE_DAY_BITS`]: 2025-12-31, in days of the common era.
+const FIRST_CHALLENGE_DAY: i32 = 739_616;
+
+fn days_of_challenges(day: NaiveDate) -> i32 {
+    day.num_days_from_ce().saturating_sub(FIRST_CHALLENGE_DAY)
+}
+
+/// The lowest number for challenges that end on a day; for the day after the last one, the number after all of them.
+const fn challenge_boards(day: i32) -> i32 {
+    let first = Timeframe::AllTime.number() << (DAY_BITS + PROVINCE_BITS);
+    first.saturating_add(day.saturating_mul(1 << CHALLENGE_NUMBER_BITS))
+}
+
+/// The number of the contributors' board of the challenge that ends on `last_day` and is `number` (from 0) among those.
+///
+/// # Errors
+/// [`DomainError::DateInvalid`] for days before 2026 or after 2070, and for more than 32,768 challenges a day.
+pub fn challenge_board(last_day: NaiveDate, number: i32) -> Result<i32, DomainError> {
+    let day = days_of_challenges(last_day);
+    if !(1..1 << CHALLENGE_DAY_BITS).contains(&day)
+        || !(0..1 << CHALLENGE_NUMBER_BITS).contains(&number)
+    {
+        return Err(DomainError::DateInvalid);
+    }
+    Ok(challenge_boards(day) | number)
 }
 
 /// What a board's number encodes: the timeframe, the first day of the period (none for all time) and the province's code.
@@ -394,6 +436,43 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn boards_of_challenges_have_numbers_of_their_own_and_are_dropped_by_their_last_day() {
+        let board = |text, number| challenge_board(day(text), number);
+        let first = board("2026-01-01", 0).unwrap();
+        assert!(
+            first > super::board(Timeframe::AllTime, day("2026-01-01"), Some("TH-96")).unwrap()
+        );
+        assert_eq!(
+            board("2026-01-01", 32_767).map(|last| last + 1),
+            board("2026-01-02", 0)
+        );
+        for (text, number) in [
+            ("2025-12-31", 0),
+            ("2080-01-01", 0),
+            ("2026-01-01", -1),
+            ("2026-01-01", 32_768),
+        ] {
+            assert_eq!(
+                board(text, number),
+                Err(DomainError::DateInvalid),
+                "{text} {number}"
+            );
+        }
+        let is_dropped = |text, today| {
+            let ranges = dropped_boards(day(today)).unwrap();
+            let board = board(text, 7).unwrap();
+            ranges
+                .iter()
+                .any(|(from, to)| (*from..*to).contains(&board))
+        };
+        assert!(!is_dropped("2026-06-01", "2026-08-30"));
+        assert!(is_dropped("2026-06-01", "2026-08-31"));
+        assert!(is_dropped("2026-01-01", "2999-01-01"));
+        assert!(!is_dropped("2026-01-01", "2025-01-01"));
+        assert_eq!(scope(first), None);
     }
 
     #[test]

@@ -18,9 +18,10 @@ const LEVELS: i16 = 3;
 pub struct Score {
     /// The board's number.
     pub board: i32,
-    /// Credits of the entries; on the country's all-time board also the net of rewards.
+    /// Credits of the entries; on the country's all-time board also the net of rewards. On the contributors' board of a
+    /// community challenge the contribution, in the unit of its metric.
     pub credits: i64,
-    /// Number of entries.
+    /// Number of entries; on a contributors' board 1.
     pub entries: i64,
 }
 
@@ -35,6 +36,17 @@ pub struct DayDelta<'a> {
     pub entries: i64,
     /// Their credits.
     pub credits: i64,
+}
+
+/// How writes changed a user's contribution to a community challenge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChallengeDelta {
+    /// The number of its contributors' board.
+    pub board: i32,
+    /// What was added to the contribution.
+    pub contribution: i64,
+    /// 1 for joining, -1 for leaving, else 0.
+    pub joined: i64,
 }
 
 /// A user's place in the order of a board.
@@ -57,7 +69,7 @@ pub struct PlaceChange {
     pub after: Option<Place>,
 }
 
-/// Adds the changes of days and rewards to a user's scores, in the order of their boards, without boards that are no
+/// Adds the changes of days, rewards and community challenges to a user's scores, in the order of their boards, without boards that are no
 /// longer retained on `today` and without empty ones.
 ///
 /// # Errors
@@ -66,6 +78,7 @@ pub fn fold<'a>(
     scores: &[Score],
     days: impl IntoIterator<Item = DayDelta<'a>>,
     rewards: i64,
+    challenges: impl IntoIterator<Item = ChallengeDelta>,
     today: NaiveDate,
 ) -> Result<Vec<Score>, DomainError> {
     let dropped = dropped_boards(today)?;
@@ -94,6 +107,12 @@ pub fn fold<'a>(
         }
     }
     add(board(Timeframe::AllTime, today, None)?, rewards, 0);
+    for delta in challenges {
+        if is_kept(delta.board, &dropped) {
+            // A participant is on the board from the day they joined, also without a contribution.
+            add(delta.board, delta.contribution, delta.joined);
+        }
+    }
     folded.retain(|score| score.credits != 0 || score.entries != 0);
     folded.sort_unstable_by_key(|score| score.board);
     Ok(folded)
@@ -177,6 +196,7 @@ pub fn tree_changes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranking::challenge_board;
 
     const TODAY: &str = "2026-11-22";
 
@@ -212,7 +232,14 @@ mod tests {
 
     #[test]
     fn a_write_counts_on_the_boards_of_its_day_and_rewards_on_the_country_s_of_all_time() {
-        let scores = fold(&[], [delta(TODAY, Some("TH-10"), 1, 22)], 50, day(TODAY)).unwrap();
+        let scores = fold(
+            &[],
+            [delta(TODAY, Some("TH-10"), 1, 22)],
+            50,
+            [],
+            day(TODAY),
+        )
+        .unwrap();
         assert_eq!(scores.len(), 8);
         assert!(scores.is_sorted_by_key(|score| score.board));
         let all_time = on(Timeframe::AllTime, TODAY, None);
@@ -224,8 +251,15 @@ mod tests {
 
     #[test]
     fn what_a_write_adds_comes_to_what_is_there() {
-        let first = fold(&[], [delta(TODAY, None, 2, 30)], 5, day(TODAY)).unwrap();
-        let both = fold(&first, [delta("2026-11-21", None, 1, -4)], -5, day(TODAY)).unwrap();
+        let first = fold(&[], [delta(TODAY, None, 2, 30)], 5, [], day(TODAY)).unwrap();
+        let both = fold(
+            &first,
+            [delta("2026-11-21", None, 1, -4)],
+            -5,
+            [],
+            day(TODAY),
+        )
+        .unwrap();
         let found = |timeframe, text| {
             let board = on(timeframe, text, None);
             *both.iter().find(|score| score.board == board).unwrap()
@@ -240,25 +274,26 @@ mod tests {
     fn scores_of_boards_that_are_dropped_or_empty_are_left_out() {
         let old = score(on(Timeframe::Daily, "2026-11-20", None), 7, 1);
         let yesterday = score(on(Timeframe::Daily, "2026-11-21", None), 7, 1);
-        let folded = fold(&[old, yesterday], [], 0, day(TODAY)).unwrap();
+        let folded = fold(&[old, yesterday], [], 0, [], day(TODAY)).unwrap();
         assert_eq!(folded, [yesterday]);
         let gone = fold(
             &[yesterday],
             [delta("2026-11-21", None, -1, -7)],
             0,
+            [],
             day(TODAY),
         );
         let daily = |score: &Score| score.board == yesterday.board;
         assert!(!gone.unwrap().iter().any(daily));
         // Entries of 0 credits, and credits of rewards without an entry, are something.
         assert_eq!(
-            fold(&[score(old.board, 0, 0)], [], 9, day(TODAY))
+            fold(&[score(old.board, 0, 0)], [], 9, [], day(TODAY))
                 .unwrap()
                 .len(),
             1
         );
         assert_eq!(
-            fold(&[score(yesterday.board, 0, 1)], [], 0, day(TODAY))
+            fold(&[score(yesterday.board, 0, 1)], [], 0, [], day(TODAY))
                 .unwrap()
                 .len(),
             1
@@ -266,8 +301,28 @@ mod tests {
     }
 
     #[test]
+    fn a_participant_is_on_the_contributors_board_until_they_leave_or_it_is_dropped() {
+        let board = challenge_board(day("2026-11-30"), 3).unwrap();
+        let delta = |contribution, joined| ChallengeDelta {
+            board,
+            contribution,
+            joined,
+        };
+        let folded = |scores: &[Score], deltas: &[ChallengeDelta], today| {
+            fold(scores, [], 0, deltas.iter().copied(), day(today)).unwrap()
+        };
+        let joined = folded(&[], &[delta(0, 1)], TODAY);
+        assert_eq!(joined, [score(board, 0, 1)]);
+        let more = folded(&joined, &[delta(700, 0), delta(-200, 0)], TODAY);
+        assert_eq!(more, [score(board, 500, 1)]);
+        assert_eq!(folded(&more, &[delta(-500, -1)], TODAY), []);
+        assert_eq!(folded(&more, &[], "2027-03-01"), []);
+        assert_eq!(folded(&[], &[delta(9, 0)], "2027-03-01"), []);
+    }
+
+    #[test]
     fn invalid_days_and_provinces_are_refused() {
-        let unknown = fold(&[], [delta(TODAY, Some("TH-99"), 1, 1)], 0, day(TODAY));
+        let unknown = fold(&[], [delta(TODAY, Some("TH-99"), 1, 1)], 0, [], day(TODAY));
         assert_eq!(unknown, Err(DomainError::UnknownProvince));
         assert_eq!(
             place_changes(&[], true, &[], true, NaiveDate::MIN),

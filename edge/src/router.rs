@@ -6,8 +6,8 @@ use crate::http::call::Call;
 use crate::http::reply::Reply;
 use crate::limits::rules::{self, Limits};
 use crate::routes::{
-    auth, description, friends, gamification, health, hooks, metrics, migrate, not_implemented,
-    operator, rewards, sign_in, stats, sync, user, waste,
+    auth, community, description, friends, gamification, health, hooks, metrics, migrate,
+    not_implemented, operator, rewards, sign_in, stats, sync, user, waste,
 };
 
 /// Every path of the contract begins with this; health checks and metrics also answer without it.
@@ -108,6 +108,10 @@ endpoints! {
     "DELETE" "/social/friends/{user_id}"              User     Empty        SOCIAL             => friends::remove;
     "POST"   "/social/friends/code"                   User     OptionalJson SOCIAL             => friends::code;
     "GET"    "/social/users/{username_or_code}"       User     Empty        PERSON_LOOKUP      => friends::find;
+    "GET"    "/social/challenges"                     User     Empty        SOCIAL             => community::list;
+    "POST"   "/social/challenges/join/{id}"           User     OptionalJson SOCIAL             => community::join;
+    "DELETE" "/social/challenges/join/{id}"           User     Empty        SOCIAL             => community::leave;
+    "GET"    "/social/leaderboard/community"          User     Empty        SOCIAL_BOARD       => community::leaderboard;
     "GET"    "/health"                                Anyone   Empty        UNLIMITED          => health::live;
     "GET"    "/health/live"                           Anyone   Empty        UNLIMITED          => health::live;
     "GET"    "/health/ready"                          Anyone   Empty        UNLIMITED          => health::ready;

@@ -221,13 +221,29 @@ comment on function normalised_code(text, integer) is
   'A code of this many signs as it is stored, from what somebody typed: case, spaces and dashes do not matter. NULL for anything else.';
 comment on function wake_worker() is
   'Statement trigger for a table that the background worker reads: wakes the worker at commit. Does nothing if the server does not preload the library.';
-comment on function fold_scores(integer[], bigint[], bigint[], date[], text[], bigint[], bigint[], bigint, date) is
+comment on function fold_scores(integer[], bigint[], bigint[], date[], text[], bigint[], bigint[], bigint, integer[], bigint[], bigint[], date) is
   'Adds a user''s outbox rows to their scores (boards, credits and entries in parallel lists): sums of days '
-  'by province (a NULL day = none changed) and the change of their rewards. Omits boards that are not '
-  'retained today and boards without entries or credits left.';
+  'by province (a NULL day = none changed), the change of their rewards, and their community challenges '
+  '(contributors'' boards, what was added to the contribution, 1 = joined, -1 = left). Omits boards that are '
+  'not retained today and boards without entries or credits left.';
 comment on function place_changes(integer[], bigint[], bigint[], boolean, integer[], bigint[], bigint[], boolean, date) is
   'Where a user''s places on boards differ between two states of their scores, in parallel lists; NULL '
   'credits = not on that board. A user is listed only with an entry. Omits boards that are not retained '
   'today.';
 comment on function tree_changes(integer[], bigint[], bigint[]) is
   'What changes of listed users'' scores (board, credits before, credits after; NULL = not listed) add to the 256 counts of each changed node of the boards'' trees.';
+comment on function challenge_board(date, integer) is
+  'The number of the contributors'' board of the community challenge that ends on a day and is the given one (from 0) among those. NULL for any NULL. 22023 carbon.date_invalid outside 2026 to 2070 and above 32,767.';
+comment on function community_rule(jsonb) is
+  'The criteria of a community challenge in the compact form that is evaluated: metric weight_kg, entries, '
+  'credits or co2e_avoided_kg and the filters of achievements. NULL for NULL. 22023 names the invalid member.';
+comment on function community_unit(text) is
+  'The unit of a rule''s targets and contributions: g, entries, credits or mg. NULL for NULL. 22023 carbon.metric_unknown.';
+comment on function contribution(text, date, date, text, date, text, text, text, integer, integer, bigint) is
+  'What an entry (local day, province, category, method, grams, credits, milligrams CO2e avoided) contributes '
+  'to a community challenge (rule, first and last day, only province or NULL), in the unit of its metric; 0 '
+  'if it does not count. 22023 carbon.metric_unknown, carbon.date_invalid.';
+comment on function community_percent(bigint, bigint) is
+  'The whole percentage of a target that a total is, rounded down, 0 to 100. NULL for any NULL.';
+comment on function reached_milestones(bigint, bigint, integer[]) is
+  'Those of the milestones (percent of the target) that the total has reached. NULL for any NULL.';

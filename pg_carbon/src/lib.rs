@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 
 mod achievement;
 mod catalog;
+mod community;
 mod constants;
 mod convert;
 mod credit;

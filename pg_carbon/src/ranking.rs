@@ -70,6 +70,15 @@ fn dropped_boards(
     TableIterator::new(ranges)
 }
 
+/// The number of the contributors' board of the community challenge that ends on `last_day` and is `number` (from 0)
+/// among those.
+///
+/// Errors: 22023 `carbon.date_invalid` for a day outside 2026 to 2070, and for more than 32,768 challenges a day.
+#[pg_extern(immutable, strict, parallel_safe)]
+fn challenge_board(last_day: Date, number: i32) -> i32 {
+    domain::challenge_board(calendar_day(last_day), number).unwrap_or_else(|error| raise(error))
+}
+
 /// The meaning of a board's number: timeframe, first and last day (NULL for `all_time`), province (NULL for the
 /// country). No row for a number that no board has, nor for NULL.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -228,7 +237,7 @@ mod tests {
         }
         assert_eq!(
             one::<i64>("select count(*) from carbon.dropped_boards('2026-11-22')"),
-            3
+            4
         );
     }
 

@@ -1,7 +1,7 @@
 //! A user's scores on boards, their places, and the trees that count them.
 
 use carbon_domain::error::DomainError;
-use carbon_domain::scores::{self as domain, DayDelta, Place, Score};
+use carbon_domain::scores::{self as domain, ChallengeDelta, DayDelta, Place, Score};
 use pgrx::datum::{Array, Date};
 use pgrx::prelude::*;
 
@@ -27,8 +27,9 @@ fn read(boards: &Array<'_, i32>, credits: &Array<'_, i64>, entries: &Array<'_, i
 }
 
 /// Adds a user's outbox rows to their scores: `days`, `provinces` (NULL = none), `day_entries` and `day_credits` in
-/// parallel lists (a NULL day changed no sums), and the change of their rewards. Omits boards that are not retained
-/// on `today` and boards without entries or credits left; sorted by board. No row for NULL.
+/// parallel lists (a NULL day changed no sums), the change of their rewards, and their community challenges: contributors'
+/// boards, what was added to the contribution, and 1 for joining or -1 for leaving, in parallel lists. Omits boards that
+/// are not retained on `today` and boards without entries or credits left; sorted by board. No row for NULL.
 ///
 /// Errors: 22023 `carbon.date_invalid`, `carbon.unknown_province`.
 #[pg_extern(immutable, strict, parallel_safe)]
@@ -42,6 +43,9 @@ fn fold_scores(
     day_entries: Array<'_, i64>,
     day_credits: Array<'_, i64>,
     rewards: i64,
+    challenge_boards: Array<'_, i32>,
+    contributions: Array<'_, i64>,
+    joined: Array<'_, i64>,
     today: Date,
 ) -> TableIterator<
     'static,
@@ -63,7 +67,14 @@ fn fold_scores(
         },
     );
     let scores = read(&boards, &credits, &entries);
-    let folded = domain::fold(&scores, deltas, rewards, calendar_day(today)).or_raise();
+    let challenges = read(&challenge_boards, &contributions, &joined)
+        .into_iter()
+        .map(|delta| ChallengeDelta {
+            board: delta.board,
+            contribution: delta.credits,
+            joined: delta.entries,
+        });
+    let folded = domain::fold(&scores, deltas, rewards, challenges, calendar_day(today)).or_raise();
     TableIterator::once((
         folded.iter().map(|score| score.board).collect(),
         folded.iter().map(|score| score.credits).collect(),
@@ -160,7 +171,7 @@ mod tests {
             one::<String>(&format!(
                 "select concat_ws(' ', cardinality(f.boards), f.credits[cardinality(f.boards)], f.entries)
                  from carbon.fold_scores({scores}, array[date '2026-11-22', null, '2026-11-22'], array[null, null, 'TH-10'],
-                   '{{1,0,2}}', '{{22,0,10}}', 5, '2026-11-22') as f"
+                   '{{1,0,2}}', '{{22,0,10}}', 5, {NOTHING}, '2026-11-22') as f"
             ))
         };
         assert_eq!(folded(NOTHING), "8 10 {3,2,3,2,3,2,3,2}");
@@ -172,10 +183,18 @@ mod tests {
         assert_eq!(folded(&existing), "8 10 {3,2,3,2,3,2,4,2}");
         assert_eq!(
             refused_with(&format!(
-                "select * from carbon.fold_scores({NOTHING}, '{{2026-11-22}}', '{{TH-99}}', '{{1}}', '{{1}}', 0, '2026-11-22')"
+                "select * from carbon.fold_scores({NOTHING}, '{{2026-11-22}}', '{{TH-99}}', '{{1}}', '{{1}}', 0, {NOTHING}, '2026-11-22')"
             )),
             "carbon.unknown_province"
         );
+    }
+
+    #[pg_test]
+    fn a_contribution_is_a_score_on_the_contributors_board() {
+        let folded = "select concat_ws(' ', f.boards[1] = carbon.challenge_board('2026-11-30', 2), f.credits, f.entries)
+            from carbon.fold_scores('{}', '{}', '{}', '{}', '{}', '{}', '{}', 0,
+              array_fill(carbon.challenge_board('2026-11-30', 2), array[2]), '{0,750}', '{1,0}', '2026-11-22') as f";
+        assert_eq!(one::<String>(folded), "t {750} {1}");
     }
 
     #[pg_test]

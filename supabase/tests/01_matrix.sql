@@ -38,17 +38,30 @@ select public.accept_friend(:'request'), public.block_user(tests.id('blocked')) 
 select tests.act_as('anonymous') \g /dev/null
 select public.create_waste_entry(json_build_object('entry', tests.entry())) \g /dev/null
 select tests.act_as_operator() \g /dev/null
+select public.make_community_challenge(jsonb_build_object(
+         'title_th', 'ก', 'title_en', 'a', 'description_th', 'ก', 'description_en', 'a', 'criteria', '{"metric": "entries"}'::jsonb,
+         'target_value', 1000, 'start_date', current_date - 1, 'end_date', current_date + 7, 'challenge_type', c.kind)) as answer
+from (values ('national'), ('school')) as c (kind) \g /dev/null
+select max(c.id::text) filter (where c.challenge_type = 'national') as challenge,
+       max(c.id::text) filter (where c.challenge_type = 'school') as school, max(c.join_code) as join_code
+from public.community_challenges as c where c.created_at = now() \gset
+select tests.act_as('own') \g /dev/null
+select public.join_community_challenge(:'challenge'), public.join_community_challenge(:'school', :'join_code') \g /dev/null
+select tests.act_as_operator() \g /dev/null
 select private.lock_boards(true) \g /dev/null
 select private.merge_boards(100000) \g /dev/null
 
 \ir matrix_tables.psql
 \ir matrix_functions.psql
 \ir matrix_people.psql
+\ir matrix_community.psql
 update tests.matrix
-set statement = replace(replace(replace(replace(replace(replace(statement,
+set statement = replace(replace(replace(replace(replace(replace(replace(replace(statement,
   '$people', quote_literal((select array_agg(p.id) from tests.people as p)::text) || '::uuid[]'),
   '$own_entry', quote_literal(:'own_entry') || '::uuid'),
   '$own_batch', quote_literal(:'own_batch') || '::uuid'),
+  '$challenge', quote_literal(:'challenge') || '::uuid'),
+  '$school', quote_literal(:'school') || '::uuid'),
   '$request', quote_literal(:'request') || '::uuid'),
   '$own', quote_literal(tests.id('own')) || '::uuid'),
   '$entry', quote_literal(tests.entry()::text) || '::jsonb');

@@ -39,6 +39,8 @@ select is((select array_agg(p.tablename || ': ' || p.policyname) from pg_policie
   null, 'policies for writing check the written row');
 select is((select array_agg(p.tablename || ': ' || p.policyname) from pg_policies as p
            where p.schemaname = 'public' and p.roles = '{authenticated}'
+             -- A challenge is everybody's or found by the reader's participations, which are indexed.
+             and p.tablename <> 'community_challenges'
              and not exists (
                select from pg_index as i
                join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
@@ -96,6 +98,6 @@ select results_eq(
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from public.waste_factors order by 1, 2, 3',
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from carbon.factors() order by 1, 2, 3',
   'waste_factors equals the factors of the extension');
-select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 16, 'the jobs are scheduled');
+select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 18, 'the jobs are scheduled');
 select * from finish();
 rollback;

@@ -87,7 +87,7 @@ as $$ insert into public.waste_entries (user_id, category_id, disposal_method, w
 select tests.log_one('anonymous') \g /dev/null
 select is((select jsonb_agg(to_jsonb(o) - '{id,user_id,local_date,created_at}'::text[]) from private.outbox as o),
           '[{"province": "TH-10", "entries": 1, "credits": 22, "rewards": 110, "change": 132, "total": 132, "level": 2, "revision": 1,
-             "first_reward": 1, "last_reward": 4}]', 'a single entry appends one row, with everything it earned');
+             "first_reward": 1, "last_reward": 4, "communities": null}]', 'a single entry appends one row, with everything it earned');
 select is(tests.sent_messages('anonymous'), null, 'and sends nothing in its own transaction');
 select is((select array_agg(m.event || coalesce(' ' || (m.payload ->> 'achievement_id'), '') || coalesce(' ' || (m.payload ->> 'total_credits'), '') order by m.place)
            from unnest(private.messages_of(array(select o from private.outbox as o))) with ordinality as m (user_id, topic, event, payload, place)), array['achievement_unlocked compost_master', 'achievement_unlocked first_scan', 'challenge_completed', 'level_up',

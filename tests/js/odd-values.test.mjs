@@ -26,6 +26,7 @@ const OTHER_BODIES = {
   'POST /social/friends/request': 'names a person and keeps nothing of it: friends.test.mjs holds its reader',
   'POST /gamification/friends/add': 'the same',
   'POST /social/friends/code': 'a flag, kept nowhere: friends.test.mjs holds its reader',
+  'POST /social/challenges/join/{id}': 'a code that is compared and kept nowhere: community.test.mjs holds its reader',
 }
 /** Members of listed bodies that are not fields. */
 const OTHER_MEMBERS = {
@@ -37,6 +38,7 @@ const OTHER_FUNCTIONS = {
   sync_changes: 'asks, and keeps nothing but the device_id that registering also writes',
   request_friend: 'names a person and keeps nothing of it', find_person: 'names a person and keeps nothing of it',
   accept_friend: 'takes an id', reject_friend: 'takes an id', remove_friend: 'takes an id', block_user: 'takes an id', friend_code: 'takes a flag',
+  join_community_challenge: 'takes an id and a code that is compared', leave_community_challenge: 'takes an id',
 }
 const RPC_INTERFACES = ['create_waste_entry', 'create_waste_entries', 'update_waste_entry', 'update_profile', 'run_once', 'migrate_local', 'register_device']
 

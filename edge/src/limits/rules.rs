@@ -96,6 +96,7 @@ pub const SOCIAL: Limits = address(&[
     rule("social_minute", 200, MINUTE),
     rule("social_hour", 5_000, HOUR),
 ]);
+pub const SOCIAL_BOARD: Limits = SOCIAL.and_user(BOARDS);
 pub const SOCIAL_FRIENDS: Limits = SOCIAL.and_user(FRIEND_LISTS);
 pub const FRIEND_REQUEST: Limits = SOCIAL.and_user(FRIEND_REQUESTS);
 pub const PERSON_LOOKUP: Limits = SOCIAL.and_user(&[rule(

@@ -3,6 +3,7 @@
 pub mod auth;
 mod challenge;
 mod code_sms;
+pub mod community;
 pub mod description;
 mod fields;
 pub mod friends;
