@@ -96,13 +96,6 @@ select private.expose(
   'may be shorter than page_size (1 to 100, default 20). Errors: 22023 carbon.friend_status_invalid, '
   'carbon.limit_invalid, carbon.cursor_invalid.');
 
-create type private.friend_score as (
-  user_id uuid,
-  credits bigint,
-  is_listed boolean
-);
-comment on type private.friend_score is 'A user''s credits among friends, and whether boards list them.';
-
 create function private.list_friends_by_credits(page_size integer default null, cursor text default null)
 returns json
 language plpgsql stable security definer
@@ -114,7 +107,8 @@ declare
   size integer := coalesce(page_size, 20);
   after_credits bigint;
   after_id uuid;
-  listed private.friend_score[];
+  user_ids uuid[];
+  credits bigint[];
 begin
   if size not between 1 and 100 then
     perform private.raise_error('carbon.limit_invalid', '22023');
@@ -123,8 +117,10 @@ begin
     select c.credits, c.user_id into after_credits, after_id from private.open_cursor(cursor) as c;
   end if;
   -- Friends who do not show their total come last: their place must not show it either.
-  listed := array(
-    select (s.user_id, s.credits, true)::private.friend_score
+  select array_agg(n.user_id order by n.credits desc, n.user_id), array_agg(n.credits order by n.credits desc, n.user_id)
+  into user_ids, credits
+  from (
+    select s.user_id, s.credits
     from (select t.user_id, case carbon.sight('friend', p.privacy_level::smallint, 'listing')
                               when 'everything' then t.credits + t.rewards else -9223372036854775808 end as credits
           from private.friends as f
@@ -132,17 +128,16 @@ begin
           join private.user_state as t on t.user_id = f.friend_id
           where f.user_id = caller_id and p.closed_until is null) as s
     where after_id is null or s.credits < after_credits or s.credits = after_credits and s.user_id > after_id
-    order by s.credits desc, s.user_id limit size + 1);
+    order by s.credits desc, s.user_id limit size + 1) as n;
   return json_build_object(
     'friends', coalesce((
       select json_agg(json_build_object('request_id', p.id, 'user', c.card, 'status', 'accepted', 'since', f.since) order by l.place)
-      from unnest(listed[: size]) with ordinality as l (user_id, credits, is_listed, place)
-      join private.cards(caller_id, array(select i.user_id from unnest(listed[: size]) as i)) as c on c.user_id = l.user_id
+      from unnest(user_ids[: size]) with ordinality as l (user_id, place)
+      join private.cards(caller_id, user_ids[: size]) as c on c.user_id = l.user_id
       join private.friends as f on f.user_id = caller_id and f.friend_id = l.user_id
       join private.friend_pairs as p on p.low_id = least(caller_id, l.user_id) and p.high_id = greatest(caller_id, l.user_id)), '[]'),
     'limit', size,
-    'next_cursor', case when cardinality(listed) > size then
-      private.seal_cursor(listed[size].credits, listed[size].user_id) end);
+    'next_cursor', case when cardinality(user_ids) > size then private.seal_cursor(credits[size], user_ids[size]) end);
 end;
 $$;
 grant execute on function private.list_friends_by_credits(integer, text) to authenticated;

@@ -157,65 +157,120 @@ comment on function private.read_board(uuid, text, text, private.board_page, boo
   'A board of the country or a province as the viewer may see it.';
 
 -- Friend boards -----------------------------------------------------------------------------
-create type private.board_row as (
-  place bigint,
-  rank bigint,
-  user_id uuid,
-  credits bigint
+create type private.friend_scores as (
+  user_ids uuid[],
+  credits bigint[],
+  are_listed boolean[]
 );
-comment on type private.board_row is
-  'A user on a board: place counts from the first row, rank is the competition rank.';
+comment on type private.friend_scores is
+  'Users with entries in a period of the country''s board, their credits, and whether boards list them, in parallel lists.';
 
-create function private.friend_scores(timeframe text, periods_back integer, user_ids uuid[])
-returns private.friend_score[]
+create function private.friend_scores(timeframe text, user_ids uuid[], out scores private.friend_scores, out earlier private.friend_scores)
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
 as $$
 declare
+  today date := carbon.local_date(now(), carbon.default_time_zone());
   period record;
+  previous record;
 begin
-  select p.* into period
-  from carbon.board_period(timeframe, carbon.local_date(now(), carbon.default_time_zone()), periods_back) as p;
+  select p.* into period from carbon.board_period(timeframe, today, 0) as p;
   if period.first_day is null then
-    return array(
-      select (t.user_id, t.credits + t.rewards, b.is_listed)::private.friend_score
-      from private.user_state as t
-      join private.board_people as b on b.user_id = t.user_id
-      where t.entries > 0 and t.user_id = any (user_ids));
+    select array_agg(t.user_id), array_agg(t.credits + t.rewards), array_agg(b.is_listed) into scores
+    from private.user_state as t
+    join private.board_people as b on b.user_id = t.user_id
+    where t.entries > 0 and t.user_id = any (user_ids);
+    return;
   end if;
-  return array(
-    select (d.user_id, d.credits, b.is_listed)::private.friend_score
-    from (select u.user_id, sum(u.credits)::bigint as credits
-          from public.user_days as u
-          where u.local_date between period.first_day and period.last_day and u.user_id = any (user_ids)
-          group by u.user_id) as d
-    join private.board_people as b on b.user_id = d.user_id);
+  -- The two periods are adjacent: one range of each user's days. Sums are null without entries in the period.
+  select p.* into previous from carbon.board_period(timeframe, today, 1) as p;
+  select array_agg(d.user_id) filter (where d.credits is not null), array_agg(d.credits) filter (where d.credits is not null),
+         array_agg(b.is_listed) filter (where d.credits is not null),
+         array_agg(d.user_id) filter (where d.earlier_credits is not null),
+         array_agg(d.earlier_credits) filter (where d.earlier_credits is not null),
+         array_agg(b.is_listed) filter (where d.earlier_credits is not null)
+  into scores.user_ids, scores.credits, scores.are_listed, earlier.user_ids, earlier.credits, earlier.are_listed
+  from (select u.user_id, sum(u.credits) filter (where u.local_date >= period.first_day)::bigint as credits,
+               sum(u.credits) filter (where u.local_date < period.first_day)::bigint as earlier_credits
+        from public.user_days as u
+        where u.local_date between previous.first_day and period.last_day and u.user_id = any (user_ids)
+        group by u.user_id) as d
+  join private.board_people as b on b.user_id = d.user_id;
 end;
 $$;
-comment on function private.friend_scores(text, integer, uuid[]) is
-  'Those of the given users who have at least one entry in the country''s period, their credits, and whether they are listed: read from their own sums.';
+comment on function private.friend_scores(text, uuid[]) is
+  'Those of the given users who have at least one entry in the country''s current period (scores) and in the previous one (earlier; null for all_time), read from their own sums.';
 
-create function private.friend_standing(p_user_id uuid, scores private.friend_score[])
+create function private.friend_standing(p_user_id uuid, scores private.friend_scores)
 returns private.board_standing
 language plpgsql immutable
 set search_path = ''
 as $$
 declare
-  own private.friend_score;
+  own_credits bigint := scores.credits[array_position(scores.user_ids, p_user_id)];
 begin
-  select s.* into own from unnest(scores) as s where s.user_id = p_user_id;
-  if own.user_id is null then
+  if own_credits is null then
     return null;
   end if;
   return (
-    select (1 + count(*) filter (where s.credits > own.credits), own.credits,
-            count(*) filter (where s.credits < own.credits), count(*))::private.board_standing
-    from unnest(scores) as s where s.is_listed and s.user_id <> p_user_id);
+    select (1 + count(*) filter (where s.credits > own_credits), own_credits,
+            count(*) filter (where s.credits < own_credits), count(*))::private.board_standing
+    from unnest(scores.user_ids, scores.credits, scores.are_listed) as s (user_id, credits, is_listed)
+    where s.is_listed and s.user_id <> p_user_id);
 end;
 $$;
-comment on function private.friend_standing(uuid, private.friend_score[]) is
+comment on function private.friend_standing(uuid, private.friend_scores) is
   'A user''s standing among these scores; null if they have none.';
+
+create type private.friend_page as (
+  user_ids uuid[],
+  credits bigint[],
+  ranks bigint[],
+  last_place bigint,
+  total bigint
+);
+comment on type private.friend_page is
+  'Rows of a friend board in parallel lists, the place that ends the page, and the number of rows of the board.';
+
+create function private.friend_page(viewer uuid, scores private.friend_scores, requested_page private.board_page, around_me boolean)
+returns private.friend_page
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+  shown private.friend_page;
+begin
+  with listed as materialized (
+    select s.user_id, s.credits,
+           row_number() over (order by s.credits desc, s.user_id) as place,
+           1 + count(*) filter (where s.is_listed) over (
+             order by s.credits desc groups between unbounded preceding and 1 preceding) as rank
+    from unnest(scores.user_ids, scores.credits, scores.are_listed) as s (user_id, credits, is_listed)
+    where s.is_listed or (around_me and s.user_id = viewer)
+  ), bounds as (
+    select count(*) as total, max(l.place) filter (where l.user_id = viewer) as own_place,
+           coalesce((requested_page.page - 1) * requested_page.size, count(*) filter (
+             where (-l.credits, l.user_id) <= (-requested_page.after_credits, requested_page.after_user))) + 1 as first_place
+    from listed as l
+  ), page as (
+    select b.total,
+           case when around_me then greatest(b.own_place - requested_page.size / 2, 1) else b.first_place end as first_place,
+           case when around_me then b.own_place + (requested_page.size - 1) / 2
+                else b.first_place + requested_page.size - 1 end as last_place
+    from bounds as b
+  )
+  select array_agg(l.user_id order by l.place), array_agg(l.credits order by l.place), array_agg(l.rank order by l.place),
+         p.last_place, p.total
+  into shown
+  from page as p
+  left join listed as l on l.place between p.first_place and p.last_place
+  group by p.last_place, p.total;
+  return shown;
+end;
+$$;
+comment on function private.friend_page(uuid, private.friend_scores, private.board_page, boolean) is
+  'The rows of a page of a friend board, or those around the viewer, by credits with competition ranks; the viewer''s own row affects no rank if they are not listed.';
 
 create function private.read_friend_board(viewer uuid, timeframe text, requested_page private.board_page, around_me boolean)
 returns private.board_view
@@ -225,45 +280,15 @@ set enable_seqscan = off
 as $$
 declare
   user_ids uuid[] := array(select f.friend_id from private.friends as f where f.user_id = viewer) || viewer;
-  scores private.friend_score[] := private.friend_scores(timeframe, 0, user_ids);
-  earlier_rank bigint;
-  listed private.board_row[];
-  own_place bigint;
-  first_place bigint;
-  last_place bigint;
-  shown private.board_row[];
+  found_scores record := private.friend_scores(timeframe, user_ids);
+  shown private.friend_page := private.friend_page(viewer, found_scores.scores, requested_page, around_me);
 begin
-  select array_agg((r.place, r.rank, r.user_id, r.credits)::private.board_row order by r.place) into listed
-  from (
-    select s.user_id, s.credits,
-           row_number() over (order by s.credits desc, s.user_id) as place,
-           1 + count(*) filter (where s.is_listed) over (
-             order by s.credits desc groups between unbounded preceding and 1 preceding) as rank
-    from unnest(scores) as s
-    where s.is_listed or (around_me and s.user_id = viewer)) as r;
-
-  if around_me then
-    own_place := (select l.place from unnest(listed) as l where l.user_id = viewer);
-    first_place := greatest(own_place - requested_page.size / 2, 1);
-    last_place := own_place + (requested_page.size - 1) / 2;
-  else
-    first_place := coalesce((requested_page.page - 1) * requested_page.size, (
-      select count(*) from unnest(listed) as l
-      where (-l.credits, l.user_id) <= (-requested_page.after_credits, requested_page.after_user)), 0) + 1;
-    last_place := first_place + requested_page.size - 1;
-  end if;
-  shown := listed[first_place : last_place];
-  if timeframe <> 'all_time' then
-    earlier_rank := (private.friend_standing(viewer, private.friend_scores(timeframe, 1, user_ids))).rank;
-  end if;
   return (
-    private.board_json(viewer, array(select s.user_id from unnest(shown) as s order by s.place),
-                       array(select s.credits from unnest(shown) as s order by s.place),
-                       array(select s.rank from unnest(shown) as s order by s.place)),
-    private.place_json(private.friend_standing(viewer, scores), earlier_rank),
-    case when requested_page.page is not null then coalesce(cardinality(listed), 0) end,
-    case when not around_me and cardinality(listed) > last_place then
-      private.seal_cursor(listed[last_place].credits, listed[last_place].user_id) end)::private.board_view;
+    private.board_json(viewer, shown.user_ids, shown.credits, shown.ranks),
+    private.place_json(private.friend_standing(viewer, found_scores.scores), (private.friend_standing(viewer, found_scores.earlier)).rank),
+    case when requested_page.page is not null then shown.total end,
+    case when not around_me and shown.total > shown.last_place then
+      private.seal_cursor(shown.credits[requested_page.size], shown.user_ids[requested_page.size]) end)::private.board_view;
 end;
 $$;
 comment on function private.read_friend_board(uuid, text, private.board_page, boolean) is
