@@ -99,7 +99,7 @@ returns table (user_id uuid, relation text)
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
-rows 100
+rows 20
 as $$
 declare
   blocked_ids uuid[] := '{}';
@@ -119,8 +119,9 @@ begin
               when u.user_id = any (blocked_ids) then 'blocked'
               when f.friend_id is not null then 'friend'
               else 'stranger' end
-  from unnest(user_ids) as u (user_id)
-  left join private.friends as f on f.user_id = viewer and f.friend_id = u.user_id;
+  from unnest(user_ids) with ordinality as u (user_id, place)
+  left join private.friends as f on f.user_id = viewer and f.friend_id = u.user_id
+  order by u.place;
 end;
 $$;
 comment on function private.relation(uuid, uuid[]) is

@@ -6,7 +6,7 @@ returns table (user_id uuid, relation text, card jsonb)
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
-rows 100
+rows 20
 as $$
 begin
   return query

@@ -64,9 +64,10 @@ begin
   return coalesce((
     select json_agg(carbon.board_row(
              r.rank, r.user_id, p.display_name, p.province, p.avatar_url, r.credits, t.level, t.credits + t.rewards,
-             v.relation, p.privacy_level::smallint) order by r.place)
-    from unnest(user_ids, credits, ranks) with ordinality as r (user_id, credits, rank, place)
-    join private.relation(viewer, user_ids) as v on v.user_id = r.user_id
+             r.relation, p.privacy_level::smallint) order by r.place)
+    -- Side by side and not joined: the relations are in the order of the ids.
+    from rows from (unnest(user_ids, credits, ranks), private.relation(viewer, user_ids)) with ordinality
+      as r (user_id, credits, rank, same_id, relation, place)
     join private.board_people as p on p.user_id = r.user_id
     join private.user_state as t on t.user_id = r.user_id
     where p.is_listed or r.user_id = viewer), '[]');
