@@ -152,14 +152,15 @@ begin
          case when p.province is not null then
            private.own_rank(r.user_id, carbon.board_id('monthly', today, p.province)) end,
          r.credits
-  from unnest(found_rows.people[: max_rows], found_rows.credits[: max_rows],
-              carbon.board_ranks(found_rows.credits[: max_rows], counts.above, counts.equal, null))
-         with ordinality as r (user_id, credits, rank, place)
+  from rows from (
+         unnest(found_rows.people[: max_rows], found_rows.credits[: max_rows],
+                carbon.board_ranks(found_rows.credits[: max_rows], counts.above, counts.equal, null)),
+         private.relation(auth.uid(), found_rows.people[: max_rows]))
+       with ordinality as r (user_id, credits, rank, same_id, relation, place)
   join private.board_people as p on p.user_id = r.user_id
   join private.user_state as t on t.user_id = r.user_id
-  join private.relation(auth.uid(), found_rows.people[: max_rows]) as v on v.user_id = r.user_id
   cross join lateral (
-    select carbon.sight(v.relation, p.privacy_level::smallint, 'listing') not in ('nothing', 'masked') as is_shown) as m
+    select carbon.sight(r.relation, p.privacy_level::smallint, 'listing') not in ('nothing', 'masked') as is_shown) as m
   where p.is_listed
   order by r.place;
 end;
