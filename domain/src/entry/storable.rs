@@ -117,6 +117,33 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_forty_characters_or_with_a_two_digit_exponent_stays_as_it_was_written() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let changed = |weight: &str| {
+            let changes = format!(r#"{{"weight_kg":{weight}}}"#);
+            storable_changes(&changes, now).unwrap()["weight_kg"].to_string()
+        };
+        let forty = format!("1.{}", "5".repeat(38));
+        for stays in [&forty, "1.5e-10", "1e+00000099", "1e+99"] {
+            assert_eq!(changed(stays), stays);
+        }
+        assert_eq!(changed(&format!("{forty}5")), "1.556");
+        for refused in ["1e100", "1e+0000100"] {
+            assert_eq!(changed(refused), "0", "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_stored_stays_a_text_that_names_nothing() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let changes = r#"{"category_id":"food\u0000waste","disposal_method":"compo\u0000sted"}"#;
+        assert_eq!(
+            storable_changes(changes, now).unwrap().to_string(),
+            "{\"category_id\":\"food\u{fffd}waste\",\"disposal_method\":\"compo\u{fffd}sted\"}"
+        );
+    }
+
+    #[test]
     fn half_an_emoji_and_endless_nesting_fail_only_their_own_field() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
