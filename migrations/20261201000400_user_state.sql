@@ -1,5 +1,20 @@
 -- Derived data that saves readers from adding up entries: the state of a user, in one row, and sums by day.
 
+create type private.community_terms as (
+  board integer,
+  province text,
+  rule text,
+  first_day date,
+  last_day date,
+  only_province text,
+  closes_on date,
+  min_contribution bigint
+);
+comment on type private.community_terms is
+  'What decides a user''s contribution to a community challenge, as carbon.contribution takes it (rule, first and last day, '
+  'only province), and the contributors'' board, the province that it counts for, the last day on which it moves, and what '
+  'a reward needs.';
+
 create table private.user_state (
   user_id uuid primary key references public.profiles (id) on delete cascade,
   entries bigint not null default 0,
@@ -30,7 +45,10 @@ create table private.user_state (
   province text,
   began date not null,
   closed_until timestamptz,
-  communities_until date
+  communities_until date,
+  community_ids uuid[],
+  community_terms private.community_terms[],
+  contributions bigint[]
 -- Every write of the user updates this row. Half of each page stays free and no changing column is indexed, so the
 -- update is a HOT update: same page, no index writes.
 ) with (fillfactor = 50);
@@ -72,6 +90,11 @@ comment on column private.user_state.province is 'Copy of the profile''s provinc
 comment on column private.user_state.began is
   'Day in Bangkok on which the profile was created; earlier days have no challenges.';
 comment on column private.user_state.closed_until is 'Copy of the profile''s province; maintained by a trigger.';
+comment on column private.user_state.community_ids is
+  'The community challenges that the user takes part in and whose contributions moved when they last joined or left one; null = none.';
+comment on column private.user_state.community_terms is 'Parallel to community_ids; copied from the challenges, where they are fixed.';
+comment on column private.user_state.contributions is
+  'Parallel to community_ids: what the user''s entries have contributed. In this row, so that a counted entry writes no other.';
 comment on column private.user_state.communities_until is
   'Last day on which an entry can move one of the user''s contributions to community challenges; null = they take part in none. So a write of anybody else looks no further.';
 

@@ -16,10 +16,11 @@ comment on type private.community_change is
 
 create type private.contributed as (
   communities private.community_change[],
+  contributions bigint[],
   moves_reward boolean
 );
 comment on type private.contributed is
-  'What an entry changed in its user''s community challenges (null = nothing), and whether that crosses the contribution that a reward needs.';
+  'What an entry changed in its user''s community challenges (null = nothing), their contributions after it, and whether that crosses what a reward needs.';
 
 create table private.outbox (
   id bigint generated always as identity primary key,

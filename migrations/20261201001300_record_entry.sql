@@ -177,7 +177,9 @@ begin
 
   if state.communities_until is not null and not is_imported
      and state.communities_until >= carbon.local_date(now(), carbon.default_time_zone()) then
-    contributed := private.add_contributions(state.user_id, entry);
+    contributed := private.contributed_by(
+      state.community_ids, state.community_terms, state.contributions, entry.local_date, entry.province, entry.category_id,
+      entry.disposal_method, weight_grams, entry.carbon_credits, (entry.co2e_avoided_kg * 1000000)::bigint);
   end if;
 
   if rules.version = state.rules_version and contributed.moves_reward is not true then
@@ -206,11 +208,11 @@ begin
 
   -- The user's first entry, or a held reward is lost: evaluate everything.
   if derived.level is null then
-    return private.record_evaluated(state, entry, total_before, contributed.communities);
+    return private.record_evaluated(state, entry, total_before, contributed);
   end if;
 
   if derived.sources is not null and not private.post_derived_rewards(state, entry, derived) then
-    return private.record_evaluated(state, entry, total_before, contributed.communities);
+    return private.record_evaluated(state, entry, total_before, contributed);
   end if;
 
   total := state.credits + entry.carbon_credits + derived.rewards;
@@ -247,7 +249,8 @@ begin
       window_started_at = state.window_started_at,
       window_rows = state.window_rows,
       day_started_at = state.day_started_at,
-      day_rows = state.day_rows
+      day_rows = state.day_rows,
+      contributions = coalesce(contributed.contributions, state.contributions)
   where s.user_id = state.user_id;
   if state.ledger_rows > rows_before then
     -- The answer has what new rules granted, too.
@@ -263,7 +266,7 @@ comment on function private.record_entry(private.user_state, private.achievement
   'first, only what was earned and the runs.';
 
 create function private.record_evaluated(state private.user_state, entry public.waste_entries, total_before bigint,
-                                         communities private.community_change[])
+                                         contributed private.contributed)
 returns carbon.derived
 language plpgsql security definer
 set search_path = ''
@@ -285,7 +288,8 @@ begin
       window_started_at = state.window_started_at,
       window_rows = state.window_rows,
       day_started_at = state.day_started_at,
-      day_rows = state.day_rows
+      day_rows = state.day_rows,
+      contributions = coalesce(contributed.contributions, state.contributions)
   where s.user_id = state.user_id;
   perform private.evaluate_people(array[state.user_id], array[state.user_id], array[entry.local_date], entry.id);
   select s.* into after from private.user_state as s where s.user_id = state.user_id;
@@ -296,12 +300,12 @@ begin
   values (state.user_id, entry.local_date, entry.province, 1, entry.carbon_credits, after.rewards - state.rewards,
           nullif(total - total_before, 0), total, after.level, after.revision,
           case when after.ledger_rows > state.ledger_rows then state.ledger_rows + 1 end,
-          case when after.ledger_rows > state.ledger_rows then after.ledger_rows end, record_evaluated.communities);
+          case when after.ledger_rows > state.ledger_rows then after.ledger_rows end, contributed.communities);
   derived.earned := private.answer_rewards(state.user_id, state.ledger_rows);
   derived.streak := carbon.run_as_of(after.current_run, after.latest_day, carbon.local_date(now(), after.time_zone));
   derived.longest_run := after.longest_run;
   return derived;
 end;
 $$;
-comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint, private.community_change[]) is
+comment on function private.record_evaluated(private.user_state, public.waste_entries, bigint, private.contributed) is
   'The last step of private.record_entry when everything must be evaluated: something held was lost, a contribution crossed what a reward needs, or the user was never evaluated.';

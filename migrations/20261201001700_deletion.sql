@@ -6,6 +6,7 @@ language plpgsql security definer
 set search_path = ''
 as $$
 begin
+  perform private.erase_participations(old.id);
   -- Lock the state first: this waits for writers of the user's entries; after that the triggers find no state row and
   -- maintain no sums.
   delete from private.user_state as t where t.user_id = old.id;
@@ -16,7 +17,6 @@ begin
   delete from public.activity_feed as a where a.user_id = old.id;
   -- The job ends the others: their anonymous users are still to be deleted.
   delete from private.merges as m where m.into_id = old.id and m.from_gone_at is not null;
-  perform private.erase_participations(old.id);
   perform private.audit('profile_deleted', old.id);
   return old;
 end;

@@ -36,7 +36,7 @@ begin
     if scope.timeframe is null then
       select p.contribution as credits, 1::bigint as entries into sums
       from public.community_challenges as c
-      join public.community_participations as p on p.challenge_id = c.id and p.user_id = p_user_id
+      join private.contributions as p on p.challenge_id = c.id and p.user_id = p_user_id
       where c.board = board_id;
     else
       select sum(d.credits)::bigint as credits, sum(d.entries) as entries into sums

@@ -20,7 +20,7 @@ begin
     where t.user_id = any (user_ids) and t.rewards <> 0
     union all
     select p.user_id, c.board, 1, p.contribution
-    from public.community_participations as p
+    from private.contributions as p
     join public.community_challenges as c on c.id = p.challenge_id
     where p.user_id = any (user_ids)
       and not exists (select from carbon.dropped_boards(today) as d where c.board >= d.first_board and c.board < d.before_board)) as r
@@ -337,7 +337,7 @@ begin
     select c.challenge_id, c.province, sum(c.total)::bigint, sum(c.participants)::bigint, sum(c.erased)::bigint
     from (
       select p.challenge_id, p.province, p.contribution as total, 1 as participants, 0 as erased
-      from public.community_participations as p
+      from private.contributions as p
       union all
       select o.challenge_id, o.province, o.erased, 0, o.erased from private.community_totals as o
       union all
@@ -366,7 +366,7 @@ begin
     group by d.user_id, b.board
     union all
     select p.user_id, c.board, p.contribution, 1
-    from public.community_participations as p
+    from private.contributions as p
     join public.community_challenges as c on c.id = p.challenge_id
     where not exists (select from carbon.dropped_boards(today) as d where c.board >= d.first_board and c.board < d.before_board)) as s
   join private.board_people as p on p.user_id = s.user_id

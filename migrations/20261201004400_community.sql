@@ -70,7 +70,7 @@ grant select (id, title_th, title_en, description_th, description_en, challenge_
   on public.community_challenges to authenticated;
 grant select on public.community_challenges to service_role;
 
-create table public.community_participations (
+create table private.participations (
   challenge_id uuid not null references public.community_challenges (id),
   user_id uuid not null,
   contribution bigint not null default 0,
@@ -78,25 +78,55 @@ create table public.community_participations (
   joined_at timestamptz not null default now(),
   joined_on date not null,
   primary key (challenge_id, user_id)
--- Every counted entry of the participant updates this row as a HOT update.
-) with (fillfactor = 80);
-comment on table public.community_participations is
-  'Who takes part in which community challenge, and what they have contributed; own rows only. Written under the participant''s lock, by private functions alone.';
+);
+comment on table private.participations is
+  'Who takes part in which community challenge. Written under the participant''s lock.';
+comment on column private.participations.contribution is
+  'The contribution when it was last copied from the participant''s state row, where it moves: see private.contributions.';
+comment on column private.participations.province is
+  'Province of the profile at joining; the whole contribution counts for it in the sums by province.';
+comment on column private.participations.joined_on is 'The day in Bangkok; earlier local days do not count.';
+create index participations_user_id on private.participations (user_id);
+alter table private.participations enable row level security;
+
+create view private.contributions with (security_invoker = true) as
+select p.challenge_id, p.user_id, p.province, p.joined_at, p.joined_on,
+       coalesce(s.contributions[array_position(s.community_ids, p.challenge_id)], p.contribution) as contribution
+from private.participations as p
+left join private.user_state as s on s.user_id = p.user_id;
+comment on view private.contributions is
+  'What each participant has contributed to a community challenge: the sum over their entries that count, imported ones not, in the unit of the metric; fixed after closes_on.';
+
+create function private.own_participations()
+returns table (challenge_id uuid, user_id uuid, contribution bigint, province text, joined_at timestamptz, joined_on date)
+language plpgsql stable security definer
+set search_path = ''
+as $$
+begin
+  return query
+  select p.challenge_id, p.user_id, p.contribution, p.province, p.joined_at, p.joined_on
+  from private.contributions as p
+  where p.user_id = auth.uid();
+end;
+$$;
+comment on function private.own_participations() is 'The community challenges that the caller takes part in.';
+grant execute on function private.own_participations() to authenticated;
+
+create view public.community_participations with (security_invoker = true) as
+select p.challenge_id, p.user_id, p.contribution, p.province, p.joined_at, p.joined_on
+from private.own_participations() as p;
+comment on view public.community_participations is
+  'The community challenges that somebody takes part in, and what they have contributed; own rows only.';
 comment on column public.community_participations.contribution is
-  'Sum over the participant''s entries that count, imported ones not, in the unit of the metric; fixed after closes_on.';
+  'In the unit of the metric: grams, entries, credits or milligrams CO2e.';
 comment on column public.community_participations.province is
   'Province of the profile at joining; the whole contribution counts for it in the sums by province.';
 comment on column public.community_participations.joined_on is 'The day in Bangkok; earlier local days do not count.';
-create index community_participations_user_id on public.community_participations (user_id);
-alter table public.community_participations enable row level security;
-create policy "people read their own participations" on public.community_participations
-  for select to authenticated using (user_id = (select auth.uid()));
-grant select on public.community_participations to authenticated, service_role;
+grant select on public.community_participations to authenticated;
 
 create policy "people read open challenges and those they take part in" on public.community_challenges
   for select to authenticated using (
-    challenge_type <> 'school'
-    or id in (select p.challenge_id from public.community_participations as p where p.user_id = (select auth.uid())));
+    challenge_type <> 'school' or id in (select p.challenge_id from private.own_participations() as p));
 
 -- As in …3800_realtime.sql: by equality with the topic of a row that only private functions write.
 create policy "participants listen to their community challenges" on realtime.messages
@@ -104,8 +134,7 @@ for select to authenticated
 using (
   extension = 'broadcast'
   and (select carbon.is_session_live())
-  and topic = any (array(
-    select 'community:' || p.challenge_id from public.community_participations as p where p.user_id = (select auth.uid())))
+  and topic = any (array(select 'community:' || p.challenge_id from private.own_participations() as p))
 );
 
 create table private.community_totals (
@@ -163,7 +192,7 @@ as $$
 begin
   -- A participation holds a key-share lock of the challenge from its insertion on, so none can appear in the meantime:
   -- whoever changes a challenge locks its row for update first.
-  if exists (select from public.community_participations as p where p.challenge_id = old.id) then
+  if exists (select from private.participations as p where p.challenge_id = old.id) then
     perform private.raise_error('carbon.challenge_has_participants', 'PT409');
   end if;
   return new;

@@ -1,44 +1,38 @@
 -- What entries contribute to community challenges: moved in the entry's transaction for the participant's own rows, and
 -- recomputed from the entries by the invariant.
 
-create function private.add_contributions(p_user_id uuid, entry public.waste_entries)
+create function private.contributed_by(ids uuid[], terms private.community_terms[], contributions bigint[], day date, entry_province text,
+                                       category text, method text, grams integer, credits integer, co2e_avoided_mg bigint)
 returns private.contributed
-language plpgsql
+language plpgsql stable
 set search_path = ''
--- As in private.tg_waste_entries__count_inserted.
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
 as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
-  contributed private.contributed;
+  term private.community_terms;
+  moved bigint;
+  changes private.community_change[];
+  moves_reward boolean := false;
 begin
-  with moves as materialized (
-    select p.challenge_id, p.province, p.contribution, c.board, c.min_contribution,
-           carbon.contribution(c.rule, greatest(c.start_date, p.joined_on), c.end_date, c.province, entry.local_date,
-                               entry.province, entry.category_id, entry.disposal_method, (entry.weight_kg * 1000)::integer,
-                               entry.carbon_credits, (entry.co2e_avoided_kg * 1000000)::bigint) as moved
-    from public.community_participations as p
-    join public.community_challenges as c on c.id = p.challenge_id and c.closes_on >= today
-    where p.user_id = p_user_id
-  ), written as (
-    update public.community_participations as p
-    set contribution = m.contribution + m.moved
-    from moves as m
-    where p.challenge_id = m.challenge_id and p.user_id = p_user_id and m.moved <> 0
-  )
-  select array_agg((m.challenge_id, m.board, m.province, m.moved, 0, 0)::private.community_change),
-         coalesce(bool_or((m.contribution < m.min_contribution) <> (m.contribution + m.moved < m.min_contribution)
-                          and exists (select from private.community_facts as f
-                                      where f.challenge_id = m.challenge_id and f.milestone = 100)), false)
-  into contributed
-  from moves as m
-  where m.moved <> 0;
-  return contributed;
+  for place in 1..cardinality(ids) loop
+    term := terms[place];
+    continue when term.closes_on < today;
+    moved := carbon.contribution(term.rule, term.first_day, term.last_day, term.only_province, day, entry_province, category,
+                                 method, grams, credits, co2e_avoided_mg);
+    continue when moved = 0;
+    if (contributions[place] < term.min_contribution) <> (contributions[place] + moved < term.min_contribution) then
+      moves_reward := moves_reward or exists (
+        select from private.community_facts as f where f.challenge_id = ids[place] and f.milestone = 100);
+    end if;
+    contributions[place] := contributions[place] + moved;
+    changes := changes || (ids[place], term.board, term.province, moved, 0, 0)::private.community_change;
+  end loop;
+  return (changes, contributions, moves_reward)::private.contributed;
 end;
 $$;
-comment on function private.add_contributions(uuid, public.waste_entries) is
-  'Adds a new entry to the contributions of its user, whose lock the caller holds.';
+comment on function private.contributed_by(uuid[], private.community_terms[], bigint[], date, text, text, text, integer, integer, bigint) is
+  'What a new entry contributes to the community challenges of its user''s state row (three parallel lists). Takes parts of '
+  'the entry and no row: that would cost more than the rest (docs/decisions/0016).';
 
 create function private.are_in_communities(keys private.user_keys[])
 returns boolean
@@ -68,50 +62,78 @@ declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
 begin
   with moves as materialized (
-    select p.user_id, p.challenge_id, c.board, p.province, sum(
-             e.side * carbon.contribution(c.rule, greatest(c.start_date, p.joined_on), c.end_date, c.province, e.local_date,
-                                          e.province, e.category_id, e.disposal_method, (e.weight_kg * 1000)::integer,
-                                          e.carbon_credits, (e.co2e_avoided_kg * 1000000)::bigint))::bigint as moved
+    select s.user_id, c.place, c.challenge_id, c.board, c.province, sum(
+             e.side * carbon.contribution(c.rule, c.first_day, c.last_day, c.only_province, e.local_date, e.province, e.category_id,
+                                          e.disposal_method, (e.weight_kg * 1000)::integer, e.carbon_credits,
+                                          (e.co2e_avoided_kg * 1000000)::bigint))::bigint as moved
     from (select 1 as side, n.* from unnest(new_entries) as n union all select -1, o.* from unnest(old_entries) as o) as e
-    join public.community_participations as p on p.user_id = e.user_id
-    join public.community_challenges as c on c.id = p.challenge_id and c.closes_on >= today
-    where e.batch_id is null
-    group by p.user_id, p.challenge_id, c.board, p.province
-  ), written as (
-    update public.community_participations as p
-    set contribution = p.contribution + m.moved
+    join private.user_state as s on s.user_id = e.user_id
+    cross join lateral unnest(s.community_ids, s.community_terms) with ordinality
+      as c (challenge_id, board, province, rule, first_day, last_day, only_province, closes_on, min_contribution, place)
+    where e.batch_id is null and c.closes_on >= today
+    group by s.user_id, c.place, c.challenge_id, c.board, c.province
+  ), by_user as (
+    select m.user_id, array_agg((m.challenge_id, m.board, m.province, m.moved, 0, 0)::private.community_change) as changes
     from moves as m
-    where p.challenge_id = m.challenge_id and p.user_id = m.user_id and m.moved <> 0
+    where m.moved <> 0
+    group by m.user_id
+  ), written as (
+    update private.user_state as s
+    set contributions = array(
+      select c.value + coalesce(m.moved, 0)
+      from unnest(s.contributions) with ordinality as c (value, place)
+      left join moves as m on m.user_id = s.user_id and m.place = c.place
+      order by c.place)
+    from by_user as b
+    where s.user_id = b.user_id
   )
-  insert into private.outbox (user_id, communities)
-  select m.user_id, array_agg((m.challenge_id, m.board, m.province, m.moved, 0, 0)::private.community_change)
-  from moves as m
-  where m.moved <> 0
-  group by m.user_id;
+  insert into private.outbox (user_id, communities) select b.user_id, b.changes from by_user as b;
 end;
 $$;
 comment on function private.move_contributions(public.waste_entries[], public.waste_entries[]) is
   'Moves contributions by what a statement over several entries removed and added, and appends an outbox row for each '
   'user whose contributions changed. The caller holds the users'' locks and evaluates their rewards afterwards.';
 
-create function private.set_communities_until(user_ids uuid[])
+create function private.open_communities(p_user_id uuid, out ids uuid[], out terms private.community_terms[], out contributions bigint[],
+                                         out until date)
+language plpgsql stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  select array_agg(p.challenge_id order by p.challenge_id),
+         array_agg((c.board, p.province, c.rule, greatest(c.start_date, p.joined_on), c.end_date, c.province, c.closes_on,
+                    c.min_contribution)::private.community_terms order by p.challenge_id),
+         array_agg(p.contribution order by p.challenge_id), max(c.closes_on)
+  into ids, terms, contributions, until
+  from private.contributions as p
+  join public.community_challenges as c on c.id = p.challenge_id
+  where p.user_id = p_user_id and c.closes_on >= carbon.local_date(now(), carbon.default_time_zone());
+end;
+$$;
+comment on function private.open_communities(uuid) is
+  'The community challenges that a user takes part in and whose contributions still move, as the state row has them.';
+
+create function private.set_communities(p_user_id uuid)
 returns void
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
 as $$
 begin
+  -- What no longer moves stays here, when it leaves the state row.
+  update private.participations as p
+  set contribution = v.contribution
+  from private.contributions as v
+  where p.user_id = p_user_id and v.user_id = p_user_id and v.challenge_id = p.challenge_id and p.contribution <> v.contribution;
   update private.user_state as s
-  set communities_until = (
-    select max(c.closes_on)
-    from public.community_participations as p
-    join public.community_challenges as c on c.id = p.challenge_id
-    where p.user_id = s.user_id)
-  where s.user_id = any (user_ids);
+  set community_ids = o.ids, community_terms = o.terms, contributions = o.contributions, communities_until = o.until
+  from private.open_communities(p_user_id) as o
+  where s.user_id = p_user_id;
 end;
 $$;
-comment on function private.set_communities_until(uuid[]) is
-  'Sets the last day on which entries of these users can move a contribution; null without participations.';
+comment on function private.set_communities(uuid) is
+  'Writes the community challenges that a user takes part in to the state row, after joining or leaving one. The caller holds the user''s lock.';
 
 -- Rewards -----------------------------------------------------------------------------------
 create function private.evaluate_communities(user_ids uuid[])
@@ -122,7 +144,7 @@ as $$
 begin
   return array(
     with candidates as (
-      select p.user_id, p.challenge_id from public.community_participations as p where p.user_id = any (user_ids)
+      select p.user_id, p.challenge_id from private.participations as p where p.user_id = any (user_ids)
       union
       -- Held by somebody who has left.
       select r.user_id, r.source_id::uuid from private.rewards as r
@@ -133,7 +155,7 @@ begin
             c.credits_reward, null)::private.reward_evaluation
     from candidates as n
     join public.community_challenges as c on c.id = n.challenge_id
-    left join public.community_participations as p on p.challenge_id = n.challenge_id and p.user_id = n.user_id
+    left join private.contributions as p on p.challenge_id = n.challenge_id and p.user_id = n.user_id
     left join private.community_facts as f on f.challenge_id = n.challenge_id and f.milestone = 100);
 end;
 $$;
@@ -154,7 +176,7 @@ begin
                                e.category_id, e.disposal_method, (e.weight_kg * 1000)::integer, e.carbon_credits,
                                (e.co2e_avoided_kg * 1000000)::bigint)) filter (where e.id is not null), 0)::bigint,
          c.board, p.province
-  from public.community_participations as p
+  from private.participations as p
   join public.community_challenges as c on c.id = p.challenge_id
     and c.closes_on >= carbon.local_date(now(), carbon.default_time_zone())
   left join public.waste_entries as e on e.user_id = p_user_id and e.batch_id is null
@@ -176,25 +198,26 @@ as $$
 begin
   return (
     with differences as (
-      select 'community ' || m.challenge_id as what, to_jsonb(m.contribution) as expected, to_jsonb(p.contribution) as found
+      select 'community ' || m.challenge_id as what, to_jsonb(m.contribution) as expected, to_jsonb(v.contribution) as found
       from private.expected_contributions(p_user_id) as m
-      join public.community_participations as p on p.challenge_id = m.challenge_id and p.user_id = p_user_id
-      where m.contribution <> p.contribution
+      join private.contributions as v on v.challenge_id = m.challenge_id and v.user_id = p_user_id
+      where m.contribution <> v.contribution
       union all
-      select 'user_state.communities_until', to_jsonb(w.communities_until), to_jsonb(s.communities_until)
+      -- What has closed may still be in the state row, until the user joins or leaves a challenge.
+      select 'user_state.community_terms', to_jsonb(o.terms), to_jsonb(i.terms)
       from private.user_state as s
+      cross join private.open_communities(p_user_id) as o
       cross join lateral (
-        select max(c.closes_on) as communities_until
-        from public.community_participations as p
-        join public.community_challenges as c on c.id = p.challenge_id
-        where p.user_id = p_user_id) as w
-      where s.user_id = p_user_id and w.communities_until is distinct from s.communities_until
+        select array_agg(t.term order by t.id) as terms
+        from (select u.id, s.community_terms[u.place] as term from unnest(s.community_ids) with ordinality as u (id, place)) as t
+        where (t.term).closes_on >= carbon.local_date(now(), carbon.default_time_zone())) as i
+      where s.user_id = p_user_id and (o.terms is distinct from i.terms or o.until > coalesce(s.communities_until, '-infinity'))
     )
     select coalesce(jsonb_agg(to_jsonb(d)), '[]') from differences as d);
 end;
 $$;
 comment on function private.check_contributions(uuid) is
-  'Differences between this user''s contributions and their entries, in challenges whose contributions still move.';
+  'Differences between this user''s contributions and their entries, and between the terms in the state row and the challenges, where contributions still move.';
 
 create function private.repair_contributions(p_user_id uuid)
 returns void
@@ -202,26 +225,30 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+  perform private.set_communities(p_user_id);
   with moves as materialized (
-    select m.*, m.contribution - p.contribution as moved
+    select m.challenge_id, m.board, m.province, m.contribution, m.contribution - v.contribution as moved
     from private.expected_contributions(p_user_id) as m
-    join public.community_participations as p on p.challenge_id = m.challenge_id and p.user_id = p_user_id
-    where m.contribution <> p.contribution
+    join private.contributions as v on v.challenge_id = m.challenge_id and v.user_id = p_user_id
+    where m.contribution <> v.contribution
   ), written as (
-    update public.community_participations as p
-    set contribution = m.contribution
-    from moves as m
-    where p.challenge_id = m.challenge_id and p.user_id = p_user_id
+    update private.user_state as s
+    set contributions = array(
+      select coalesce(m.contribution, c.value)
+      from unnest(s.community_ids, s.contributions) with ordinality as c (challenge_id, value, place)
+      left join moves as m on m.challenge_id = c.challenge_id
+      order by c.place)
+    where s.user_id = p_user_id and exists (select from moves)
   )
   insert into private.outbox (user_id, communities)
   select p_user_id, array_agg((m.challenge_id, m.board, m.province, m.moved, 0, 0)::private.community_change)
   from moves as m
   having count(*) > 0;
-  perform private.set_communities_until(array[p_user_id]);
 end;
 $$;
 comment on function private.repair_contributions(uuid) is
-  'Sets contributions to what the user''s entries come to. The caller holds the user''s lock and evaluates rewards afterwards.';
+  'Writes the user''s community challenges to the state row and sets contributions to what their entries come to. The caller '
+  'holds the user''s lock and evaluates rewards afterwards.';
 
 create function private.due_community_rewards(p_user_id uuid)
 returns table (source_id text, is_met boolean)
@@ -246,17 +273,15 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  with removed as (
-    delete from public.community_participations as p
-    using public.community_challenges as c
-    where p.user_id = p_user_id and c.id = p.challenge_id
-    returning p.challenge_id, c.board, p.province, p.contribution
-  )
+  perform from private.user_state as s where s.user_id = p_user_id for update;
   insert into private.outbox (user_id, communities)
-  select p_user_id, array_agg((r.challenge_id, r.board, r.province, 0, -1, r.contribution)::private.community_change)
-  from removed as r
+  select p_user_id, array_agg((v.challenge_id, c.board, v.province, 0, -1, v.contribution)::private.community_change)
+  from private.contributions as v
+  join public.community_challenges as c on c.id = v.challenge_id
+  where v.user_id = p_user_id
   having count(*) > 0;
+  delete from private.participations as p where p.user_id = p_user_id;
 end;
 $$;
 comment on function private.erase_participations(uuid) is
-  'Deletes the participations of a user who is being deleted. What they contributed stays in the totals.';
+  'Deletes the participations of a user who is being deleted, before their state row. What they contributed stays in the totals.';

@@ -104,7 +104,7 @@ begin
     where o.id >= (select s.low_water_mark from private.worker_state as s)
   ), parts as (
     select p.challenge_id, p.province, p.contribution as total, 1::bigint as participants, 0::bigint as erased
-    from public.community_participations as p
+    from private.contributions as p
     union all
     select t.challenge_id, t.province, t.erased, 0, t.erased from private.community_totals as t
     union all

@@ -149,7 +149,7 @@ begin
     return null;
   end if;
   user_ids := array(
-    select p.user_id from public.community_participations as p
+    select p.user_id from private.participations as p
     where p.challenge_id = due.challenge_id and p.user_id > due.evaluate_after
     order by p.user_id limit max_rows);
   if user_ids <> '{}' then

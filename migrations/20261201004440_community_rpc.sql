@@ -11,7 +11,7 @@ begin
   select c.* into challenge from public.community_challenges as c
   where c.id = p_challenge_id
     and (c.challenge_type <> 'school'
-         or exists (select from public.community_participations as p where p.challenge_id = c.id and p.user_id = viewer));
+         or exists (select from private.participations as p where p.challenge_id = c.id and p.user_id = viewer));
   if challenge.id is null then
     perform private.raise_error('carbon.not_found', 'PT404');
   end if;
@@ -46,12 +46,12 @@ set enable_seqscan = off
 as $$
 declare
   sums record;
-  own public.community_participations;
+  own private.contributions;
 begin
   select coalesce(challenge.final_total, sum(t.total), 0)::bigint as total, coalesce(sum(t.participants), 0)::bigint as participants
   into sums
   from private.community_totals as t where t.challenge_id = challenge.id;
-  select p.* into own from public.community_participations as p
+  select p.* into own from private.contributions as p
   where p.challenge_id = challenge.id and p.user_id = viewer;
   return jsonb_build_object(
     'id', challenge.id,
@@ -112,7 +112,7 @@ begin
     with visible as (
       select c as challenge, private.challenge_phase(c) as phase, p.user_id is not null as is_joined
       from public.community_challenges as c
-      left join public.community_participations as p on p.challenge_id = c.id and p.user_id = viewer
+      left join private.participations as p on p.challenge_id = c.id and p.user_id = viewer
       where p.user_id is not null or c.challenge_type <> 'school' and c.status = 'active'
     ), listed as (
       -- What ends next comes first, what has ended last.
@@ -158,21 +158,21 @@ begin
   where c.id = join_community_challenge.challenge_id for key share;
   if challenge.id is null then
     perform private.raise_error('carbon.not_found', 'PT404');
-  elsif exists (select from public.community_participations as p
+  elsif exists (select from private.participations as p
                 where p.challenge_id = challenge.id and p.user_id = writer.user_id) then
     perform private.raise_error('carbon.challenge_joined', 'PT409');
   elsif challenge.join_code is not null and challenge.join_code is distinct from stated_code then
     perform private.raise_error('carbon.join_code_invalid', '42501');
   elsif private.challenge_phase(challenge) not in ('active', 'upcoming') then
     perform private.raise_error('carbon.challenge_ended', 'PT409');
-  elsif (select count(*) from public.community_participations as p
+  elsif (select count(*) from private.participations as p
          join public.community_challenges as c on c.id = p.challenge_id
          where p.user_id = writer.user_id and c.end_date >= today and c.status = 'active')
         >= carbon.limit_of('challenges_per_person') then
     perform private.raise_error('carbon.challenges_full', 'PT409');
   end if;
 
-  insert into public.community_participations (challenge_id, user_id, province, joined_on)
+  insert into private.participations (challenge_id, user_id, province, joined_on)
   values (challenge.id, writer.user_id, writer.province, today);
   insert into private.outbox (user_id, communities)
   values (writer.user_id, array[(challenge.id, challenge.board, writer.province, 0, 1, 0)::private.community_change]);
@@ -199,22 +199,21 @@ as $$
 declare
   writer record := private.lock_writer();
   challenge public.community_challenges := private.visible_challenge(challenge_id, writer.user_id);
-  removed public.community_participations;
+  removed private.contributions;
   total_before bigint;
 begin
-  if not exists (select from public.community_participations as p
-                 where p.challenge_id = challenge.id and p.user_id = writer.user_id) then
+  select p.* into removed from private.contributions as p
+  where p.challenge_id = challenge.id and p.user_id = writer.user_id;
+  if removed.user_id is null then
     perform private.raise_error('carbon.not_found', 'PT404');
   elsif challenge.end_date < carbon.local_date(now(), carbon.default_time_zone()) then
     perform private.raise_error('carbon.challenge_ended', 'PT409');
   end if;
-  delete from public.community_participations as p
-  where p.challenge_id = challenge.id and p.user_id = writer.user_id
-  returning p.* into removed;
+  delete from private.participations as p where p.challenge_id = challenge.id and p.user_id = writer.user_id;
   insert into private.outbox (user_id, communities)
   values (writer.user_id,
           array[(challenge.id, challenge.board, removed.province, -removed.contribution, -1, 0)::private.community_change]);
-  perform private.set_communities_until(array[writer.user_id]);
+  perform private.set_communities(writer.user_id);
   select s.credits + s.rewards into total_before from private.user_state as s where s.user_id = writer.user_id;
   perform private.evaluate_rewards(array[writer.user_id], array[total_before], '{}', '{}');
   return private.community_json(challenge, writer.user_id);

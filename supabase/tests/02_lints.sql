@@ -32,6 +32,8 @@ select is((select array_agg(p.tablename || ': ' || p.policyname) from pg_policie
   null, 'policies are for signed-in users; only reference tables can be read without a token');
 select is((select array_agg(p.tablename || ': ' || p.policyname) from pg_policies as p
            where p.schemaname = 'public' and p.roles = '{authenticated}'
+             -- Reads the caller's participations through a function.
+             and p.tablename <> 'community_challenges'
              and coalesce(p.qual, '') || coalesce(p.with_check, '') !~ '\( SELECT auth\.uid\(\)'),
   null, 'policies evaluate auth.uid() once per statement');
 select is((select array_agg(p.tablename || ': ' || p.policyname) from pg_policies as p

@@ -52,7 +52,7 @@ as $$ select tests.does(name, format('select a ->> ''joined'' from public.leave_
 create function tests.logs(name text, kilograms numeric, more jsonb default '{}') returns uuid language sql
 as $$ select tests.does(name, format('select a ->> ''id'' from public.create_waste_entry(%L) as a', json_build_object('entry', tests.entry(kilograms, more))))::uuid $$;
 create function tests.contribution(name text, challenge text) returns bigint language plpgsql
-as $$ begin return (select p.contribution from public.community_participations as p
+as $$ begin return (select p.contribution from private.contributions as p
                     where p.challenge_id = tests.challenge(challenge) and p.user_id = tests.id(name)); end $$;
 create function tests.rewarded(name text) returns bigint language plpgsql
 as $$ begin return (select coalesce(sum(r.credits), 0) from private.rewards as r where r.user_id = tests.id(name) and r.source = 'community'); end $$;
@@ -202,9 +202,9 @@ as $$
 begin
   set local session_replication_role = replica;
   update public.community_challenges as c set start_date = tests.today() - 9, end_date = tests.today() - days_ago where c.id = tests.challenge(challenge);
-  update public.community_participations as p set joined_on = tests.today() - 9 where p.challenge_id = tests.challenge(challenge);
+  update private.participations as p set joined_on = tests.today() - 9 where p.challenge_id = tests.challenge(challenge);
   set local session_replication_role = origin;
-  perform private.set_communities_until(array(select p.id from tests.people as p));
+  perform private.set_communities(p.id) from tests.people as p;
 end;
 $$;
 select tests.ended('air', 3), public.recompute_user(tests.id('bob')), public.recompute_user(tests.id('ann')) \g /dev/null
@@ -223,7 +223,7 @@ select is((select c.final_total from public.community_challenges as c where c.id
 select (select sum(t.total) from private.community_totals as t where t.challenge_id = tests.challenge('north')) as before \gset
 delete from auth.users where id = tests.id('bob');
 select tests.folds() \g /dev/null
-select is((select count(*) from public.community_participations as p where p.user_id = tests.id('bob')), 0::bigint, 'a deleted account takes part in nothing');
+select is((select count(*) from private.participations as p where p.user_id = tests.id('bob')), 0::bigint, 'a deleted account takes part in nothing');
 select is((select sum(t.total) from private.community_totals as t where t.challenge_id = tests.challenge('north')), :'before'::numeric, 'what it gave stays in the total, without a name');
 delete from tests.people where name = 'bob';
 select is(tests.differences(), '[]', 'and everything equals a recomputation');
