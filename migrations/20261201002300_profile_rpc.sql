@@ -69,7 +69,7 @@ select private.expose(
   'private.get_profile()',
   'The caller''s profile and preferences. Errors: 23503 carbon.unknown_user.');
 
-create function private.update_profile(changes text)
+create function private.update_profile(changes text, unreviewed text default null)
 returns jsonb
 language plpgsql security definer
 set search_path = ''
@@ -109,27 +109,31 @@ begin
       theme = case when stated ? 'theme' then stated ->> 'theme' else c.theme end,
       auto_sync = case when stated ? 'auto_sync' then (stated ->> 'auto_sync')::boolean else c.auto_sync end
   where c.user_id = caller_id;
+  perform private.queue_text_review(caller_id, unreviewed::jsonb);
   return private.profile_json(caller_id);
 exception
   when unique_violation then
     perform private.raise_error('carbon.username_taken', '23505');
 end;
 $$;
-comment on function private.update_profile(text) is
-  'Body of public.update_profile: changes is the JSON text of the changes.';
+comment on function private.update_profile(text, text) is
+  'Body of public.update_profile: changes and unreviewed are the JSON texts of these members.';
 
 create function public.update_profile(json)
 returns jsonb
 language plpgsql
 set search_path = ''
 as $$
+declare
+  member text[] := carbon.json_members($1::text, array['changes', 'unreviewed']);
 begin
-  return private.update_profile(carbon.json_member($1::text, 'changes'));
+  return private.update_profile(member[1], member[2]);
 end;
 $$;
 comment on function public.update_profile(json) is
   'Changes the caller''s profile and preferences. Input: the body {changes}: missing = unchanged, null clears '
-  '(back to the default). Returns the profile. Errors: 22023 with the field''s token, 23505 '
-  'carbon.username_taken, 23503 carbon.unknown_user.';
+  '(back to the default); unreviewed, if given, is a list of changed names that the Worker''s moderation service has '
+  'not seen, which an operator then looks at. Returns the profile. Errors: 22023 with the field''s token (or '
+  'carbon.text_not_allowed), 23505 carbon.username_taken, 23503 carbon.unknown_user.';
 
-grant execute on function private.update_profile(text), public.update_profile(json) to authenticated;
+grant execute on function private.update_profile(text, text), public.update_profile(json) to authenticated;

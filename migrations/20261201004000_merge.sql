@@ -49,11 +49,15 @@ declare
     join public.user_preferences as c on c.user_id = p.id
     where p.id = p_from_id));
 begin
+  -- A name that was listed after it was stored stays behind.
+  if not private.is_shown_text(taken ->> 'display_name') then
+    taken := taken - 'display_name';
+  end if;
   perform private.write_preferences(p_into_id, taken);
   -- User names are unique, so this one has to be free first.
   update public.profiles as p set username = null, closed_until = 'infinity' where p.id = p_from_id;
   update public.profiles as p
-  set username = coalesce(p.username, source.username),
+  set username = coalesce(p.username, case when private.is_shown_text(source.username) then source.username end),
       onboarding_completed = p.onboarding_completed or source.onboarding_completed,
       created_at = least(p.created_at, source.created_at)
   where p.id = p_into_id;

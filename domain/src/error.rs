@@ -90,6 +90,8 @@ errors! {
     UsernameReserved, "username_reserved", Some("username"), "This user name is reserved.", "ชื่อผู้ใช้นี้สงวนไว้";
     UsernameTaken, "username_taken", Some("username"), "This user name is taken.", "ชื่อผู้ใช้นี้มีคนใช้แล้ว";
     DisplayNameInvalid, "display_name_invalid", Some("display_name"), "The display name must have 1 to 100 characters, something visible, and no control, direction or filler characters.", "ชื่อที่แสดงต้องมี 1 ถึง 100 ตัวอักษร มีอักขระที่มองเห็นได้ และไม่มีอักขระควบคุม อักขระกำหนดทิศทาง หรืออักขระว่าง";
+    TextHasHiddenCharacters, "text_has_hidden_characters", None, "The text has characters that readers cannot see: zero-width, direction, control or filler characters.", "ข้อความมีอักขระที่มองไม่เห็น เช่น อักขระความกว้างศูนย์ อักขระกำหนดทิศทาง อักขระควบคุม หรืออักขระว่าง";
+    TextNotAllowed, "text_not_allowed", None, "The text has a word that cannot be shown to others; choose another.", "ข้อความมีคำที่ไม่เหมาะสมจะแสดงให้ผู้อื่นเห็น กรุณาใช้คำอื่น";
     UnknownProvince, "unknown_province", Some("province"), "There is no such province; use its ISO code, for example TH-10.", "ไม่มีจังหวัดนี้ กรุณาใช้รหัส ISO เช่น TH-10";
     ProvinceRequired, "province_required", Some("province"), "Name a province, or set one in your profile.", "กรุณาระบุจังหวัด หรือตั้งจังหวัดในโปรไฟล์";
     DistrictInvalid, "district_invalid", Some("district"), "The district must have 1 to 100 characters, something visible, and no control, direction or filler characters.", "อำเภอหรือเขตต้องมี 1 ถึง 100 ตัวอักษร มีอักขระที่มองเห็นได้ และไม่มีอักขระควบคุม อักขระกำหนดทิศทาง หรืออักขระว่าง";
@@ -151,6 +153,15 @@ errors! {
     OpenFriendRequests, "open_friend_requests", None, "At most 200 friend requests can be open at once; withdraw one first.", "มีคำขอเป็นเพื่อนที่ยังรออยู่ได้ไม่เกิน 200 รายการ กรุณายกเลิกบางรายการก่อน";
     FriendRequestsPerHour, "friend_requests_per_hour", None, "At most 20 friend requests an hour; try again later.", "ส่งคำขอเป็นเพื่อนได้ไม่เกิน 20 ครั้งต่อชั่วโมง กรุณาลองใหม่ภายหลัง";
     PersonLookupsPerHour, "person_lookups_per_hour", None, "At most 30 people an hour can be looked up; try again later.", "ค้นหาผู้ใช้ได้ไม่เกิน 30 ครั้งต่อชั่วโมง กรุณาลองใหม่ภายหลัง";
+    SelfReferral, "self_referral", Some("code"), "This is your own code.", "นี่คือรหัสของคุณเอง";
+    AlreadyRedeemed, "already_redeemed", Some("code"), "You have redeemed a code already.", "คุณใช้รหัสแนะนำไปแล้ว";
+    AccountTooOld, "account_too_old", Some("code"), "A code can be redeemed within 14 days after signing up.", "ใช้รหัสแนะนำได้ภายใน 14 วันหลังสมัครเท่านั้น";
+    ReferralOrder, "referral_order", Some("code"), "Only an account that is older than yours can refer you.", "ผู้แนะนำต้องสมัครก่อนคุณ";
+    ReferralReused, "referral_reused", Some("code"), "This number or sign-in was referred within the last 90 days.", "หมายเลขหรือบัญชีนี้เคยได้รับการแนะนำภายใน 90 วันที่ผ่านมา";
+    RedeemsPerHour, "redeems_per_hour", None, "At most 10 codes an hour can be tried; try again later.", "ลองใช้รหัสแนะนำได้ไม่เกิน 10 ครั้งต่อชั่วโมง กรุณาลองใหม่ภายหลัง";
+    ReferralIdInvalid, "referral_id_invalid", Some("referral_id"), "The referral id must be a UUID.", "รหัสการแนะนำต้องเป็น UUID";
+    DecisionInvalid, "decision_invalid", Some("decision"), "The decision must be pay or refuse.", "การตัดสินใจต้องเป็น pay หรือ refuse";
+    ReferralNotHeld, "referral_not_held", Some("referral_id"), "This referral does not wait for a decision.", "การแนะนำนี้ไม่ได้รอการตัดสินใจ";
     // Community challenges.
     ChallengeEnded, "challenge_ended", None, "This community challenge has ended or was cancelled.", "ชาเลนจ์ชุมชนนี้สิ้นสุดหรือถูกยกเลิกแล้ว";
     ChallengeJoined, "challenge_joined", None, "You take part in this community challenge already.", "คุณเข้าร่วมชาเลนจ์ชุมชนนี้อยู่แล้ว";
@@ -165,6 +176,8 @@ errors! {
     PermissionDenied, "permission_denied", None, "This is not allowed.", "ไม่ได้รับอนุญาต";
     AccountRequired, "account_required", None, "This needs an account: sign in with a phone number or a provider first.", "ต้องมีบัญชีก่อน กรุณาเข้าสู่ระบบด้วยหมายเลขโทรศัพท์หรือผู้ให้บริการ";
     ReasonInvalid, "reason_invalid", Some("reason"), "A reason of 1 to 500 characters is needed.", "กรุณาระบุเหตุผล 1 ถึง 500 ตัวอักษร";
+    WordInvalid, "word_invalid", Some("word"), "A word of the list has at most 100 letters, all Latin or all Thai; a Latin word may begin or end with an asterisk.", "คำในรายการต้องเป็นตัวอักษรไทยล้วนหรือละตินล้วน ไม่เกิน 100 ตัว คำละตินขึ้นต้นหรือลงท้ายด้วยดอกจันได้";
+    WordStateInvalid, "word_state_invalid", Some("state"), "The state must be blocked, allowed or unlisted.", "สถานะต้องเป็น blocked, allowed หรือ unlisted";
     UnknownUser, "unknown_user", Some("user_id"), "This user has no profile.", "ไม่พบโปรไฟล์ของผู้ใช้นี้";
     NotFound, "not_found", None, "Not found.", "ไม่พบข้อมูล";
     IdempotencyKeyInvalid, "idempotency_key_invalid", Some("Idempotency-Key"), "The Idempotency-Key must have 1 to 255 visible ASCII characters.", "Idempotency-Key ต้องเป็นอักขระ ASCII ที่มองเห็นได้ 1 ถึง 255 ตัว";

@@ -24,12 +24,15 @@ pub mod legacy;
 pub mod level;
 pub mod limits;
 pub mod mark;
+#[cfg(feature = "unicode-tables")]
+pub mod moderation;
 pub mod outage;
 pub mod phone;
 pub mod profile;
 pub mod province;
 pub mod ranking;
 pub mod scores;
+pub mod share;
 pub mod streak;
 pub mod tally;
 #[cfg(feature = "unicode-tables")]

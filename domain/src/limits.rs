@@ -61,6 +61,25 @@ pub const PERSON_LOOKUPS_PER_HOUR: u32 = 30;
 /// probability of 1 in 82 million.
 pub const FRIEND_CODE_SIGNS: u32 = 10;
 
+/// Signs of a referral code: of 31^8 codes with ten million users a guess finds one with a probability of 1 in 85,000.
+pub const REFERRAL_CODE_SIGNS: u32 = 8;
+/// Referral codes tried in an hour, wrong ones included.
+pub const REDEEMS_PER_HOUR: u32 = 10;
+/// Days since an account began in which it can redeem a code.
+pub const REFEREE_ACCOUNT_DAYS: u32 = 14;
+/// Days with entries that complete a referral.
+pub const REFERRAL_DAYS: u32 = 3;
+/// Days in which a referral can be completed, and after its completion those in which deletions undo it.
+pub const REFERRAL_WINDOW_DAYS: u32 = 30;
+/// Days in which a number or identity cannot be referred again.
+pub const PAST_REFEREE_DAYS: u32 = 90;
+/// Referees on one device from which on an operator decides.
+pub const REFEREES_OF_A_DEVICE: u32 = 3;
+/// Rewarded referrals of one user in 30 days after which an operator decides.
+pub const REWARDED_REFERRALS_IN_30_DAYS: u32 = 10;
+/// Rewarded referrals of one user in all after which an operator decides.
+pub const REWARDED_REFERRALS: u32 = 50;
+
 /// The limits that SQL looks up by name.
 pub const ALL: &[(&str, u32)] = &[
     ("rows_per_statement", ROWS_PER_STATEMENT),
@@ -81,6 +100,18 @@ pub const ALL: &[(&str, u32)] = &[
     ("friend_requests_per_hour", FRIEND_REQUESTS_PER_HOUR),
     ("person_lookups_per_hour", PERSON_LOOKUPS_PER_HOUR),
     ("friend_code_signs", FRIEND_CODE_SIGNS),
+    ("referral_code_signs", REFERRAL_CODE_SIGNS),
+    ("redeems_per_hour", REDEEMS_PER_HOUR),
+    ("referee_account_days", REFEREE_ACCOUNT_DAYS),
+    ("referral_days", REFERRAL_DAYS),
+    ("referral_window_days", REFERRAL_WINDOW_DAYS),
+    ("past_referee_days", PAST_REFEREE_DAYS),
+    ("referees_of_a_device", REFEREES_OF_A_DEVICE),
+    (
+        "rewarded_referrals_in_30_days",
+        REWARDED_REFERRALS_IN_30_DAYS,
+    ),
+    ("rewarded_referrals", REWARDED_REFERRALS),
     ("notes_chars", MAX_NOTES_CHARS as u32),
     ("imported_notes_chars", MAX_LEGACY_NOTES_CHARS as u32),
     ("place_chars", MAX_PLACE_CHARS as u32),
@@ -139,6 +170,9 @@ mod tests {
             (DomainError::OpenFriendRequests, OPEN_FRIEND_REQUESTS),
             (DomainError::FriendRequestsPerHour, FRIEND_REQUESTS_PER_HOUR),
             (DomainError::PersonLookupsPerHour, PERSON_LOOKUPS_PER_HOUR),
+            (DomainError::RedeemsPerHour, REDEEMS_PER_HOUR),
+            (DomainError::AccountTooOld, REFEREE_ACCOUNT_DAYS),
+            (DomainError::ReferralReused, PAST_REFEREE_DAYS),
         ] {
             for lang in [Lang::En, Lang::Th] {
                 let message = error.message(lang);

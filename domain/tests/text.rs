@@ -1,6 +1,7 @@
 //! Rules that hold for every name and every search, regardless of what people type.
 #![cfg(feature = "unicode-tables")]
 
+use carbon_domain::moderation::{WordLists, check, fold, is_listable};
 use carbon_domain::profile::parse_changes;
 use carbon_domain::text::{contains, name, search_key};
 use proptest::prelude::*;
@@ -67,5 +68,26 @@ proptest! {
     fn an_ascii_search_is_a_case_insensitive_substring_search(text in "[ -~]{0,40}", part in "[ -~]{0,4}") {
         let expected = text.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
         prop_assert_eq!(contains(&text, &search_key(&part)), expected);
+    }
+
+    #[test]
+    fn moderation_takes_every_text_and_folding_is_idempotent(text in any_text(), word in any_text()) {
+        let folded = fold(&text);
+        prop_assert_eq!(fold(&folded), folded, "{:?}", text);
+        let own = WordLists::new([word.as_str()], ["ควย"]);
+        let outcome = check(&text, &own);
+        prop_assert_eq!(check(&text, &own), outcome);
+        // What is refused without a list of one's own is refused with words added to the blocked ones.
+        if check(&text, &WordLists::default()).is_err() {
+            prop_assert!(check(&text, &WordLists::new([word.as_str()], [])).is_err());
+        }
+    }
+
+    #[test]
+    fn a_listed_word_is_found_between_spaces(word in "[a-z]{1,12}|(ก|น้ำ|เย็|ะ){1,6}", before in "[a-z ]{0,6}") {
+        prop_assume!(is_listable(&word));
+        let own = WordLists::new([word.as_str()], []);
+        prop_assert!(check(&format!("{before} {word} x"), &own).is_err());
+        prop_assert!(check(&word.to_uppercase(), &own).is_err());
     }
 }

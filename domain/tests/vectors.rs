@@ -5,8 +5,8 @@
 use carbon_domain::entry::EntryIn;
 use carbon_domain::units::{MicroKg, Weight};
 use carbon_domain::{
-    DomainError, credit, emission, identity, legacy, level, phone, profile, streak, time, waste,
-    zone,
+    DomainError, credit, emission, identity, legacy, level, moderation, phone, profile, streak,
+    time, waste, zone,
 };
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use serde_json::{Value, json};
@@ -62,6 +62,14 @@ fn with_pair<T>(
         text(input, "disposal_method"),
         weight(input)?,
     )
+}
+
+#[test]
+fn moderation_of_texts() {
+    let own = moderation::WordLists::default();
+    run(include_str!("../vectors/moderation.json"), |input| {
+        moderation::check(text(input, "text"), &own).map_or_else(refused, |()| json!("shown"))
+    });
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub struct Config {
     pub sms_budget_per_day: u32,
     /// The service of the bot check; without one it cannot be passed.
     pub turnstile: Option<Turnstile>,
+    /// The service that names are shown to besides the database's own lists; without one those alone decide.
+    pub moderation: Option<Moderation>,
     /// The number that gets no messages and has a fixed code.
     pub test_number: Option<TestNumber>,
     /// Who may send operator's commands, one token each, two while theirs is being replaced; without operators there
@@ -100,6 +102,14 @@ pub struct Turnstile {
     pub secret: String,
     /// The address of siteverify.
     pub url: String,
+}
+
+/// An operator's moderation service.
+pub struct Moderation {
+    /// Takes texts by POST: docs/how-to/keep-the-word-list.md.
+    pub url: String,
+    /// Its bearer token.
+    pub key: String,
 }
 
 /// A number for reviewers and tests.
@@ -165,6 +175,7 @@ impl Config {
             no_limits: reader.no_limits(environment),
             sms_budget_per_day: reader.sms_budget(),
             turnstile: reader.turnstile(environment),
+            moderation: reader.moderation(environment),
             test_number: reader.test_number(environment),
             operators: reader.operators(environment),
             service_role_key: reader.required("SERVICE_ROLE_KEY"),
@@ -300,6 +311,14 @@ impl Reader<'_> {
             None => TURNSTILE_URL.to_owned(),
         };
         Some(Turnstile { secret, url })
+    }
+
+    fn moderation(&mut self, environment: Environment) -> Option<Moderation> {
+        self.optional("MODERATION_URL")?;
+        Some(Moderation {
+            url: self.url("MODERATION_URL", environment),
+            key: self.required("MODERATION_KEY"),
+        })
     }
 
     fn test_number(&mut self, environment: Environment) -> Option<TestNumber> {

@@ -292,3 +292,22 @@ fn an_account_s_key_and_secret_are_sent_by_basic_authentication() {
     );
     assert_eq!(account.authorization, "Basic a2V5OnNlY3JldA==");
 }
+
+#[test]
+fn a_moderation_service_has_a_secure_address_and_a_key() {
+    let config = read(&local()).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(config.moderation.is_none());
+    let mut settings = local();
+    settings.insert("MODERATION_URL", "ftp://moderation.example".to_owned());
+    let problems = read(&settings).err().unwrap();
+    for name in ["MODERATION_URL", "MODERATION_KEY"] {
+        assert!(problems.contains(name), "{name}: {problems}");
+    }
+    settings.insert("MODERATION_URL", "https://moderation.example/v1".to_owned());
+    settings.insert("MODERATION_KEY", "key".to_owned());
+    let config = read(&settings).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        config.moderation.map(|service| service.url).as_deref(),
+        Some("https://moderation.example/v1")
+    );
+}

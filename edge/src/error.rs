@@ -313,6 +313,22 @@ impl ApiError {
         }
     }
 
+    /// The field of an error that has none of its own: the database puts it before the message.
+    fn named_by(self, error: DomainError, message: &str) -> Self {
+        let field = message
+            .strip_suffix(error.message(Lang::En))
+            .and_then(|start| start.strip_suffix(": "));
+        match (field, error.field()) {
+            (Some(field), None) => Self {
+                details: Some(Box::new(Details::Fields(vec![FieldProblem::domain(
+                    field, error,
+                )]))),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     fn from_token(error: DomainError, code: Code) -> Self {
         let mut api_error = Self {
             text: Some(Text::Domain(error)),
@@ -334,6 +350,7 @@ impl ApiError {
                     DomainError::ImportsPerDay => (limits::IMPORTS_PER_DAY, 86_400),
                     DomainError::FriendRequestsPerHour => (limits::FRIEND_REQUESTS_PER_HOUR, 3_600),
                     DomainError::PersonLookupsPerHour => (limits::PERSON_LOOKUPS_PER_HOUR, 3_600),
+                    DomainError::RedeemsPerHour => (limits::REDEEMS_PER_HOUR, 3_600),
                     DomainError::TooManyAtOnce => (8, 1),
                     DomainError::AlreadyRunning => (1, 2),
                     // Mebibytes of answers.
@@ -384,7 +401,7 @@ impl ApiError {
             // The token is genuine, but its user is gone.
             Some(DomainError::UnknownUser) => Self::auth_invalid(),
             Some(DomainError::NotSignedIn) => Self::auth_required(),
-            Some(token) => Self::from_token(token, code),
+            Some(token) => Self::from_token(token, code).named_by(token, message),
             None if code == Code::ServiceUnavailable => Self::unavailable(""),
             None => Self::plain(code),
         };

@@ -33,6 +33,17 @@ fn a_token_of_the_database_becomes_a_field_in_the_caller_s_language() {
 }
 
 #[test]
+fn an_error_about_any_text_names_the_field_that_the_database_names() {
+    let error = DomainError::TextNotAllowed;
+    let message = format!("display_name: {}", error.message(Lang::En));
+    let refusal = postgrest(400, "22023", error.token(), &message);
+    let field = &shown(&refusal, Lang::Th)["error"]["details"]["fields"][0];
+    assert_eq!(field["field"], "display_name");
+    assert_eq!(field["code"], "text_not_allowed");
+    assert_eq!(field["message"], error.message(Lang::Th));
+}
+
+#[test]
 fn statuses_follow_sqlstates() {
     for (status, sqlstate, expected) in [
         (404, "PT404", Code::NotFound),

@@ -95,6 +95,14 @@ comment on function parse_profile_changes(text) is
 comment on function profile_field(text, text) is
   'One field of a profile as it is stored, as text; value is JSON text, and null returns the value after '
   'clearing the field. 22023 with the token of the error, carbon.unknown_field, carbon.field_read_only.';
+comment on function share_card(text, text, text) is
+  'Title and text of a card to share, in both languages, about the thing of these names. subject: achievement, milestone or referral; no row for any other.';
+comment on function check_shown_text(text, text, text[], text[]) is
+  'Checks a text that other users will see, as the value of a field; blocked and allowed words are added to the '
+  'compiled lists. True, also for NULL. 22023 carbon.text_has_hidden_characters, carbon.text_not_allowed, named by '
+  'the field.';
+comment on function is_listable_word(text) is
+  'Whether a word can be on a list of words: letters of one script, a Latin word perhaps with an asterisk before or after it.';
 comment on function search_key(text) is
   'A text in the form in which it is compared: equal for spellings that look the same (case, composition, zero-width characters, the order of Thai marks).';
 comment on function text_contains(text, text) is

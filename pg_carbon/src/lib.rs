@@ -25,6 +25,7 @@ mod level;
 mod log_hook;
 mod mark;
 mod migration;
+mod moderation;
 mod phone;
 mod profile;
 mod ranking;
@@ -33,6 +34,7 @@ mod refusal;
 mod request;
 mod scores;
 mod seal;
+mod share;
 mod streak;
 #[cfg(any(test, feature = "pg_test"))]
 mod testing;

@@ -161,6 +161,14 @@ mod tests {
     }
 
     #[pg_test]
+    fn vectors_of_moderation() {
+        run(
+            include_str!("../../domain/vectors/moderation.json"),
+            "select to_jsonb(case when carbon.check_shown_text('title', $1->>'text', '{}', '{}') then 'shown' end)",
+        );
+    }
+
+    #[pg_test]
     fn vectors_of_migrations() {
         run(
             include_str!("../../domain/vectors/migrations.json"),

@@ -26,7 +26,14 @@ pub const NAMES: [&str; 7] = [
 ];
 
 /// Settings of the Worker that are passed on unchanged.
-const EDGE_SETTINGS: [&str; 3] = ["SMS_BUDGET_PER_DAY", "TURNSTILE_SECRET", "TURNSTILE_URL"];
+const EDGE_SETTINGS: [&str; 6] = [
+    "SMS_BUDGET_PER_DAY",
+    "TURNSTILE_SECRET",
+    "TURNSTILE_URL",
+    "MODERATION_URL",
+    "MODERATION_KEY",
+    "APP_URL",
+];
 
 /// A number that receives no messages, and its fixed code.
 const TEST_NUMBER: [(&str, &str); 2] = [("TEST_PHONE", "0990000000"), ("TEST_CODE", "246810")];

@@ -48,7 +48,7 @@ pub(super) fn is_flag_tag(character: char) -> bool {
 
 /// A mark above, below or beside the consonant that it follows (Thai, and Lao one block further), or the vowel sign
 /// AA after them. The number is its place among the marks of one consonant in the usual typing order.
-pub(super) fn place_among_marks(character: char) -> Option<u8> {
+pub(crate) fn place_among_marks(character: char) -> Option<u8> {
     Some(match character {
         '\u{E31}' | '\u{E34}'..='\u{E3A}' | '\u{E47}' | '\u{EB1}' | '\u{EB4}'..='\u{EBC}' => 1,
         '\u{E48}'..='\u{E4B}' | '\u{EC8}'..='\u{ECB}' => 2,

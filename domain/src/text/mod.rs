@@ -8,5 +8,7 @@ mod characters;
 mod name;
 mod search;
 
-pub use name::name;
+pub use name::{has_hidden_characters, name};
 pub use search::{contains, search_key};
+
+pub(crate) use characters::place_among_marks as place_in_cluster;

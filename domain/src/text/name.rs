@@ -31,6 +31,16 @@ pub fn name(text: &str) -> Option<String> {
     (fits && name.chars().any(is_visible)).then(|| name.to_owned())
 }
 
+/// Whether a text that is not a name has characters which readers cannot see in it: those that a name may not have (except
+/// line breaks), and those that have no effect in their place. Joiners and selectors that shape an emoji or a letter are not
+/// hidden.
+#[must_use]
+pub fn has_hidden_characters(text: &str) -> bool {
+    text.chars()
+        .any(|character| character != '\n' && is_refused(character))
+        || composed_without_idle(text) != text.nfc().collect::<String>()
+}
+
 fn is_refused(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}')
@@ -177,6 +187,36 @@ mod tests {
             "\u{FFF9}a\u{FFFB}",
         ] {
             assert_eq!(name(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hidden_characters_are_found_and_joined_emoji_are_not_hidden() {
+        for text in [
+            "สม\u{200B}ชาย",
+            "ad\u{200D}min",
+            "\u{FEFF}a",
+            "a\u{202E}b",
+            "\u{2067}a\u{2069}",
+            "\u{3164}",
+            "a\u{AD}b",
+            "a\tb",
+            "a\r\nb",
+            "a\0",
+        ] {
+            assert!(has_hidden_characters(text), "{text:?}");
+        }
+        for text in [
+            "",
+            "two\nlines",
+            "👩🏽‍⚕️",
+            "❤️‍🔥",
+            "می‌خواهم",
+            "Jose\u{301}",
+            "น้ำ",
+            "ก ข",
+        ] {
+            assert!(!has_hidden_characters(text), "{text:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Outbound calls: HTTP with a deadline, and no decisions.
 
 pub mod auth;
+pub mod moderation;
 pub mod rest;
 pub mod sms;
 pub mod sms_failure;
