@@ -257,7 +257,7 @@ comment on table private.rewards is
   'under the lock of the user''s state row.';
 comment on column private.rewards.number is 'From 1, gapless per user.';
 comment on column private.rewards.source_id is
-  'Id of the achievement, of the day''s challenge, or of the community challenge; or the mark: the level, the trees, the days of the longest run.';
+  'Id of the achievement, of the day''s challenge, of the community challenge or of the referral; or the mark: the level, the trees, the days of the longest run.';
 comment on column private.rewards.sequence is 'From 1, gapless per source: odd grants, even revokes.';
 comment on column private.rewards.credits is
   'Credits; a revocation has the amount of its grant. Marks (levels, trees, streaks) have no credits.';
@@ -311,8 +311,8 @@ select
   r.source_id,
   case when r.sequence % 2 = 1 then 'granted' else 'taken_back' end as event,
   r.credits,
-  coalesce(a.name_th, c.title_th, n.name_th, m.name_th, r.source_id) as name_th,
-  coalesce(a.name_en, c.title_en, n.name_en, m.name_en, r.source_id) as name_en,
+  coalesce(a.name_th, c.title_th, n.name_th, m.name_th, f.name_th, r.source_id) as name_th,
+  coalesce(a.name_en, c.title_en, n.name_en, m.name_en, f.name_en, r.source_id) as name_en,
   r.entry_id,
   r.local_date,
   r.created_at
@@ -327,7 +327,8 @@ left join lateral (
   where r.source = 'challenge' and carbon.challenge_id(r.local_date, t.id)::text = r.source_id
   limit 1) as c on true
 left join lateral private.community_names(case when r.source = 'community' then r.source_id end) as n on true
-left join lateral carbon.mark_names(r.source, r.source_id) as m on true;
+left join lateral carbon.mark_names(r.source, r.source_id) as m on true
+left join (values ('referral', 'ชวนเพื่อน', 'Referral')) as f (source, name_th, name_en) on f.source = r.source;
 comment on view public.credit_history is
   'The reward ledger with names; own rows only. Credits of entries are stored with the entries: total = their sum + the sum of these.';
 comment on column public.credit_history.event is 'granted or taken_back.';

@@ -271,7 +271,8 @@ begin
   written := private.post_reward_changes(
     private.close_days(user_ids, (select r.version from private.achievement_rules as r))
       || private.evaluate_challenges(touched_people, touched_days)
-      || private.evaluate_communities(user_ids), p_entry_id);
+      || private.evaluate_communities(user_ids)
+      || private.evaluate_referrals(user_ids), p_entry_id);
   written := written || private.apply_mark_changes(user_ids);
   perform private.refresh_feed(written);
   -- Same as private.held_challenges for each of them, but reads the challenges of a day only once.
@@ -300,7 +301,7 @@ begin
 end;
 $$;
 comment on function private.evaluate_people(uuid[], uuid[], date[], uuid) is
-  'Grants and revokes rewards according to the users'' sums, for all achievements and community challenges and for the '
+  'Grants and revokes rewards according to the users'' sums, for all achievements and community challenges, by their referrals, and for the '
   'challenges of the changed days (two parallel lists), and updates the state and the feed; returns the new ledger rows (null = none). '
   'p_entry_id: the entry that caused it, if there was exactly one. The caller must hold the users'' locks and '
   'write the outbox.';

@@ -138,11 +138,14 @@ begin
   from private.user_state as t
   cross join private.held_marks(p_user_id) as h
   cross join lateral carbon.changed_marks(t.credits + t.rewards, t.longest_run, h.sources, h.source_ids) as c
-  where t.user_id = p_user_id;
+  where t.user_id = p_user_id
+  union all
+  select v.source, v.source_id, v.is_met
+  from unnest(private.evaluate_referrals(array[p_user_id])) as v;
 end;
 $$;
 comment on function private.expected_rewards(uuid) is
-  'Which active achievements, community challenges and challenges of the days to evaluate this user''s sums meet, and the marks in which the ledger differs from them.';
+  'Which active achievements, community challenges and challenges of the days to evaluate this user''s sums meet, which of their referrals are rewarded, and the marks in which the ledger differs from them.';
 
 create function private.check_rewards(p_user_id uuid)
 returns jsonb
@@ -209,7 +212,7 @@ begin
   return private.check_state(user_id) || private.check_days(user_id) || private.check_keys(user_id)
       || private.check_rewards(user_id) || private.check_contributions(user_id) || private.check_feed(user_id)
       || private.check_boards(user_id)
-      || private.check_friends(user_id);
+      || private.check_friends(user_id) || private.check_referrals(user_id);
 end;
 $$;
 grant execute on function private.check_user(uuid) to service_role;
@@ -328,6 +331,8 @@ begin
   perform private.repair_feed(p_user_id);
   perform private.repair_boards(array[p_user_id]);
   perform private.repair_friends(p_user_id);
+  -- Deriving it takes the other side's lock as well, so the job does.
+  update private.referrals as r set seen_revision = -1 where r.referee_id = p_user_id and r.closed_at is null;
   perform private.audit('recomputed', p_user_id, jsonb_build_object('differences', jsonb_array_length(differences)));
   return differences;
 end;

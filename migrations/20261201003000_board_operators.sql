@@ -75,11 +75,20 @@ declare
   first_day date := coalesce((select p.first_day from carbon.board_period(timeframe, today, 0) as p), today - 89);
 begin
   return query
-  with candidates as (
+  with listed as (
     select s.user_id, s.credits from private.board_order as s
     where s.board = board_id and s.is_listed
     order by -s.credits, s.user_id
     limit least(greatest(max_users, 1), 10000)
+  ), held as (
+    select r.referrer_id as user_id, count(*) as referrals
+    from private.referrals as r
+    where r.status = 'held' and r.referrer_id is not null
+    group by r.referrer_id
+  ), candidates as (
+    select l.user_id, l.credits from listed as l
+    union all
+    select h.user_id, 0 from held as h where not exists (select from listed as l where l.user_id = h.user_id)
   ), stated as (
     -- Imported entries were not logged here and say nothing about rates.
     select j.user_id, j.credits, e.local_date, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, e.created_at,
@@ -96,21 +105,23 @@ begin
   ), by_weight as (
     select s.user_id, s.weight_kg, count(*) as entries from stated as s group by s.user_id, s.weight_kg
   ), figures as (
-    select s.user_id, s.credits, count(*) as entries,
-           (select max(d.entries) from by_day as d where d.user_id = s.user_id) as busiest,
-           (select max(d.weight_kg) from by_day as d where d.user_id = s.user_id) as heaviest,
+    select j.user_id, j.credits, count(s.user_id) as entries,
+           coalesce((select max(d.entries) from by_day as d where d.user_id = j.user_id), 0) as busiest,
+           coalesce((select max(d.weight_kg) from by_day as d where d.user_id = j.user_id), 0) as heaviest,
            count(*) filter (where s.since_the_last < interval '5 seconds') as seconds_apart,
-           ((select max(w.entries) from by_weight as w where w.user_id = s.user_id) * 100 / count(*))::integer as same_weight,
+           coalesce((select max(w.entries) from by_weight as w where w.user_id = j.user_id) * 100 / nullif(count(s.user_id), 0), 0)::integer as same_weight,
            count(*) filter (where s.created_at > s.logged_at + interval '3 days') as backdated
-    from stated as s
-    group by s.user_id, s.credits
+    from candidates as j
+    left join stated as s on s.user_id = j.user_id
+    group by j.user_id, j.credits
   ), suspicions as (
     select f.*, array_remove(array[
       case when f.busiest > 50 then 'busy_days' end,
       case when f.heaviest > 100 then 'heavy_days' end,
       case when f.seconds_apart > 20 then 'seconds_apart' end,
       case when f.entries > 100 and f.same_weight > 80 then 'same_weight' end,
-      case when f.backdated > 50 and f.backdated * 2 > f.entries then 'backdated' end], null) as found_signals
+      case when f.backdated > 50 and f.backdated * 2 > f.entries then 'backdated' end,
+      case when exists (select from held as h where h.user_id = f.user_id) then 'held_referrals' end], null) as found_signals
     from figures as f
   )
   select g.user_id, g.credits, g.entries, g.busiest, g.heaviest, g.seconds_apart, g.same_weight, g.backdated, g.found_signals
@@ -127,7 +138,8 @@ select private.expose(
   '(all_time: the last 90 days), imports aside. Signals: busy_days, more than 50 entries on a day (one every '
   '20 minutes awake); heavy_days, more than 100 kg on a day (a household produces 1 to 5); seconds_apart, '
   'more than 20 entries within 5 seconds of an equal one; same_weight, more than 80 % of over 100 entries '
-  'with one weight; backdated, more than 50 entries and half of all logged over 3 days after their time. '
+  'with one weight; backdated, more than 50 entries and half of all logged over 3 days after their time; '
+  'held_referrals, referrals that wait for decide_referral (held_referrals lists them), also of users who are not among the first. '
   'Errors: 22023 carbon.timeframe_invalid.');
 
 -- The source document's view ------------------------------------------------------------------

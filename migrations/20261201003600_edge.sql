@@ -68,6 +68,10 @@ begin
               from (select arguments::jsonb as json) as a);
     when 'leave_community_challenge' then
       return public.leave_community_challenge((arguments::jsonb ->> 'challenge_id')::uuid);
+    when 'generate_referral_code' then
+      return public.generate_referral_code();
+    when 'redeem_referral' then
+      return public.redeem_referral(arguments::jsonb ->> 'code');
     else
       perform private.raise_error('carbon.not_found', 'PT404');
   end case;
@@ -231,7 +235,7 @@ comment on function public.run_once(json) is
   'create_waste_entries, update_waste_entry, delete_waste_entry, update_profile, sync_changes, '
   'migrate_local, rollback_migration, check_achievements, refresh_challenge_progress, request_friend, '
   'accept_friend, reject_friend, remove_friend, block_user, friend_code, '
-  'join_community_challenge, leave_community_challenge, with its arguments by name. Refusals are not stored. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, '
+  'join_community_challenge, leave_community_challenge, generate_referral_code, redeem_referral, with its arguments by name. Refusals are not stored. Errors: those of the operation, 22023 carbon.idempotency_key_invalid, '
   'PT429 carbon.kept_answers above 8 MiB of answers in 24 hours.';
 
 create function private.drop_old_keys(max_rows integer)
@@ -328,6 +332,10 @@ begin
       return public.get_community_leaderboard(
         (arguments ->> 'challenge_id')::uuid, coalesce(arguments ->> 'ranked_by', 'people'),
         (arguments ->> 'page_size')::integer, arguments ->> 'cursor');
+    when 'get_referral_stats' then
+      return public.get_referral_stats();
+    when 'get_share_card' then
+      return public.get_share_card(arguments ->> 'kind', arguments ->> 'id');
     else
       perform private.raise_error('carbon.not_found', 'PT404');
   end case;
@@ -375,7 +383,7 @@ select private.expose(
   'known_tags. operation is one of get_profile, get_gamification_profile, get_waste_entry, '
   'list_waste_entries, waste_stats_daily, waste_stats_monthly, waste_stats_by_category, sync_status, '
   'get_achievements, get_challenges_today, get_challenge_history, get_leaderboard, list_friends, '
-  'list_friends_by_credits, get_feed, get_community_challenges, get_community_leaderboard, with its arguments by name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
+  'list_friends_by_credits, get_feed, get_community_challenges, get_community_leaderboard, get_referral_stats, get_share_card, with its arguments by name. If an answer depends on the caller''s own data alone and its tag matches, it is not computed. '
   'Errors: those of the operation.');
 
 grant execute on function private.run_once(text, text, text, text, text), public.run_once(json) to authenticated;

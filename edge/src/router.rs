@@ -7,7 +7,7 @@ use crate::http::reply::Reply;
 use crate::limits::rules::{self, Limits};
 use crate::routes::{
     auth, community, description, friends, gamification, health, hooks, metrics, migrate,
-    not_implemented, operator, rewards, sign_in, stats, sync, user, waste,
+    not_implemented, operator, referral, rewards, sign_in, stats, sync, user, waste,
 };
 
 /// Every path of the contract begins with this; health checks and metrics also answer without it.
@@ -73,6 +73,7 @@ endpoints! {
     "POST"   "/operator/unlock-number"                Anyone   Json         OPERATOR           => operator::unlock_number;
     "POST"   "/operator/exclude-from-boards"          Anyone   Json         OPERATOR           => operator::exclude_from_boards;
     "POST"   "/operator/include-in-boards"            Anyone   Json         OPERATOR           => operator::include_in_boards;
+    "POST"   "/operator/decide-referral"              Anyone   Json         OPERATOR           => operator::decide_referral;
     "GET"    "/user/profile"                          User     Empty        ACCOUNT            => user::profile;
     "PUT"    "/user/profile"                          User     Json         ACCOUNT            => user::update_profile;
     "POST"   "/user/migrate-local"                    User     Migration    MIGRATION          => migrate::migrate;
@@ -112,6 +113,10 @@ endpoints! {
     "POST"   "/social/challenges/join/{id}"           User     OptionalJson SOCIAL             => community::join;
     "DELETE" "/social/challenges/join/{id}"           User     Empty        SOCIAL             => community::leave;
     "GET"    "/social/leaderboard/community"          User     Empty        SOCIAL_BOARD       => community::leaderboard;
+    "POST"   "/social/referral/generate"              User     OptionalJson SOCIAL             => referral::generate;
+    "POST"   "/social/referral/redeem"                User     Json         REFERRAL_REDEEM    => referral::redeem;
+    "GET"    "/social/referral/stats"                 User     Empty        SOCIAL             => referral::stats;
+    "GET"    "/social/share/{kind}"                   User     Empty        SOCIAL             => referral::share;
     "GET"    "/health"                                Anyone   Empty        UNLIMITED          => health::live;
     "GET"    "/health/live"                           Anyone   Empty        UNLIMITED          => health::live;
     "GET"    "/health/ready"                          Anyone   Empty        UNLIMITED          => health::ready;

@@ -55,6 +55,7 @@ select private.merge_boards(100000) \g /dev/null
 \ir matrix_functions.psql
 \ir matrix_people.psql
 \ir matrix_community.psql
+\ir matrix_referrals.psql
 update tests.matrix
 set statement = replace(replace(replace(replace(replace(replace(replace(replace(statement,
   '$people', quote_literal((select array_agg(p.id) from tests.people as p)::text) || '::uuid[]'),

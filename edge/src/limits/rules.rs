@@ -104,6 +104,8 @@ pub const PERSON_LOOKUP: Limits = SOCIAL.and_user(&[rule(
     limits::PERSON_LOOKUPS_PER_HOUR,
     HOUR,
 )]);
+pub const REFERRAL_REDEEM: Limits =
+    SOCIAL.and_user(&[rule("referral_redeem", limits::REDEEMS_PER_HOUR, HOUR)]);
 
 #[cfg(test)]
 mod tests {

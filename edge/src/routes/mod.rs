@@ -17,6 +17,7 @@ pub mod migrate;
 mod names;
 pub mod operator;
 mod public_cache;
+pub mod referral;
 pub mod rewards;
 pub mod sign_in;
 pub mod stats;

@@ -44,11 +44,12 @@ pub fn add_to_card(card: &mut Value, lang: Lang) {
 }
 
 /// Members that come in both languages, as `name_th` and `name_en` and the like.
-const LOCALIZED_MEMBERS: [[&str; 3]; 4] = [
+const LOCALIZED_MEMBERS: [[&str; 3]; 5] = [
     ["name", "name_th", "name_en"],
     ["title", "title_th", "title_en"],
     ["description", "description_th", "description_en"],
     ["message", "message_th", "message_en"],
+    ["text", "text_th", "text_en"],
 ];
 
 /// Leaves one language of everything that carries both, however deep it stands.

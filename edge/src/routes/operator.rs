@@ -1,5 +1,6 @@
 //! `/operator`: operators' commands. Each is written to the audit log, with the operator's name, before it is carried out.
 
+use carbon_domain::DomainError;
 use serde_json::json;
 
 use super::fields::Fields;
@@ -74,6 +75,32 @@ async fn set_board_exclusion(call: &Call, function: &str) -> Result<Reply, ApiEr
     let arguments = json!({"user_id": user_id, "reason": reason, "operator_name": operator.name});
     let answer = operator.rest.rpc(function, &arguments).await?;
     cache::invalidate_boards().await;
+    Ok(Reply::ok(&answer))
+}
+
+/// `POST /operator/decide-referral` `{referral_id, decision, reason}`: pays a held referral, or refuses it for good. The
+/// database writes the audit log in the same transaction.
+pub async fn decide_referral(call: &Call) -> Result<Reply, ApiError> {
+    let operator = proven_operator(call)?;
+    let body = call.object()?;
+    let mut fields = Fields::of(&body);
+    let referral_id = fields.text("referral_id");
+    if !referral_id.is_empty() && !is_uuid(&referral_id) {
+        fields.refuse("referral_id", DomainError::ReferralIdInvalid);
+    }
+    let decision = fields.text("decision");
+    if !decision.is_empty() && !["pay", "refuse"].contains(&decision.as_str()) {
+        fields.refuse("decision", DomainError::DecisionInvalid);
+    }
+    let reason = reason(&mut fields);
+    fields.end()?;
+    let arguments = json!({
+        "referral_id": referral_id,
+        "decision": decision,
+        "reason": reason,
+        "operator_name": operator.name,
+    });
+    let answer = operator.rest.rpc("decide_referral", &arguments).await?;
     Ok(Reply::ok(&answer))
 }
 
