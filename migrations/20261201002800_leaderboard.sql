@@ -166,42 +166,57 @@ create type private.friend_scores as (
 comment on type private.friend_scores is
   'Users with entries in a period of the country''s board, their credits, and whether boards list them, in parallel lists.';
 
-create function private.friend_scores(timeframe text, user_ids uuid[], out scores private.friend_scores, out earlier private.friend_scores)
+create function private.with_score(scores private.friend_scores, own private.board_change)
+returns private.friend_scores
+language plpgsql immutable
+set search_path = ''
+as $$
+begin
+  if own.entries is null or own.entries <= 0 then
+    return scores;
+  end if;
+  return (scores.user_ids || own.user_id, scores.credits || own.credits, scores.are_listed || own.is_listed)::private.friend_scores;
+end;
+$$;
+comment on function private.with_score(private.friend_scores, private.board_change) is
+  'These scores and the reader''s own, if they have entries in the period.';
+
+create function private.friend_scores(viewer uuid, timeframe text, out scores private.friend_scores, out earlier private.friend_scores)
 language plpgsql stable
 set search_path = ''
 set enable_seqscan = off
 as $$
 declare
   today date := carbon.local_date(now(), carbon.default_time_zone());
-  period record;
-  previous record;
+  board_id integer := carbon.board_id(timeframe, today, null);
+  earlier_id integer;
 begin
-  select p.* into period from carbon.board_period(timeframe, today, 0) as p;
-  if period.first_day is null then
-    select array_agg(t.user_id), array_agg(t.credits + t.rewards), array_agg(b.is_listed) into scores
-    from private.user_state as t
-    join private.board_people as b on b.user_id = t.user_id
-    where t.entries > 0 and t.user_id = any (user_ids);
-    return;
+  if timeframe <> 'all_time' then
+    earlier_id := (select carbon.board_id(timeframe, p.first_day, null) from carbon.board_period(timeframe, today, 1) as p);
   end if;
-  -- The two periods are adjacent: one range of each user's days. Sums are null without entries in the period.
-  select p.* into previous from carbon.board_period(timeframe, today, 1) as p;
-  select array_agg(d.user_id) filter (where d.credits is not null), array_agg(d.credits) filter (where d.credits is not null),
-         array_agg(b.is_listed) filter (where d.credits is not null),
-         array_agg(d.user_id) filter (where d.earlier_credits is not null),
-         array_agg(d.earlier_credits) filter (where d.earlier_credits is not null),
-         array_agg(b.is_listed) filter (where d.earlier_credits is not null)
+  -- One row a friend has both periods.
+  select array_agg(s.user_id) filter (where s.entries > 0), array_agg(s.credits) filter (where s.entries > 0),
+         array_agg(s.is_listed) filter (where s.entries > 0),
+         array_agg(s.user_id) filter (where s.earlier_entries > 0), array_agg(s.earlier_credits) filter (where s.earlier_entries > 0),
+         array_agg(s.is_listed) filter (where s.earlier_entries > 0)
   into scores.user_ids, scores.credits, scores.are_listed, earlier.user_ids, earlier.credits, earlier.are_listed
-  from (select u.user_id, sum(u.credits) filter (where u.local_date >= period.first_day)::bigint as credits,
-               sum(u.credits) filter (where u.local_date < period.first_day)::bigint as earlier_credits
-        from public.user_days as u
-        where u.local_date between previous.first_day and period.last_day and u.user_id = any (user_ids)
-        group by u.user_id) as d
-  join private.board_people as b on b.user_id = d.user_id;
+  from (
+    select b.user_id, b.is_listed, b.credits[a.place] as credits, b.entries[a.place] as entries,
+           b.credits[a.earlier_place] as earlier_credits, b.entries[a.earlier_place] as earlier_entries
+    from private.friends as f
+    join private.board_scores as b on b.user_id = f.friend_id
+    cross join lateral (
+      select array_position(b.boards, board_id) as place, array_position(b.boards, earlier_id) as earlier_place) as a
+    where f.user_id = viewer) as s;
+  scores := private.with_score(scores, private.own_change(viewer, board_id));
+  if earlier_id is not null then
+    earlier := private.with_score(earlier, private.own_change(viewer, earlier_id));
+  end if;
 end;
 $$;
-comment on function private.friend_scores(text, uuid[]) is
-  'Those of the given users who have at least one entry in the country''s current period (scores) and in the previous one (earlier; null for all_time), read from their own sums.';
+comment on function private.friend_scores(uuid, text) is
+  'The viewer and those of their friends who have entries in the country''s current period (scores) and in the '
+  'previous one (earlier; null for all_time): friends as folded, the viewer as of now.';
 
 create function private.friend_standing(p_user_id uuid, scores private.friend_scores)
 returns private.board_standing
@@ -280,8 +295,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 declare
-  user_ids uuid[] := array(select f.friend_id from private.friends as f where f.user_id = viewer) || viewer;
-  found_scores record := private.friend_scores(timeframe, user_ids);
+  found_scores record := private.friend_scores(viewer, timeframe);
   shown private.friend_page := private.friend_page(viewer, found_scores.scores, requested_page, around_me);
 begin
   return (
