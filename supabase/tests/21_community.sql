@@ -1,7 +1,7 @@
 -- Community challenges: contributions, totals, milestones, rewards, joining and leaving, boards, deletion.
 begin;
 \ir helpers.psql
-select plan(73);
+select plan(75);
 select tests.act_as_operator() \g /dev/null
 select private.lock_boards(true) \g /dev/null
 update public.profiles set visible_in_leaderboard = false where id not in (select id from tests.people);
@@ -218,6 +218,12 @@ select tests.logs('bob', 2, jsonb_build_object('logged_at', now() - interval '6 
 select is(tests.contribution('bob', 'air'), :'final'::bigint, 'then contributions stay as they are');
 select tests.folds(), private.freeze_communities(10) \g /dev/null
 select is((select c.final_total from public.community_challenges as c where c.id = tests.challenge('air')), tests.contribution('bob', 'air') + tests.contribution('ann', 'air'), 'and the total is frozen');
+
+-- Merging -------------------------------------------------------------------------------------------
+select tests.logs('ghost', 0.5), tests.contribution('ann', 'school') as before \gset
+select public.merge_accounts(tests.id('ghost'), tests.id('ann')) \g /dev/null
+select is(tests.contribution('ann', 'school'), :'before'::bigint + 500, 'entries of a merged diary count from the day of joining');
+select is(tests.differences(), '[]', 'and everything is as recomputed');
 
 -- Deletion ------------------------------------------------------------------------------------------
 select (select sum(t.total) from private.community_totals as t where t.challenge_id = tests.challenge('north')) as before \gset
