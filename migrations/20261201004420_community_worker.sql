@@ -90,7 +90,7 @@ comment on function private.take_community_notifications() is
   'Returns a community_progress message for each challenge whose total has changed, at most one every five seconds and challenge; null = none.';
 
 -- The invariant of totals -----------------------------------------------------------------------
-create function private.recounted_communities()
+create function private.recounted_communities(challenge_ids uuid[])
 returns setof private.community_totals
 language plpgsql stable
 set search_path = ''
@@ -102,11 +102,14 @@ begin
     from private.outbox as o
     cross join lateral unnest(o.communities) as x
     where o.id >= (select s.low_water_mark from private.worker_state as s)
+      and (challenge_ids is null or x.challenge_id = any (challenge_ids))
   ), parts as (
     select p.challenge_id, p.province, p.contribution as total, 1::bigint as participants, 0::bigint as erased
     from private.contributions as p
+    where challenge_ids is null or p.challenge_id = any (challenge_ids)
     union all
     select t.challenge_id, t.province, t.erased, 0, t.erased from private.community_totals as t
+    where challenge_ids is null or t.challenge_id = any (challenge_ids)
     union all
     -- What is pending is in the participations already; what erased accounts leave behind is in them no more.
     select x.challenge_id, x.province, x.erased - x.contribution, -x.people, 0 from pending as x
@@ -117,9 +120,9 @@ begin
   having sum(p.participants) <> 0 or sum(p.total) <> 0 or sum(p.erased) <> 0;
 end;
 $$;
-comment on function private.recounted_communities() is
-  'What the totals of all community challenges must be, so that together with pending changes they equal the '
-  'participations and what erased accounts have left. Scans all participations: for tests, operators and repairs.';
+comment on function private.recounted_communities(uuid[]) is
+  'What the totals of these community challenges (null = all) must be, so that together with pending changes they equal '
+  'the contributions and what erased accounts have left. Reads all their participations: for tests, operators and repairs.';
 
 create function private.check_communities()
 returns jsonb
@@ -132,7 +135,7 @@ begin
       'what', concat_ws(' ', 'community total', coalesce(m.challenge_id, t.challenge_id), coalesce(m.province, t.province)),
       'expected', jsonb_build_array(coalesce(m.total, 0), coalesce(m.participants, 0)),
       'found', jsonb_build_array(coalesce(t.total, 0), coalesce(t.participants, 0)))), '[]')
-    from private.recounted_communities() as m
+    from private.recounted_communities(null) as m
     full join private.community_totals as t
       on t.challenge_id = m.challenge_id and coalesce(t.province, '') = coalesce(m.province, '')
     where (coalesce(m.total, 0), coalesce(m.participants, 0)) <> (coalesce(t.total, 0), coalesce(t.participants, 0)));
@@ -141,7 +144,7 @@ $$;
 comment on function private.check_communities() is
   'Differences between the totals of community challenges, pending changes included, and their participations: [{what, expected, found}] with [total, participants].';
 
-create function private.repair_communities()
+create function private.repair_communities(challenge_ids uuid[] default null)
 returns integer
 language plpgsql
 set search_path = ''
@@ -152,11 +155,11 @@ begin
   insert into private.community_totals as t (challenge_id, province, total, participants, erased)
   select w.challenge_id, w.province, w.total, w.participants, w.erased
   from (
-    select r.* from private.recounted_communities() as r
+    select r.* from private.recounted_communities(challenge_ids) as r
     union all
     select o.challenge_id, o.province, 0, 0, 0 from private.community_totals as o
-    where not exists (
-      select from private.recounted_communities() as r
+    where (challenge_ids is null or o.challenge_id = any (challenge_ids)) and not exists (
+      select from private.recounted_communities(challenge_ids) as r
       where r.challenge_id = o.challenge_id and r.province is not distinct from o.province)) as w
   on conflict (challenge_id, province) do update set total = excluded.total, participants = excluded.participants
   where (t.total, t.participants) <> (excluded.total, excluded.participants);
@@ -164,5 +167,5 @@ begin
   return repaired;
 end;
 $$;
-comment on function private.repair_communities() is
-  'Sets the totals of community challenges to what private.recounted_communities() requires; returns how many rows it changed. The caller holds the boards'' lock.';
+comment on function private.repair_communities(uuid[]) is
+  'Sets the totals of these community challenges (null = all) to what private.recounted_communities() requires; returns how many rows it changed. The caller holds the boards'' lock.';

@@ -176,28 +176,25 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  frozen integer;
+  challenge_ids uuid[];
 begin
   -- Ten minutes after contributions have stopped moving no transaction is left that began before.
-  if not exists (
-       select from public.community_challenges as c
-       where c.final_total is null and c.closes_on < carbon.local_date(now() - interval '10 minutes', carbon.default_time_zone()))
-     or exists (
+  challenge_ids := array(
+    select c.id from public.community_challenges as c
+    where c.final_total is null and c.closes_on < carbon.local_date(now() - interval '10 minutes', carbon.default_time_zone())
+    order by c.closes_on limit max_rows);
+  if challenge_ids = '{}' or exists (
        select from private.outbox as o
        where o.id >= (select s.low_water_mark from private.worker_state as s) and o.communities is not null
          and o.created_at < now() - interval '10 minutes') then
     return 0;
   end if;
   perform private.lock_boards(true);
-  perform private.repair_communities();
+  perform private.repair_communities(challenge_ids);
   update public.community_challenges as c
   set final_total = coalesce((select sum(t.total)::bigint from private.community_totals as t where t.challenge_id = c.id), 0)
-  where c.id in (
-    select n.id from public.community_challenges as n
-    where n.final_total is null and n.closes_on < carbon.local_date(now() - interval '10 minutes', carbon.default_time_zone())
-    order by n.closes_on limit max_rows);
-  get diagnostics frozen = row_count;
-  return frozen;
+  where c.id = any (challenge_ids);
+  return cardinality(challenge_ids);
 end;
 $$;
 comment on function private.freeze_communities(integer) is
