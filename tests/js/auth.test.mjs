@@ -341,6 +341,37 @@ describe('Auth', () => {
       assert.deepEqual([session.user.id, session.user.is_anonymous, session.user.phone], [user.id, false, phone])
       assert.deepEqual(claimsOf(session.access_token).app_metadata.providers, ['phone'])
     })
+
+    // supabase/auth #2430, and why the Worker never uses it: the number decides, not the session.
+    test('phone_change is looked up by number, not by session: the code proves it for somebody else', async () => {
+      const [first, second] = [ok(await auth.call('POST', '/signup', { body: {} })), ok(await auth.call('POST', '/signup', { body: {} }))]
+      const phone = auth.newNumber()
+      const codes = []
+      for (const { access_token: token } of [first, second]) {
+        ok(await auth.call('PUT', '/user', { body: { phone: `+${phone}` }, token }))
+        codes.push(hook.last.sms.otp)
+      }
+      if (codes[1] !== codes[0]) refused(await auth.verify(phone, codes[1], 'phone_change', second.access_token), 403, 'otp_expired')
+      const session = ok(await auth.verify(phone, codes[0], 'phone_change', second.access_token))
+      assert.deepEqual([session.user.id, session.user.phone], [first.user.id, phone])
+    })
+
+    test('a person is given a number by the service and stays the same user', async () => {
+      const { access_token: token, user } = ok(await auth.call('POST', '/signup', { body: {} }))
+      const phone = auth.newNumber()
+      const given = ok(await auth.admin('PUT', `/users/${user.id}`, { phone: `+${phone}`, phone_confirm: true }))
+      assert.deepEqual([given.id, given.is_anonymous, given.phone, Boolean(given.phone_confirmed_at)], [user.id, false, phone, true])
+      assert.deepEqual([given.identities.map(one => one.provider), given.app_metadata], [['phone'], {}])
+      ok(await auth.call('GET', '/user', { token }))
+      const session = await auth.signIn(phone)
+      assert.deepEqual([session.user.id, claimsOf(session.access_token).is_anonymous], [user.id, false])
+      // A number that was typed and never confirmed is taken, too.
+      const typed = auth.newNumber()
+      await auth.askCode(typed)
+      const { user: next } = ok(await auth.call('POST', '/signup', { body: {} }))
+      const taken = await auth.admin('PUT', `/users/${next.id}`, { phone: `+${typed}`, phone_confirm: true })
+      assert.deepEqual([taken.status, taken.json.code], [500, '23505'], taken.text)
+    })
   })
 
   describe('a refresh token', () => {

@@ -87,7 +87,7 @@ pub async fn read(server: &Server, call: &Call) -> ApiResult<Reply> {
 }
 
 /// 422 phone_exists.
-pub fn phone_exists() -> ApiError {
+fn phone_exists() -> ApiError {
     ApiError::new(
         422,
         "phone_exists",

@@ -20,11 +20,17 @@ pub struct ApiError {
     pub message: String,
     /// SQLSTATE and constraint when the database refused; for the log and for callers that retry.
     pub database: Option<String>,
-    /// What the database said, where its own code asks for an HTTP status (PTnnn): answered as it stands.
+    /// What the database said, where its code asks for an HTTP status (PTnnn) or names a broken constraint: answered as
+    /// it stands.
     pub raised: Option<Box<Raised>>,
 }
 
-/// An error that a function of the database raised for the caller to see.
+/// SQLSTATEs that the real server answers as they are, with status 500: raise_exception and the broken constraints.
+const PASSED_ON: [&str; 8] = [
+    "P0001", "23000", "23001", "23502", "23503", "23505", "23514", "23P01",
+];
+
+/// An error of the database that the caller sees.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub struct Raised {
@@ -35,10 +41,13 @@ pub struct Raised {
 }
 
 impl Raised {
-    /// The error and the status that its code PTnnn asks for.
+    /// The error and the status that it is answered with.
     fn of(error: &tokio_postgres::error::DbError) -> Option<(u16, Box<Self>)> {
         let code = error.code().code();
-        let status = code.strip_prefix("PT")?.parse().ok()?;
+        let status = match code.strip_prefix("PT") {
+            Some(status) => status.parse().ok()?,
+            None => PASSED_ON.contains(&code).then_some(500)?,
+        };
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let raised = Self {
             code: code.to_owned(),
@@ -102,20 +111,32 @@ impl ApiError {
             ("", _) => "unknown",
             (code, _) => code,
         };
-        let body = if let Some(raised) = &self.raised {
+        let body = if newer {
+            json!({ "code": code, "message": self.message })
+        } else if let Some(raised) = &self.raised {
             let Raised {
                 code,
                 message,
                 detail,
                 hint,
             } = &**raised;
-            json!({ "code": code, "message": message, "detail": detail, "hint": hint })
-        } else if newer {
-            json!({ "code": code, "message": self.message })
+            let mut body = json!({ "code": code, "message": message });
+            for (name, text) in [("detail", detail), ("hint", hint)] {
+                if !text.is_empty() {
+                    body[name] = json!(text);
+                }
+            }
+            body
         } else {
             json!({ "code": self.status, "error_code": code, "msg": self.message })
         };
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Only the older shape has the database's own status.
+        let status = if newer && self.raised.is_some() {
+            500
+        } else {
+            self.status
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json_response(status, &body);
         if !self.code.is_empty() {
             response
@@ -133,7 +154,7 @@ impl ApiError {
 }
 
 impl From<tokio_postgres::Error> for ApiError {
-    /// Takes over SQLSTATE and constraint only: PostgreSQL's DETAIL quotes values, and those may be phones.
+    /// For the log SQLSTATE and constraint only: PostgreSQL's DETAIL quotes values, and those may be phones.
     fn from(error: tokio_postgres::Error) -> Self {
         let database = match error.as_db_error() {
             Some(db) => format!(

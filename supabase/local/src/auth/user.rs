@@ -189,7 +189,11 @@ pub async fn find(db: &impl GenericClient, by: By<'_>, lock: Lock) -> ApiResult<
     } else {
         ""
     };
-    let sql = format!("select {COLUMNS} from auth.users where {condition} limit 1 {held}");
+    // Several users may want one number. The real server takes the one that the database happens to find first, which is
+    // the one who asked first as long as the table is small.
+    let sql = format!(
+        "select {COLUMNS} from auth.users where {condition} order by phone_change_sent_at limit 1 {held}"
+    );
     let Some(row) = db::optional(db, &sql, &params).await? else {
         return Ok(None);
     };

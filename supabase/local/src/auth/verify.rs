@@ -204,12 +204,7 @@ async fn confirm_phone_change(db: &impl GenericClient, user: &User) -> ApiResult
     user::upsert_identity(db, user.id, "phone", data).await?;
     let sql = "update auth.users set phone = phone_change, phone_change = '', phone_change_token = '', \
                phone_confirmed_at = $2, updated_at = $2 where id = $1";
-    db::execute(db, sql, &[&user.id, &Utc::now()])
-        .await
-        .map_err(|why| match why.is_unique_violation() {
-            true => super::account::phone_exists(),
-            false => why,
-        })?;
+    db::execute(db, sql, &[&user.id, &Utc::now()]).await?;
     user::clear_tokens(db, user.id).await?;
     user::end_anonymity(db, user.id).await
 }
