@@ -39,6 +39,16 @@ describe('a signed-in user', () => {
     assert.equal((await call('GET', paths[0])).status, 200)
   })
 
+  test('asks exactly 20 times an hour to be friends, under both paths together, and looks 30 people up', async () => {
+    const one = await someone()
+    const paths = ['/social/friends/request', '/gamification/friends/add']
+    assert.equal(await letIn(30, 20, n => one('POST', paths[n % 2], { body: { user_id: uuid() }, from: freshAddress() })), 20)
+    assert.equal(await letIn(40, 30, () => one('GET', `/social/users/n.${uuid().slice(0, 18)}`, { from: freshAddress() })), 30)
+    // Answering and reading are counted apart.
+    assert.equal((await one('PUT', `/social/friends/accept/${uuid()}`, { from: freshAddress() })).status, 404)
+    assert.equal((await one('GET', '/social/friends', { from: freshAddress() })).status, 200)
+  })
+
   test('is counted before the body is read', async () => {
     const one = await someone()
     assert.equal(await letIn(70, 60, () => one('POST', '/waste/entries', { raw: '{', from: freshAddress() })), 60)

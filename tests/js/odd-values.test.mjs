@@ -19,6 +19,7 @@ const OTHER_BODIES = {
   'POST /operator/unlock-number': 'an operator\'s command, only through this interface',
   'POST /operator/exclude-from-boards': 'an operator\'s command, only through this interface',
   'POST /operator/include-in-boards': 'an operator\'s command, only through this interface',
+  'POST /operator/decide-referral': 'an operator\'s command, only through this interface',
   'POST /user/migrate-local': 'the diary: its entries and preferences are the interface "import" below',
   'POST /user/sync/request': 'asks, and keeps nothing but the device_id that registering also writes',
   'POST /gamification/achievement/check': 'takes nothing',
@@ -27,6 +28,8 @@ const OTHER_BODIES = {
   'POST /gamification/friends/add': 'the same',
   'POST /social/friends/code': 'a flag, kept nowhere: friends.test.mjs holds its reader',
   'POST /social/challenges/join/{id}': 'a code that is compared and kept nowhere: community.test.mjs holds its reader',
+  'POST /social/referral/generate': 'takes nothing',
+  'POST /social/referral/redeem': 'a code that somebody has: it is looked up, and nothing typed is kept',
 }
 /** Members of listed bodies that are not fields. */
 const OTHER_MEMBERS = {
@@ -34,6 +37,7 @@ const OTHER_MEMBERS = {
 }
 /** Functions that clients may call and that write, besides the interfaces under test. */
 const OTHER_FUNCTIONS = {
+  generate_referral_code: 'takes nothing', redeem_referral: 'a code that somebody has: it is looked up, and nothing typed is kept',
   delete_waste_entry: 'takes an id', rollback_migration: 'takes an id', check_achievements: 'takes nothing', refresh_challenge_progress: 'takes nothing',
   sync_changes: 'asks, and keeps nothing but the device_id that registering also writes',
   request_friend: 'names a person and keeps nothing of it', find_person: 'names a person and keeps nothing of it',
