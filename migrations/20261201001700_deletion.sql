@@ -17,6 +17,7 @@ begin
   delete from public.activity_feed as a where a.user_id = old.id;
   -- The job ends the others: their anonymous users are still to be deleted.
   delete from private.merges as m where m.into_id = old.id and m.from_gone_at is not null;
+  delete from private.identities as i where i.user_id = old.id;
   perform private.audit('profile_deleted', old.id);
   return old;
 end;

@@ -194,6 +194,9 @@ errors! {
     SessionEnded, "session_ended", None, "This session has ended; sign in again.", "เซสชันนี้สิ้นสุดแล้ว กรุณาเข้าสู่ระบบใหม่";
     KeptAnswers, "kept_answers", Some("Idempotency-Key"), "Too many writes with an Idempotency-Key within a day; try again later.", "มีคำขอที่ใช้ Idempotency-Key มากเกินไปในหนึ่งวัน กรุณาลองใหม่ภายหลัง";
     FilterRequired, "filter_required", None, "Say which rows: a change or deletion without a filter is refused.", "กรุณาระบุเงื่อนไข ไม่สามารถแก้ไขหรือลบโดยไม่มีตัวกรอง";
+    IdentityTaken, "identity_taken", None, "This identity already signs in to another account.", "บัญชีนี้ใช้เข้าสู่ระบบของผู้ใช้อื่นอยู่แล้ว";
+    ProviderLinked, "provider_linked", None, "The account already has an identity of this provider; remove that one first.", "บัญชีนี้เชื่อมกับผู้ให้บริการรายนี้อยู่แล้ว กรุณายกเลิกการเชื่อมเดิมก่อน";
+    LastIdentity, "last_identity", None, "This is the only way into the account; add a phone number or another identity first.", "นี่เป็นช่องทางเข้าสู่ระบบเดียวที่เหลือ กรุณาเพิ่มหมายเลขโทรศัพท์หรือบัญชีอื่นก่อน";
     PasswordsNotUsed, "passwords_not_used", None, "Nobody here has a password; sign in with a code.", "ระบบนี้ไม่ใช้รหัสผ่าน กรุณาเข้าสู่ระบบด้วยรหัสยืนยัน";
 }
 

@@ -100,6 +100,6 @@ select results_eq(
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from public.waste_factors order by 1, 2, 3',
   'select factor_set, category_id, method, name_th, name_en, credits_per_kg, kg_co2e_per_kg, basis from carbon.factors() order by 1, 2, 3',
   'waste_factors equals the factors of the extension');
-select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 20, 'the jobs are scheduled');
+select is((select count(*)::integer from cron.job as j where j.jobname like 'carbon_%' and j.active), 21, 'the jobs are scheduled');
 select * from finish();
 rollback;
