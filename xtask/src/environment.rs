@@ -13,6 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use crate::checkout::Checkout;
+use crate::providers;
 use crate::stamp;
 
 /// Lifetime of the two key tokens of a checkout: ten years, in seconds.
@@ -124,6 +125,20 @@ impl Secrets {
         // these.
         self.make("NAMES_SECRET", local_secret)?;
         self.make("CODE_SECRET", local_secret)?;
+        // Of social sign-in: what the Worker shares with the local issuers, and the keys of both.
+        for name in [
+            "LINE_CHANNEL_SECRET",
+            "FACEBOOK_APP_SECRET",
+            "APPLE_TOKEN_SECRET",
+        ] {
+            self.make(name, local_secret)?;
+        }
+        self.make("APPLE_PRIVATE_KEY", || {
+            providers::new_key("ec", "{ namedCurve: 'P-256' }")
+        })?;
+        self.make("PROVIDERS_RSA_KEY", || {
+            providers::new_key("rsa", "{ modulusLength: 2048 }")
+        })?;
         self.make("HOOK_SECRET", || {
             Ok(format!("v1,whsec_{}", STANDARD.encode(random()?)))
         })?;
@@ -221,6 +236,34 @@ impl Environment {
         ))
     }
 
+    /// Settings of social sign-in that the Worker and the local issuers share.
+    fn providers(&self) -> Result<Vec<(String, String)>> {
+        let clients = providers::CLIENTS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut settings = Vec::from(clients);
+        for name in providers::SHARED_SECRETS {
+            settings.push((name.to_owned(), self.secrets.get(name)?.to_owned()));
+        }
+        Ok(settings)
+    }
+
+    /// The Worker's settings of social sign-in.
+    pub fn providers_of_worker(&self) -> Result<Vec<(String, String)>> {
+        let mut settings = self.providers()?;
+        let url = format!("{}/providers", Self::http(self.ports.inbox));
+        settings.push(("PROVIDERS_URL".to_owned(), url));
+        let name = "APPLE_TOKEN_SECRET";
+        settings.push((name.to_owned(), self.secrets.get(name)?.to_owned()));
+        Ok(settings)
+    }
+
+    /// The settings of the local issuers.
+    pub fn providers_of_inbox(&self) -> Result<Vec<(String, String)>> {
+        let mut settings = self.providers()?;
+        let name = "PROVIDERS_RSA_KEY";
+        settings.push((name.to_owned(), self.secrets.get(name)?.to_owned()));
+        Ok(settings)
+    }
+
     /// A connection URL for one of the roles with a password.
     pub fn db_url(&self, role: &str) -> Result<String> {
         let password = match role {
@@ -280,6 +323,7 @@ impl Environment {
         ] {
             env.insert(name.to_owned(), self.secrets.get(name)?.to_owned());
         }
+        env.extend(self.providers_of_worker()?);
         Ok(env)
     }
 

@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod progress;
+pub mod providers;
 pub mod pypi;
 pub mod reference;
 pub mod released;

@@ -329,8 +329,8 @@ pub fn gateway(checkout: &Checkout, environment: &Environment) -> Result<Service
     Ok(service)
 }
 
-/// The inbox, which shows messages instead of sending them.
-pub fn inbox(checkout: &Checkout, environment: &Environment) -> Service {
+/// The inbox, which shows messages instead of sending them, with the local issuers of social sign-in.
+pub fn inbox(checkout: &Checkout, environment: &Environment) -> Result<Service> {
     let port = environment.ports.inbox;
     let mut service = service("inbox", carbon_local(checkout), port, "/sms?phone=66");
     service.port_variable = "PORT_INBOX";
@@ -344,7 +344,8 @@ pub fn inbox(checkout: &Checkout, environment: &Environment) -> Service {
             file("xtask/npm/node_modules/redoc/bundles/redoc.standalone.js"),
         ),
     ]);
-    service
+    service.env.extend(environment.providers_of_inbox()?);
+    Ok(service)
 }
 
 /// The Worker on Cloudflare's own runtime.
@@ -399,6 +400,7 @@ pub fn edge(checkout: &Checkout, environment: &Environment) -> Result<Service> {
             .env
             .push((name.to_owned(), secrets.get(name)?.to_owned()));
     }
+    service.env.extend(environment.providers_of_worker()?);
     service.inputs = worker_digest(checkout)?;
     Ok(service)
 }

@@ -281,7 +281,7 @@ fn start(checkout: &Checkout, environment: &Environment) -> Result<bool> {
         Some(_) => any |= stop_one(checkout, "realtime")?,
     }
     any |= ensure(checkout, &services::gateway(checkout, environment)?)?;
-    any |= ensure(checkout, &services::inbox(checkout, environment))?;
+    any |= ensure(checkout, &services::inbox(checkout, environment)?)?;
     any |= ensure(checkout, &services::edge(checkout, environment)?)?;
     Ok(any)
 }
@@ -509,7 +509,7 @@ fn all_services(checkout: &Checkout, environment: &Environment) -> Result<Vec<Se
         all.push(services::realtime(checkout, environment)?);
     }
     all.push(services::gateway(checkout, environment)?);
-    all.push(services::inbox(checkout, environment));
+    all.push(services::inbox(checkout, environment)?);
     all.push(services::edge(checkout, environment)?);
     Ok(all)
 }

@@ -12,6 +12,7 @@ mod gateway;
 mod inbox;
 mod json;
 mod outbound;
+mod providers;
 mod realtime;
 mod serve;
 mod settings;

@@ -8,6 +8,7 @@ mod store;
 mod thaibulksms;
 
 use crate::api_page;
+use crate::providers;
 use crate::serve;
 use crate::settings::Settings;
 use axum::Router;
@@ -35,7 +36,10 @@ pub async fn run(settings: &Settings) -> Result<(), String> {
     let inbox = Arc::new(Inbox::open(settings.text("INBOX_FILE").map(Path::new))?);
     let listener = serve::listen(address, "INBOX_LISTEN").await?;
     println!("carbon-local inbox: listening on http://{address}");
-    serve::serve(listener, router(inbox).merge(api_page::router(settings))).await
+    let routes = router(inbox)
+        .merge(api_page::router(settings))
+        .merge(providers::router(settings)?);
+    serve::serve(listener, routes).await
 }
 
 fn router(inbox: Arc<Inbox>) -> Router {
