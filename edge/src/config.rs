@@ -1,26 +1,19 @@
 //! The environment, checked once: an isolate with settings that cannot be right serves nothing, and
 //! production refuses what belongs to a laptop.
 
+mod reader;
+mod social;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use carbon_domain::phone;
 
 use crate::crypto::bytes::unhex;
 use crate::crypto::otp_id::OtpKeys;
 use crate::crypto::webhook;
+use reader::Reader;
 
-/// Secrets shorter than this (bytes) are refused everywhere.
-const MIN_SECRET_BYTES: usize = 32;
-
-/// Secrets that were made for a developer's machine begin with this.
-const LOCAL_SECRET: &str = "local-";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    /// A developer's machine or a test.
-    Local,
-    /// Real users.
-    Production,
-}
+pub use reader::Environment;
+pub use social::{Apple, Facebook, Line, Provider, Social};
 
 pub enum SmsProvider {
     /// The local inbox shows what would have been sent; the URL is its address.
@@ -94,6 +87,8 @@ pub struct Config {
     pub operators: Option<Vec<OperatorToken>>,
     /// The key of the service itself: for what no user may call in the database and in Auth.
     pub service_role_key: String,
+    /// The providers of social sign-in.
+    pub social: Social,
     /// The token for reading the metrics.
     pub metrics_token: String,
 }
@@ -151,10 +146,7 @@ impl Config {
     /// # Errors
     /// One sentence for each setting that cannot be used; no value of a secret is in it.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let mut reader = Reader {
-            get: &get,
-            problems: Vec::new(),
-        };
+        let mut reader = Reader::new(&get);
         let environment = reader.environment();
         let supabase_url = reader.url("SUPABASE_URL", environment);
         let jwt_secret = reader.secret("JWT_SECRET", environment);
@@ -179,6 +171,7 @@ impl Config {
             test_number: reader.test_number(environment),
             operators: reader.operators(environment),
             service_role_key: reader.required("SERVICE_ROLE_KEY"),
+            social: reader.social(environment),
             metrics_token: reader.secret("METRICS_TOKEN", environment),
             supabase_url,
             jwt_secret,
@@ -191,80 +184,7 @@ impl Config {
     }
 }
 
-struct Reader<'a> {
-    get: &'a dyn Fn(&str) -> Option<String>,
-    problems: Vec<String>,
-}
-
 impl Reader<'_> {
-    fn optional(&self, name: &str) -> Option<String> {
-        (self.get)(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
-    }
-
-    fn problem(&mut self, name: &str, what: &str) {
-        self.problems.push(format!("{name} {what}"));
-    }
-
-    fn required(&mut self, name: &str) -> String {
-        self.optional(name).unwrap_or_else(|| {
-            self.problem(name, "is missing");
-            String::new()
-        })
-    }
-
-    fn secret(&mut self, name: &str, environment: Environment) -> String {
-        let secret = self.required(name);
-        self.check_secret(name, &secret, environment);
-        secret
-    }
-
-    /// Secrets of which several are valid at once, "|" between them, the newest first.
-    fn secrets(&mut self, name: &str, max: usize, environment: Environment) -> Vec<String> {
-        let all = self.required(name);
-        let secrets: Vec<String> = all.split('|').map(|one| one.trim().to_owned()).collect();
-        if secrets.len() > max {
-            self.problem(name, "holds too many secrets");
-        }
-        for secret in &secrets {
-            if secret.is_empty() && secrets.len() > 1 {
-                self.problem(name, "holds an empty secret");
-            }
-            self.check_secret(name, secret, environment);
-        }
-        secrets
-    }
-
-    fn check_secret(&mut self, name: &str, secret: &str, environment: Environment) {
-        if environment == Environment::Production && secret.starts_with(LOCAL_SECRET) {
-            self.problem(name, "was made for local use");
-        }
-        if !secret.is_empty() && secret.len() < MIN_SECRET_BYTES {
-            self.problem(name, "is too short for a secret (32 bytes at least)");
-        }
-    }
-
-    fn environment(&mut self) -> Environment {
-        match self.optional("ENVIRONMENT").as_deref() {
-            Some("local") => Environment::Local,
-            Some("production") => Environment::Production,
-            _ => {
-                self.problem("ENVIRONMENT", "must be local or production");
-                Environment::Production
-            }
-        }
-    }
-
-    fn url(&mut self, name: &str, environment: Environment) -> String {
-        let url = self.required(name).trim_end_matches('/').to_owned();
-        let secure = url.starts_with("https://");
-        if !(secure || environment == Environment::Local && url.starts_with("http://")) {
-            self.problem(name, "must be an https address");
-        }
-        url
-    }
-
     fn app_url(&mut self, environment: Environment) -> String {
         if environment == Environment::Local && self.optional("APP_URL").is_none() {
             return LOCAL_APP_URL.to_owned();
@@ -521,3 +441,7 @@ fn is_port(text: &str) -> bool {
 #[cfg(test)]
 #[path = "config_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "config/social_tests.rs"]
+mod social_tests;

@@ -50,7 +50,9 @@ texts! {
     NUMBER_LOCKED: "หมายเลขนี้ถูกล็อกชั่วคราว กรุณาเข้าสู่ระบบจากอุปกรณ์ที่เคยใช้ หรือติดต่อเรา", "This number is locked; sign in from a device used before, or write to us.";
     CHALLENGE: "กรุณายืนยันว่าไม่ใช่บอต หรือลองใหม่ภายหลัง", "Pass the challenge, or try again later.";
     SESSION_ENDED: "การเข้าสู่ระบบสิ้นสุดแล้ว กรุณาเข้าสู่ระบบใหม่", "The session has ended; sign in again.";
+    REDIRECT_URI: "ที่อยู่ปลายทางนี้ไม่ได้ลงทะเบียนไว้", "This address is not one of the registered ones.";
     // Bodies and fields.
+    LENGTH: "ข้อความนี้สั้นหรือยาวเกินไป", "This text is too short or too long.";
     REASON_LENGTH: "ระบุเหตุผลได้ไม่เกิน 200 ตัวอักษร", "A reason has 200 characters at most.";
     HEAD_TOO_LONG: "ที่อยู่หรือส่วนหัวของคำขอยาวเกินไป", "The address or a header is too long.";
     CONTENT_CODING: "รับเฉพาะข้อมูลที่ไม่ได้บีบอัด", "Compressed bodies are not taken here; send it as it is.";

@@ -6,8 +6,9 @@ use crate::http::call::Call;
 use crate::http::reply::Reply;
 use crate::limits::rules::{self, Limits};
 use crate::routes::{
-    auth, community, description, friends, gamification, health, hooks, metrics, migrate,
-    not_implemented, operator, referral, rewards, sign_in, stats, sync, user, waste,
+    auth, community, description, friends, gamification, health, hooks, identities, metrics,
+    migrate, not_implemented, operator, referral, rewards, sign_in, social, stats, sync, user,
+    waste,
 };
 
 /// Every path of the contract begins with this; health checks and metrics also answer without it.
@@ -66,6 +67,9 @@ endpoints! {
 //  method   path after the base                      access   body         limits                handler
     "POST"   "/auth/phone-otp"                        Optional Json         SIGN_IN            => sign_in::phone_otp;
     "POST"   "/auth/verify-otp"                       Optional Json         SIGN_IN            => sign_in::verify_otp;
+    "POST"   "/auth/social/{provider}"                Optional Json         SIGN_IN            => social::sign_in;
+    "GET"    "/auth/identities"                       User     Empty        SIGN_IN            => identities::list;
+    "DELETE" "/auth/identities/{provider}"            User     Empty        SIGN_IN            => identities::unlink;
     "POST"   "/auth/anonymous"                        Anyone   OptionalJson ANONYMOUS_SIGN_UP  => auth::anonymous;
     "POST"   "/auth/refresh"                          Anyone   Json         SIGN_IN            => auth::refresh;
     "POST"   "/auth/logout"                           User     Empty        SIGN_IN            => auth::logout;

@@ -1,7 +1,10 @@
 //! Outbound calls: HTTP with a deadline, and no decisions.
 
 pub mod auth;
+pub mod facebook;
 pub mod moderation;
+pub mod oauth;
+pub mod provider_keys;
 pub mod rest;
 pub mod sms;
 pub mod sms_failure;
@@ -50,6 +53,15 @@ pub struct UpstreamResponse {
     pub status: u16,
     pub body: String,
     pub retry_after_secs: Option<i64>,
+    /// How long the answer may be kept, if it says so.
+    pub max_age_secs: Option<i64>,
+}
+
+/// `max-age` of a `Cache-Control`.
+fn max_age_secs(cache_control: &str) -> Option<i64> {
+    let directives = cache_control.split(',').map(str::trim);
+    let mut ages = directives.filter_map(|directive| directive.strip_prefix("max-age="));
+    ages.next()?.parse().ok()
 }
 
 impl UpstreamResponse {
@@ -111,12 +123,14 @@ pub async fn send(outgoing: Outgoing<'_>) -> Result<UpstreamResponse, UpstreamEr
         )?;
         let mut response = Fetch::Request(request).send_with_signal(&signal).await?;
         let retry_after = response.headers().get("retry-after")?;
+        let cache_control = response.headers().get("cache-control")?;
         let body = response.text().await?;
         let retry_after_secs = retry_after.and_then(|value| value.parse().ok());
         Ok(UpstreamResponse {
             status: response.status_code(),
             body,
             retry_after_secs,
+            max_age_secs: cache_control.as_deref().and_then(max_age_secs),
         })
     };
     match within(deadline_ms, exchange).await {

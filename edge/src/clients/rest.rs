@@ -100,6 +100,7 @@ impl<'a> Rest<'a> {
                 status,
                 body,
                 retry_after_secs: None,
+                max_age_secs: None,
             })
         };
         // Dropping the unfinished exchange aborts its request.

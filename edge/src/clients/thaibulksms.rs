@@ -109,6 +109,7 @@ mod tests {
             status,
             body: body.to_owned(),
             retry_after_secs: None,
+            max_age_secs: None,
         };
         classify_response(&answer).map_err(|failure| (failure.reason, failure.to_string()))
     }

@@ -8,7 +8,7 @@ use super::metrics::{
 pub type Gauge = (&'static str, String, f64);
 
 /// The counters and what they mean. Names that are not listed are shown all the same.
-const HELP: [(&str, &str); 14] = [
+const HELP: [(&str, &str); 15] = [
     (
         "carbon_http_requests_total",
         "Requests by route pattern, method and status.",
@@ -37,6 +37,10 @@ const HELP: [(&str, &str); 14] = [
     (
         "carbon_otp_refused_total",
         "Sign-in codes not sent or not accepted, by reason.",
+    ),
+    (
+        "carbon_social_sign_ins_total",
+        "Sign-ins by a provider's identity, by provider.",
     ),
     ("carbon_sms_sent_total", "Messages taken by the provider."),
     (

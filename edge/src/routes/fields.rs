@@ -90,6 +90,15 @@ impl<'a> Fields<'a> {
         text
     }
 
+    /// `true` or `false`, if it is there.
+    pub fn optional_flag(&mut self, name: &str) -> Option<bool> {
+        let value = self.value(name)?;
+        if !value.is_boolean() {
+            self.refuse(name, DomainError::FlagInvalid);
+        }
+        value.as_bool()
+    }
+
     /// An integer in a range.
     pub fn integer_in(
         &mut self,

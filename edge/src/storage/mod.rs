@@ -7,6 +7,7 @@ pub mod number_protocol;
 pub mod number_state;
 pub mod object;
 pub mod phone_number_do;
+pub mod single_use;
 pub mod sms_budget;
 pub mod subject_do;
 pub mod subject_state;

@@ -53,6 +53,8 @@ pub enum Command {
     },
     /// A code was verified, or never begun after all.
     Refund(String),
+    /// What was counted under this rule does not count after all.
+    Forget(String),
     /// How much was counted under each of these rules.
     Read(Vec<String>),
 }
@@ -87,6 +89,10 @@ impl SubjectState {
             } => self.begin(attempt, limit, passed, now_ms),
             Command::Refund(attempt) => {
                 self.attempts.retain(|(begun, _)| *begun != attempt);
+                SubjectReply::Counted
+            }
+            Command::Forget(rule) => {
+                self.windows.retain(|window| window.rule != rule);
                 SubjectReply::Counted
             }
             Command::Read(rules) => {
@@ -255,6 +261,19 @@ mod tests {
         assert_eq!(
             state.apply(read(), T0 + MINUTE),
             SubjectReply::Counts(vec![0, 0])
+        );
+    }
+
+    #[test]
+    fn a_forgotten_rule_begins_again_and_others_go_on() {
+        let mut state = SubjectState::default();
+        let both = || vec![rule("a", 1, MINUTE), rule("b", 2, MINUTE)];
+        count(&mut state, both(), T0);
+        state.apply(Command::Forget("a".into()), T0);
+        assert_eq!(count(&mut state, both(), T0), SubjectReply::Counted);
+        assert_eq!(
+            count(&mut state, vec![rule("b", 2, MINUTE)], T0),
+            refused("b", 2, T0 + MINUTE)
         );
     }
 
