@@ -486,6 +486,32 @@ describe('Auth', () => {
       assert.equal(Number(left.rows), 0)
     })
 
+    test('answers a taken id, number or address as the database does', async () => {
+      const [taken, phone] = [auth.newNumber(), auth.newNumber()]
+      const { user } = await auth.signIn(taken)
+      const email = `${taken}@id.invalid`
+      const made = ok(await auth.admin('POST', '/users', { email, email_confirm: true }))
+      const again = await auth.admin('POST', '/users', { id: made.id, email: `${phone}@id.invalid`, email_confirm: true })
+      assert.deepEqual([again.status, again.json.code], [500, '23505'])
+      for (const change of [{ phone: `+${taken}`, phone_confirm: true }, { email, email_confirm: true }]) {
+        const { user: other } = ok(await auth.call('POST', '/signup', { body: {} }))
+        const answer = await auth.admin('PUT', `/users/${other.id}`, change)
+        assert.deepEqual([answer.status, answer.json.code], [500, '23505'])
+        assert.equal(ok(await auth.admin('GET', `/users/${other.id}`)).is_anonymous, true, 'nothing was changed')
+      }
+      assert.equal(ok(await auth.admin('GET', `/users/${user.id}`)).phone, taken)
+    })
+
+    test('makes an anonymous user a lasting one by a confirmed number or address, with the same id', async () => {
+      const phone = auth.newNumber()
+      for (const change of [{ phone: `+${phone}`, phone_confirm: true }, { email: `${phone}@id.invalid`, email_confirm: true }]) {
+        const { user } = ok(await auth.call('POST', '/signup', { body: {} }))
+        const changed = ok(await auth.admin('PUT', `/users/${user.id}`, change))
+        assert.deepEqual([changed.id, changed.is_anonymous], [user.id, false])
+        assert.ok(changed.phone_confirmed_at || changed.email_confirmed_at)
+      }
+    })
+
     test('opens one session for a user who was verified elsewhere', async () => {
       const email = `line-${auth.newNumber()}@line.invalid`
       const made = ok(await auth.admin('POST', '/users', { email, email_confirm: true, app_metadata: { line_user_id: 'U1' } }))

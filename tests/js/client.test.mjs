@@ -102,3 +102,25 @@ test('the types know which method belongs to which category', async () => {
   })
   assert.equal(refused.error?.error.code, 'AUTH_REQUIRED')
 })
+
+test('a user signs in by a provider, links another one and removes it through the typed client', async () => {
+  const { env } = await import('./lib.mjs')
+  const { tokenProof } = await import('./social-fixtures.mjs')
+  const apiUrl = env.API_URL ?? assert.fail('API_URL is set')
+  const device_info = { device_id: 'typed-client', platform: /** @type {const} */ ('web') }
+  const session = await createApiClient(apiUrl).POST('/auth/social/{provider}', {
+    params: { path: { provider: 'google' } }, body: { ...await tokenProof('google'), device_info },
+  })
+  assert.ok(session.data, JSON.stringify(session.error))
+
+  const client = createApiClient(apiUrl, { token: session.data.data.access_token, language: 'en' })
+  const path = { provider: /** @type {const} */ ('facebook') }
+  const linked = await client.POST('/auth/social/{provider}', { params: { path }, body: { ...await tokenProof('facebook'), link: true, device_info } })
+  assert.equal(linked.data?.data.user.id, session.data.data.user.id)
+  const own = await client.GET('/auth/identities')
+  assert.deepEqual(own.data?.data.identities.map(({ provider }) => provider), ['google', 'facebook'])
+  const left = await client.DELETE('/auth/identities/{provider}', { params: { path } })
+  assert.deepEqual(left.data?.data.identities.map(({ provider }) => provider), ['google'])
+  const last = await client.DELETE('/auth/identities/{provider}', { params: { path: { provider: 'google' } } })
+  assert.equal(last.response.status, 409)
+})

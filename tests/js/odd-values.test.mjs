@@ -15,6 +15,7 @@ const OTHER_BODIES = {
   'POST /auth/phone-otp': 'a number and proofs: auth and limits tests hold its readers',
   'POST /auth/verify-otp': 'proofs; its device_info is read by the function that reads /auth/anonymous',
   'POST /auth/refresh': 'a token',
+  'POST /auth/social/{provider}': 'proofs, and the provider\'s name of the person, which is taken over by updating the profile',
   'POST /hooks/send-sms': 'Auth writes it, not a client',
   'POST /operator/unlock-number': 'an operator\'s command, only through this interface',
   'POST /operator/exclude-from-boards': 'an operator\'s command, only through this interface',
