@@ -19,8 +19,9 @@ use super::report::{Figure, Target, median};
 use super::scratch::{SMALL, Scratch};
 use super::{ROUNDS, circumstances, conclude, in_turns};
 use xtask::checkout::Checkout;
+use xtask::environment::Environment;
 use xtask::process::{command, text};
-use xtask::up;
+use xtask::{stamp, up};
 
 /// Connections of the comparison: the runtime answers on one thread, and the machine has two cores.
 const CONNECTIONS: usize = 4;
@@ -76,6 +77,7 @@ fn measure_all(system: &System) -> Result<(Vec<Figure>, String)> {
     figures.extend(cached(system, &worker)?);
     figures.extend(creates(system, &worker)?);
     figures.push(newcomers(system, &worker)?);
+    figures.push(provider_sign_ins(system, &worker)?);
     figures.extend(migrations(system)?);
     let calls = calls::table(system)?;
     Ok((figures, calls))
@@ -314,6 +316,56 @@ fn parts_of(rounds: &[Parts]) -> String {
         format!("{name} {:.2}", median(&times))
     });
     format!("{} ms", medians.collect::<Vec<_>>().join(", "))
+}
+
+/// Sign-ins by an ID token, each person's first and second one. The tokens are made before, and the Worker has the
+/// provider's keys after the first, uncounted round: what is left is ours.
+fn provider_sign_ins(system: &System, worker: &Worker) -> Result<Figure> {
+    const PEOPLE: usize = 40;
+    const PER_SECOND: u32 = 10;
+    let rounds = system.scratch.step("sign-ins by a provider", |_| {
+        (0..=ROUNDS)
+            .map(|round| {
+                let mut asks = Vec::new();
+                for number in 0..2 * PEOPLE {
+                    let subject = format!("bench-{round}-{}", number % PEOPLE);
+                    asks.push(Ask {
+                        body: Some(proof_by_google(system, &subject, number)?),
+                        ..worker.ask("/auth/social/google")
+                    });
+                }
+                open_loop(&asks, PER_SECOND, CONNECTIONS)
+            })
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let p95 = rounds[1..].iter().map(|times| percentile(times, 0.95));
+    let all: Vec<f64> = rounds[1..].iter().flatten().copied().collect();
+    Ok(Figure {
+        name: "sign-in by a provider through the Worker, p95".to_owned(),
+        target: Target::AtMost(60.0),
+        unit: " ms",
+        samples: p95.collect(),
+        seen: format!(
+            "p50 {:.1} ms; half of them make an account, the stand-in's Auth",
+            percentile(&all, 0.5)
+        ),
+    })
+}
+
+/// The body of a sign-in by Google, with a token of the local issuer.
+fn proof_by_google(system: &System, subject: &str, number: usize) -> Result<String> {
+    let nonce = format!("bench-{subject}-{number}");
+    let hashed = stamp::hex(&stamp::digest(nonce.as_bytes()));
+    let issuer = Environment::http(system.environment.ports.inbox);
+    let order = Ask {
+        url: format!("{issuer}/providers/google/id-token"),
+        token: None,
+        body: Some(json!({"claims": {"sub": subject, "nonce": hashed}}).to_string()),
+    };
+    let made: Value = serde_json::from_str(&send_well(&agent(), &order)?)?;
+    let device = json!({"device_id": "bench", "platform": "web"});
+    let proof = json!({"id_token": made["id_token"], "nonce": nonce, "device_info": device});
+    Ok(proof.to_string())
 }
 
 fn entry(round: usize, number: usize) -> String {

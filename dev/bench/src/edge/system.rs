@@ -66,7 +66,7 @@ impl<'a> System<'a> {
             services::auth(checkout, environment, &AuthKind::Embedded)?,
             services::postgrest(checkout, environment)?,
             services::gateway(checkout, environment)?,
-            services::inbox(checkout, environment),
+            services::inbox(checkout, environment)?,
         ]) {
             service.name = name;
             up::ensure(checkout, &service)?;
