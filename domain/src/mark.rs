@@ -213,9 +213,19 @@ mod tests {
         );
         assert!(high.changes_since(high).is_empty());
         assert!(high.changes(&high.marks()).is_empty());
-        for (total, longest_run) in [(500, 7), (480, 8), (500, 8), (100, 7), (99, 7)] {
+        for (before, total, longest_run) in [
+            (low, 500, 7),
+            (low, 480, 8),
+            (low, 480, 30),
+            (low, 500, 8),
+            (low, 100, 7),
+            (low, 99, 7),
+            // A tree between two levels.
+            (high, 1_500, 30),
+        ] {
             let after = MarkedState { total, longest_run };
-            assert_eq!(after.changes_since(low), after.changes(&low.marks()));
+            let changes = after.changes(&before.marks());
+            assert_eq!(after.changes_since(before), changes, "{after:?}");
         }
         // A ledger that holds something else, as a repair finds it.
         let odd = Mark::from_ledger("tree", "4").unwrap();

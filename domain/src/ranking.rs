@@ -180,7 +180,9 @@ pub fn dropped_boards(today: NaiveDate) -> Result<[(i32, i32); 4], DomainError> 
     let days = days_of_challenges(today) - CHALLENGE_BOARD_DAYS;
     let oldest = days.clamp(1, 1 << CHALLENGE_DAY_BITS);
     ranges[3] = (challenge_boards(1), challenge_boards(oldest));
-    for (range, timeframe) in ranges.iter_mut().zip(Timeframe::ALL) {
+    // Boards of all time are never dropped; the fourth range is that of challenges.
+    let of_periods = [Timeframe::Daily, Timeframe::Weekly, Timeframe::Monthly];
+    for (range, timeframe) in ranges.iter_mut().zip(of_periods) {
         *range = (
             timeframe.number() << (DAY_BITS + PROVINCE_BITS),
             first_board(timeframe, today, 1)?,

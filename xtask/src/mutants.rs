@@ -59,6 +59,7 @@ const WORKSPACES: [Workspace; 2] = [
             "src/limits/*.rs",
             "src/routes/fields.rs",
             "src/storage/*_state.rs",
+            "src/storage/number_protocol.rs",
             "src/storage/sms_budget.rs",
             "src/uuid.rs",
         ],

@@ -422,6 +422,18 @@ mod tests {
     }
 
     #[test]
+    fn the_caller_s_own_surroundings_are_asked_for_with_around_me() {
+        for (pairs, expected) in [
+            (&[][..], json!({})),
+            (&[("around", "me")], json!({"around_me": true})),
+        ] {
+            let mut query = query(pairs);
+            query.around_me();
+            assert_eq!(query.arguments().unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn path_ids_are_uuids() {
         assert!(
             path_uuid(

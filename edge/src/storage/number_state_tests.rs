@@ -186,6 +186,20 @@ fn an_earlier_attempt_stays_valid() {
 }
 
 #[test]
+fn auth_s_code_is_only_for_the_attempt_that_holds_the_claim() {
+    let newest = |state: &mut NumberState| state.apply(Command::AuthCode("a".into()), T0 + 1);
+    let mut state = sent();
+    assert_eq!(newest(&mut state), NumberReply::Invalid);
+    check(&mut state, "a", "hash-a", T0 + 1);
+    assert_eq!(newest(&mut state), right(Some("1111111111")));
+    state.apply(Command::Release("a".into()), T0 + 1);
+    assert_eq!(newest(&mut state), NumberReply::Invalid);
+    check(&mut state, "a", "hash-a", T0 + 1);
+    mark_used(&mut state, "a", "");
+    assert_eq!(newest(&mut state), NumberReply::Invalid);
+}
+
+#[test]
 fn resend_waits_a_minute() {
     let mut state = sent();
     let resend_at_ms = T0 + RESEND_AFTER_MS;
