@@ -94,8 +94,11 @@ declare
   hash_key bytea := (select s.value from private.secrets as s where s.name = 'past_referees');
 begin
   return array(
-    select extensions.hmac(convert_to('phone ' || p.phone_number, 'UTF8'), hash_key, 'sha256')
-    from public.profiles as p where p.id = p_user_id and p.phone_number is not null);
+    select extensions.hmac(convert_to(w.way, 'UTF8'), hash_key, 'sha256')
+    from (
+      select 'phone ' || p.phone_number as way from public.profiles as p where p.id = p_user_id and p.phone_number is not null
+      union all
+      select 'identity ' || i.provider || ' ' || i.subject from private.identities as i where i.user_id = p_user_id) as w);
 end;
 $$;
 comment on function private.referee_hashes(uuid) is

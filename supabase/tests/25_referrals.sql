@@ -1,7 +1,7 @@
 -- Referrals: who may refer whom, what completes and undoes a referral, who is paid, and what a deletion leaves.
 begin;
 \ir helpers.psql
-select plan(64);
+select plan(66);
 select tests.act_as_operator() \g /dev/null
 select tests.sign_up(c.name, ('c1000000-0000-4000-8000-0000000000' || c.id)::uuid, c.name = 'ghost')
 from (values ('old', '0a'), ('new', '0b'), ('new2', '0c'), ('newest', '0d'), ('ghost', '0e'), ('late', '0f'), ('blocker', '10'), ('shy', '11')) as c (name, id) \g /dev/null
@@ -174,6 +174,11 @@ select is((select string_agg(r.status, ',') from private.referrals as r where r.
 select tests.sign_up('again', 'c1000000-0000-4000-8000-000000000015') \g /dev/null
 update public.profiles set phone_number = (select u.phone_number from public.profiles as u where u.id = tests.id('third')) where id = tests.id('again');
 select is(tests.redeems('again', tests.code_of('old')), '409 carbon.referral_reused', 'the same number is not referred again within 90 days');
+select tests.sign_up('by_line', 'c1000000-0000-4000-8000-000000000016'), tests.sign_up('by_line2', 'c1000000-0000-4000-8000-000000000017') \g /dev/null
+insert into private.identities (provider, subject, user_id) values ('line', 'U-referrals', tests.id('by_line'));
+select is(tests.redeems('by_line', tests.code_of('old')), 'pending', 'who signs in by a provider is referred');
+update private.identities set user_id = tests.id('by_line2') where subject = 'U-referrals';
+select is(tests.redeems('by_line2', tests.code_of('old')), '409 carbon.referral_reused', 'the same identity of another account is not');
 create table tests.codes as select c.code from private.referral_codes as c join tests.people as p on p.id = c.user_id;
 delete from auth.users where id in (select p.id from tests.people as p);
 select is((select count(*)::integer from private.referrals as r join tests.codes as c on c.code = r.referral_code), 0, 'everybody can be deleted');
