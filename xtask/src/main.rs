@@ -32,6 +32,8 @@ cargo xtask COMMAND
                       what one hostile account does to another person, about 6 min
   bench boards [PEOPLE]
                       boards among 1,000,000 people, or PEOPLE, about 7 min
+  bench social [PEOPLE]
+                      friends among 1,000,000 people, or PEOPLE, about 5 min
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users in place of 100,000, of 10 entries each;
                       some 10 min and 10 GB more

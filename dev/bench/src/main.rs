@@ -17,6 +17,7 @@ mod realtime;
 mod report;
 mod scratch;
 mod session;
+mod social;
 mod writes;
 
 use std::fs;
@@ -90,6 +91,8 @@ fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
         ["boards", people] => boards::run(checkout, Some(people)),
         ["edge"] => edge::run(checkout),
         ["growth"] => growth::run(checkout),
+        ["social"] => social::run(checkout, None),
+        ["social", people] => social::run(checkout, Some(people)),
         ["writes"] => writes::run(checkout),
         ["faults", attacks @ ..] => hostile::run(checkout, attacks),
         // The attacker's process of the line above.

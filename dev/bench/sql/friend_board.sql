@@ -1,0 +1,1 @@
+select public.get_leaderboard('friends', :timeframe, page_size => 100);
