@@ -119,6 +119,15 @@ impl Board {
         self.order.iter().map(row).collect()
     }
 
+    /// The same board of these users alone.
+    #[must_use]
+    pub fn among(&self, users: &BTreeSet<String>) -> Board {
+        let mut board = self.clone();
+        board.scores.retain(|user, _| users.contains(user));
+        board.order.retain(|(_, user)| users.contains(user));
+        board
+    }
+
     /// The standing of this user, listed or not.
     #[must_use]
     pub fn standing(&self, user: &str) -> Standing {
@@ -181,6 +190,17 @@ mod tests {
     fn rewards_count_only_on_the_all_time_board_of_the_country() {
         assert_eq!(country().board(None, None).standing("a").rank, Some(1));
         assert_eq!(country().board(Some("TH-10"), None).rows(), []);
+    }
+
+    #[test]
+    fn a_board_among_friends_counts_nobody_else() {
+        let board = country()
+            .board(None, None)
+            .among(&["b", "c", "hidden"].map(str::to_owned).into());
+        assert_eq!(board.rows().len(), 2);
+        assert_eq!(board.standing("c").rank, Some(1));
+        assert_eq!(board.standing("hidden").rank, Some(1));
+        assert_eq!(board.standing("a"), Standing::default());
     }
 
     #[test]

@@ -27,6 +27,9 @@ const ROLL_BACK: &str = "select public.rollback_migration($1::text::uuid)::text"
 /// The entries with these offline or legacy ids.
 const BY_NAME: &str = "select coalesce(jsonb_agg(jsonb_build_object('id', id, 'name', coalesce(offline_id, legacy_id), 'batch', batch_id)), '[]')::text
   from public.waste_entries where coalesce(offline_id, legacy_id) = any (string_to_array($1::text, ','))";
+/// The newest request received, if any: PT404.
+const ACCEPT: &str = "select public.accept_friend((select (public.list_friends('incoming', 1) -> 'friends' -> 0 ->> 'request_id')::uuid where $1::text is not null))::text";
+const REJECT: &str = "select public.reject_friend((select (public.list_friends('incoming', 1) -> 'friends' -> 0 ->> 'request_id')::uuid where $1::text is not null))::text";
 /// What an operator's tool may do: entries of several users in one statement.
 const FOR_SEVERAL: &str = "with made as (
     insert into public.waste_entries (user_id, category_id, disposal_method, weight_kg, logged_at, offline_id, time_zone, province)
@@ -308,6 +311,31 @@ impl Device<'_> {
             "select public.update_profile(json_build_object('changes', $1::text::json))::text";
         self.must(user, Statement::new(sql, &[&change.to_string()]))
             .await;
+    }
+
+    /// Asks another user to be friends, answers a request, parts or blocks. What the two are afterwards, boards are
+    /// compared with; that another device did something else meanwhile is no mistake.
+    pub async fn meet(&mut self, user: &TestUser) {
+        let other = self.population.anyone(&mut self.rng);
+        let sql = *[
+            "select public.request_friend(user_id => $1::text::uuid)::text",
+            "select public.request_friend(user_id => $1::text::uuid)::text",
+            ACCEPT,
+            ACCEPT,
+            REJECT,
+            "select public.remove_friend($1::text::uuid)::text",
+            "select public.block_user($1::text::uuid)::text",
+        ]
+        .choose(&mut self.rng)
+        .expect("one");
+        let reply = self
+            .connection
+            .call(Role::Person(&user.id), &[Statement::new(sql, &[&other.id])])
+            .await;
+        if let Outcome::Refused(code, token, words) = &reply.outcome {
+            let expected = ["PT404", "PT409", "42501", "22023"].contains(&code.as_str());
+            assert!(expected || user.is_gone(), "{sql}: {code} {token} {words}");
+        }
     }
 
     /// An operator takes a user off the boards, or puts them back.

@@ -79,8 +79,9 @@ impl<'a> Device<'a> {
             172..178 => self.several_at_once(&user).await,
             178..181 => self.abort_mid_transaction(&user).await,
             181..186 => self.close_days(&user).await,
-            186..193 => self.choose(&user).await,
-            193..196 => self.exclude(&user).await,
+            186..190 => self.choose(&user).await,
+            190..194 => self.meet(&user).await,
+            194..196 => self.exclude(&user).await,
             196..199 => self.run_a_job().await,
             _ => self.leave(&user).await,
         }
