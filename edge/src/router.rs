@@ -6,7 +6,7 @@ use crate::http::call::Call;
 use crate::http::reply::Reply;
 use crate::limits::rules::{self, Limits};
 use crate::routes::{
-    auth, community, description, friends, gamification, health, hooks, identities, metrics,
+    auth, community, description, feed, friends, gamification, health, hooks, identities, metrics,
     migrate, not_implemented, operator, referral, rewards, sign_in, social, stats, sync, user,
     waste,
 };
@@ -103,8 +103,10 @@ endpoints! {
     "GET"    "/gamification/challenges/today"         Optional Empty        GAMIFICATION       => rewards::challenges_today;
     "GET"    "/gamification/challenges/history"       User     Empty        GAMIFICATION       => rewards::challenge_history;
     "POST"   "/gamification/challenges/progress"      User     OptionalJson GAMIFICATION       => rewards::refresh_challenges;
+    "GET"    "/gamification/feed"                     User     Empty        GAMIFICATION_FEED  => feed::feed;
     "GET"    "/gamification/friends"                  User     Empty        GAMIFICATION_FRIENDS => friends::list_by_credits;
     "POST"   "/gamification/friends/add"              User     Json         GAMIFICATION_FRIEND_REQUEST => friends::request;
+    "GET"    "/social/feed"                           User     Empty        SOCIAL_FEED        => feed::feed;
     "GET"    "/social/friends"                        User     Empty        SOCIAL_FRIENDS     => friends::list;
     "POST"   "/social/friends/request"                User     Json         FRIEND_REQUEST     => friends::request;
     "PUT"    "/social/friends/accept/{id}"            User     Empty        SOCIAL             => friends::accept;

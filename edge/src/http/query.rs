@@ -140,7 +140,12 @@ impl Query {
 
     /// `limit` (1–100, default 20) as `page_size`.
     pub fn limit(&mut self) {
-        let limit = self.number("limit", 1, MAX_LIMIT, DomainError::LimitInvalid);
+        self.limit_up_to(MAX_LIMIT);
+    }
+
+    /// `limit` (1–`max`, default 20) as `page_size`.
+    pub fn limit_up_to(&mut self, max: i64) {
+        let limit = self.number("limit", 1, max, DomainError::LimitInvalid);
         self.set("page_size", limit.unwrap_or(DEFAULT_LIMIT));
     }
 
@@ -324,6 +329,15 @@ mod tests {
             let mut bad = query(&[("limit", text)]);
             bad.paging();
             assert_eq!(bad_fields(bad), ["limit_invalid"], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_may_have_a_lower_limit() {
+        for (text, is_right) in [("50", true), ("51", false), ("0", false)] {
+            let mut query = query(&[("limit", text)]);
+            query.limit_up_to(50);
+            assert_eq!(query.arguments().is_ok(), is_right, "{text}");
         }
     }
 

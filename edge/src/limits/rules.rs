@@ -97,6 +97,9 @@ pub const SOCIAL: Limits = address(&[
     rule("social_hour", 5_000, HOUR),
 ]);
 pub const SOCIAL_BOARD: Limits = SOCIAL.and_user(BOARDS);
+const FEED: &[Rule] = &[rule("feed", 120, HOUR)];
+pub const GAMIFICATION_FEED: Limits = GAMIFICATION.and_user(FEED);
+pub const SOCIAL_FEED: Limits = SOCIAL.and_user(FEED);
 pub const SOCIAL_FRIENDS: Limits = SOCIAL.and_user(FRIEND_LISTS);
 pub const FRIEND_REQUEST: Limits = SOCIAL.and_user(FRIEND_REQUESTS);
 pub const PERSON_LOOKUP: Limits = SOCIAL.and_user(&[rule(
@@ -175,6 +178,9 @@ mod tests {
         assert_eq!(names("POST", "/waste/entries/batch"), ["batch"]);
         for pattern in ["/waste/leaderboard", "/gamification/leaderboard"] {
             assert_eq!(names("GET", pattern), ["leaderboard"]);
+        }
+        for pattern in ["/social/feed", "/gamification/feed"] {
+            assert_eq!(names("GET", pattern), ["feed"]);
         }
         for pattern in ["/social/friends", "/gamification/friends"] {
             assert_eq!(names("GET", pattern), ["friends"]);

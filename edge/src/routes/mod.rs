@@ -5,6 +5,7 @@ mod challenge;
 mod code_sms;
 pub mod community;
 pub mod description;
+pub mod feed;
 mod fields;
 pub mod friends;
 pub mod gamification;
