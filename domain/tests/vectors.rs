@@ -3,6 +3,7 @@
 //! `expected` is the answer, or `{"error": token}` / `{"errors": [{field, token}]}` where the input is refused.
 
 use carbon_domain::entry::EntryIn;
+use carbon_domain::mark::{Mark, MarkedState};
 use carbon_domain::units::{MicroKg, Weight};
 use carbon_domain::{
     DomainError, credit, emission, identity, legacy, level, moderation, phone, profile, streak,
@@ -108,6 +109,19 @@ fn levels() {
             "progress_percentage": level::progress_percentage(total),
             "trees": level::trees(total),
         })
+    });
+}
+
+#[test]
+fn marks() {
+    run(include_str!("../vectors/marks.json"), |input| {
+        let longest_run = input["longest_run"].as_i64().expect("days");
+        let state = MarkedState {
+            total: input["total"].as_i64().expect("a total"),
+            longest_run: i32::try_from(longest_run).expect("a number of days"),
+        };
+        let shown = |mark: &Mark| format!("{} {}", mark.kind.source(), mark.value);
+        json!(state.marks().iter().map(shown).collect::<Vec<_>>())
     });
 }
 

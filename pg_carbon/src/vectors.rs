@@ -81,6 +81,16 @@ mod tests {
     }
 
     #[pg_test]
+    fn vectors_of_marks() {
+        run(
+            include_str!("../../domain/vectors/marks.json"),
+            "select coalesce(jsonb_agg(c.source || ' ' || c.source_id order by c.place), '[]')
+             from carbon.changed_marks(($1->>'total')::bigint, ($1->>'longest_run')::integer, '{}', '{}')
+               with ordinality as c (source, source_id, is_reached, place)",
+        );
+    }
+
+    #[pg_test]
     fn vectors_of_streaks() {
         let days = "select d::date from jsonb_array_elements_text($1->'days') d";
         run(

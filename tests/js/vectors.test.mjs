@@ -102,4 +102,12 @@ describe('the golden vectors', () => {
       assert.deepEqual(shown, expected, name)
     }
   })
+
+  test('of marks come out of SQL', async () => {
+    for (const { input, expected, name } of vectors('marks.json')) {
+      const shown = await sql(`select c.source || ' ' || c.source_id as mark from carbon.changed_marks($1, $2, '{}', '{}')
+        with ordinality as c (source, source_id, is_reached, place) order by c.place`, [input.total, input.longest_run])
+      assert.deepEqual(shown.map(row => row.mark), expected, name)
+    }
+  })
 })
