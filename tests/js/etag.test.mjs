@@ -6,7 +6,7 @@ import { api, bangkokDay, closeSql, env, ok, refused, rows, signInAnonymously, s
 const entry = (more = {}) => ({ category_id: 'metal_cans', disposal_method: 'recycled', weight_kg: 0.5, ...more })
 const ROUTES = ['/user/profile', '/gamification/profile', '/waste/entries', '/waste/entries?limit=1', '/waste/stats/daily', '/waste/stats/monthly',
   '/waste/stats/category', '/user/sync/status', '/gamification/achievements', '/gamification/challenges/today',
-  '/gamification/challenges/history', '/gamification/challenges/history?limit=1', '/gamification/leaderboard?type=friends', '/gamification/leaderboard', '/waste/leaderboard?around=me', '/social/feed', '/gamification/feed?limit=1']
+  '/gamification/challenges/history', '/gamification/challenges/history?limit=1', '/gamification/leaderboard?type=friends', '/gamification/leaderboard', '/waste/leaderboard?around=me']
 
 const tagOf = answer => {
   const tag = answer.headers.get('etag')
