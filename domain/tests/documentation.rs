@@ -91,7 +91,12 @@ fn sql_asks_for_limits_and_the_default_time_zone_instead_of_repeating_them() {
     for (path, sql) in migrations() {
         for line in sql.lines().filter(|line| !line.trim().starts_with("--")) {
             for text in &repeated {
-                assert!(!line.contains(text), "{}: {line}", path.display());
+                // 1000 is no part of 100000.
+                let is_repeated = line.match_indices(text).any(|(at, _)| {
+                    let rest = &line[at + text.len()..];
+                    !rest.starts_with(|next: char| next.is_ascii_digit())
+                });
+                assert!(!is_repeated, "{}: {line}", path.display());
             }
         }
     }
