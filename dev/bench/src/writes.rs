@@ -61,6 +61,7 @@ fn fill(scratch: &Scratch) -> Result<()> {
 fn measure(scratch: &Scratch) -> Result<Vec<Figure>> {
     let mut figures = processor(scratch)?;
     figures.push(growth_of_a_diary(scratch)?);
+    figures.push(communities(scratch)?);
     figures.push(new_session(scratch)?);
     figures.extend(log_and_ids(scratch)?);
     figures.push(bulk(scratch)?);
@@ -208,6 +209,53 @@ fn growth_of_a_diary(scratch: &Scratch) -> Result<Figure> {
         &with_few,
         seen,
     ))
+}
+
+/// The same create by somebody in three community challenges and by somebody in none.
+fn communities(scratch: &Scratch) -> Result<Figure> {
+    const CHALLENGES: &str =
+        "select string_agg(public.make_community_challenge(jsonb_build_object(
+           'title_th', 'ก', 'title_en', 'a', 'description_th', 'ก', 'description_en', 'a',
+           'challenge_type', 'national', 'criteria', jsonb_build_object('metric', m.metric),
+           'target_value', 1000000000, 'start_date', current_date - 3, 'end_date', current_date + 3)) ->> 'id', ' ')
+         from (values ('weight_kg'), ('entries'), ('credits')) as m (metric)";
+    let people = [PEOPLE - 2, PEOPLE - 3];
+    let [in_three, in_none] =
+        scratch.step("creates in community challenges and in none", |_| {
+            let mut session = Session::open(scratch, SMALL)?;
+            let challenges = session.run(CHALLENGES)?;
+            act_as(&mut session, people[0])?;
+            for id in challenges.split_whitespace() {
+                session.run(&format!("select public.join_community_challenge('{id}')"))?;
+            }
+            let mut series: [Vec<f64>; 2] = Default::default();
+            for round in 0..=ROUNDS {
+                let mut session = Session::open(scratch, SMALL)?;
+                session.run(PREPARE)?;
+                let mut costs: [Vec<f64>; 2] = Default::default();
+                for call in 0..CALLS {
+                    for place in [call as usize % 2, (call as usize + 1) % 2] {
+                        act_as(&mut session, people[place])?;
+                        costs[place]
+                            .push(session.cost_ms(&rpc(&format!("community-{round}-{call}")))?);
+                    }
+                }
+                if round > 0 {
+                    for (all, costs) in series.iter_mut().zip(&costs) {
+                        all.push(undisturbed(&costs[WARM_UP..]) * 1000.0);
+                    }
+                }
+            }
+            Ok(series)
+        })?;
+    let seen = format!("{:.0} and {:.0} µs", median(&in_three), median(&in_none));
+    Ok(Figure {
+        name: "processor time of a create by somebody in 3 running community challenges, more than in none, p10".to_owned(),
+        target: Target::AtMost(45.0),
+        unit: " µs",
+        samples: in_three.iter().zip(&in_none).map(|(three, none)| three - none).collect(),
+        seen,
+    })
 }
 
 fn new_session(scratch: &Scratch) -> Result<Figure> {

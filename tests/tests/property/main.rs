@@ -9,6 +9,7 @@
 //! there are.
 
 mod apply;
+mod community;
 mod compare;
 mod concurrent;
 mod diary;
