@@ -32,8 +32,9 @@ cargo xtask COMMAND
                       what one hostile account does to another person, about 6 min
   bench boards [PEOPLE]
                       boards among 1,000,000 people, or PEOPLE, about 7 min
-  bench social [PEOPLE]
-                      friends among 1,000,000 people, or PEOPLE, about 5 min
+  bench social [PEOPLE [ITEMS]]
+                      friends among 1,000,000 people, or PEOPLE, and a feed of 2,000,000 items, or ITEMS
+                      (the targets are those of 10,000,000), about 7 min
   bench --large [USERS ENTRIES]
                       the same with 1,000,000 users in place of 100,000, of 10 entries each;
                       some 10 min and 10 GB more

@@ -91,8 +91,7 @@ fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
         ["boards", people] => boards::run(checkout, Some(people)),
         ["edge"] => edge::run(checkout),
         ["growth"] => growth::run(checkout),
-        ["social"] => social::run(checkout, None),
-        ["social", people] => social::run(checkout, Some(people)),
+        ["social", numbers @ ..] => social::run(checkout, numbers),
         ["writes"] => writes::run(checkout),
         ["faults", attacks @ ..] => hostile::run(checkout, attacks),
         // The attacker's process of the line above.

@@ -1,5 +1,5 @@
-//! What people see of one another among a million: the friend board of somebody with 500 friends, and what friends
-//! and blocks cost on the boards of all.
+//! What people see of one another among a million: the friend board of somebody with 500 friends, what friends and
+//! blocks cost on the boards of all, and the feed.
 
 use std::fs;
 use std::time::Instant;
@@ -20,6 +20,9 @@ use xtask::up;
 /// Users of the population unless `bench social PEOPLE` names another number.
 const PEOPLE: u32 = 1_000_000;
 
+/// Items of the feed unless `bench social PEOPLE ITEMS` names another number; the targets are those of ten million.
+const ITEMS: u64 = 2_000_000;
+
 /// The fewest users among whom viewers find their friends.
 const FEWEST_PEOPLE: u32 = 10_000;
 
@@ -31,11 +34,21 @@ const CALLS: usize = 60;
 const WARM_UP: usize = 10;
 
 /// Measures this part alone and prints its table.
-pub fn run(checkout: &Checkout, people: Option<&str>) -> Result<()> {
+pub fn run(checkout: &Checkout, numbers: &[&str]) -> Result<()> {
     let started = Instant::now();
-    let people: u32 = people
-        .map_or(Ok(PEOPLE), str::parse)
+    let mut numbers = numbers.iter();
+    let people: u32 = numbers
+        .next()
+        .map_or(Ok(PEOPLE), |people| people.parse())
         .context("the number of users")?;
+    let items: u64 = numbers
+        .next()
+        .map_or(Ok(ITEMS), |items| items.parse())
+        .context("the number of items in the feed")?;
+    ensure!(
+        numbers.next().is_none(),
+        "bench social has two numbers: users, and items in the feed"
+    );
     ensure!(
         people >= FEWEST_PEOPLE,
         "viewers with 1,000 friends need at least {FEWEST_PEOPLE} users"
@@ -43,29 +56,35 @@ pub fn run(checkout: &Checkout, people: Option<&str>) -> Result<()> {
     up::prepare_database(checkout)?;
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let scratch = Scratch::start(checkout)?;
-    let result = fill(&scratch, people).and_then(|()| measure(&scratch, people));
+    let result = fill(&scratch, people, items).and_then(|()| measure(&scratch, people, items));
     scratch.remove()?;
     println!(
         "\n{}",
-        circumstances(checkout, &format!(" social {people}"), &load, started)?
+        circumstances(
+            checkout,
+            &format!(" social {people} {items}"),
+            &load,
+            started
+        )?
     );
     conclude(&result?, "");
     Ok(())
 }
 
-fn fill(scratch: &Scratch, people: u32) -> Result<()> {
+fn fill(scratch: &Scratch, people: u32, items: u64) -> Result<()> {
     let started = Instant::now();
     scratch.sql(
         SMALL,
         &format!("create database {DATABASE} template {SMALL}"),
     )?;
     scratch.step(&format!("{people} people and their friends"), |_| {
-        for file in ["boards.sql", "social.sql"] {
+        for file in ["boards.sql", "social.sql", "feed.sql"] {
             scratch.file(DATABASE, file)?;
         }
         for call in [
             format!("call bench.add_crowd({people})"),
             format!("call bench.add_friends({people})"),
+            format!("call bench.add_feed({people}, {items})"),
             "select private.rebuild_boards()".to_owned(),
             "vacuum analyze".to_owned(),
             "checkpoint".to_owned(),
@@ -82,7 +101,7 @@ fn fill(scratch: &Scratch, people: u32) -> Result<()> {
     Ok(())
 }
 
-fn measure(scratch: &Scratch, people: u32) -> Result<Vec<Figure>> {
+fn measure(scratch: &Scratch, people: u32, items: u64) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (timeframe, viewer, friends, limits) in [
         ("all_time", 1, 500, Some((20.0, 8.0))),
@@ -113,7 +132,56 @@ fn measure(scratch: &Scratch, people: u32) -> Result<Vec<Figure>> {
         limits: None,
     };
     figures.extend(page.measure(scratch)?);
+    figures.extend(feeds(scratch, items)?);
     Ok(figures)
+}
+
+/// Pages of 50 of the feed.
+fn feeds(scratch: &Scratch, items: u64) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (what, viewer, is_second_page, limits) in [
+        ("50 newest of 500 friends", 1, false, (20.0, 9.0)),
+        ("its second page", 1, true, (30.0, 12.0)),
+        ("50 newest of 1,000 friends", 201, false, (30.0, 12.0)),
+        (
+            "500 friends who never did anything",
+            200,
+            false,
+            (40.0, 15.0),
+        ),
+    ] {
+        let cursor = if is_second_page {
+            second_page(scratch, viewer)?
+        } else {
+            // pgbench takes no empty value.
+            "none".to_owned()
+        };
+        let reading = Reading {
+            name: format!("feed of {items} items: {what}"),
+            file: "feed_page.sql",
+            defines: vec![format!("cursor={cursor}")],
+            statement: format!("select public.get_feed(50, nullif('{cursor}', 'none'))"),
+            viewer,
+            limits: Some(limits),
+        };
+        figures.extend(reading.measure(scratch)?);
+    }
+    Ok(figures)
+}
+
+/// The cursor after a viewer's first page.
+fn second_page(scratch: &Scratch, viewer: u32) -> Result<String> {
+    let mut session = session_of(scratch, viewer)?;
+    let cursor = session.run("select public.get_feed(50) ->> 'next_cursor'")?;
+    ensure!(!cursor.trim().is_empty(), "viewer {viewer} has one page");
+    Ok(cursor.trim().to_owned())
+}
+
+fn session_of(scratch: &Scratch, viewer: u32) -> Result<Session> {
+    let mut session = Session::open(scratch, DATABASE)?;
+    let id = session.run(&format!("select md5('{viewer}')::uuid"))?;
+    session.act_as(&json!({"role": "authenticated", "sub": id.trim()}))?;
+    Ok(session)
 }
 
 /// A read of one viewer, measured as the client sees it and as the server's processor does.
@@ -174,9 +242,7 @@ impl Reading {
     }
 
     fn processor_ms(&self, scratch: &Scratch) -> Result<f64> {
-        let mut session = Session::open(scratch, DATABASE)?;
-        let id = session.run(&format!("select md5('{}')::uuid", self.viewer))?;
-        session.act_as(&json!({"role": "authenticated", "sub": id.trim()}))?;
+        let mut session = session_of(scratch, self.viewer)?;
         let costs = (0..CALLS)
             .map(|_| session.cost_ms(&self.statement))
             .collect::<Result<Vec<f64>>>()?;

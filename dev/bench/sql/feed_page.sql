@@ -1,0 +1,1 @@
+select public.get_feed(50, nullif(:cursor::text, 'none'));
