@@ -76,6 +76,7 @@ pub fn feed(rows: &[Row]) -> Vec<FeedItem> {
             "level" => ("level_up", json!({ "level": number })),
             "tree" => ("tree_saved", json!({ "trees": number })),
             "streak" => ("streak", json!({ "days": number })),
+            "community" => ("community_completed", json!({ "challenge_id": id })),
             _ => continue,
         };
         let is_held = rows.len() % 2 == 1;
