@@ -95,7 +95,7 @@ left join public.waste_entries as e on e.user_id = p.user_id and e.batch_id is n
 where p.challenge_id in (select t.id from tests.challenges as t)
 group by p.challenge_id, p.user_id;
 
-select ok((select count(*) > 8 and bool_or(s.contribution > 0) from tests.sums as s), 'there is something to compare');
+select ok((select count(*) > 3 and bool_or(s.contribution > 0) from tests.sums as s), 'there is something to compare');
 select is((select jsonb_agg(jsonb_build_array(s.*, v.contribution)) from tests.sums as s
            join private.contributions as v on v.challenge_id = s.challenge_id and v.user_id = s.user_id where v.contribution <> s.contribution),
   null, 'contributions are the sums over the entries');
