@@ -25,7 +25,7 @@ cargo xtask COMMAND
                       changes the rules bit by bit and asks whether a test notices; on demand
                       alone, about half an hour of two processors
   bench               speeds as ratios, for docs/benchmarks.md; about 15 min
-  bench database|edge|realtime|growth
+  bench database|edge|realtime|growth|merges
                       one part of it alone, about 4 min (realtime: 2)
   bench writes        what a create costs beside the least that one must do, about 5 min
   bench faults [ATTACK …]

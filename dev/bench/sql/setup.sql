@@ -147,3 +147,18 @@ as $$
          repeat('a', 400) || n, 'bench'
   from generate_series(1, count) as n;
 $$;
+
+-- An anonymous diary of 10,000 entries and an account with 1,000, half of which are the same.
+create procedure bench.make_merge(round integer)
+language sql
+as $$
+  insert into auth.users (id, aud, role, phone, phone_confirmed_at, is_anonymous, created_at, updated_at)
+  values (md5('from ' || round)::uuid, 'authenticated', 'authenticated', null, null, true, now(), now()),
+         (md5('into ' || round)::uuid, 'authenticated', 'authenticated', '6660999' || lpad(round::text, 4, '0'), now(), false, now(), now());
+  insert into public.waste_entries
+    (user_id, category_id, disposal_method, weight_kg, logged_at, time_zone, province, notes, device_id, offline_id)
+  select md5(o.owner || ' ' || round)::uuid, 'food_waste', 'composted', 0.5,
+         date_trunc('hour', now()) - n * interval '2 hours', 'Asia/Bangkok', 'TH-10', 'a note', 'bench', 'entry ' || n
+  from (values ('from', 1, 10000), ('into', 9501, 10500)) as o (owner, first, last)
+  cross join lateral generate_series(o.first, o.last) as n;
+$$;

@@ -12,6 +12,7 @@ mod edge;
 mod growth;
 mod hostile;
 mod measure;
+mod merges;
 mod outbox;
 mod realtime;
 mod report;
@@ -92,6 +93,7 @@ fn run(checkout: &Checkout, words: &[&str]) -> Result<()> {
         ["edge"] => edge::run(checkout),
         ["growth"] => growth::run(checkout),
         ["social", numbers @ ..] => social::run(checkout, numbers),
+        ["merges"] => merges::run(checkout),
         ["writes"] => writes::run(checkout),
         ["faults", attacks @ ..] => hostile::run(checkout, attacks),
         // The attacker's process of the line above.
@@ -193,6 +195,7 @@ fn measure_all(scratch: &Scratch, size: Size) -> Result<Vec<Figure>> {
     figures.extend(rest(scratch)?);
     figures.extend(bulk(scratch)?);
     figures.extend(growth::measure(scratch)?);
+    figures.push(merges::measure(scratch)?);
     Ok(figures)
 }
 
