@@ -18,7 +18,7 @@ function comparable(status, text, names) {
   for (const name of Object.values(names)) plain = plain.replaceAll(name, '<name>')
   plain = plain.replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '<id>')
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)/g, '<time>')
-    .replace(/"(request_id|next_cursor|tag|code|link)": ?"[^"]*"/g, '"$1":"<made>"')
+    .replace(/"(request_id|next_cursor|tag|code|link)" ?: ?"[^"]*"/g, '"$1":"<made>"')
   return `${status} ${plain}`
 }
 
