@@ -62,11 +62,12 @@ mod tests {
         let called_with_null = listed(&format!(
             "select p.proname::text {OURS} and not p.proisstrict and p.prokind = 'f' and p.pronargs > 0"
         ));
-        // An entry may lack its id or a required field; a board its province or rows, and a row or card a picture; null clears a
-        // field; the wrapper around a set must not be strict to be inlined.
+        // An entry may lack its id or a required field; a board its province or rows, a row or card a picture, a challenge and
+        // an entry a province; null clears a field, also one whose texts are checked; the wrapper around a set must not be
+        // strict to be inlined.
         assert_eq!(
             called_with_null,
-            "board_id, board_ranks, board_row, boards_of, card, derive_entry, entry_credits, entry_field, entry_identity, parse_entries, parse_entry, profile_field, run_as_of"
+            "board_id, board_ranks, board_row, boards_of, card, check_shown_text, contribution, derive_entry, entry_credits, entry_field, entry_identity, parse_entries, parse_entry, profile_field, run_as_of"
         );
     }
 
