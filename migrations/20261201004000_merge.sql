@@ -171,7 +171,7 @@ as $$
 declare
   slice record;
 begin
-  with judged as materialized (
+  with compared as materialized (
     select j.*, (j.entry).id as old_id, (j.entry).logged_at::timestamptz as at, (j.entry).batch_id
     from private.entries_to_merge(p_from_id, p_into_id, max_entries) as j
   ), arrived as (
@@ -181,7 +181,7 @@ begin
     select j.new_id, p_into_id, e.category_id, e.disposal_method, e.weight_kg, e.logged_at, e.time_zone, e.province,
            e.location_lat, e.location_lng, e.notes, e.place, e.image_id, e.device_id, j.offline_id, e.legacy_id,
            e.batch_id, e.factor_set, e.created_at, e.updated_at
-    from judged as j
+    from compared as j
     cross join lateral (select (j.entry).*) as e
     where not j.is_duplicate
     returning w.*
@@ -199,10 +199,10 @@ begin
          array(
            select (p_into_id, array_agg(k.new_id), array_agg(k.at), array_agg(k.offline_id), array_agg(k.identity),
                    array_agg(k.batch_id))::private.user_keys
-           from (select o.* from judged as o where not o.is_duplicate order by o.at, o.new_id) as k
+           from (select o.* from compared as o where not o.is_duplicate order by o.at, o.new_id) as k
            having count(*) > 0) as keys
   into slice
-  from judged as j;
+  from compared as j;
   moved := slice.moved;
   duplicates := slice.duplicates;
   if slice.last_at is not null then

@@ -112,9 +112,6 @@ fn apply_one(diary: &mut Diary, factors: &Factors, operation: Operation, outcome
             diary.zone = ZONES[index];
             diary.eastmost = diary.eastmost.max(diary.zone.minutes);
         }
-        (Operation::Merge { entries }, Outcome::Merged(merged)) => {
-            apply_merge(diary, entries, merged);
-        }
         (operation, outcome) => panic!("{operation:?} was answered {outcome:?}"),
     }
 }
@@ -187,33 +184,6 @@ fn apply_delete(diary: &mut Diary, targets: &[String], gone: &[String]) {
         assert!(targets.contains(id), "{id} was not to be deleted");
         assert!(diary.live.remove(id).is_some(), "{id} was deleted twice");
         diary.changes += 1;
-    }
-}
-
-/// An identity that the account has or had is a duplicate. An offline_id of another entry stays with that one.
-fn apply_merge(diary: &mut Diary, sent: Vec<Sent>, merged: Vec<Option<(String, Option<String>)>>) {
-    for (entry, arrived) in sent.into_iter().zip(merged) {
-        let identity = (entry.offline_id.clone(), entry.content.clone());
-        let is_duplicate = entry.offline_id.is_some() && diary.identities.contains_key(&identity);
-        assert_eq!(arrived.is_none(), is_duplicate, "{entry:?}");
-        let Some((id, offline_id)) = arrived else {
-            continue;
-        };
-        let expected = entry
-            .offline_id
-            .filter(|own| !diary.offline.contains_key(own));
-        assert_eq!(offline_id, expected, "the offline_id of {id}");
-        let live = Entry {
-            content: entry.content,
-            // That of somebody who has chosen none.
-            zone: ZONES[0],
-            offline_id,
-            batch: None,
-        };
-        if identity.0.is_some() {
-            diary.identities.insert(identity.clone(), None);
-        }
-        diary.insert(&id, live, identity.0);
     }
 }
 

@@ -91,7 +91,6 @@ async fn live(
         rng: StdRng::seed_from_u64(seed),
         pairs: factors.pairs(),
         now_millis: now_millis(),
-        has_account: index < 2,
     };
     let mut diary = Diary::default();
     let mut devices = vec![Device::default()];

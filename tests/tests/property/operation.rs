@@ -88,10 +88,6 @@ pub enum Operation {
     Zone {
         index: usize,
     },
-    /// Somebody logs these anonymously and then signs in to the account.
-    Merge {
-        entries: Vec<Sent>,
-    },
 }
 
 /// The outcome for one sent entry.
@@ -138,8 +134,6 @@ pub enum Outcome {
         removed: i64,
         credits: i64,
     },
-    /// For each entry of the anonymous diary, in order, its id and offline_id in the account; none for a duplicate.
-    Merged(Vec<Option<(String, Option<String>)>>),
     NotFound,
     Done,
 }
@@ -158,7 +152,7 @@ impl Outcome {
             Self::Report(report) => (u8::from(report.migrated == 0), 0),
             Self::Changed { revision, .. } => (2, revision.unwrap_or(0)),
             Self::RolledBack { .. } => (3, 0),
-            Self::Merged(_) | Self::NotFound | Self::Done => (4, 0),
+            Self::NotFound | Self::Done => (4, 0),
         }
     }
 }

@@ -25,8 +25,6 @@ pub struct Planner {
     pub rng: StdRng,
     pub pairs: Vec<(String, String)>,
     pub now_millis: i64,
-    /// Whether the user has an account, into which anonymous diaries can go.
-    pub has_account: bool,
 }
 
 /// Operations that are sent at the same moment; most groups have one.
@@ -107,9 +105,7 @@ impl Planner {
             };
             let crossing = (moves_batches(&operation) || resends(&operation))
                 && group.iter().any(|one| moves_batches(one) || resends(one));
-            let stands_alone =
-                matches!(operation, Operation::Zone { .. } | Operation::Merge { .. });
-            if !crossing && !stands_alone {
+            if !crossing && !matches!(operation, Operation::Zone { .. }) {
                 group.push(operation);
             }
         }
@@ -186,7 +182,6 @@ impl Planner {
                 }
             }
             83..92 => self.migration(diary),
-            92..94 if self.has_account => self.merge(diary),
             92..97 => match diary.batches.choose(&mut self.rng) {
                 Some(batch) => Operation::RollBack {
                     way: self.way(&CALL_WAYS),
@@ -287,25 +282,6 @@ impl Planner {
             normalised,
             dry_run: self.rng.random_ratio(1, 6),
         }
-    }
-
-    /// New entries, and some that the account has or had, with the same content or another.
-    fn merge(&mut self, diary: &Diary) -> Operation {
-        let count = self.rng.random_range(1..=10);
-        let mut entries: Vec<Sent> = Vec::new();
-        for _ in 0..count {
-            let entry = if self.rng.random_ratio(1, 3) {
-                self.resent(diary)
-            } else {
-                self.fresh()
-            };
-            let is_repeated = entry.offline_id.is_some()
-                && entries.iter().any(|one| one.offline_id == entry.offline_id);
-            if !is_repeated {
-                entries.push(entry);
-            }
-        }
-        Operation::Merge { entries }
     }
 
     /// An identity that was recorded once, whether it is still taken or was freed by a roll-back.

@@ -36,49 +36,7 @@ pub async fn execute(person: &Person, operation: &Operation) -> Outcome {
             assert_eq!(answer.status, 200, "{answer:?}");
             Outcome::Done
         }
-        Operation::Merge { entries } => merge(person, entries).await,
     }
-}
-
-async fn merge(person: &Person, entries: &[Sent]) -> Outcome {
-    let other = Person::anonymous(person.system()).await;
-    let Outcome::Entries { fates, .. } = batch(&other, Way::Edge, entries).await else {
-        panic!("a batch answers its entries");
-    };
-    let ids: Vec<String> = fates
-        .into_iter()
-        .map(|fate| match fate {
-            Fate::Created { id } => id,
-            other => panic!("a new diary has all as new: {other:?}"),
-        })
-        .collect();
-    let answer = person
-        .superuser(
-            "select public.merge_accounts($1::text::uuid, $2::text::uuid)::text",
-            &[&other.id, &person.id],
-        )
-        .await;
-    let arrived = person
-        .superuser(
-            "select coalesce(jsonb_object_agg(id, offline_id), '{}')::text from public.waste_entries
-             where user_id = $1::text::uuid and id = any (string_to_array($2::text, ',')::uuid[])",
-            &[&person.id, &ids.join(",")],
-        )
-        .await;
-    other.leave().await;
-    let merged: Vec<_> = ids
-        .into_iter()
-        .map(|id| {
-            let offline_id = arrived.get(&id)?;
-            Some((id, offline_id.as_str().map(str::to_owned)))
-        })
-        .collect();
-    let moved = merged.iter().flatten().count();
-    let expected = json!({
-        "entries": moved, "duplicates": merged.len() - moved, "is_complete": true,
-    });
-    assert_eq!(answer, expected);
-    Outcome::Merged(merged)
 }
 
 async fn create(person: &Person, way: Way, entry: &Sent) -> Outcome {

@@ -39,8 +39,6 @@ const FOR_SEVERAL: &str = "with made as (
     returning id, offline_id)
   select jsonb_agg(jsonb_build_object('id', id, 'name', offline_id))::text from made";
 
-const MERGE: &str = "select public.merge_accounts($1::text::uuid, $2::text::uuid)::text";
-
 /// What runs on a schedule, or when a user reads.
 const JOBS: [&str; 5] = [
     "select to_jsonb(public.refresh_leaderboards())::text",
@@ -257,40 +255,6 @@ impl Device<'_> {
             assert!(done || reply.again, "{batch}: {:?}", reply.outcome);
             let entries = &mut self.own(user).entries;
             entries.retain(|_, entry| entry.batch.as_ref() != Some(&batch));
-        }
-    }
-
-    /// Somebody logs anonymously and then signs in to this user's account: their diary comes along, and an entry that the
-    /// account has already stays one.
-    pub async fn merge(&mut self, user: &Arc<TestUser>) {
-        let common = self.fresh();
-        let entry = ways::entry_in(&common).to_string();
-        let Some((answer, _)) = self.must(user, Statement::new(CREATE, &[&entry])).await else {
-            return;
-        };
-        self.record(user, &answer["id"], &common.content, None);
-        let other = self.population.sign_up_as(true, &mut self.rng).await;
-        let sent = self.several(8);
-        let entries: Vec<Value> = sent.iter().chain([&common]).map(ways::entry_in).collect();
-        let batch = Statement::new(BATCH, &[&Value::Array(entries).to_string()]);
-        self.must(&other, batch).await.expect("nobody deletes it");
-        let merge = Statement::new(MERGE, &[&other.id, &user.id]);
-        let reply = self.connection.call(Role::Service, &[merge]).await;
-        let is_merged = match reply.outcome {
-            Outcome::Done(answers) => {
-                let expected = json!({"entries": sent.len(), "duplicates": 1, "is_complete": true});
-                assert_eq!(answers[0], expected);
-                true
-            }
-            Outcome::Refused(code, token, _) => {
-                let expected = user.is_anonymous || user.is_gone();
-                assert!(expected, "{} into {}: {code} {token}", other.id, user.id);
-                false
-            }
-        };
-        self.population.delete(&other).await;
-        if is_merged && !user.is_gone() {
-            self.record_by_name(user, &sent).await;
         }
     }
 

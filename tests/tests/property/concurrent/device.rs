@@ -64,8 +64,7 @@ impl<'a> Device<'a> {
         }
         let user = self.population.anyone(&mut self.rng);
         match self.rng.random_range(0..200) {
-            0..47 => self.create(&user).await,
-            47..50 => self.merge(&user).await,
+            0..50 => self.create(&user).await,
             50..62 => self.create_once(&user).await,
             62..74 => self.repeat_another().await,
             74..92 => self.batch(&user).await,

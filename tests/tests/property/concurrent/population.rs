@@ -33,7 +33,6 @@ pub struct Chosen {
 /// One of the users.
 pub struct TestUser {
     pub id: String,
-    pub is_anonymous: bool,
     /// Deleted, or about to be.
     pub gone: AtomicBool,
     /// Locked while a choice is written, so that the test knows which one came last.
@@ -90,17 +89,12 @@ impl Population {
 
     /// Signs a user up, by a number that cannot be signed in with or anonymously, with a profile that began days to months ago.
     pub async fn sign_up(&self, rng: &mut StdRng) -> Arc<TestUser> {
-        let is_anonymous = rng.random_ratio(1, 12);
-        self.sign_up_as(is_anonymous, rng).await
-    }
-
-    /// The same for one who is anonymous, or is not.
-    pub async fn sign_up_as(&self, is_anonymous: bool, rng: &mut StdRng) -> Arc<TestUser> {
+        let anonymous = rng.random_ratio(1, 12);
         let days: i32 = *[0, 3, 20, 400].get(rng.random_range(0..4)).expect("one");
         let phone = format!("6660{:07}", rng.random_range(0..10_000_000));
         let row = self
             .operator
-            .query_one(NEW_USER, &[&is_anonymous, &phone])
+            .query_one(NEW_USER, &[&anonymous, &phone])
             .await
             .expect("a new user");
         let id: String = row.get(0);
@@ -110,7 +104,6 @@ impl Population {
             .expect("a profile");
         Arc::new(TestUser {
             id,
-            is_anonymous,
             gone: AtomicBool::new(false),
             chosen: tokio::sync::Mutex::new(Chosen {
                 zone: 0,
