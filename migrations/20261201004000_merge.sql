@@ -2,7 +2,7 @@
 --
 --   private.merge_slice(from, into), each call one transaction under both locks
 --     begin_merge       may they?  row of private.merges │ closes "from", ends its sessions │ preferences, age
---     merge_entries     up to 20,000 entries: out of "from", into "into", both evaluated anew
+--     merge_entries     up to 20,000 entries: out of "from", into "into", both evaluated again
 --     merge_tombstones  once no entry is left: what is taken by deleted entries
 --     finish_merge      imports, payloads, devices
 --
@@ -218,7 +218,7 @@ end;
 $$;
 comment on function private.merge_entries(uuid, uuid, integer) is
   'Moves the oldest entries of an anonymous user into an account, with their times, figures and imports and with new '
-  'revisions, or drops them as duplicates; returns how many of each. Evaluates both users anew. Counts against no limit '
+  'revisions, or drops them as duplicates; returns how many of each. Evaluates both users again. Counts against no limit '
   'of either. The caller must hold both locks.';
 
 create function private.tombstones_to_merge(p_from_id uuid, p_into_id uuid, max_keys integer)
@@ -350,7 +350,7 @@ select private.expose(
   'private.merge_accounts(uuid, uuid)',
   'For the service role: moves the diary of an anonymous user into an account. Entries keep their ids, times and imports; '
   'those that the account has or had, by identity or offline_id, are dropped as duplicates; preferences are taken over '
-  'where the account has none. Rewards of both are evaluated anew. Returns {entries, duplicates, is_complete}, the '
+  'where the account has none. Rewards of both are evaluated again. Returns {entries, duplicates, is_complete}, the '
   'same again when repeated; is_complete is false while more than 20,000 entries are left: repeat it, or a job does. '
   'Errors: PT409 carbon.diary_not_mergeable unless the first user is anonymous, the second is not, both are open, and '
   'the first has not been merged into another account.');

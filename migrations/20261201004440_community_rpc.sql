@@ -223,7 +223,7 @@ grant execute on function private.leave_community_challenge(uuid) to authenticat
 select private.expose(
   'private.leave_community_challenge(uuid)',
   'Leaves a community challenge until its last day has ended: the contribution leaves the total, a reward is taken back; '
-  'joining again starts anew. Returns the challenge. Errors: 42501 carbon.not_signed_in; PT404 carbon.not_found; PT409 '
+  'joining again starts over. Returns the challenge. Errors: 42501 carbon.not_signed_in; PT404 carbon.not_found; PT409 '
   'carbon.challenge_ended; PT401 carbon.session_ended.');
 
 -- Boards --------------------------------------------------------------------------------------

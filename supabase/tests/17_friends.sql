@@ -13,23 +13,6 @@ set username = 'friends.' || c.name, display_name = c.name, avatar_url = 'https:
 from tests.people as c where c.id = p.id and c.name in ('ann', 'bob', 'cat', 'dan', 'eve', 'ghost', 'gil');
 
 -- Short forms: as this user, the answer's status or the token of its refusal.
-create function tests.does(name text, statement text) returns text language plpgsql
-as $$
-declare
-  answer text;
-  token text;
-begin
-  perform tests.act_as(name);
-  begin
-    execute statement into answer;
-  exception when others then
-    get stacked diagnostics token = pg_exception_detail;
-    answer := sqlstate || ' ' || token;
-  end;
-  perform tests.act_as_operator();
-  return answer;
-end;
-$$;
 create function tests.asks(name text, whom text) returns text language sql
 as $$ select tests.does(name, format('select a ->> ''status'' || coalesce('' '' || (a ->> ''duplicate''), '''') from public.request_friend(username => %L) as a', 'friends.' || whom)) $$;
 create function tests.asks_by_id(name text, whom text) returns text language sql

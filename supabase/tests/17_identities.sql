@@ -64,7 +64,7 @@ update auth.users set deleted_at = now() where id = :'new_id';
 delete from auth.users where id = tests.id('anonymous');
 reset role;
 select is((select count(*)::integer from private.identities as i where i.user_id in (:'new_id', tests.id('anonymous'))), 0, 'deletion frees the identities, also a soft one');
-select isnt(private.claim_identity('google', 'g1') ->> 'user_id', :'new_id', 'so that the person begins anew');
+select isnt(private.claim_identity('google', 'g1') ->> 'user_id', :'new_id', 'so that the person starts over');
 select private.claim_identity('facebook', 'f1'), private.claim_identity('facebook', 'f2') \g /dev/null
 update private.identities set last_sign_in_at = now() - interval '25 hours' where subject = 'f1';
 select cmp_ok(private.drop_unused_identities(1000), '>=', 1, 'a sign-in that was never completed is forgotten after a day');

@@ -47,7 +47,7 @@ select is(tests.marks('streak'), '7+', 'seven are');
 delete from public.waste_entries where user_id = tests.id('own') and local_date = carbon.local_date(now() - interval '3 days', 'Asia/Bangkok');
 select is(tests.marks('streak'), '7+ 7-', 'a gap breaks it');
 select tests.own($$public.create_waste_entries('{"entries": [{"category_id": "glass_bottles", "disposal_method": "reused", "weight_kg": 0.1, "logged_at": "$$ || (now() - interval '3 days') || $$"}]}')$$) \g /dev/null
-select is(tests.marks('streak'), '7+ 7- 7+', 'and a batch mends it');
+select is(tests.marks('streak'), '7+ 7- 7+', 'and a batch restores it');
 select is(tests.own($$(select string_agg(h.name_en || '/' || h.name_th, ', ' order by h.number) from public.credit_history as h where h.source in ('tree', 'streak') and h.source_id in ('1', '7') and h.event = 'granted')$$),
   '"1 tree saved/ช่วยต้นไม้ได้ 1 ต้น, 7-day streak/บันทึกต่อเนื่อง 7 วัน, 7-day streak/บันทึกต่อเนื่อง 7 วัน"', 'the history of credits names them');
 select is(tests.feed() ~ 'streak 7, tree_saved 1, tree_saved 2, tree_saved 3$', true, 'marks that are held are in the feed, and no others');

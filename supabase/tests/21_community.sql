@@ -27,24 +27,6 @@ end;
 $$;
 create function tests.challenge(name text) returns uuid language plpgsql
 as $$ begin return (select c.id from tests.challenges as c where c.name = challenge.name); end $$;
--- As this user, the first column of the answer or the token of the refusal; effects stay.
-create function tests.does(name text, statement text) returns text language plpgsql
-as $$
-declare
-  answer text;
-  token text;
-begin
-  perform tests.act_as(name);
-  begin
-    execute statement into answer;
-  exception when others then
-    get stacked diagnostics token = pg_exception_detail;
-    answer := sqlstate || ' ' || token;
-  end;
-  perform tests.act_as_operator();
-  return answer;
-end;
-$$;
 create function tests.joins(name text, challenge text, code text default null) returns text language sql
 as $$ select tests.does(name, format('select a ->> ''own_contribution'' from public.join_community_challenge(%L, %L) as a', tests.challenge(challenge), code)) $$;
 create function tests.leaves(name text, challenge text) returns text language sql
@@ -165,7 +147,7 @@ select tests.folds() \g /dev/null
 select is(tests.shown('ann', 'week', 'total')::bigint, :'before'::bigint - 1000, 'and what they gave leaves the total');
 select is(tests.rewarded('cat'), 0::bigint, 'and the reward is taken back');
 select is(tests.leaves('cat', 'week'), 'PT404 carbon.not_found', 'leaving twice finds nothing');
-select is(tests.joins('cat', 'week') || ' ' || tests.rewarded('cat'), '1000 40', 'joining again starts anew, with that day''s entries');
+select is(tests.joins('cat', 'week') || ' ' || tests.rewarded('cat'), '1000 40', 'joining again starts over, with that day''s entries');
 select is(tests.differences(), '[]', 'after joining and leaving everything is as recomputed');
 
 -- The reward's query forgets the challenge's dates; moving the start pays again.

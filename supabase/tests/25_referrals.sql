@@ -10,25 +10,6 @@ from (values ('old', interval '400 days'), ('new', interval '13 days'), ('new2',
              ('late', interval '15 days'), ('blocker', interval '300 days'), ('shy', interval '5 days')) as a (name, age)
 where p.id = tests.id(a.name);
 
--- As this user: a member of the answer, or the token of the refusal.
-create function tests.does(name text, statement text) returns text language plpgsql
-as $$
-declare
-  answer text;
-  token text;
-begin
-  perform set_config('response.status', '', true);
-  perform tests.act_as(name);
-  begin
-    execute statement into answer;
-  exception when others then
-    get stacked diagnostics token = pg_exception_detail;
-    answer := sqlstate || ' ' || token;
-  end;
-  perform tests.act_as_operator();
-  return answer;
-end;
-$$;
 create function tests.code_of(name text) returns text language sql
 as $$ select tests.does(name, 'select public.generate_referral_code() ->> ''code''') $$;
 create function tests.redeems(name text, code text) returns text language plpgsql

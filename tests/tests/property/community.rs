@@ -426,7 +426,7 @@ impl World<'_> {
     }
 
     async fn compare(&self) {
-        self.settle().await;
+        self.wait_for_jobs().await;
         for (place, challenge) in self.challenges.iter().enumerate() {
             let shown = self
                 .ask(
@@ -518,7 +518,7 @@ impl World<'_> {
     }
 
     /// Waits until the outbox is folded and due rewards are paid.
-    async fn settle(&self) {
+    async fn wait_for_jobs(&self) {
         let ids: Vec<&String> = self
             .people
             .iter()
